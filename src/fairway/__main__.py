@@ -1,0 +1,5 @@
+"""``python -m fairway``."""
+
+from fairway.cli.main import main
+
+main()

@@ -1,0 +1,136 @@
+"""The ``fairway`` command: each subcommand is one file, imported only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from typing import Any
+
+import click
+
+from fairway import __version__
+from fairway.errors import FairwayError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "audit": ("fairway.cli.audit", "The tamper-evident record of who did what: log, verify, replay."),
+    "demo": ("fairway.cli.demo", "See the main job run: promote a good release, catch a bad one."),
+    "deploy": ("fairway.cli.deploy", "Deploy a release to an environment by its rollout policy."),
+    "doctor": ("fairway.cli.doctor", "What is installed, reachable or misconfigured."),
+    "env": ("fairway.cli.env", "Environments: list them, and what differs between two."),
+    "gateway": ("fairway.cli.gateway", "The data plane: serve, status, pin."),
+    "init": ("fairway.cli.init", "Make an agent project, or add Fairway to a service you have."),
+    "mock-llm": ("fairway.cli.mock_llm", "A deterministic OpenAI-compatible model from a scenario file."),
+    "prompt": ("fairway.cli.prompt", "Prompts: list, lint, show, diff, lock, render."),
+    "release": ("fairway.cli.release", "Releases: create, list, show, diff, verify."),
+    "rollback": ("fairway.cli.rollback", "Go back, by default to the last stable release."),
+    "rollout": ("fairway.cli.rollout", "Rollouts: plan, start, status, watch, promote, pause, resume, abort."),
+    "run": ("fairway.cli.run", "Run the pipeline: check, evaluate, scan, package, deploy."),
+    "schema": ("fairway.cli.schema", "JSON Schemas of the project files and of every value on the wire."),
+    "up": ("fairway.cli.up", "Serve: gateway, controller and arms, supervised. Ctrl-C drains."),
+}
+"""Each module has one click command named ``command``; the text is shown without importing it."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one when it runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every name, sorted."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the one asked for."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command on a typo."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            ctx.fail(f"No such command '{name}'.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog='Start with: fairway demo. Shell completion: eval "$(_FAIRWAY_COMPLETE=bash_source fairway)".',
+)
+@click.version_option(__version__, prog_name="fairway", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Release engineering for AI agents: from a commit to production traffic, judged and recorded."""
+
+
+def report_error(error: FairwayError, *, as_json: bool) -> None:
+    """One error, for a person on stderr or for a program on stdout."""
+    if as_json:
+        body: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
+        for name in ("file", "line", "column", "key"):
+            if hasattr(error, name):
+                body[name] = getattr(error, name)
+        click.echo(json.dumps({"error": body}, indent=2))
+        return
+    click.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"  {error.hint}", err=True)
+
+
+def wants_json(arguments: list[str]) -> bool:
+    """Whether ``-o json`` is among the arguments, however it is written."""
+    joined = " ".join(arguments)
+    return any(form in f"{joined} " for form in ("-o json ", "--output json ", "--output=json ", "-ojson "))
+
+
+def main() -> None:
+    """Run the command line; the border where every error becomes a message and an exit code."""
+    arguments = sys.argv[1:]
+    try:
+        code = cli.main(args=arguments, prog_name="fairway", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except FairwayError as error:
+        report_error(error, as_json=wants_json(arguments))
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except OSError as error:
+        report_error(_from_os_error(error), as_json=wants_json(arguments))
+        sys.exit(3)
+
+
+def _from_os_error(error: OSError) -> FairwayError:
+    """Say what the operating system refused, without a traceback."""
+    import errno
+
+    from fairway.errors import PermanentError
+
+    hints = {
+        errno.ENOSPC: ("disk_full", "free some space and run the same command again; nothing was half-written"),
+        errno.EACCES: ("permission", "check who owns the file or folder"),
+        errno.EADDRINUSE: ("port_taken", "another process listens there; choose another port with --port"),
+        errno.EROFS: ("read_only", "the file system is read-only"),
+    }
+    code, hint = hints.get(error.errno or 0, ("operating_system", None))
+    where = f" ({error.filename})" if error.filename else ""
+    return PermanentError(f"{error.strerror or error}{where}", code=code, hint=hint)

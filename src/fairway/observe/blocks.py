@@ -1,0 +1,186 @@
+"""Telemetry on the wire, version 1: what a gateway worker reports, in append-only batches.
+
+A worker flushes about once a second. A :class:`Batch` carries increments for the blocks that changed; a sequence number
+that never arrives is a *gap*: the blocks it could have touched are left out for both arms, never counted as zero.
+Written with the stdlib alone, because the data plane imports it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fairway.traffic.fence import Fence
+from fairway.traffic.table import Role
+from fairway.units import Digest, UnitHash
+
+BATCH_VERSION: Literal[1] = 1
+
+GAMMA = 1.1 ** (1 / 10)
+"""Ratio of two neighbouring histogram bounds: 0.5 % error of a quantile."""
+
+_LOG_GAMMA = math.log(GAMMA)
+
+
+def bin_of(value: float) -> int:
+    """Index of the bin that holds ``value`` (> 0): ``GAMMA**(i-1) < value <= GAMMA**i``; values ≤ 1e-6 share a bin."""
+    return math.ceil(math.log(max(value, 1e-6)) / _LOG_GAMMA)
+
+
+def bin_value(index: int) -> float:
+    """The value a bin stands for: the geometric middle of its bounds."""
+    return math.exp((index - 0.5) * _LOG_GAMMA)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Increment:
+    """What one worker adds to one block of one release under one table.
+
+    Requests belong to the block of their *start* and to the release they were *assigned* to, whoever served them.
+
+    Attributes:
+        t0: Start of the block, epoch seconds, a multiple of the table's ``block_seconds``.
+        fence: Of the table the requests were routed by.
+        assigned, finished, failed, unknown: Requests. ``assigned - finished`` are still running. ``failed`` and
+            ``unknown`` are among the finished.
+        served: Of the assigned, those the assigned arm itself served (the rest fell back to stable).
+        by: Requests by why they were routed: ``hash``, ``rule``, ``pin``, ``fallback``, ``keyless``.
+        histograms: ``{name: {bin: count}}``, names ``latency_ms``, ``first_byte_ms``.
+        sums: ``{name: total}``: tokens_in, tokens_out, tools, tool_errors, iterations, guardrail, callback_failed.
+        marks: ``{kind: units}`` of hash-assigned units: ``active`` (had a request in the block), ``failed``, ``slow``,
+            ``unknown``.
+        exemplars: Up to twenty failing requests: request id, status, reason; nothing of the content.
+    """
+
+    t0: float
+    release: Digest
+    role: Role
+    fence: Fence
+    assigned: int = 0
+    served: int = 0
+    finished: int = 0
+    failed: int = 0
+    unknown: int = 0
+    by: Mapping[str, int] = field(default_factory=dict)
+    histograms: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    sums: Mapping[str, float] = field(default_factory=dict)
+    marks: Mapping[str, tuple[UnitHash, ...]] = field(default_factory=dict)
+    exemplars: tuple[Mapping[str, str], ...] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """A JSON-able value; empty parts are left out."""
+        wire: dict[str, Any] = {
+            "t0": self.t0,
+            "release": self.release,
+            "role": self.role.value,
+            "fence": [self.fence.term, self.fence.seq],
+        }
+        for name in ("assigned", "served", "finished", "failed", "unknown"):
+            if value := getattr(self, name):
+                wire[name] = value
+        if self.by:
+            wire["by"] = dict(self.by)
+        if self.histograms:
+            wire["histograms"] = {n: {str(i): c for i, c in bins.items()} for n, bins in self.histograms.items()}
+        if self.sums:
+            wire["sums"] = dict(self.sums)
+        if self.marks:
+            wire["marks"] = {kind: list(units) for kind, units in self.marks.items()}
+        if self.exemplars:
+            wire["exemplars"] = [dict(exemplar) for exemplar in self.exemplars]
+        return wire
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Increment:
+        """Read an increment.
+
+        Raises:
+            ValueError: When it is malformed.
+        """
+        try:
+            term, seq = wire["fence"]
+            return cls(
+                t0=float(wire["t0"]),
+                release=Digest(wire["release"]),
+                role=Role(wire["role"]),
+                fence=Fence(term=int(term), seq=int(seq)),
+                assigned=int(wire.get("assigned", 0)),
+                served=int(wire.get("served", 0)),
+                finished=int(wire.get("finished", 0)),
+                failed=int(wire.get("failed", 0)),
+                unknown=int(wire.get("unknown", 0)),
+                by=dict(wire.get("by", {})),
+                histograms={n: {int(i): int(c) for i, c in b.items()} for n, b in wire.get("histograms", {}).items()},
+                sums=dict(wire.get("sums", {})),
+                marks={kind: tuple(units) for kind, units in wire.get("marks", {}).items()},
+                exemplars=tuple(wire.get("exemplars", ())),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"increment is malformed: {type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One flush of one worker; unique on ``(gateway, boot, worker, seq)``.
+
+    Attributes:
+        seq: 1, 2, 3, … within ``(gateway, boot, worker)``; sent even when nothing changed, as a sign of life.
+        at: The worker's clock at the flush, epoch seconds: every request that started before is in this or an
+            earlier batch.
+        block_seconds: Of the table in force, so that a reader can fold without the table.
+        timeout: ``timeouts.total`` of the table in force: a block is mature at ``t0 + block_seconds + timeout`` at
+            the latest, and earlier once all its requests are finished and every worker's ``at`` has passed its end.
+        last: The worker says good-bye: it drained and nothing more will come.
+    """
+
+    gateway: str
+    boot: str
+    worker: int
+    seq: int
+    at: float
+    block_seconds: float
+    timeout: float
+    increments: tuple[Increment, ...] = ()
+    last: bool = False
+    version: Literal[1] = BATCH_VERSION
+
+    def to_wire(self) -> dict[str, Any]:
+        """A JSON-able value."""
+        return {
+            "version": self.version,
+            "gateway": self.gateway,
+            "boot": self.boot,
+            "worker": self.worker,
+            "seq": self.seq,
+            "at": self.at,
+            "block_seconds": self.block_seconds,
+            "timeout": self.timeout,
+            "increments": [increment.to_wire() for increment in self.increments],
+            "last": self.last,
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Batch:
+        """Read a batch.
+
+        Raises:
+            ValueError: When it is malformed or of a version this code does not know.
+        """
+        if wire.get("version") != BATCH_VERSION:
+            raise ValueError(f"telemetry batch version {wire.get('version')!r} is not supported")
+        try:
+            return cls(
+                gateway=wire["gateway"],
+                boot=wire["boot"],
+                worker=int(wire["worker"]),
+                seq=int(wire["seq"]),
+                at=float(wire["at"]),
+                block_seconds=float(wire["block_seconds"]),
+                timeout=float(wire["timeout"]),
+                increments=tuple(Increment.from_wire(item) for item in wire["increments"]),
+                last=bool(wire.get("last", False)),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"telemetry batch is malformed: {type(error).__name__}: {error}") from error

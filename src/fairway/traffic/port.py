@@ -1,0 +1,56 @@
+"""What a rollout needs from whatever moves traffic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from fairway.traffic.fence import Fence
+from fairway.traffic.table import RouteTable
+from fairway.units import RouteId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterCapabilities:
+    """What a router can do; a plan that needs a missing one is refused with the reason."""
+
+    sticky: bool
+    rules: bool
+    mirror: bool
+    granularity: int
+    """Smallest share it can set, in parts of 100,000."""
+    fence: bool
+    read_back: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterObserved:
+    """What the data plane says it serves.
+
+    Attributes:
+        confirmed: The lowest fence over the live gateways (and over each one's workers); ``None`` when no gateway
+            has ever answered.
+        gateways: How many are alive.
+        tripped: Gateways that went back to stable by themselves.
+    """
+
+    confirmed: Fence | None
+    gateways: int
+    tripped: tuple[str, ...] = ()
+
+
+class TrafficRouter(Protocol):
+    """Moves traffic by table; applying is never "done" until observed."""
+
+    @property
+    def capabilities(self) -> RouterCapabilities:
+        """What this router can do."""
+        ...
+
+    async def apply(self, table: RouteTable) -> None:
+        """Publish a table; a lower fence than the last published one is refused with :class:`ConflictError`."""
+        ...
+
+    async def observe(self, route: RouteId) -> RouterObserved:
+        """What gateways have acknowledged for the route."""
+        ...

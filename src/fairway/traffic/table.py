@@ -1,0 +1,269 @@
+"""The route table: everything a gateway needs to serve one route, as one immutable value, version 1.
+
+A controller derives it from what is desired; gateways pull it, write it to disk and swap it in whole. Written
+with the stdlib alone, because the data plane imports it. The wire form is canonical JSON of :meth:`RouteTable.to_wire`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from fairway.traffic.fence import Fence
+from fairway.units import WHOLE, AgentName, Digest, EnvironmentName, Parts, RouteId
+
+TABLE_VERSION: Literal[1] = 1
+
+
+class Role(StrEnum):
+    """What an arm is to its route."""
+
+    STABLE = "stable"
+    CANDIDATE = "candidate"
+    BASELINE = "baseline"
+    SHADOW = "shadow"
+
+
+class RuleKind(StrEnum):
+    """What a routing rule looks at; rules are tried in the order of the table."""
+
+    RELEASE_HEADER = "release_header"
+    HEADER = "header"
+    COOKIE = "cookie"
+    TENANT = "tenant"
+    REGION = "region"
+    TRACE_TYPE = "trace_type"
+    FLAG = "flag"
+
+
+class KeyKind(StrEnum):
+    """Where the key of a unit is read from; extractors are tried in order."""
+
+    HEADER = "header"
+    COOKIE = "cookie"
+    PATH_SEGMENT = "path_segment"
+    JWT_CLAIM = "jwt_claim"
+    JSON_POINTER = "json_pointer"
+    ISSUE_COOKIE = "issue_cookie"
+
+
+NO_SHARE = Parts(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One release serving: its role and the ``host:port`` of each ready instance."""
+
+    role: Role
+    release: Digest
+    version: str
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A request whose ``name`` has one of ``values`` goes to the arm ``to``; ``id`` is what `explain` names."""
+
+    id: str
+    kind: RuleKind
+    name: str
+    values: tuple[str, ...]
+    to: Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyExtractor:
+    """Header or cookie name, 0-based path segment, claim or JSON pointer, by ``kind``."""
+
+    kind: KeyKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds. ``total`` is also when an unfinished request counts as failed."""
+
+    connect: float = 2.0
+    first_byte: float = 30.0
+    idle: float = 60.0
+    total: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bytes, requests and connections a worker accepts before it refuses."""
+
+    head_bytes: int = 65_536
+    body_bytes: int = 16_777_216
+    in_flight: int = 1024
+    connections: int = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trip:
+    """When a gateway goes back to stable by itself: candidate's bad units in excess of stable's rate."""
+
+    max_excess_bad_units: int
+    window_seconds: float
+    min_units: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteTable:
+    """One route as gateways serve it.
+
+    Attributes:
+        fence: Whose decision this is; a gateway refuses a lower one.
+        arms: Stable first. An arm without endpoints is not ready; requests for it fall back to stable.
+        rules: Tried in order, before the hash.
+        split: Candidate's share in parts of 100,000; a unit is the candidate's iff its bucket is below.
+        salt: Salt of the bucket hash: the rollout id, or the release of stable when no rollout runs.
+        keys: Extractors of the unit key, tried in order.
+        masks: Releases that get no traffic whatever a rule, pin or bucket says.
+        theta: ``{metric: {role: threshold}}``; a request above its arm's threshold marks its unit ``slow`` for
+            ``latency_ms``. Empty: nothing is marked.
+        block_seconds: Length of a telemetry block; blocks start at multiples of it (epoch).
+        pin_seconds: How long a conversation stays where it began.
+    """
+
+    route: RouteId
+    fence: Fence
+    arms: tuple[Arm, ...]
+    rules: tuple[Rule, ...] = ()
+    split: Parts = NO_SHARE
+    salt: str = ""
+    keys: tuple[KeyExtractor, ...] = ()
+    mirror: Parts = NO_SHARE
+    masks: tuple[Digest, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    trip: Trip | None = None
+    theta: Mapping[str, Mapping[Role, float]] = field(default_factory=dict)
+    block_seconds: float = 10.0
+    pin_seconds: float = 3600.0
+    version: Literal[1] = TABLE_VERSION
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.split <= WHOLE or not 0 <= self.mirror <= WHOLE:
+            raise ValueError(f"split {self.split} and mirror {self.mirror} must be between 0 and {WHOLE}")
+        if len({arm.role for arm in self.arms}) != len(self.arms):
+            raise ValueError("two arms have the same role")
+        if self.split and self.arm(Role.CANDIDATE) is None:
+            raise ValueError("a split needs a candidate arm")
+        if self.block_seconds <= 0:
+            raise ValueError("block_seconds must be above 0")
+
+    def arm(self, role: Role) -> Arm | None:
+        """The arm with that role, or ``None``."""
+        return next((arm for arm in self.arms if arm.role is role), None)
+
+    def to_wire(self) -> dict[str, Any]:
+        """A JSON-able value; :meth:`from_wire` is its inverse."""
+        return {
+            "version": self.version,
+            "route": {"agent": self.route.agent, "environment": self.route.environment},
+            "fence": [self.fence.term, self.fence.seq],
+            "arms": [
+                {
+                    "role": arm.role.value,
+                    "release": arm.release,
+                    "version": arm.version,
+                    "endpoints": list(arm.endpoints),
+                }
+                for arm in self.arms
+            ],
+            "rules": [
+                {"id": r.id, "kind": r.kind.value, "name": r.name, "values": list(r.values), "to": r.to.value}
+                for r in self.rules
+            ],
+            "split": self.split,
+            "salt": self.salt,
+            "keys": [{"kind": key.kind.value, "name": key.name} for key in self.keys],
+            "mirror": self.mirror,
+            "masks": list(self.masks),
+            "timeouts": {
+                "connect": self.timeouts.connect,
+                "first_byte": self.timeouts.first_byte,
+                "idle": self.timeouts.idle,
+                "total": self.timeouts.total,
+            },
+            "limits": {
+                "head_bytes": self.limits.head_bytes,
+                "body_bytes": self.limits.body_bytes,
+                "in_flight": self.limits.in_flight,
+                "connections": self.limits.connections,
+            },
+            "trip": None
+            if self.trip is None
+            else {
+                "max_excess_bad_units": self.trip.max_excess_bad_units,
+                "window_seconds": self.trip.window_seconds,
+                "min_units": self.trip.min_units,
+            },
+            "theta": {metric: {role.value: limit for role, limit in by.items()} for metric, by in self.theta.items()},
+            "block_seconds": self.block_seconds,
+            "pin_seconds": self.pin_seconds,
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> RouteTable:
+        """Read a table; strict, because a gateway must not guess.
+
+        Raises:
+            ValueError: On a version this code does not know, a missing or unknown key, or a value out of range.
+        """
+        if wire.get("version") != TABLE_VERSION:
+            raise ValueError(f"route table version {wire.get('version')!r} is not supported (this gateway reads 1)")
+        known = {
+            "version", "route", "fence", "arms", "rules", "split", "salt", "keys", "mirror", "masks", "timeouts",
+            "limits", "trip", "theta", "block_seconds", "pin_seconds",
+        }  # fmt: skip
+        if unknown := set(wire) - known:
+            raise ValueError(f"route table has unknown keys {sorted(unknown)}")
+        try:
+            return cls._read(wire)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"route table is malformed: {type(error).__name__}: {error}") from error
+
+    @classmethod
+    def _read(cls, wire: Mapping[str, Any]) -> RouteTable:
+        term, seq = wire["fence"]
+        trip = wire["trip"]
+        return cls(
+            route=RouteId(
+                agent=AgentName(wire["route"]["agent"]), environment=EnvironmentName(wire["route"]["environment"])
+            ),
+            fence=Fence(term=int(term), seq=int(seq)),
+            arms=tuple(
+                Arm(
+                    role=Role(arm["role"]),
+                    release=Digest(arm["release"]),
+                    version=arm["version"],
+                    endpoints=tuple(arm["endpoints"]),
+                )
+                for arm in wire["arms"]
+            ),
+            rules=tuple(
+                Rule(
+                    id=rule["id"],
+                    kind=RuleKind(rule["kind"]),
+                    name=rule["name"],
+                    values=tuple(rule["values"]),
+                    to=Role(rule["to"]),
+                )
+                for rule in wire["rules"]
+            ),
+            split=Parts(wire["split"]),
+            salt=wire["salt"],
+            keys=tuple(KeyExtractor(kind=KeyKind(key["kind"]), name=key["name"]) for key in wire["keys"]),
+            mirror=Parts(wire["mirror"]),
+            masks=tuple(Digest(mask) for mask in wire["masks"]),
+            timeouts=Timeouts(**wire["timeouts"]),
+            limits=Limits(**wire["limits"]),
+            trip=None if trip is None else Trip(**trip),
+            theta={m: {Role(role): float(v) for role, v in by.items()} for m, by in wire["theta"].items()},
+            block_seconds=float(wire["block_seconds"]),
+            pin_seconds=float(wire["pin_seconds"]),
+        )
