@@ -1,0 +1,321 @@
+"""What a rollout is: plan, state, what is desired, what was decided, and everything a decision looks at; version 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from fairway.rollout.requests import Answer, HoldKind, Request
+from fairway.targets.port import ArmSpec, ObservedArm
+from fairway.traffic.fence import ZERO_FENCE, Fence
+from fairway.traffic.port import RouterObserved
+from fairway.traffic.table import NO_SHARE
+from fairway.units import Digest, Parts, RolloutId, RouteId
+from fairway.verdict.values import GateFinding, GateSpec
+
+STATE_VERSION: Literal[1] = 1
+ENGINE_VERSION = "1"
+"""Raised when ``next_step`` decides differently on the same snapshot; a replay names it."""
+
+
+class Strategy(StrEnum):
+    """How traffic moves. ``direct`` is for a first release and for going back to one that was stable here."""
+
+    CANARY = "canary"
+    DIRECT = "direct"
+
+
+class Exposure(StrEnum):
+    """Who can reach the candidate."""
+
+    HASH = "hash"
+    RULES_ONLY = "rules-only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a plan.
+
+    Attributes:
+        split: Candidate's share, parts of 100,000.
+        gates: Must not FAIL; those with ``must_pass`` must PASS before the next step.
+        dwell: Seconds of *mature observed* traffic the step needs at least, not wall clock.
+        cap: Wall-clock seconds after which a step that cannot decide pauses for a person.
+        approval: Ask for an approval before leaving the step.
+    """
+
+    split: Parts
+    gates: tuple[GateSpec, ...]
+    dwell: float
+    cap: float
+    exposure: Exposure = Exposure.HASH
+    mirror: Parts = NO_SHARE
+    candidate_replicas: int = 1
+    approval: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What will be done, pinned by digest when the rollout starts.
+
+    Attributes:
+        steps: Shares below the whole, growing; empty for ``direct``.
+        approval: Whether a person must approve before the first exposure.
+        prepare_timeout: Seconds the candidate has to become ready.
+        soak: Mature observed seconds at 100 % under ``soak_gates`` before the rollout is done.
+        warm: Seconds the former stable is kept running after the promotion.
+        instrument_budget: Seconds telemetry may be unreadable before the rollout pauses.
+        policy_digest: Digest of the policy the plan was compiled from.
+    """
+
+    strategy: Strategy
+    steps: tuple[Step, ...]
+    policy_digest: Digest
+    soak_gates: tuple[GateSpec, ...] = ()
+    approval: bool = False
+    prepare_timeout: float = 60.0
+    soak: float = 0.0
+    warm: float = 1800.0
+    instrument_budget: float = 60.0
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmRef:
+    """A release as it serves (or would) in the route's environment."""
+
+    release: Digest
+    effective: Digest
+    version: str
+    replicas: int = 1
+
+
+class Phase(StrEnum):
+    """Where a rollout is."""
+
+    PREPARING = "preparing"
+    STEPPING = "stepping"
+    PROMOTING = "promoting"
+    SOAKING = "soaking"
+    DONE = "done"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+
+
+ENDED = frozenset({Phase.DONE, Phase.ROLLED_BACK})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A person's pin; automation never overrides it. ``until``: ``None`` holds until released (not for a freeze)."""
+
+    kind: HoldKind
+    actor: str
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """Who said yes to what: counts only for exactly this release, effective digest and policy."""
+
+    actor: str
+    at: datetime
+    release: Digest
+    effective: Digest
+    policy_digest: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutState:
+    """One rollout.
+
+    Attributes:
+        stable: What served when it started; ``None`` for a first release.
+        step: Index into ``plan.steps`` while stepping.
+        phase_at: When the phase (or step) was entered.
+        counted_from: Blocks that start at or after this (epoch seconds) count for the rollout; ``None`` until the
+            first exposure is confirmed.
+        step_from: The same for the current step.
+        paused: Why automation waits for a person; empty when it does not. A paused rollout still rolls back.
+        telemetry_lost_at: Since when telemetry could not be read; ``None`` when it can.
+        cause: Code and sentence of what ended it or is ending it.
+        requested_by: Who started it.
+    """
+
+    id: RolloutId
+    plan: Plan
+    candidate: ArmRef
+    stable: ArmRef | None
+    phase: Phase
+    phase_at: datetime
+    started_at: datetime
+    requested_by: str
+    step: int = 0
+    counted_from: float | None = None
+    step_from: float | None = None
+    paused: str = ""
+    telemetry_lost_at: datetime | None = None
+    approvals: tuple[Approval, ...] = ()
+    theta: float | None = None
+    cause: str = ""
+    cause_text: str = ""
+
+    @property
+    def live(self) -> bool:
+        """Whether it has not ended."""
+        return self.phase not in ENDED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteState:
+    """What is known and wanted of a route after its last event.
+
+    Attributes:
+        stable: The release all traffic goes to when no rollout says otherwise.
+        history: Former stables, newest first: what a rollback goes back to.
+        blocked: Releases that were rolled back; they do not start again until a person lifts it.
+        warm: A former stable kept running until ``warm_until`` for conversations that began on it.
+        rollout: The live rollout, or the last one once it has ended.
+        changed_by: Fence of the event that last changed what gateways serve.
+    """
+
+    route: RouteId
+    stable: ArmRef | None = None
+    history: tuple[ArmRef, ...] = ()
+    blocked: tuple[Digest, ...] = ()
+    warm: ArmRef | None = None
+    warm_until: datetime | None = None
+    hold: Hold | None = None
+    rollout: RolloutState | None = None
+    changed_by: Fence = ZERO_FENCE
+    version: Literal[1] = STATE_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredArm:
+    """One arm that shall run, and what it is called."""
+
+    spec: ArmSpec
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """What shall be true of a route now; everything else is reconciled away.
+
+    Attributes:
+        arms: Stable first. What is not here is drained once no gateway sends it anything any more.
+        masks: Releases that get no traffic whatever a pin or a rule says.
+        salt: Of the bucket hash: the rollout id.
+        theta: Latency limits in ms by role, for the gateway's ``slow`` mark; empty: no marking.
+    """
+
+    arms: tuple[DesiredArm, ...]
+    split: Parts = NO_SHARE
+    exposure: Exposure = Exposure.HASH
+    mirror: Parts = NO_SHARE
+    masks: tuple[Digest, ...] = ()
+    salt: str = ""
+    theta: Mapping[str, float] = field(default_factory=dict)
+
+
+class DecisionKind(StrEnum):
+    """What was decided."""
+
+    START = "start"
+    ADVANCE = "advance"
+    WAIT = "wait"
+    PAUSE = "pause"
+    ROLL_BACK = "roll_back"
+    FINISH = "finish"
+    OBEY = "obey"
+    """A person's verb changed something else: hold, resume, approval, lifted block."""
+    IDLE = "idle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What is desired now, why, on which evidence, and when to look again.
+
+    Attributes:
+        code: Stable reason code, e.g. ``gate_failed``; listed in ``docs/reference/reasons.md``.
+        reason: One sentence for people.
+        state: The route's state after it.
+        answers: Requests consumed.
+        evidence: Gates as they stood.
+        look_again_after: Seconds.
+        actor: ``controller``, or who asked.
+    """
+
+    kind: DecisionKind
+    code: str
+    reason: str
+    state: RouteState
+    desired: Desired
+    answers: tuple[Answer, ...] = ()
+    evidence: tuple[GateFinding, ...] = ()
+    look_again_after: float = 1.0
+    actor: str = "controller"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseFacts:
+    """What the ledger knows of a release a request names.
+
+    Attributes:
+        refusal: Why it may not be deployed here (signature, evidence, state it writes that stable cannot read);
+            empty when it may.
+    """
+
+    arm: ArmRef
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What the rollout's gates find in the mature blocks.
+
+    Attributes:
+        findings: Of the current step's gates (or the soak's), in the plan's order.
+        mature_seconds: Mature observed seconds in the current step; gaps do not count.
+        shared_cause: Why it looks like an outage of both arms; empty when it does not.
+        theta: Stable's P95 in ms over the previous ten minutes; ``None`` when there is too little.
+        error: Why telemetry cannot be read now; empty when it can.
+    """
+
+    findings: tuple[GateFinding, ...] = ()
+    mature_seconds: float = 0.0
+    shared_cause: str = ""
+    theta: float | None = None
+    error: str = ""
+
+
+NOTHING_MEASURED = Measured()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything ``next_step`` looks at; kept as a blob with each event, so that the decision can be replayed.
+
+    Attributes:
+        plan: The plan a rollout started now would follow (compiled from the project's policy).
+        releases: Facts about each release the pending requests name, by digest.
+        head: Fence of the journal's last event.
+    """
+
+    now: datetime
+    state: RouteState
+    head: Fence
+    plan: Plan
+    requests: tuple[Request, ...] = ()
+    releases: Mapping[Digest, ReleaseFacts] = field(default_factory=dict)
+    arms: tuple[ObservedArm, ...] = ()
+    router: RouterObserved = RouterObserved(confirmed=None, gateways=0)
+    measured: Measured = NOTHING_MEASURED
+    block_seconds: float = 10.0
+    engine_version: str = ENGINE_VERSION
+    version: Literal[1] = 1
