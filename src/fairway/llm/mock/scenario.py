@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from fairway.errors import NotFoundError, ProjectFileError
-from fairway.llm.mock.positions import KeyPath, Positions, dotted, read_yaml, validate
+from fairway.errors import NotFoundError
 from fairway.llm.mock.references import Text, parse_text, parse_value
 from fairway.llm.mock.sections import Fault, FaultKind, FaultsBody, Latency, Rule, ScenarioFile, ToolCall, When
+from fairway.validate import suggest, validate
+from fairway.yaml_file import KeyPath, YamlDocument, parse_yaml, read_yaml
 
 _CASE_INSENSITIVE = re.IGNORECASE | re.DOTALL
 
@@ -102,42 +102,40 @@ def load_scenario(path: Path) -> Scenario:
         NotFoundError: No such file.
         ProjectFileError: Wrong in form or reference; names file, line, column, key and the nearest right one.
     """
-    try:
-        text = path.read_text("utf-8")
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise NotFoundError(
-            f"no scenario file at {path}", hint="give one with --scenario; `fairway init` writes evals/mock-llm.yaml"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ProjectFileError("not UTF-8 text", file=str(path), code="scenario") from error
-    return parse_scenario(text, file=str(path))
+    if not path.is_file():
+        hint = "give one with --scenario; `fairway init` writes evals/mock-llm.yaml"
+        raise NotFoundError(f"no scenario file at {path}", hint=hint)
+    return _compile(read_yaml(path))
 
 
 def parse_scenario(text: str, *, file: str) -> Scenario:
     """Compile the text of a scenario file; raises as `load_scenario`."""
-    data, positions = read_yaml(text, file=file)
-    section = validate(ScenarioFile, {} if data is None else data, positions, file=file)
-    return _Compiler(section.directives, positions, file).scenario(section)
+    return _compile(parse_yaml(text.encode(), file=file))
 
 
-def parse_faults(data: Any, scenario: Scenario) -> tuple[CompiledFault, ...]:
+def parse_faults(body: bytes, scenario: Scenario) -> tuple[CompiledFault, ...]:
     """Compile the body of ``POST /admin/faults``.
 
     Raises:
-        ProjectFileError: Wrong in form; the file is ``<body>``.
+        ProjectFileError: Not JSON (or YAML) or wrong in form.
     """
-    section = validate(FaultsBody, data, Positions(), file="<body>")
-    compiler = _Compiler(scenario.directives, Positions(), "<body>")
+    document = parse_yaml(body, file="body")
+    section = validate(FaultsBody, document)
+    compiler = _Compiler(scenario.directives, document)
     return tuple(compiler.fault(fault, ("faults", index)) for index, fault in enumerate(section.faults))
+
+
+def _compile(document: YamlDocument) -> Scenario:
+    section = validate(ScenarioFile, document)
+    return _Compiler(section.directives, document).scenario(section)
 
 
 class _Compiler:
     """Turns sections into compiled values; every complaint has a place."""
 
-    def __init__(self, directives: Mapping[str, Any], positions: Positions, file: str) -> None:
+    def __init__(self, directives: Mapping[str, Any], document: YamlDocument) -> None:
         self.directives = directives
-        self.positions = positions
-        self.file = file
+        self.document = document
 
     def scenario(self, section: ScenarioFile) -> Scenario:
         return Scenario(
@@ -207,27 +205,20 @@ class _Compiler:
     def _known_directives(self, names: list[str], path: KeyPath) -> None:
         for name in names:
             if name not in self.directives:
-                near = get_close_matches(name, list(self.directives), n=1)
-                hint = f"did you mean '{near[0]}'?" if near else "declare it under 'directives:'"
-                raise self._error(f"no directive '{name}'", path, hint=hint)
+                hint = suggest(name, self.directives, what="directives")
+                raise self.document.error(path, f"no directive {name!r}", hint=hint, code="scenario")
 
     def text(self, text: str, when: Condition, path: KeyPath) -> Text:
         try:
             return parse_text(text, captures=when.captures)
         except ValueError as error:
-            raise self._error(str(error), path) from error
+            raise self.document.error(path, str(error), code="scenario") from error
 
     def value(self, value: Any, when: Condition, path: KeyPath) -> Any:
         try:
             return parse_value(value, captures=when.captures)
         except ValueError as error:
-            raise self._error(str(error), path) from error
-
-    def _error(self, message: str, path: KeyPath, hint: str | None = None) -> ProjectFileError:
-        line, column = self.positions.nearest(path)
-        return ProjectFileError(
-            message, file=self.file, line=line, column=column, key=dotted(path), code="scenario", hint=hint
-        )
+            raise self.document.error(path, str(error), code="scenario") from error
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:

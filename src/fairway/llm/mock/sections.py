@@ -6,9 +6,9 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from fairway.units import parse_duration
+from fairway.section import Duration, Section
 
 
 def _pattern(value: Any) -> Any:
@@ -20,26 +20,13 @@ def _pattern(value: Any) -> Any:
     return value
 
 
-def _duration(value: Any) -> Any:
-    if not isinstance(value, str | int | float):
-        raise ValueError("expected a duration such as 20ms or 1m")
-    return parse_duration(value)
-
-
 def _several(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
 Pattern = Annotated[str, Field(min_length=1), BeforeValidator(_pattern)]
-Duration = Annotated[float, BeforeValidator(_duration)]
 Several = Annotated[list[str], BeforeValidator(_several)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """What every section shares: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class FaultKind(StrEnum):

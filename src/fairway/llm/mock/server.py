@@ -94,11 +94,10 @@ class MockModel:
 
     def _switch_faults(self, request: HttpRequest) -> HttpAnswer:
         try:
-            self._switched = parse_faults(json.loads(request.body), self.scenario)
+            self._switched = parse_faults(request.body, self.scenario)
         except ProjectFileError as error:
-            return _error(400, f"{error.message}{'; ' + error.hint if error.hint else ''}", code="faults")
-        except (ValueError, RecursionError):
-            return _error(400, 'expected JSON such as {"faults": [{"kind": "rate_limit"}]}', code="faults")
+            hint = error.hint or 'for example {"faults": [{"kind": "rate_limit", "until": "60s"}]}'
+            return _error(400, f"{error.message}; {hint}", code="faults")
         self._switched_at = self._monotonic()
         return self._show_faults(request)
 
