@@ -1,0 +1,40 @@
+"""Buckets and unit hashes: who belongs to which side of a split, the same on every machine and after every restart.
+
+``bucket = (uint64(blake2b-8(salt || 0x00 || key)) * 100000) >> 64``, the integer read big-endian; a unit is the
+candidate's iff its bucket is below the split. A larger split therefore only adds units. Golden vectors:
+``tests/vectors/buckets.json``.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from fairway.units import WHOLE, UnitHash
+
+_WHOLE = int(WHOLE)
+
+
+def bucket(salt: str, key: str) -> int:
+    """Bucket of a key under a salt, 0 to 99,999, uniform to one part in 2^47.
+
+    Args:
+        salt: Rollout id; must not contain NUL (it separates salt and key).
+        key: The unit's key as extracted, any text.
+
+    Raises:
+        ValueError: When the salt contains NUL.
+    """
+    if "\0" in salt:
+        raise ValueError("a salt must not contain NUL")
+    digest = blake2b(f"{salt}\0{key}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") * _WHOLE) >> 64
+
+
+def unit_hash(key: str) -> UnitHash:
+    """The unit as telemetry names it: 16 hex digits of blake2b-8 of the key, without the salt."""
+    return UnitHash(blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest())
+
+
+def tag_of(text: str) -> int:
+    """32-bit tag of a release or salt, for compact tokens and tables; a tag only *narrows*, the table decides."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "big")

@@ -1,0 +1,105 @@
+"""The pin: a signed, stateless token that keeps a conversation on the release it began on."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import os
+import struct
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+PIN_COOKIE = "fairway_pin"
+PIN_HEADER = "x-fairway-pin"
+
+_BODY = struct.Struct(">BBIQI")
+_VERSION = 1
+_HASHED = 1
+_MAC_BYTES = 12
+_TOKEN_CHARS = -(-(_BODY.size + _MAC_BYTES) // 3) * 4
+
+
+def release_tag(release: str) -> int:
+    """64-bit tag by which a token names a release; it only counts when an arm of the table has it."""
+    return int.from_bytes(blake2b(release.encode(), digest_size=8).digest(), "big")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """Where a conversation began.
+
+    Attributes:
+        release: :func:`release_tag` of the release.
+        salt: :func:`fairway.traffic.bucket.tag_of` the salt in force when it began.
+        hashed: Whether the hash put it there; only then, and only under the same salt, does it count as a unit.
+        expires: Epoch seconds; from then on the pin is void.
+    """
+
+    release: int
+    salt: int
+    hashed: bool
+    expires: int
+
+
+class PinSigner:
+    """Signs and reads pins of one route."""
+
+    def __init__(self, key: bytes, *, route: str) -> None:
+        """Take the secret (at least 16 bytes) and the route the pins belong to.
+
+        Raises:
+            ValueError: When the key is too short.
+        """
+        if len(key) < 16:
+            raise ValueError("a pin key has at least 16 bytes")
+        self._key = key
+        self._route = route.encode() + b"\0"
+
+    def sign(self, pin: Pin) -> str:
+        """The token, URL-safe base64, 40 characters."""
+        body = _BODY.pack(_VERSION, _HASHED if pin.hashed else 0, pin.expires, pin.release, pin.salt)
+        return base64.urlsafe_b64encode(body + self._mac(body)).decode().rstrip("=")
+
+    def read(self, token: str, *, now: float) -> Pin | None:
+        """The pin, or ``None`` when it is malformed, forged, of another route, or expired."""
+        if not 0 < len(token) <= _TOKEN_CHARS:
+            return None
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        if len(raw) != _BODY.size + _MAC_BYTES:
+            return None
+        body, mac = raw[: _BODY.size], raw[_BODY.size :]
+        if not hmac.compare_digest(mac, self._mac(body)):
+            return None
+        version, flags, expires, release, salt = _BODY.unpack(body)
+        if version != _VERSION or expires <= now:
+            return None
+        return Pin(release=release, salt=salt, hashed=bool(flags & _HASHED), expires=expires)
+
+    def _mac(self, body: bytes) -> bytes:
+        return hmac.digest(self._key, self._route + body, "sha256")[:_MAC_BYTES]
+
+
+def load_pin_key(path: Path) -> bytes:
+    """The pin key, made on first use with mode 600; safe when two processes start at once.
+
+    Raises:
+        OSError: When the file can neither be read nor made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    if not path.exists():
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(os.urandom(32))
+        try:
+            os.link(fresh, path)  # unlike a rename it never replaces a key somebody else just made
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink(missing_ok=True)
+    return path.read_bytes()

@@ -1,0 +1,316 @@
+"""Who serves a request: rules, then the pin, then the hash. Pure, and the same in the gateway and in `explain`.
+
+Order (SPEC H1): explicit release header, header and cookie rules, tenant, region, trace type, feature flag, then the
+conversation's pin, then ``bucket < split``. Rules of one kind keep the order of the table.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+from urllib.parse import unquote
+
+from fairway.traffic.bucket import bucket, tag_of, unit_hash
+from fairway.traffic.pin import Pin, release_tag
+from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind
+from fairway.units import Digest, UnitHash
+
+MAX_KEY_LENGTH = 512
+"""Characters; a longer key is no key (the request is keyless)."""
+
+ISSUED_COOKIE = "fairway_unit"
+"""Cookie of an ``issue_cookie`` extractor that gives no name."""
+
+_ORDER = {
+    RuleKind.RELEASE_HEADER: 0,
+    RuleKind.HEADER: 1,
+    RuleKind.COOKIE: 1,
+    RuleKind.TENANT: 2,
+    RuleKind.REGION: 3,
+    RuleKind.TRACE_TYPE: 4,
+    RuleKind.FLAG: 5,
+}
+_DEFAULT_HEADER = {
+    RuleKind.RELEASE_HEADER: "x-fairway-release",
+    RuleKind.TENANT: "x-tenant",
+    RuleKind.REGION: "x-region",
+    RuleKind.TRACE_TYPE: "x-trace-type",
+}
+FLAGS_HEADER = "x-feature-flags"
+"""Comma-separated flags of a request, ``name`` or ``name=value``."""
+
+
+class By(StrEnum):
+    """Why a request went where it went."""
+
+    RULE = "rule"
+    PIN = "pin"
+    HASH = "hash"
+    FALLBACK = "fallback"
+    KEYLESS = "keyless"
+
+
+class Facts(Protocol):
+    """What is known about a request before it is assigned."""
+
+    @property
+    def path(self) -> str:
+        """Path without the query."""
+        ...
+
+    def header(self, name: str) -> str | None:
+        """Value of the first header of that lower-case name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenFacts:
+    """Facts written down: for `explain` and tests. Header names in lower case."""
+
+    path: str = "/"
+    headers: Mapping[str, str]
+
+    def header(self, name: str) -> str | None:
+        """Value of that header."""
+        return self.headers.get(name)
+
+
+class Recall(Protocol):
+    """Where a unit was seen before, if that is remembered."""
+
+    def __call__(self, unit: UnitHash, /) -> Pin | None:
+        """The unexpired pin of the unit."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """Where a request belongs and who serves it.
+
+    Attributes:
+        role, release: Assigned; what verdicts count it under. ``release`` is ``None`` when no arm has the role.
+        served: The arm that serves it: the assigned one, or stable when that one is masked or not ready; ``None``
+            when nobody can.
+        by: Why; ``fallback`` when ``served`` is not the assigned arm.
+        why: Why it was assigned, whoever serves it (never ``fallback``).
+        rule: Id of the rule that fired.
+        key: Key of the unit; ``None`` when keyless.
+        bucket: 0-99,999; ``None`` when neither key nor chance decided.
+        unit: Hash of the key.
+        counts: Whether the unit takes part in unit tests: assigned by the hash under the current salt.
+        fresh: Whether the conversation begins here, so that the answer carries a pin.
+    """
+
+    role: Role
+    release: Digest | None
+    served: Arm | None
+    by: By
+    why: By
+    rule: str | None = None
+    key: str | None = None
+    bucket: int | None = None
+    unit: UnitHash | None = None
+    counts: bool = False
+    fresh: bool = False
+
+
+class Ruleset:
+    """A table prepared for assigning: arms by role and tag, rules in order, masks applied."""
+
+    def __init__(self, table: RouteTable) -> None:
+        """Prepare ``table``; it is not changed."""
+        self.table = table
+        self.salt_tag = tag_of(table.salt)
+        self._arms = {arm.role: arm for arm in table.arms}
+        self._by_tag = {release_tag(arm.release): arm.role for arm in reversed(table.arms)}
+        self._rules = tuple(sorted(table.rules, key=lambda rule: _ORDER[rule.kind]))
+        stable = self._arms.get(Role.STABLE)
+        self._stable = stable if stable is not None and self._ready(stable) else None
+        self._serving = {role: arm if self._ready(arm) else self._stable for role, arm in self._arms.items()}
+
+    def _ready(self, arm: Arm) -> bool:
+        return bool(arm.endpoints) and arm.release not in self.table.masks
+
+    def assign(self, facts: Facts, *, chance: int, pin: Pin | None = None, recall: Recall | None = None) -> Assignment:
+        """Assign one request; total.
+
+        Args:
+            facts: Of the request.
+            chance: 0-99,999, decides for a request without a key (drawn by the caller, so that this stays pure).
+            pin: The valid pin the request brought, if any.
+            recall: Looks a unit up among those seen before, asked only when no rule and no pin decided.
+        """
+        for rule in self._rules:
+            role = _match(rule, facts, self.table.arms)
+            if role is not None:
+                return self._result(role, By.RULE, rule=rule.id, key=unit_key(self.table.keys, facts))
+        key = unit_key(self.table.keys, facts)
+        if pin is not None and pin.release in self._by_tag:
+            return self._pinned(pin, key)
+        if key is None:
+            role = Role.CANDIDATE if chance < self.table.split else Role.STABLE
+            return self._result(role, By.KEYLESS, number=chance, fresh=True)
+        unit = unit_hash(key)
+        if recall is not None:
+            known = recall(unit)
+            if known is not None and known.release in self._by_tag:
+                return self._pinned(known, key)
+        number = bucket(self.table.salt, key)
+        role = Role.CANDIDATE if number < self.table.split else Role.STABLE
+        return self._result(role, By.HASH, key=key, unit=unit, number=number, counts=True, fresh=True)
+
+    def _pinned(self, pin: Pin, key: str | None) -> Assignment:
+        counts = key is not None and pin.hashed and pin.salt == self.salt_tag
+        return self._result(self._by_tag[pin.release], By.PIN, key=key, counts=counts)
+
+    def _result(
+        self,
+        role: Role,
+        why: By,
+        *,
+        rule: str | None = None,
+        key: str | None = None,
+        unit: UnitHash | None = None,
+        number: int | None = None,
+        counts: bool = False,
+        fresh: bool = False,
+    ) -> Assignment:
+        arm = self._arms.get(role)
+        served = self._serving.get(role, self._stable)
+        return Assignment(
+            role=role,
+            release=None if arm is None else arm.release,
+            served=served,
+            by=why if served is arm else By.FALLBACK,
+            why=why,
+            rule=rule,
+            key=key,
+            bucket=number,
+            unit=unit if unit is not None or key is None else unit_hash(key),
+            counts=counts,
+            fresh=fresh,
+        )
+
+
+def assign(
+    table: RouteTable, facts: Facts, *, chance: int = 0, pin: Pin | None = None, recall: Recall | None = None
+) -> Assignment:
+    """Assign one request under ``table``; see :meth:`Ruleset.assign`."""
+    return Ruleset(table).assign(facts, chance=chance, pin=pin, recall=recall)
+
+
+def explain(table: RouteTable, facts: Facts, *, pin: Pin | None = None) -> dict[str, object]:
+    """Why a request with these facts goes where it goes, as a JSON-able value: what each rule saw, and the result."""
+    assignment = assign(table, facts, pin=pin)
+    tried: list[dict[str, object]] = []
+    for rule in sorted(table.rules, key=lambda item: _ORDER[item.kind]):
+        matched = _match(rule, facts, table.arms)
+        tried.append({"rule": rule.id, "kind": rule.kind.value, "matched": matched is not None})
+        if matched is not None:
+            break
+    served = assignment.served
+    return {
+        "fence": str(table.fence),
+        "assigned": {"role": assignment.role.value, "release": assignment.release},
+        "served": None
+        if served is None
+        else {"role": served.role.value, "release": served.release, "version": served.version},
+        "by": assignment.by.value,
+        "why": assignment.why.value,
+        "rule": assignment.rule,
+        "tried": tried,
+        "key": assignment.key,
+        "unit": assignment.unit,
+        "bucket": assignment.bucket,
+        "split": int(table.split),
+    }
+
+
+def cookie_value(facts: Facts, name: str) -> str | None:
+    """Value of a cookie of the request, ``None`` when it has none of that name."""
+    header = facts.header("cookie")
+    if header is None or name not in header:
+        return None
+    for part in header.split(";"):
+        found, equals, value = part.strip().partition("=")
+        if equals and found == name:
+            return value.strip('"')
+    return None
+
+
+def _match(rule: Rule, facts: Facts, arms: tuple[Arm, ...]) -> Role | None:
+    """The role a rule sends the request to, ``None`` when it does not apply. No values: any value matches."""
+    if rule.kind is RuleKind.COOKIE:
+        value = cookie_value(facts, rule.name)
+    elif rule.kind is RuleKind.FLAG:
+        value = _flag(facts, rule.name)
+    else:
+        value = facts.header((rule.name or _DEFAULT_HEADER.get(rule.kind, "")).lower())
+    if not value:
+        return None
+    if rule.kind is RuleKind.RELEASE_HEADER and not rule.values:
+        return next((arm.role for arm in arms if value in (arm.release, arm.version, arm.role.value)), None)
+    return rule.to if not rule.values or value in rule.values else None
+
+
+def _flag(facts: Facts, name: str) -> str | None:
+    for part in (facts.header(FLAGS_HEADER) or "").split(","):
+        found, _, value = part.strip().partition("=")
+        if found == name:
+            return None if value.lower() in ("off", "false", "0") else value or "on"
+    return None
+
+
+def unit_key(extractors: tuple[KeyExtractor, ...], facts: Facts) -> str | None:
+    """The key of a request's unit by the first extractor that finds one; ``None`` when keyless.
+
+    ``json_pointer`` never finds one here: the gateway reads no bodies unless a later version is told to.
+    """
+    for extractor in extractors:
+        value = _EXTRACT[extractor.kind](extractor.name, facts)
+        if value and len(value) <= MAX_KEY_LENGTH:
+            return value
+    return None
+
+
+def issued_cookie(extractors: tuple[KeyExtractor, ...]) -> str | None:
+    """Name of the cookie to issue to keyless clients; ``None`` when the table asks for none."""
+    for extractor in extractors:
+        if extractor.kind is KeyKind.ISSUE_COOKIE:
+            return extractor.name or ISSUED_COOKIE
+    return None
+
+
+def _path_segment(name: str, facts: Facts) -> str | None:
+    segments = facts.path.split("/")[1:]
+    index = int(name) if name.isdecimal() else -1
+    return unquote(segments[index]) if 0 <= index < len(segments) else None
+
+
+def _jwt_claim(name: str, facts: Facts) -> str | None:
+    """A claim of the bearer token, *unverified*: good enough to split by, never to trust."""
+    scheme, _, token = (facts.header("authorization") or "").partition(" ")
+    parts = token.split(".")
+    if scheme.lower() != "bearer" or len(parts) != 3 or len(parts[1]) > 8192:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError, RecursionError):
+        return None
+    value = claims.get(name) if isinstance(claims, dict) else None
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
+_EXTRACT: Mapping[KeyKind, Callable[[str, Facts], str | None]] = {
+    KeyKind.HEADER: lambda name, facts: facts.header(name.lower()),
+    KeyKind.COOKIE: lambda name, facts: cookie_value(facts, name),
+    KeyKind.PATH_SEGMENT: _path_segment,
+    KeyKind.JWT_CLAIM: _jwt_claim,
+    KeyKind.JSON_POINTER: lambda _name, _facts: None,
+    KeyKind.ISSUE_COOKIE: lambda name, facts: cookie_value(facts, name or ISSUED_COOKIE),
+}
