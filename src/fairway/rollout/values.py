@@ -143,6 +143,8 @@ class RolloutState:
         paused: Why automation waits for a person; empty when it does not. A paused rollout still rolls back.
         telemetry_lost_at: Since when telemetry could not be read; ``None`` when it can.
         cause: Code and sentence of what ended it or is ending it.
+        theta: Stable's P95 in ms when the step began, carried in the route table.
+        going_back: It returns to a former stable; the release it leaves is blocked once it is done.
         requested_by: Who started it.
     """
 
@@ -159,8 +161,8 @@ class RolloutState:
     step_from: float | None = None
     paused: str = ""
     telemetry_lost_at: datetime | None = None
-    approvals: tuple[Approval, ...] = ()
     theta: float | None = None
+    going_back: bool = False
     cause: str = ""
     cause_text: str = ""
 
@@ -180,7 +182,10 @@ class RouteState:
         blocked: Releases that were rolled back; they do not start again until a person lifts it.
         warm: A former stable kept running until ``warm_until`` for conversations that began on it.
         rollout: The live rollout, or the last one once it has ended.
+        approvals: Given and not revoked.
         changed_by: Fence of the event that last changed what gateways serve.
+        table: Digest of what gateways shall serve (arms, endpoints, split, masks, theta).
+        code: Reason code of the last event, so that only a change of reason is journaled.
     """
 
     route: RouteId
@@ -191,7 +196,10 @@ class RouteState:
     warm_until: datetime | None = None
     hold: Hold | None = None
     rollout: RolloutState | None = None
+    approvals: tuple[Approval, ...] = ()
     changed_by: Fence = ZERO_FENCE
+    table: str = ""
+    code: str = ""
     version: Literal[1] = STATE_VERSION
 
 
@@ -269,10 +277,12 @@ class ReleaseFacts:
     Attributes:
         refusal: Why it may not be deployed here (signature, evidence, state it writes that stable cannot read);
             empty when it may.
+        authors: Authors of its commits and its publisher: who may not approve it.
     """
 
     arm: ArmRef
     refusal: str = ""
+    authors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,6 +305,7 @@ class Measured:
 
 
 NOTHING_MEASURED = Measured()
+NOBODY = RouterObserved(confirmed=None, gateways=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,16 +316,20 @@ class Snapshot:
         plan: The plan a rollout started now would follow (compiled from the project's policy).
         releases: Facts about each release the pending requests name, by digest.
         head: Fence of the journal's last event.
+        term: Of the lease under which the decision will be written.
+        refused: Why the target would not start a release (signature, altered blob), by digest.
     """
 
     now: datetime
     state: RouteState
     head: Fence
+    term: int
     plan: Plan
     requests: tuple[Request, ...] = ()
     releases: Mapping[Digest, ReleaseFacts] = field(default_factory=dict)
     arms: tuple[ObservedArm, ...] = ()
-    router: RouterObserved = RouterObserved(confirmed=None, gateways=0)
+    router: RouterObserved = NOBODY
+    refused: Mapping[Digest, str] = field(default_factory=dict)
     measured: Measured = NOTHING_MEASURED
     block_seconds: float = 10.0
     engine_version: str = ENGINE_VERSION

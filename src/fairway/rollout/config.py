@@ -1,0 +1,216 @@
+"""The ``rollout`` section of ``fairway.yaml``: steps, gates with their margins, error budgets, the gateway's trip."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+
+from fairway.section import Duration, Flag, Points, Positive, Ratio, Section, Share
+from fairway.units import WHOLE, Parts, format_share
+
+
+class ApprovalRule(StrEnum):
+    """Whether a person must say yes before the first exposure."""
+
+    NONE = "none"
+    REQUIRED = "required"
+
+
+_STRATEGIES = ("canary",)
+_PLANNED_STRATEGIES = ("auto", "rolling", "blue-green", "shadow")
+
+
+def _strategy(value: object) -> object:
+    if value in _PLANNED_STRATEGIES:
+        raise ValueError(f"the strategy {value} is not available yet; use canary")
+    if value not in _STRATEGIES:
+        raise ValueError("expected the strategy canary")
+    return value
+
+
+def _step(value: object) -> object:
+    """``5%`` is short for ``{split: 5%}``."""
+    return value if isinstance(value, dict | StepSection) else {"split": value}
+
+
+class StepSection(Section):
+    """One step; what is not given is the rollout's."""
+
+    split: Share
+    dwell: Duration | None = None
+    cap: Duration | None = None
+    approval: Flag = False
+
+
+Step = Annotated[
+    StepSection,
+    BeforeValidator(_step),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": ["string", "number"], "description": "the candidate's share: 5% or 0.05"},
+                {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["split"],
+                    "properties": {
+                        "split": {"type": ["string", "number"]},
+                        "dwell": {"type": ["string", "number"]},
+                        "cap": {"type": ["string", "number"]},
+                        "approval": {"type": "boolean"},
+                    },
+                },
+            ]
+        }
+    ),
+]
+
+
+class SuccessGate(Section):
+    """Absolute: the share of units without a failed request."""
+
+    minimum: Share = 99_500
+    enabled: Flag = True
+    must_pass: Flag = False
+
+
+def _success(value: object) -> object:
+    """``99.5%`` is short for ``{minimum: 99.5%}``."""
+    return {"minimum": value} if isinstance(value, str | int | float) and not isinstance(value, bool) else value
+
+
+class FailuresGate(Section):
+    """Against concurrent stable: units with a failed request may be more by ``margins``, one a step below 100 %."""
+
+    margins: Annotated[tuple[Points, ...], Field(min_length=1, max_length=50)] | None = None
+    enabled: Flag = True
+    must_pass: Flag = True
+
+
+class LatencyGate(Section):
+    """Against concurrent stable: the P95 may be higher by ``margins``, one a step below 100 %."""
+
+    margins: Annotated[tuple[Ratio, ...], Field(min_length=1, max_length=50)] | None = None
+    enabled: Flag = True
+    must_pass: Flag = True
+
+
+class GatesSection(Section):
+    """What must hold at every step.
+
+    Attributes:
+        minimum_units: Units of each arm before any verdict but NO_DATA.
+    """
+
+    success: Annotated[
+        SuccessGate,
+        BeforeValidator(_success),
+        WithJsonSchema({"anyOf": [{"type": ["string", "number"]}, {"type": "object"}]}),
+    ] = SuccessGate()
+    failures: FailuresGate = FailuresGate()
+    p95: LatencyGate = LatencyGate()
+    minimum_units: Positive = 20
+
+
+class TripSection(Section):
+    """When a gateway goes back to stable by itself: bad units of the candidate in excess of stable's rate."""
+
+    max_excess_bad_units: Positive = 25
+    window: Duration = 60.0
+    minimum_units: Positive = 20
+
+
+Alpha = Annotated[float, Field(strict=True, gt=0, le=0.2)]
+
+
+class RolloutSection(Section):
+    """How an environment moves from stable to candidate.
+
+    Attributes:
+        steps: Shares of the candidate, growing; the last may be 100 %.
+        dwell: Seconds of mature observed traffic a step needs at least.
+        cap: Seconds of wall clock after which a step that cannot decide pauses for a person.
+        ready_timeout: Seconds the candidate has to become ready.
+        soak: Seconds observed at 100 % under absolute gates before the rollout is done.
+        warm: Seconds the former stable is kept running after the promotion.
+        approval: ``None``: as the environment says.
+        alpha_fail: A healthy candidate is rolled back in at most this share of rollouts, over all gates.
+        alpha_pass: A candidate beyond a margin passes a gate in at most this share.
+        instrument_budget: Seconds telemetry may be unreadable before the rollout pauses.
+        trip: ``null`` switches the gateway's own trip off.
+    """
+
+    strategy: Annotated[str, BeforeValidator(_strategy), WithJsonSchema({"enum": list(_STRATEGIES)})] = "canary"
+    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=50)] = (
+        StepSection(split=5_000),
+        StepSection(split=10_000),
+        StepSection(split=30_000),
+        StepSection(split=50_000),
+        StepSection(split=100_000),
+    )
+    dwell: Duration = 600.0
+    cap: Duration = 7200.0
+    ready_timeout: Duration | None = None
+    soak: Duration = 1800.0
+    warm: Duration = 1800.0
+    approval: ApprovalRule | None = None
+    gates: GatesSection = GatesSection()
+    alpha_fail: Alpha = 0.04
+    alpha_pass: Alpha = 0.05
+    instrument_budget: Duration = 60.0
+    replicas: Positive | None = None
+    trip: TripSection | None = TripSection()
+    block_after_rollback: Flag = True
+
+    @field_validator("steps")
+    @classmethod
+    def _growing(cls, steps: tuple[StepSection, ...]) -> tuple[StepSection, ...]:
+        previous = 0
+        for step in steps:
+            if step.split <= previous:
+                raise ValueError(f"shares must grow from step to step; {format_share(step.split)} does not")
+            previous = step.split
+        return steps
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RolloutSection:
+        count = len(self.comparative_splits())
+        for name, margins in (("failures", self.gates.failures.margins), ("p95", self.gates.p95.margins)):
+            if margins is not None and len(margins) not in (1, max(1, count)):
+                raise ValueError(
+                    f"gates.{name}.margins has {len(margins)} entries; give one for each of the {count} steps"
+                    " below 100%, or a single one for all"
+                )
+            if margins is not None and list(margins) != sorted(margins, reverse=True):
+                raise ValueError(f"gates.{name}.margins must not grow from step to step")
+        for number, step in enumerate(self.steps, start=1):
+            dwell = self.dwell if step.dwell is None else step.dwell
+            cap = self.cap if step.cap is None else step.cap
+            if cap < dwell:
+                raise ValueError(f"step {number}: cap ({cap:g}s) is shorter than dwell ({dwell:g}s)")
+        return self
+
+    def comparative_splits(self) -> tuple[Parts, ...]:
+        """Shares of the steps below 100 %, where candidate and stable are compared."""
+        return tuple(Parts(step.split) for step in self.steps if step.split < WHOLE)
+
+    def failure_margins(self) -> tuple[float, ...]:
+        """Margin of each step below 100 %, as a fraction (0.05: five points)."""
+        return self._margins(self.gates.failures.margins, (0.05, 0.025, 0.01, 0.005))
+
+    def latency_margins(self) -> tuple[float, ...]:
+        """Margin of each step below 100 %, as a ratio to stable's P95 (1.1: ten percent above)."""
+        return self._margins(self.gates.p95.margins, (2.0, 1.5, 1.2, 1.1))
+
+    def success_minimum(self) -> float:
+        """The absolute limit as a fraction: 0.995."""
+        return self.gates.success.minimum / WHOLE
+
+    def _margins(self, given: tuple[float, ...] | None, by_exposure: tuple[float, ...]) -> tuple[float, ...]:
+        splits = self.comparative_splits()
+        if given is not None:
+            return given if len(given) == len(splits) else given[:1] * len(splits)
+        # By default a margin grows strict with exposure: up to 5 %, 10 %, 30 %, and above.
+        return tuple(by_exposure[sum(split > limit for limit in (5_000, 10_000, 30_000))] for split in splits)

@@ -1,0 +1,447 @@
+"""The decision: what is desired of a route now, why, on which evidence, and when to look again. Pure and total."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from fairway.rollout.desired import desired_of, served_digest, serves_nobody
+from fairway.rollout.requests import Answer, HoldKind, Verb
+from fairway.rollout.values import (
+    Decision,
+    DecisionKind,
+    Phase,
+    RolloutState,
+    RouteState,
+    Snapshot,
+    Strategy,
+)
+from fairway.rollout.verbs import Obeyed, active_hold, advance, begin_rollback, live, obey
+from fairway.targets.port import InstanceState, ObservedArm
+from fairway.traffic.fence import Fence
+from fairway.units import Digest, Verdict, format_duration, format_share
+from fairway.verdict.values import GateFinding, GateKind
+
+_BROKEN = frozenset({InstanceState.CRASH_LOOP, InstanceState.NEVER_READY})
+_URGENT = frozenset({Verb.ABORT, Verb.ROLLBACK})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What one rule decided, before the table is looked at."""
+
+    kind: DecisionKind
+    code: str
+    reason: str
+    state: RouteState
+    again: float = 1.0
+
+
+def next_step(snapshot: Snapshot) -> Decision:
+    """Decide.
+
+    Order: people's verbs, abort first → freeze → shared cause → a failed gate → the target's health → instrument
+    errors → no-advance hold → evidence and dwell → approval → advance. Unknown never advances: a rule that cannot
+    tell waits, and a wait that outlives its cap pauses for a person.
+    """
+    obeyed, answers, actor = _obey_all(snapshot)
+    outcome = obeyed if obeyed is not None else _automate(snapshot)
+    state, changed = _with_table(outcome.state, snapshot)
+    code = outcome.code
+    if changed and outcome.kind in (DecisionKind.WAIT, DecisionKind.IDLE) and outcome.state.code == code:
+        code = "endpoints_changed"
+    state = replace(state, code=outcome.code)
+    return Decision(
+        kind=outcome.kind,
+        code=code,
+        reason=outcome.reason,
+        state=state,
+        desired=desired_of(state, snapshot.now),
+        answers=answers,
+        evidence=snapshot.measured.findings,
+        look_again_after=outcome.again,
+        actor=actor,
+    )
+
+
+def _with_table(state: RouteState, snapshot: Snapshot) -> tuple[RouteState, bool]:
+    """Stamp the fence of this event on the state when gateways have to serve something else from now on."""
+    desired = desired_of(state, snapshot.now)
+    if serves_nobody(desired, snapshot.arms) and state.table:
+        return state, False
+    table = served_digest(desired, snapshot.arms)
+    if table == state.table:
+        return state, False
+    return replace(state, table=table, changed_by=Fence(term=snapshot.term, seq=snapshot.head.seq + 1)), True
+
+
+def _obey_all(snapshot: Snapshot) -> tuple[_Outcome | None, tuple[Answer, ...], str]:
+    """Fold the pending requests into the state, aborts first; ``None`` when none had an effect."""
+    ordered = sorted(snapshot.requests, key=lambda request: request.verb not in _URGENT)
+    state = snapshot.state
+    answers: list[Answer] = []
+    effects: list[tuple[Obeyed, str]] = []
+    for request in ordered:
+        obeyed = obey(request, state, snapshot)
+        if obeyed.answer is not None:
+            answers.append(obeyed.answer)
+        if obeyed.answer is not None or obeyed.state != state:
+            effects.append((obeyed, request.actor))
+        state = obeyed.state
+    if not effects:
+        return None, (), "controller"
+    told = next((pair for pair in effects if pair[0].state != snapshot.state), effects[0])
+    outcome = _Outcome(kind=told[0].kind, code=told[0].code, reason=told[0].reason, state=state, again=0.0)
+    return outcome, tuple(answers), told[1]
+
+
+def _automate(snapshot: Snapshot) -> _Outcome:
+    state = snapshot.state
+    rollout = live(state)
+    if rollout is None:
+        return _settled(snapshot)
+    hold = active_hold(state, snapshot.now)
+    if hold is not None and hold.kind is HoldKind.FREEZE:
+        return _wait(state, "frozen", f"{hold.actor} froze the route: {hold.reason}")
+    return _PHASES[rollout.phase](snapshot, rollout)
+
+
+def _settled(snapshot: Snapshot) -> _Outcome:
+    state = snapshot.state
+    if state.warm is not None and state.warm_until is not None and snapshot.now >= state.warm_until:
+        cold = replace(state, warm=None, warm_until=None)
+        reason = f"{state.warm.version} is no longer kept warm"
+        return _Outcome(kind=DecisionKind.FINISH, code="warm_ended", reason=reason, state=cold)
+    what = "no release yet" if state.stable is None else f"{state.stable.version} is stable"
+    return _Outcome(kind=DecisionKind.IDLE, code="settled", reason=what, state=state)
+
+
+def _wait(state: RouteState, code: str, reason: str, again: float = 1.0) -> _Outcome:
+    return _Outcome(kind=DecisionKind.WAIT, code=code, reason=reason, state=state, again=again)
+
+
+def _roll_back(snapshot: Snapshot, code: str, reason: str) -> _Outcome:
+    state = begin_rollback(snapshot.state, snapshot.now, cause=code, text=reason)
+    return _Outcome(kind=DecisionKind.ROLL_BACK, code=code, reason=reason, state=state, again=0.0)
+
+
+def _pause(snapshot: Snapshot, rollout: RolloutState, code: str, reason: str) -> _Outcome:
+    state = replace(snapshot.state, rollout=replace(rollout, paused=reason))
+    return _Outcome(kind=DecisionKind.PAUSE, code=code, reason=reason, state=state)
+
+
+def _observed(snapshot: Snapshot, release: Digest, effective: Digest) -> ObservedArm | None:
+    for arm in snapshot.arms:
+        if arm.release_digest == release and arm.effective_digest == effective:
+            return arm
+    return None
+
+
+def _broken(arm: ObservedArm | None) -> str:
+    """Why an arm will not serve, or an empty string."""
+    for instance in () if arm is None else arm.instances:
+        if instance.state in _BROKEN:
+            return f"{instance.state.value.replace('_', ' ')}: {instance.detail}".strip(": ")
+    return ""
+
+
+def _preparing(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
+    state, candidate = snapshot.state, rollout.candidate
+    refused = snapshot.refused.get(candidate.release)
+    if refused:
+        return _roll_back(snapshot, "release_refused", f"{candidate.version} was not started: {refused}")
+    arm = _observed(snapshot, candidate.release, candidate.effective)
+    if broken := _broken(arm):
+        return _roll_back(snapshot, "candidate_not_ready", f"{candidate.version} never became ready ({broken})")
+    ready = 0 if arm is None else len(arm.ready())
+    waited = (snapshot.now - rollout.phase_at).total_seconds()
+    if ready < candidate.replicas:
+        if waited > rollout.plan.prepare_timeout:
+            limit = format_duration(rollout.plan.prepare_timeout)
+            reason = f"{candidate.version} had {ready} of {candidate.replicas} instances ready after {limit}"
+            return _roll_back(snapshot, "prepare_timeout", reason)
+        reason = f"{candidate.version} is starting: {ready} of {candidate.replicas} ready"
+        return _wait(state, "starting", reason, again=0.2)
+    return _first_exposure(snapshot, rollout)
+
+
+def _first_exposure(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
+    state = snapshot.state
+    if rollout.paused:
+        return _wait(state, "paused", rollout.paused)
+    if rollout.plan.strategy is Strategy.CANARY:
+        stable = rollout.stable
+        arm = None if stable is None else _observed(snapshot, stable.release, stable.effective)
+        if arm is None or not arm.ready():
+            return _wait(state, "stable_not_ready", "stable is not ready, there is nothing to compare with", again=0.5)
+    if _needs_approval(snapshot, rollout):
+        return _wait(
+            state, "approval_needed", f"{rollout.candidate.version} waits for an approval before first exposure"
+        )
+    hold = active_hold(state, snapshot.now)
+    if hold is not None and not rollout.going_back:
+        return _wait(state, "held", f"{hold.actor} holds: {hold.reason}")
+    return _advance(snapshot, rollout, "candidate_ready", f"{rollout.candidate.version} is ready")
+
+
+def _needs_approval(snapshot: Snapshot, rollout: RolloutState) -> bool:
+    if not rollout.plan.approval:
+        return False
+    wanted = (rollout.candidate.release, rollout.candidate.effective, rollout.plan.policy_digest)
+    given = ((a.release, a.effective, a.policy_digest) for a in snapshot.state.approvals)
+    return wanted not in given
+
+
+def _advance(snapshot: Snapshot, rollout: RolloutState, code: str, why: str) -> _Outcome:
+    moved = advance(snapshot.state, snapshot)
+    assert moved.rollout is not None
+    if moved.rollout.phase is Phase.PROMOTING:
+        reason = f"{why}; all traffic goes to {rollout.candidate.version}"
+        return _Outcome(kind=DecisionKind.ADVANCE, code=code, reason=reason, state=moved, again=0.05)
+    share = format_share(moved.rollout.plan.steps[moved.rollout.step].split)
+    reason = f"{why}; {share} of new conversations go to {rollout.candidate.version}"
+    return _Outcome(kind=DecisionKind.ADVANCE, code=code, reason=reason, state=moved, again=0.05)
+
+
+def _stepping(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
+    for rule in _STEP_RULES:
+        outcome = rule(snapshot, rollout)
+        if outcome is not None:
+            return outcome
+    evidence = "; ".join(finding.reason for finding in snapshot.measured.findings)
+    return _advance(snapshot, rollout, "gates_passed", f"every gate passed ({evidence})")
+
+
+def _shared_cause(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
+    cause = snapshot.measured.shared_cause
+    if not cause:
+        return None
+    if rollout.paused:
+        return _wait(snapshot.state, "shared_cause", rollout.paused)
+    return _pause(snapshot, rollout, "shared_cause", f"both arms suffer, this is not the candidate: {cause}")
+
+
+def _damning(finding: GateFinding) -> bool:
+    """A FAIL that speaks against the candidate: comparative, or absolute while stable is well."""
+    if finding.verdict is not Verdict.FAIL:
+        return False
+    return finding.kind is not GateKind.SUCCESS or not finding.stable_fails_too
+
+
+def _failed_gate(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
+    damning = [finding for finding in snapshot.measured.findings if _damning(finding)]
+    if not damning:
+        return None
+    names = ", ".join(finding.gate for finding in damning)
+    return _roll_back(snapshot, "gate_failed", f"{names} failed: " + "; ".join(finding.reason for finding in damning))
+
+
+def _candidate_health(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
+    candidate = rollout.candidate
+    broken = _broken(_observed(snapshot, candidate.release, candidate.effective))
+    if broken:
+        return _roll_back(snapshot, "candidate_crashed", f"{candidate.version} stopped serving ({broken})")
+    return None
+
+
+def _instrument(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
+    error = snapshot.measured.error or next(
+        (f"{f.gate}: {f.reason}" for f in snapshot.measured.findings if f.verdict is Verdict.ERROR), ""
+    )
+    state = snapshot.state
+    if not error:
+        if rollout.telemetry_lost_at is None:
+            return None
+        return _wait(
+            replace(state, rollout=replace(rollout, telemetry_lost_at=None)), "telemetry_back", "telemetry is back"
+        )
+    lost = rollout.telemetry_lost_at or snapshot.now
+    if rollout.paused:
+        return _wait(state, "paused", rollout.paused)
+    if (snapshot.now - lost).total_seconds() > rollout.plan.instrument_budget:
+        return _pause(snapshot, rollout, "instrument_error", f"cannot measure: {error}")
+    noted = replace(state, rollout=replace(rollout, telemetry_lost_at=lost))
+    return _wait(noted, "instrument_error", f"cannot measure: {error}")
+
+
+def _in_force(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
+    """Count blocks for the step only once every gateway serves its split."""
+    if rollout.step_from is not None:
+        return None
+    if not _confirmed(snapshot):
+        return _wait(snapshot.state, "waiting_for_gateways", "gateways have not confirmed the split yet", again=0.05)
+    begins = _next_block(snapshot)
+    noted = replace(
+        rollout, step_from=begins, counted_from=rollout.counted_from if rollout.counted_from is not None else begins
+    )
+    share = format_share(rollout.plan.steps[rollout.step].split)
+    return _wait(replace(snapshot.state, rollout=noted), "in_force", f"every gateway serves {share}; counting begins")
+
+
+def _confirmed(snapshot: Snapshot) -> bool:
+    """Whether every live gateway serves exactly what is desired now: read back, never "sent"."""
+    confirmed, state = snapshot.router.confirmed, snapshot.state
+    if confirmed is None or snapshot.router.gateways == 0 or confirmed < state.changed_by:
+        return False
+    return state.table == served_digest(desired_of(state, snapshot.now), snapshot.arms)
+
+
+def _next_block(snapshot: Snapshot) -> float:
+    return math.ceil(snapshot.now.timestamp() / snapshot.block_seconds) * snapshot.block_seconds
+
+
+def _person_waits(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
+    if rollout.paused:
+        return _wait(snapshot.state, "paused", rollout.paused)
+    return None
+
+
+def _evidence(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
+    """Wait until every gate that must pass has passed and the step has been seen for long enough."""
+    step = rollout.plan.steps[rollout.step]
+    found = {finding.gate: finding for finding in snapshot.measured.findings}
+    missing = [gate for gate in step.gates if gate.name not in found]
+    open_gates = [
+        found[gate.name]
+        for gate in step.gates
+        if gate.name in found and gate.must_pass and found[gate.name].verdict is not Verdict.PASS
+    ]
+    unfinished = bool(missing or open_gates) or snapshot.measured.mature_seconds < step.dwell
+    if not unfinished and step.gates:
+        return None
+    if (snapshot.now - rollout.phase_at).total_seconds() > step.cap:
+        cap = format_duration(step.cap)
+        return _pause(
+            snapshot,
+            rollout,
+            "step_undecided",
+            f"undecided after {cap}: {_waiting_for(snapshot, open_gates, step.dwell)}",
+        )
+    return _wait(snapshot.state, "needs_evidence", _waiting_for(snapshot, open_gates, step.dwell))
+
+
+def _waiting_for(snapshot: Snapshot, open_gates: list[GateFinding], dwell: float) -> str:
+    if not snapshot.measured.findings:
+        return "no telemetry of this step yet"
+    if open_gates:
+        parts = []
+        for finding in open_gates:
+            more = f" (about {finding.units_needed:,} more conversations)" if finding.units_needed else ""
+            parts.append(f"{finding.gate} is {finding.verdict.value}{more}")
+        return ", ".join(parts)
+    seen = format_duration(snapshot.measured.mature_seconds)
+    return f"every gate passed; {seen} of {format_duration(dwell)} observed"
+
+
+def _no_advance(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
+    hold = active_hold(snapshot.state, snapshot.now)
+    if hold is None:
+        return None
+    return _wait(snapshot.state, "held", f"{hold.actor} holds: {hold.reason}")
+
+
+def _step_approval(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
+    step = rollout.plan.steps[rollout.step]
+    asked = replace(rollout, plan=replace(rollout.plan, approval=step.approval))
+    if _needs_approval(snapshot, asked):
+        return _wait(snapshot.state, "approval_needed", "the step waits for an approval")
+    return None
+
+
+_STEP_RULES: tuple[Callable[[Snapshot, RolloutState], _Outcome | None], ...] = (
+    _shared_cause,
+    _failed_gate,
+    _candidate_health,
+    _instrument,
+    _in_force,
+    _person_waits,
+    _no_advance,
+    _evidence,
+    _step_approval,
+)
+
+
+def _promoting(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
+    state = snapshot.state
+    if broken := _broken(_observed(snapshot, rollout.candidate.release, rollout.candidate.effective)):
+        return _roll_back(snapshot, "candidate_crashed", f"{rollout.candidate.version} stopped serving ({broken})")
+    if not _confirmed(snapshot):
+        return _wait(state, "waiting_for_gateways", "gateways have not confirmed 100% yet", again=0.05)
+    history = state.history if rollout.stable is None else (rollout.stable, *state.history)
+    soaking = replace(rollout, phase=Phase.SOAKING, phase_at=snapshot.now, step_from=_next_block(snapshot))
+    moved = replace(
+        state,
+        stable=rollout.candidate,
+        history=tuple(arm for arm in history if arm.release != rollout.candidate.release),
+        warm=rollout.stable,
+        warm_until=snapshot.now + timedelta(seconds=rollout.plan.warm),
+        rollout=soaking,
+    )
+    reason = f"{rollout.candidate.version} is stable: every gateway serves 100%"
+    return _Outcome(kind=DecisionKind.ADVANCE, code="promoted", reason=reason, state=moved)
+
+
+def _soaking(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
+    state = snapshot.state
+    failed = [finding for finding in snapshot.measured.findings if finding.verdict is Verdict.FAIL]
+    if failed:
+        why = "; ".join(finding.reason for finding in failed)
+        if rollout.stable is None:
+            if rollout.paused:
+                return _wait(state, "first_release_failing", rollout.paused)
+            return _pause(
+                snapshot, rollout, "first_release_failing", f"{why}; there is no earlier release to return to"
+            )
+        return _roll_back(snapshot, "soak_failed", f"failed after promotion: {why}")
+    if broken := _broken(_observed(snapshot, rollout.candidate.release, rollout.candidate.effective)):
+        if rollout.stable is not None:
+            return _roll_back(snapshot, "candidate_crashed", f"{rollout.candidate.version} stopped serving ({broken})")
+        return _wait(state, "stable_crashed", f"{rollout.candidate.version} does not serve ({broken})")
+    blind = [f for f in snapshot.measured.findings if f.verdict in (Verdict.NO_DATA, Verdict.ERROR)]
+    observed = snapshot.measured.mature_seconds
+    if rollout.plan.soak and (observed < rollout.plan.soak or blind or snapshot.measured.error):
+        seen, whole = format_duration(observed), format_duration(rollout.plan.soak)
+        return _wait(state, "soaking", f"{rollout.candidate.version} soaks: {seen} of {whole} observed")
+    blocked = state.blocked
+    if rollout.going_back and rollout.stable is not None and rollout.stable.release not in blocked:
+        blocked = (*blocked, rollout.stable.release)
+    done = replace(rollout, phase=Phase.DONE, phase_at=snapshot.now, cause="succeeded")
+    reason = f"rollout of {rollout.candidate.version} is done"
+    return _Outcome(
+        kind=DecisionKind.FINISH, code="done", reason=reason, state=replace(state, rollout=done, blocked=blocked)
+    )
+
+
+def _rolling_back(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
+    state = snapshot.state
+    back_to = "no release" if rollout.stable is None else rollout.stable.version
+    desired = desired_of(state, snapshot.now)
+    if serves_nobody(desired, snapshot.arms):
+        return _wait(state, "stable_not_ready", f"going back: {back_to} is starting", again=0.1)
+    if not _confirmed(snapshot):
+        return _wait(state, "waiting_for_gateways", f"going back to {back_to}: gateways have not confirmed", again=0.05)
+    ended = replace(rollout, phase=Phase.ROLLED_BACK, phase_at=snapshot.now)
+    by_person = rollout.cause in ("aborted", "superseded")
+    blocked = state.blocked
+    if not by_person and rollout.candidate.release not in blocked:
+        blocked = (*blocked, rollout.candidate.release)
+    reason = f"every gateway serves {back_to} again"
+    moved = replace(state, rollout=ended, blocked=blocked)
+    return _Outcome(kind=DecisionKind.FINISH, code="rolled_back", reason=reason, state=moved)
+
+
+def _ended(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
+    return _settled(snapshot)
+
+
+_PHASES: dict[Phase, Callable[[Snapshot, RolloutState], _Outcome]] = {
+    Phase.PREPARING: _preparing,
+    Phase.STEPPING: _stepping,
+    Phase.PROMOTING: _promoting,
+    Phase.SOAKING: _soaking,
+    Phase.ROLLING_BACK: _rolling_back,
+    Phase.DONE: _ended,
+    Phase.ROLLED_BACK: _ended,
+}

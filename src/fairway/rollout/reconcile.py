@@ -1,0 +1,87 @@
+"""From what is desired and what is observed to the operations that are missing. Pure and level-triggered.
+
+Every operation is safe to repeat: arms are idempotent by digest, tables are fenced, and an arm is drained only once
+every live gateway has confirmed a table that sends it nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairway.rollout.desired import served_digest
+from fairway.rollout.values import Desired, RouteState
+from fairway.targets.port import ArmSpec, InstanceState, ObservedArm
+from fairway.traffic.fence import Fence
+from fairway.traffic.port import RouterObserved
+from fairway.units import Digest
+
+# A crash-looping instance is there: the target goes on trying by itself, slowly.
+_RUNNING = frozenset({InstanceState.STARTING, InstanceState.READY, InstanceState.BACKING_OFF, InstanceState.CRASH_LOOP})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureArm:
+    """Start what is missing of an arm."""
+
+    spec: ArmSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyTable:
+    """Publish the desired table under ``fence``."""
+
+    fence: Fence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainArm:
+    """Take an arm out of service that nothing desires and no gateway uses."""
+
+    release: Digest
+
+
+Operation = EnsureArm | ApplyTable | DrainArm
+
+
+def reconcile(
+    *,
+    state: RouteState,
+    desired: Desired,
+    observed: tuple[ObservedArm, ...],
+    router: RouterObserved,
+    published: Fence | None,
+) -> tuple[Operation, ...]:
+    """Operations still missing, in an order that never takes traffic to an arm that is not there.
+
+    Args:
+        state: Of the last journaled event.
+        desired: What that state desires now.
+        observed: Arms as the target sees them.
+        router: What gateways have confirmed.
+        published: Fence of the table this controller last published; ``None`` after a restart.
+    """
+    current = state.table == served_digest(desired, observed)
+    operations: list[Operation] = [
+        EnsureArm(spec=arm.spec) for arm in desired.arms if not _complete(arm.spec, observed)
+    ]
+    if current and (published is None or published < state.changed_by):
+        operations.append(ApplyTable(fence=state.changed_by))
+    confirmed = router.gateways > 0 and router.confirmed is not None and router.confirmed >= state.changed_by
+    if current and confirmed:
+        wanted = {arm.spec.release_digest for arm in desired.arms}
+        operations.extend(DrainArm(release=arm.release_digest) for arm in observed if _idle(arm, wanted))
+    return tuple(operations)
+
+
+def _complete(spec: ArmSpec, observed: tuple[ObservedArm, ...]) -> bool:
+    for arm in observed:
+        if arm.release_digest == spec.release_digest and arm.effective_digest == spec.effective_digest:
+            return sum(instance.state in _RUNNING for instance in arm.instances) >= spec.replicas
+    return False
+
+
+def _idle(arm: ObservedArm, wanted: set[Digest]) -> bool:
+    """Nothing desires it, and it is not draining already."""
+    if arm.release_digest in wanted:
+        return False
+    return any(instance.state is not InstanceState.DRAINING for instance in arm.instances)
