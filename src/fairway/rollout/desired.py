@@ -8,9 +8,9 @@ from datetime import datetime
 from fairway.canonical import value_digest
 from fairway.rollout.values import ArmRef, Desired, DesiredArm, Exposure, Phase, RolloutState, RouteState
 from fairway.targets.port import ArmSpec, ObservedArm
-from fairway.traffic.fence import Fence
+from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.table import NO_SHARE, Arm, KeyExtractor, Limits, Role, RouteTable, Rule, Timeouts, Trip
-from fairway.units import Digest, Parts
+from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 from fairway.verdict.values import GateKind
 
 DEFAULT_TIMEOUTS = Timeouts()
@@ -122,11 +122,20 @@ def _endpoints(desired: Desired, observed: tuple[ObservedArm, ...]) -> dict[tupl
     }
 
 
-def served_digest(desired: Desired, observed: tuple[ObservedArm, ...]) -> Digest:
+def policy_digest(policy: RoutePolicy) -> Digest:
+    """Digest of the project's part of the table."""
+    nothing = Desired(arms=())
+    route = RouteId(agent=AgentName("-"), environment=EnvironmentName("-"))
+    table = table_of(RouteState(route=route), nothing, (), policy, ZERO_FENCE)
+    return value_digest(table.to_wire())
+
+
+def served_digest(desired: Desired, observed: tuple[ObservedArm, ...], route_policy: str) -> Digest:
     """Digest of what the table says, without its fence: when it changes, a new table has to go out."""
     ready = {(arm.release_digest, arm.effective_digest): sorted(i.endpoint for i in arm.ready()) for arm in observed}
     return value_digest(
         {
+            "policy": route_policy,
             "arms": [
                 [
                     arm.spec.role.value,

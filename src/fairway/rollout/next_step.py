@@ -71,7 +71,7 @@ def _with_table(state: RouteState, snapshot: Snapshot) -> tuple[RouteState, bool
     desired = desired_of(state, snapshot.now)
     if serves_nobody(desired, snapshot.arms) and state.table:
         return state, False
-    table = served_digest(desired, snapshot.arms)
+    table = served_digest(desired, snapshot.arms, snapshot.route_policy)
     if table == state.table:
         return state, False
     return replace(state, table=table, changed_by=Fence(term=snapshot.term, seq=snapshot.head.seq + 1)), True
@@ -285,7 +285,7 @@ def _confirmed(snapshot: Snapshot) -> bool:
     confirmed, state = snapshot.router.confirmed, snapshot.state
     if confirmed is None or snapshot.router.gateways == 0 or confirmed < state.changed_by:
         return False
-    return state.table == served_digest(desired_of(state, snapshot.now), snapshot.arms)
+    return state.table == served_digest(desired_of(state, snapshot.now), snapshot.arms, snapshot.route_policy)
 
 
 def _next_block(snapshot: Snapshot) -> float:

@@ -50,6 +50,7 @@ def reconcile(
     observed: tuple[ObservedArm, ...],
     router: RouterObserved,
     published: Fence | None,
+    route_policy: str,
 ) -> tuple[Operation, ...]:
     """Operations still missing, in an order that never takes traffic to an arm that is not there.
 
@@ -58,9 +59,10 @@ def reconcile(
         desired: What that state desires now.
         observed: Arms as the target sees them.
         router: What gateways have confirmed.
+        route_policy: Digest of the project's part of the table, as the state was decided under.
         published: Fence of the table this controller last published; ``None`` after a restart.
     """
-    current = state.table == served_digest(desired, observed)
+    current = state.table == served_digest(desired, observed, route_policy)
     operations: list[Operation] = [
         EnsureArm(spec=arm.spec) for arm in desired.arms if not _complete(arm.spec, observed)
     ]

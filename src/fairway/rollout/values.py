@@ -317,6 +317,7 @@ class Snapshot:
         releases: Facts about each release the pending requests name, by digest.
         head: Fence of the journal's last event.
         term: Of the lease under which the decision will be written.
+        route_policy: Digest of the project's part of the route table (rules, keys, limits): another one, another table.
         refused: Why the target would not start a release (signature, altered blob), by digest.
     """
 
@@ -332,5 +333,6 @@ class Snapshot:
     refused: Mapping[Digest, str] = field(default_factory=dict)
     measured: Measured = NOTHING_MEASURED
     block_seconds: float = 10.0
+    route_policy: str = ""
     engine_version: str = ENGINE_VERSION
     version: Literal[1] = 1

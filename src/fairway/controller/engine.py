@@ -1,0 +1,218 @@
+"""The loop of one route: gather, decide, journal, reconcile.
+
+The controller holds nothing that matters: whatever it has not journaled it will decide again. Killed at any instant,
+the next one reads the state of the last event and finishes what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fairway.clock import Clock
+from fairway.errors import ConflictError, FairwayError, RefusedError, TransientError
+from fairway.rollout.desired import RoutePolicy, desired_of, policy_digest, table_of
+from fairway.rollout.next_step import next_step
+from fairway.rollout.port import JournalEntry, Lease, RolloutLedger
+from fairway.rollout.reconcile import ApplyTable, DrainArm, EnsureArm, Operation, reconcile
+from fairway.rollout.requests import Request, Verb
+from fairway.rollout.values import Decision, Measured, Plan, ReleaseFacts, RouteState, Snapshot
+from fairway.rollout.wire import decision_to_wire, snapshot_to_bytes, state_from_wire, state_to_wire
+from fairway.targets.port import ObservedArm, Target
+from fairway.traffic.fence import Fence
+from fairway.traffic.port import TrafficRouter
+from fairway.units import Digest, RouteId
+
+log = logging.getLogger("fairway.controller")
+
+LEASE_SECONDS = 10.0
+STANDBY_SECONDS = 1.0
+POLL_SECONDS = 0.25
+"""A person's verb is seen at the latest after this; well under the second an abort may take."""
+
+
+class Measurer(Protocol):
+    """Telemetry of the route, folded for the rollout's gates."""
+
+    async def measure(self, state: RouteState) -> Measured:
+        """What the gates find now; a broken source is ``Measured.error``, never an exception, never zero."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what is held in memory: another controller may have written since."""
+        ...
+
+
+FactsOf = Callable[[Request, RouteState], ReleaseFacts | None]
+"""Facts about the release a request names; ``None`` when there is no such release."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RouteController:
+    """The one writer of a route while it holds the lease.
+
+    Attributes:
+        holder: Unique per process.
+        plan: What a rollout started now follows.
+        policy: What the project says of the route table.
+        facts_of: Looks a release up and verifies it.
+    """
+
+    route: RouteId
+    ledger: RolloutLedger
+    target: Target
+    router: TrafficRouter
+    measurer: Measurer
+    facts_of: FactsOf
+    plan: Plan
+    policy: RoutePolicy
+    clock: Clock
+    holder: str
+    lease: Lease | None = None
+    published: Fence | None = None
+    refused: dict[Digest, str] = field(default_factory=dict)
+    seen: tuple[ObservedArm, ...] = ()
+    on_decision: Callable[[Decision], None] | None = None
+
+    async def run(self, stopping: Callable[[], bool]) -> None:
+        """Tick until told to stop; give the lease back at the end. Arms and gateways go on without it."""
+        while not stopping():
+            again = await self.tick_safely()
+            await self.clock.sleep(min(again, POLL_SECONDS))
+        if self.lease is not None:
+            self.ledger.release_lease(self.lease)
+            self.lease = None
+
+    async def tick_safely(self) -> float:
+        """One tick; a busy ledger or a lost lease costs a tick, never the loop."""
+        try:
+            return await self.tick()
+        except ConflictError as error:
+            log.info("%s: %s", self.route, error.message)
+            self._forget()
+            return STANDBY_SECONDS
+        except TransientError as error:
+            log.warning("%s: %s", self.route, error.message)
+            return error.retry_after or STANDBY_SECONDS
+
+    async def tick(self) -> float:
+        """Gather, decide, journal, reconcile once.
+
+        Returns:
+            Seconds until it is worth looking again.
+
+        Raises:
+            ConflictError: The lease was lost or the journal moved; nothing was written.
+            TransientError: The ledger could not be reached.
+        """
+        lease = self._hold_lease()
+        if lease is None:
+            return STANDBY_SECONDS
+        snapshot = await self.gather(lease)
+        decision = next_step(snapshot)
+        if decision.answers or decision.state != snapshot.state:
+            self._journal(snapshot, decision, lease)
+        for operation in self._missing(snapshot, decision):
+            await self._start(operation, decision, snapshot.arms)
+        return decision.look_again_after
+
+    def _hold_lease(self) -> Lease | None:
+        lease = self.ledger.acquire_lease(self.route, self.holder, seconds=LEASE_SECONDS)
+        if lease is None or self.lease is None or lease.term != self.lease.term:
+            self._forget()
+        self.lease = lease
+        return lease
+
+    def _forget(self) -> None:
+        self.lease = None
+        self.published = None
+        self.measurer.forget()
+
+    async def gather(self, lease: Lease) -> Snapshot:
+        """Everything the decision looks at."""
+        head = self.ledger.head(self.route)
+        state = RouteState(route=self.route) if head.state is None else state_from_wire(head.state)
+        requests = self.ledger.pending(self.route)
+        return Snapshot(
+            now=self.clock.now(),
+            state=state,
+            head=head.fence,
+            term=lease.term,
+            plan=self.plan,
+            requests=requests,
+            releases=self._facts(requests, state),
+            arms=await self._observe(),
+            router=await self.router.observe(self.route),
+            refused=dict(self.refused),
+            measured=await self.measurer.measure(state),
+            block_seconds=self.policy.block_seconds,
+            route_policy=policy_digest(self.policy),
+        )
+
+    async def _observe(self) -> tuple[ObservedArm, ...]:
+        """The arms; as last seen when the target does not answer, so that traffic can still be moved back."""
+        try:
+            self.seen = await self.target.observe(self.route)
+        except TransientError as error:
+            log.warning("%s: the target does not answer: %s", self.route, error.message)
+        return self.seen
+
+    def _facts(self, requests: tuple[Request, ...], state: RouteState) -> Mapping[Digest, ReleaseFacts]:
+        facts: dict[Digest, ReleaseFacts] = {}
+        for request in requests:
+            if request.verb not in (Verb.START, Verb.APPROVE):
+                continue
+            found = self.facts_of(request, state)
+            if found is not None:
+                facts[Digest(str(request.args.get("release", "")))] = found
+        return facts
+
+    def _journal(self, snapshot: Snapshot, decision: Decision, lease: Lease) -> None:
+        entry = JournalEntry(
+            route=self.route,
+            fence=Fence(term=lease.term, seq=snapshot.head.seq + 1),
+            at=snapshot.now,
+            kind=decision.kind.value,
+            code=decision.code,
+            reason=decision.reason,
+            actor=decision.actor,
+            state=state_to_wire(decision.state),
+            decision=decision_to_wire(decision),
+            snapshot=snapshot_to_bytes(snapshot),
+            answers=decision.answers,
+        )
+        self.ledger.journal(entry, lease)
+        log.info("%s: %s %s: %s", self.route, entry.kind, entry.code, entry.reason)
+        if self.on_decision is not None:
+            self.on_decision(decision)
+
+    def _missing(self, snapshot: Snapshot, decision: Decision) -> tuple[Operation, ...]:
+        return reconcile(
+            state=decision.state,
+            desired=decision.desired,
+            observed=snapshot.arms,
+            router=snapshot.router,
+            published=self.published,
+            route_policy=snapshot.route_policy,
+        )
+
+    async def _start(self, operation: Operation, decision: Decision, arms: tuple[ObservedArm, ...]) -> None:
+        match operation:
+            case EnsureArm(spec=spec):
+                try:
+                    await self.target.ensure(self.route, spec)
+                    self.refused.pop(spec.release_digest, None)
+                except RefusedError as error:
+                    self.refused[spec.release_digest] = error.message
+                except FairwayError as error:
+                    log.warning("%s: cannot start %s: %s", self.route, spec.release_digest, error.message)
+                    if not isinstance(error, TransientError):
+                        self.refused[spec.release_digest] = error.message
+            case ApplyTable(fence=fence):
+                desired = desired_of(decision.state, self.clock.now())
+                await self.router.apply(table_of(decision.state, desired, arms, self.policy, fence))
+                self.published = fence
+            case DrainArm(release=release):
+                await self.target.drain(self.route, release)
