@@ -1,0 +1,352 @@
+"""Suites from YAML and JSON: Fairway's own format and the seed format people already have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+from fairway.canonical import canonical_json
+from fairway.errors import ProjectFileError
+from fairway.evals.case_check import normalise
+from fairway.evals.suite_file import Document, KeyPath, read_document, validate
+from fairway.evals.values import ArgumentMatch, Case, ExpectedTool, ExtraTools, Suite, TokenCount
+
+DEFAULT_SUITES = ("evals/suites/*.yaml", "evals/suites/*.json", "tests/prompt_test_cases.json")
+"""Where suites are looked for when ``evals.suites`` does not say; none of them has to be there."""
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+_SEED_KEYS = frozenset({"user_input", "expected_response_keywords", "max_tokens_limit", "expected_behavior"})
+_SUITE_KEYS = ("suite", "description", "count_tokens", "cases", "test_cases")
+
+
+def _word(text: str) -> str:
+    if not normalise(text):
+        raise ValueError("an empty keyword is in every reply")
+    return text
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def _label(value: Any) -> Any:
+    """Ids and versions may be written as bare numbers; a boolean is a mistake."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _json_value(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        canonical_json(value)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not something JSON can hold exactly: {error}") from error
+    return value
+
+
+Text = Annotated[StrictStr, AfterValidator(_filled)]
+Keyword = Annotated[StrictStr, AfterValidator(_word)]
+Label = Annotated[Text, BeforeValidator(_label)]
+Arguments = Annotated[dict[StrictStr, Any], AfterValidator(_json_value)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ToolSection(_Section):
+    """One expected call; a bare name in the file is ``{name: …}``."""
+
+    name: Text
+    arguments: Arguments | None = None
+    match: ArgumentMatch = ArgumentMatch.SUBSET
+    tolerance: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.0
+    count: Annotated[StrictInt, Field(ge=1, le=100)] = 1
+
+
+class TurnSection(_Section):
+    """One user turn; a bare text in the file is ``{role: user, content: …}``."""
+
+    role: StrictStr = "user"
+    content: Text
+
+
+def _tool(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _turn(value: Any) -> Any:
+    return {"content": value} if isinstance(value, str) else value
+
+
+Tool = Annotated[ToolSection, BeforeValidator(_tool)]
+Turn = Annotated[TurnSection, BeforeValidator(_turn)]
+
+
+class CaseSection(_Section):
+    """A case in Fairway's own format."""
+
+    id: Label
+    name: Text | None = None
+    input: Text | None = None
+    conversation: Annotated[list[Turn], Field(min_length=1, max_length=100)] | None = None
+    system_prompt_version: Label | None = None
+    expected_tools: list[Tool] | None = None
+    extra_tools: ExtraTools = ExtraTools.FORBID
+    forbidden_tools: list[Text] = []
+    expected_keywords: list[Keyword] = []
+    forbidden_keywords: list[Keyword] = []
+    max_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
+    tags: list[Text] = []
+    critical: StrictBool = False
+    repeat: Annotated[StrictInt, Field(ge=1, le=100)] = 1
+    at_least: Annotated[StrictInt, Field(ge=1, le=100)] | None = None
+    rubric: Text | None = None
+    rule: Text | None = None
+
+
+class SeedSection(_Section):
+    """A case in the seed format, as it is."""
+
+    id: Label
+    name: Text | None = None
+    system_prompt_version: Label | None = None
+    user_input: Text
+    expected_behavior: StrictStr | None = None
+    expected_tools: list[Tool] | None = None
+    expected_response_keywords: list[Keyword] | None = None
+    forbidden_keywords: list[Keyword] | None = None
+    max_tokens_limit: Annotated[StrictInt, Field(ge=1)] | None = None
+    tags: list[Text] = []
+    critical: StrictBool = False
+
+
+def load_suites(root: Path, patterns: Sequence[str] = DEFAULT_SUITES) -> tuple[Suite, ...]:
+    """Every suite the patterns find, ordered by path.
+
+    Args:
+        root: Folder of the project.
+        patterns: Files or globs below it. A pattern without wildcards that finds nothing is an error; the defaults
+            may find nothing.
+
+    Raises:
+        ProjectFileError: A suite is wrong, is missing, or two have the same name.
+    """
+    suites: dict[str, Suite] = {}
+    for path in find_suite_files(root, patterns):
+        name = path.relative_to(root).as_posix()
+        suite = parse_suite(path.read_bytes(), file=name)
+        if suite.name in suites:
+            first = suites[suite.name].file
+            raise ProjectFileError(
+                f"suite '{suite.name}' is also in {first}", file=name, code="eval_suite", hint="give it a 'suite:' name"
+            )
+        suites[suite.name] = suite
+    return tuple(suites.values())
+
+
+def find_suite_files(root: Path, patterns: Sequence[str]) -> tuple[Path, ...]:
+    """Files the patterns name, sorted, each once.
+
+    Raises:
+        ProjectFileError: A pattern leads out of the project, or names a file that is not there.
+    """
+    found: set[Path] = set()
+    for pattern in patterns:
+        parts = Path(pattern).parts
+        if not parts or Path(pattern).is_absolute() or ".." in parts:
+            raise ProjectFileError(
+                f"{pattern!r} is not below the project", file="fairway.yaml", key="evals.suites", code="eval_suite"
+            )
+        matches = {path for path in root.glob(pattern) if path.is_file() and path.suffix.lower() in _SUFFIXES}
+        if not matches and not any(mark in pattern for mark in "*?[") and pattern not in DEFAULT_SUITES:
+            raise ProjectFileError(
+                f"there is no suite {pattern}",
+                file="fairway.yaml",
+                key="evals.suites",
+                code="eval_suite",
+                hint="a suite is a .yaml or .json file with a list of cases",
+            )
+        found |= matches
+    return tuple(sorted(found))
+
+
+def parse_suite(content: bytes, *, file: str) -> Suite:
+    """Read one suite.
+
+    Args:
+        content: Bytes of the file: a mapping with ``cases``, or the bare list of cases.
+        file: Path relative to the project; its ending says JSON or YAML, its stem is the suite's default name.
+
+    Raises:
+        ProjectFileError: With line, column and key of the first thing wrong.
+    """
+    document = read_document(content, file=file)
+    header, path, items = _split(document)
+    count = _enum(TokenCount, header, "count_tokens", TokenCount.TOTAL, document)
+    cases: list[Case] = []
+    seen: dict[str, int] = {}
+    for index, item in enumerate(items):
+        where = (*path, index)
+        case = _case(document, where, item, count)
+        if case.id in seen:
+            raise document.error(f"case '{case.id}' is written twice (also case {seen[case.id] + 1})", (*where, "id"))
+        seen[case.id] = index
+        cases.append(case)
+    name = header.get("suite", Path(file).stem)
+    if not isinstance(name, str) or not name.strip():
+        raise document.error("expected the suite's name", ("suite",))
+    return Suite(name=name, file=file, cases=tuple(cases))
+
+
+def _split(document: Document) -> tuple[Mapping[str, Any], KeyPath, list[Any]]:
+    """The suite's own keys, the path of its list of cases, and the list."""
+    value = document.value
+    if value is None:
+        return {}, (), []
+    if isinstance(value, list):
+        return {}, (), value
+    if not isinstance(value, dict):
+        raise document.error("expected a list of cases, or 'cases:' with one", ())
+    for key in value:
+        if key not in _SUITE_KEYS:
+            known = ", ".join(_SUITE_KEYS[:-1])
+            raise document.error(f"unknown key '{key}'", (str(key),), hint=f"known here: {known}")
+    key = "test_cases" if "test_cases" in value and "cases" not in value else "cases"
+    if key not in value:
+        raise document.error("'cases' is missing", ())
+    if not isinstance(value[key], list):
+        raise document.error("expected a list of cases", (key,))
+    return value, (key,), value[key]
+
+
+def _enum(
+    kind: type[TokenCount], header: Mapping[str, Any], key: str, default: TokenCount, document: Document
+) -> TokenCount:
+    try:
+        return kind(header.get(key, default))
+    except ValueError:
+        raise document.error(f"expected one of {', '.join(kind)}", (key,)) from None
+
+
+def _case(document: Document, path: KeyPath, item: Any, count: TokenCount) -> Case:
+    if not isinstance(item, dict):
+        raise document.error("expected a case: a mapping with id, input and what is expected", path)
+    _refuse_unwritable(document, path, item)
+    keys = {key for key in item if isinstance(key, str)}
+    if "user_input" in keys or (keys & _SEED_KEYS and not keys & {"input", "conversation"}):
+        return _seed_case(validate(SeedSection, document, path, item), count)
+    return _own_case(validate(CaseSection, document, path, item), document, path, count)
+
+
+def _refuse_unwritable(document: Document, path: KeyPath, item: Any) -> None:
+    """Half of a surrogate pair (an escape like ud800 in JSON) is text that no file, terminal or request can carry."""
+    try:
+        json.dumps(item, ensure_ascii=False, default=str).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise document.error("holds something that is not text, number, list or mapping", path) from error
+
+
+def _seed_case(section: SeedSection, count: TokenCount) -> Case:
+    behaviour = (section.expected_behavior or "").strip()
+    return Case(
+        id=section.id,
+        name=section.name or section.id,
+        turns=(section.user_input,),
+        expected_tools=_tools(section.expected_tools),
+        extra_tools=ExtraTools.ALLOW,
+        expected_keywords=tuple(section.expected_response_keywords or ()),
+        forbidden_keywords=tuple(section.forbidden_keywords or ()),
+        max_tokens=section.max_tokens_limit,
+        count_tokens=count,
+        tags=tuple(section.tags),
+        critical=section.critical,
+        rubric=behaviour or None,
+        rubric_required=False,
+        prompt_version=section.system_prompt_version,
+    )
+
+
+def _own_case(section: CaseSection, document: Document, path: KeyPath, count: TokenCount) -> Case:
+    if (section.input is None) == (section.conversation is None):
+        raise document.error("needs one of 'input' and 'conversation'", path)
+    for index, turn in enumerate(section.conversation or ()):
+        if turn.role != "user":
+            where = (*path, "conversation", index, "role")
+            raise document.error("only user turns can be sent", where, hint="the agent itself gives the others")
+    if section.at_least is not None and section.at_least > section.repeat:
+        raise document.error(f"is more than repeat ({section.repeat})", (*path, "at_least"))
+    case = Case(
+        id=section.id,
+        name=section.name or section.id,
+        turns=(section.input,) if section.input is not None else tuple(t.content for t in section.conversation or ()),
+        expected_tools=_tools(section.expected_tools),
+        extra_tools=section.extra_tools,
+        forbidden_tools=tuple(section.forbidden_tools),
+        expected_keywords=tuple(section.expected_keywords),
+        forbidden_keywords=tuple(section.forbidden_keywords),
+        max_tokens=section.max_tokens,
+        count_tokens=count,
+        tags=tuple(section.tags),
+        critical=section.critical,
+        repeat=section.repeat,
+        at_least=section.at_least or section.repeat,
+        rubric=section.rubric,
+        rule=section.rule,
+        prompt_version=section.system_prompt_version,
+    )
+    if not case.has_checks and case.rubric is None:
+        hint = "add expected_keywords, forbidden_keywords, expected_tools, max_tokens or a rubric"
+        raise document.error(f"case '{case.id}' checks nothing, so it would always pass", path, hint=hint)
+    return case
+
+
+def _tools(sections: list[ToolSection] | None) -> tuple[ExpectedTool, ...] | None:
+    if sections is None:
+        return None
+    return tuple(
+        ExpectedTool(
+            name=tool.name,
+            arguments=tool.arguments,
+            match=tool.match,
+            tolerance=tool.tolerance,
+            count=tool.count,
+        )
+        for tool in sections
+    )
+
+
+def case_json(case: Case) -> dict[str, Any]:
+    """Everything of a case that its result depends on, for the instrument digest."""
+    tools = None
+    if case.expected_tools is not None:
+        tools = [
+            {
+                "name": tool.name,
+                "arguments": None if tool.arguments is None else dict(tool.arguments),
+                "match": tool.match.value,
+                "tolerance": tool.tolerance,
+                "count": tool.count,
+            }
+            for tool in case.expected_tools
+        ]
+    return {
+        "id": case.id,
+        "turns": list(case.turns),
+        "expected_tools": tools,
+        "extra_tools": case.extra_tools.value,
+        "forbidden_tools": list(case.forbidden_tools),
+        "expected_keywords": list(case.expected_keywords),
+        "forbidden_keywords": list(case.forbidden_keywords),
+        "max_tokens": case.max_tokens,
+        "count_tokens": case.count_tokens.value,
+        "critical": case.critical,
+        "repeat": case.repeat,
+        "at_least": case.at_least,
+        "rubric": case.rubric,
+        "rubric_required": case.rubric_required,
+    }
