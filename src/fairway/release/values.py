@@ -5,22 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Literal
 
+from fairway.bundle.components import Component as Component
 from fairway.units import AgentName, Digest, EnvironmentName, Verdict
 
 MANIFEST_VERSION: Literal[1] = 1
-
-
-class Component(StrEnum):
-    """The five parts of a bundle."""
-
-    CODE = "code"
-    PROMPTS = "prompts"
-    MODELS = "models"
-    TOOLS = "tools"
-    POLICIES = "policies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
