@@ -1,0 +1,474 @@
+"""Decision tables of ``next_step``: one row, one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from fairway.rollout.next_step import next_step
+from fairway.rollout.requests import AnswerKind, HoldKind, Verb
+from fairway.rollout.values import Approval, DecisionKind, Hold, Phase
+from fairway.targets.port import InstanceState
+from fairway.testing.rollout_cases import (
+    CANDIDATE,
+    GATES,
+    NEXT,
+    OLDEST,
+    POLICY,
+    STABLE,
+    T0,
+    canary_plan,
+    digest_of,
+    finding,
+    measured,
+    ready_arm,
+    request,
+    rollout_state,
+    route_state,
+    snapshot,
+)
+from fairway.traffic.fence import Fence
+from fairway.traffic.port import RouterObserved
+from fairway.traffic.table import Role
+from fairway.units import Verdict
+
+PASS, FAIL, INCONCLUSIVE, NO_DATA, ERROR = Verdict
+LIVE = (Phase.PREPARING, Phase.STEPPING, Phase.PROMOTING, Phase.SOAKING)
+
+
+def roles(decision):
+    return {arm.spec.role: arm.spec.release_digest for arm in decision.desired.arms}
+
+
+# -- a step ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_whose_gates_passed_and_dwelled_goes_on_to_the_next():
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), measured=measured(PASS)))
+    assert (decision.kind, decision.code) == (DecisionKind.ADVANCE, "gates_passed")
+    assert decision.desired.split == 10_000
+    assert decision.state.rollout.step == 1
+    assert decision.state.rollout.step_from is None, "blocks of the old split must not count for the new step"
+
+
+def test_the_last_step_goes_on_to_the_whole():
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING, step=3)), measured=measured(PASS)))
+    assert decision.state.rollout.phase is Phase.PROMOTING
+    assert roles(decision) == {Role.STABLE: CANDIDATE.release, Role.BASELINE: STABLE.release}
+
+
+@pytest.mark.parametrize("verdict", [INCONCLUSIVE, NO_DATA, ERROR], ids=str)
+@pytest.mark.parametrize("gate", [0, 1], ids=["failures", "p95"])
+@pytest.mark.parametrize("step", range(4))
+def test_whatever_is_not_a_pass_does_not_advance(verdict, gate, step):
+    verdicts = [PASS, PASS, PASS]
+    verdicts[gate] = verdict
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING, step=step)), measured=measured(*verdicts)))
+    assert decision.kind is DecisionKind.WAIT
+    assert decision.desired.split == canary_plan().steps[step].split
+
+
+def test_a_gate_without_a_finding_does_not_advance():
+    found = replace(measured(PASS), findings=measured(PASS).findings[:1])
+    assert next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), measured=found)).kind is DecisionKind.WAIT
+
+
+def test_nothing_measured_does_not_advance():
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), measured=measured()))
+    assert (decision.kind, decision.code) == (DecisionKind.WAIT, "needs_evidence")
+
+
+def test_a_step_without_gates_never_advances_by_itself():
+    plan = canary_plan()
+    bare = replace(plan, steps=tuple(replace(step, gates=(), dwell=0.0) for step in plan.steps))
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING, plan=bare)), measured=measured(PASS)))
+    assert decision.kind is DecisionKind.WAIT
+
+
+def test_gates_that_passed_wait_for_the_dwell_in_observed_seconds():
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), measured=measured(PASS, seconds=19.9)))
+    assert (decision.kind, decision.code) == (DecisionKind.WAIT, "needs_evidence")
+
+
+@pytest.mark.parametrize("gate", range(3), ids=[gate.name for gate in GATES])
+@pytest.mark.parametrize("others", [PASS, NO_DATA, INCONCLUSIVE, ERROR], ids=str)
+def test_one_failed_gate_rolls_back_whatever_the_others_say(gate, others):
+    verdicts = [others, others, others]
+    verdicts[gate] = FAIL
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), measured=measured(*verdicts)))
+    assert (decision.kind, decision.code) == (DecisionKind.ROLL_BACK, "gate_failed")
+    assert decision.desired.split == 0
+    assert decision.desired.masks == (CANDIDATE.release,)
+    assert roles(decision) == {Role.STABLE: STABLE.release}
+
+
+def test_a_failed_gate_rolls_back_also_while_paused_held_or_waiting_for_approval():
+    paused = rollout_state(Phase.STEPPING, paused="grace paused")
+    held = Hold(kind=HoldKind.NO_ADVANCE, actor="grace", reason="launch day")
+    for state in (route_state(paused), route_state(rollout_state(Phase.STEPPING), hold=held)):
+        assert next_step(snapshot(state, measured=measured(FAIL))).kind is DecisionKind.ROLL_BACK
+
+
+def test_an_absolute_failure_that_stable_shares_is_no_evidence_against_the_candidate():
+    shared = (
+        finding(GATES[0], INCONCLUSIVE),
+        finding(GATES[1], INCONCLUSIVE),
+        finding(GATES[2], FAIL, stable_fails_too=True),
+    )
+    decision = next_step(
+        snapshot(route_state(rollout_state(Phase.STEPPING)), measured=replace(measured(PASS), findings=shared))
+    )
+    assert decision.kind is not DecisionKind.ROLL_BACK
+
+
+def test_an_outage_of_both_arms_pauses_instead_of_rolling_back():
+    found = replace(measured(FAIL), shared_cause="both arms fail since 12:00")
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), measured=found))
+    assert (decision.kind, decision.code) == (DecisionKind.PAUSE, "shared_cause")
+    assert decision.state.rollout.paused
+
+
+def test_after_the_outage_a_latched_comparative_failure_still_rolls_back():
+    state = route_state(rollout_state(Phase.STEPPING, paused="both arms suffer"))
+    assert next_step(snapshot(state, measured=measured(FAIL))).kind is DecisionKind.ROLL_BACK
+
+
+def test_a_paused_rollout_does_not_advance():
+    state = route_state(rollout_state(Phase.STEPPING, paused="grace paused"))
+    assert next_step(snapshot(state, measured=measured(PASS))).kind is DecisionKind.WAIT
+
+
+def test_a_held_route_does_not_advance_until_the_hold_expires():
+    hold = Hold(kind=HoldKind.NO_ADVANCE, actor="grace", reason="launch", until=T0 + timedelta(seconds=1))
+    state = route_state(rollout_state(Phase.STEPPING), hold=hold)
+    assert next_step(snapshot(state, measured=measured(PASS))).code == "held"
+    later = T0 + timedelta(seconds=1)
+    assert next_step(snapshot(state, measured=measured(PASS), now=later)).kind is DecisionKind.ADVANCE
+
+
+def test_a_freeze_stops_even_a_rollback_by_automation_but_not_a_person():
+    hold = Hold(kind=HoldKind.FREEZE, actor="grace", reason="incident", until=T0 + timedelta(hours=1))
+    state = route_state(rollout_state(Phase.STEPPING), hold=hold)
+    assert next_step(snapshot(state, measured=measured(FAIL))).code == "frozen"
+    aborted = next_step(snapshot(state, measured=measured(FAIL), requests=(request(Verb.ABORT),)))
+    assert aborted.state.rollout.phase is Phase.ROLLING_BACK
+
+
+@pytest.mark.parametrize("state", [InstanceState.CRASH_LOOP, InstanceState.NEVER_READY], ids=str)
+@pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.STEPPING, Phase.PROMOTING], ids=str)
+def test_a_candidate_that_stops_serving_is_rolled_back(state, phase):
+    arms = (ready_arm(STABLE), ready_arm(CANDIDATE, state=state))
+    decision = next_step(snapshot(route_state(rollout_state(phase)), arms=arms, measured=measured(PASS)))
+    assert decision.kind is DecisionKind.ROLL_BACK
+    assert "exit code 1" in decision.reason
+
+
+def test_telemetry_that_cannot_be_read_waits_then_pauses_and_never_rolls_back():
+    blind = measured(error="the gateway does not answer")
+    first = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), measured=blind))
+    assert (first.kind, first.code) == (DecisionKind.WAIT, "instrument_error")
+    later = snapshot(first.state, measured=blind, now=T0 + timedelta(seconds=31))
+    assert next_step(later).kind is DecisionKind.PAUSE
+    back = next_step(snapshot(first.state, measured=measured(PASS), now=T0 + timedelta(seconds=5)))
+    assert back.state.rollout.telemetry_lost_at is None
+
+
+def test_a_step_that_cannot_decide_within_its_cap_pauses_for_a_person():
+    state = route_state(rollout_state(Phase.STEPPING))
+    decision = next_step(snapshot(state, measured=measured(INCONCLUSIVE), now=T0 + timedelta(seconds=600)))
+    assert (decision.kind, decision.code) == (DecisionKind.PAUSE, "step_undecided")
+
+
+def test_a_step_counts_only_from_the_block_after_every_gateway_confirmed_it():
+    waiting = route_state(rollout_state(Phase.STEPPING, step_from=None, counted_from=None))
+    behind = RouterObserved(confirmed=Fence(term=1, seq=4), gateways=2)
+    held_up = next_step(snapshot(waiting, router=behind, measured=measured(PASS)))
+    assert held_up.code == "waiting_for_gateways"
+    now = T0 + timedelta(seconds=3)
+    decision = next_step(snapshot(waiting, measured=measured(PASS), now=now))
+    assert decision.code == "in_force"
+    assert decision.state.rollout.step_from == T0.timestamp() + 10
+    assert decision.state.rollout.counted_from == T0.timestamp() + 10
+
+
+def test_no_living_gateway_confirms_nothing():
+    nobody = RouterObserved(confirmed=None, gateways=0)
+    for phase in (Phase.PROMOTING, Phase.ROLLING_BACK):
+        decision = next_step(snapshot(route_state(rollout_state(phase)), router=nobody))
+        assert decision.code == "waiting_for_gateways"
+
+
+# -- preparing ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_candidate_gets_no_traffic_before_it_is_ready():
+    arms = (ready_arm(STABLE), ready_arm(CANDIDATE, state=InstanceState.STARTING))
+    decision = next_step(snapshot(route_state(rollout_state(Phase.PREPARING)), arms=arms))
+    assert (decision.code, decision.desired.split) == ("starting", 0)
+    assert decision.desired.masks == (CANDIDATE.release,)
+
+
+def test_a_ready_candidate_gets_its_first_step():
+    decision = next_step(snapshot(route_state(rollout_state(Phase.PREPARING))))
+    assert (decision.code, decision.desired.split) == ("candidate_ready", 5_000)
+    assert decision.desired.masks == ()
+
+
+def test_a_candidate_that_is_not_ready_in_time_is_rolled_back():
+    arms = (ready_arm(STABLE), ready_arm(CANDIDATE, state=InstanceState.STARTING))
+    late = T0 + timedelta(seconds=21)
+    decision = next_step(snapshot(route_state(rollout_state(Phase.PREPARING)), arms=arms, now=late))
+    assert decision.code == "prepare_timeout"
+
+
+def test_a_release_the_target_refuses_is_rolled_back_with_its_reason():
+    decision = next_step(
+        snapshot(
+            route_state(rollout_state(Phase.PREPARING)),
+            arms=(ready_arm(STABLE),),
+            refused={CANDIDATE.release: "the signature does not verify"},
+        )
+    )
+    assert decision.code == "release_refused"
+    assert "signature" in decision.reason
+
+
+def test_an_approval_is_asked_before_the_first_exposure_and_counts_only_for_what_it_named():
+    plan = canary_plan(approval=True)
+    state = route_state(rollout_state(Phase.PREPARING, plan=plan))
+    assert next_step(snapshot(state)).code == "approval_needed"
+    right = Approval(
+        actor="grace", at=T0, release=CANDIDATE.release, effective=CANDIDATE.effective, policy_digest=POLICY
+    )
+    assert next_step(snapshot(replace(state, approvals=(right,)))).code == "candidate_ready"
+    for wrong in (
+        replace(right, release=NEXT.release),
+        replace(right, effective=digest_of("7")),
+        replace(right, policy_digest=digest_of("8")),
+    ):
+        assert next_step(snapshot(replace(state, approvals=(wrong,)))).code == "approval_needed"
+
+
+# -- promotion, soak, the end ------------------------------------------------------------------------------------------
+
+
+def test_the_candidate_is_stable_only_once_every_gateway_serves_it():
+    state = route_state(rollout_state(Phase.PROMOTING))
+    behind = RouterObserved(confirmed=Fence(term=1, seq=4), gateways=2)
+    assert next_step(snapshot(state, router=behind)).state.stable == STABLE
+    decision = next_step(snapshot(state))
+    assert (decision.code, decision.state.stable) == ("promoted", CANDIDATE)
+    assert decision.state.history == (STABLE, OLDEST)
+    assert roles(decision)[Role.BASELINE] == STABLE.release, "the old stable stays warm"
+
+
+def test_a_soak_that_fails_returns_to_the_release_before():
+    decision = next_step(snapshot(route_state(rollout_state(Phase.SOAKING)), measured=measured(FAIL)))
+    assert decision.code == "soak_failed"
+    assert decision.state.stable == STABLE
+    assert decision.state.history == (OLDEST,)
+    assert roles(decision) == {Role.STABLE: STABLE.release}
+
+
+@pytest.mark.parametrize("verdict", [NO_DATA, ERROR], ids=str)
+def test_a_soak_without_data_is_not_over(verdict):
+    decision = next_step(snapshot(route_state(rollout_state(Phase.SOAKING)), measured=measured(verdict)))
+    assert decision.code == "soaking"
+
+
+def test_a_soak_that_was_seen_for_long_enough_is_done():
+    decision = next_step(snapshot(route_state(rollout_state(Phase.SOAKING)), measured=measured(INCONCLUSIVE)))
+    assert (decision.code, decision.state.rollout.phase) == ("done", Phase.DONE)
+
+
+def test_the_former_stable_is_let_go_after_its_warm_time():
+    state = route_state(rollout_state(Phase.DONE))
+    assert Role.BASELINE in roles(next_step(snapshot(state)))
+    late = next_step(snapshot(state, now=T0 + timedelta(seconds=100)))
+    assert Role.BASELINE not in roles(late)
+
+
+def test_a_rollback_is_over_once_every_gateway_confirmed_it_and_blocks_the_release():
+    state = route_state(rollout_state(Phase.ROLLING_BACK, cause="gate_failed"))
+    decision = next_step(snapshot(state))
+    assert (decision.code, decision.state.rollout.phase) == ("rolled_back", Phase.ROLLED_BACK)
+    assert decision.state.blocked == (CANDIDATE.release,)
+
+
+def test_a_persons_abort_blocks_nothing():
+    state = route_state(rollout_state(Phase.ROLLING_BACK, cause="aborted"))
+    assert next_step(snapshot(state)).state.blocked == ()
+
+
+def test_a_rollback_keeps_the_table_until_stable_is_there_to_take_the_traffic():
+    arms = (ready_arm(STABLE, state=InstanceState.STARTING), ready_arm(CANDIDATE))
+    stepping = snapshot(route_state(rollout_state(Phase.STEPPING)))
+    rolling = replace(stepping, arms=arms, measured=measured(FAIL))
+    first = next_step(rolling)
+    assert first.state.changed_by == rolling.state.changed_by, "no new table yet"
+    waiting = replace(rolling, state=first.state, measured=measured())
+    assert next_step(waiting).code == "stable_not_ready"
+    back = next_step(replace(waiting, arms=(ready_arm(STABLE), ready_arm(CANDIDATE))))
+    assert back.state.changed_by == Fence(term=1, seq=8)
+    assert back.state.rollout.phase is Phase.ROLLING_BACK, "not over before gateways confirm the new table"
+
+
+def test_a_failing_first_release_pauses_because_there_is_nothing_to_return_to():
+    first = rollout_state(Phase.SOAKING, stable=None)
+    state = route_state(first, history=(), warm=None, warm_until=None)
+    decision = next_step(snapshot(state, measured=measured(FAIL)))
+    assert (decision.kind, decision.code) == (DecisionKind.PAUSE, "first_release_failing")
+
+
+# -- people's verbs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", LIVE, ids=str)
+def test_an_abort_goes_to_stable_from_every_live_phase(phase):
+    found = measured(PASS)
+    decision = next_step(
+        snapshot(route_state(rollout_state(phase)), requests=(request(Verb.ABORT, reason="page"),), measured=found)
+    )
+    assert decision.state.rollout.phase is Phase.ROLLING_BACK
+    assert roles(decision)[Role.STABLE] == STABLE.release
+    assert CANDIDATE.release in decision.desired.masks
+    assert decision.answers[0].kind is AnswerKind.APPLIED
+    assert decision.state.changed_by == Fence(term=1, seq=8)
+
+
+def test_an_abort_comes_before_a_promotion_asked_first():
+    asked = (request(Verb.PROMOTE, reason="looks fine"), request(Verb.ABORT, reason="no"))
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), requests=asked))
+    assert decision.state.rollout.phase is Phase.ROLLING_BACK
+    by_id = {answer.request_id: answer.kind for answer in decision.answers}
+    assert by_id == {asked[0].id: AnswerKind.REFUSED, asked[1].id: AnswerKind.APPLIED}
+
+
+def test_two_clicks_on_promote_are_one_step():
+    twice = (request(Verb.PROMOTE, actor="ada", reason="ok"), request(Verb.PROMOTE, actor="grace", reason="ok"))
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), requests=twice))
+    assert decision.state.rollout.step == 1
+    assert [answer.kind for answer in decision.answers] == [AnswerKind.APPLIED, AnswerKind.REFUSED]
+
+
+REFUSALS = [
+    ("promoting needs a reason", Phase.STEPPING, request(Verb.PROMOTE), "reason_needed"),
+    ("promoting needs a step", Phase.PREPARING, request(Verb.PROMOTE, reason="x"), "not_stepping"),
+    ("a moved route", Phase.STEPPING, request(Verb.PAUSE, if_version=3), "moved"),
+    ("resuming what runs", Phase.STEPPING, request(Verb.RESUME), "not_paused"),
+    ("a second start", Phase.STEPPING, request(Verb.START, release=NEXT.release), "rollout_live"),
+    ("the same start twice", Phase.STEPPING, request(Verb.START, release=CANDIDATE.release), "already_rolling"),
+    ("an unknown release", Phase.DONE, request(Verb.START, release=digest_of("5")), "unknown_release"),
+    ("what is stable", Phase.DONE, request(Verb.START, release=CANDIDATE.release), "already_stable"),
+    ("no rollout", Phase.DONE, request(Verb.ABORT), "no_rollout"),
+    ("pausing nothing", Phase.DONE, request(Verb.PAUSE), "no_rollout"),
+    ("never stable", Phase.DONE, request(Verb.ROLLBACK, to=NEXT.release), "never_stable"),
+    ("a bad hold", Phase.DONE, request(Verb.HOLD, kind="forever", reason="x"), "bad_hold"),
+    ("a hold without reason", Phase.DONE, request(Verb.HOLD, kind="no-advance"), "reason_needed"),
+    ("an endless freeze", Phase.DONE, request(Verb.HOLD, kind="freeze", reason="x"), "freeze_too_long"),
+    ("releasing no hold", Phase.DONE, request(Verb.RELEASE_HOLD), "no_hold"),
+    ("an author approves", Phase.DONE, request(Verb.APPROVE, actor="ada", release=NEXT.release), "author_approves"),
+    ("lifting no block", Phase.DONE, request(Verb.LIFT_BLOCK, release=NEXT.release, reason="x"), "not_blocked"),
+]
+
+
+@pytest.mark.parametrize(("phase", "asked", "code"), [row[1:] for row in REFUSALS], ids=[row[0] for row in REFUSALS])
+def test_a_verb_that_does_not_fit_is_refused_with_its_code_and_changes_nothing(phase, asked, code):
+    before = snapshot(route_state(rollout_state(phase)), requests=(asked,))
+    decision = next_step(before)
+    assert (decision.answers[0].kind, decision.answers[0].code) == (AnswerKind.REFUSED, code)
+    assert decision.answers[0].message
+    assert replace(decision.state, code="") == replace(before.state, code="")
+
+
+def test_a_blocked_release_does_not_start_until_the_block_is_lifted():
+    state = route_state(blocked=(NEXT.release,))
+    start = request(Verb.START, release=NEXT.release)
+    assert next_step(snapshot(state, requests=(start,))).answers[0].code == "blocked"
+    lift = request(Verb.LIFT_BLOCK, release=NEXT.release, reason="false alarm")
+    lifted = next_step(snapshot(state, requests=(lift,)))
+    assert next_step(snapshot(lifted.state, requests=(start,))).kind is DecisionKind.START
+
+
+def test_a_superseding_start_first_goes_back_to_stable_and_then_starts():
+    asked = request(Verb.START, release=NEXT.release, supersede=True)
+    first = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), requests=(asked,)))
+    assert (first.code, first.answers) == ("superseded", ())
+    assert first.state.rollout.phase is Phase.ROLLING_BACK
+    arms = (ready_arm(STABLE), ready_arm(CANDIDATE))
+    confirmed = RouterObserved(confirmed=first.state.changed_by, gateways=1)
+    back = next_step(replace(snapshot(first.state, requests=(asked,), arms=arms), router=confirmed))
+    assert back.state.rollout.phase is Phase.ROLLED_BACK
+    started = next_step(snapshot(back.state, requests=(asked,)))
+    assert (started.kind, started.state.rollout.candidate) == (DecisionKind.START, NEXT)
+    assert started.state.rollout.stable == STABLE
+
+
+def test_a_rollback_without_a_rollout_returns_to_the_last_stable_directly():
+    asked = request(Verb.ROLLBACK, reason="bad answers")
+    state = route_state(rollout_state(Phase.DONE))
+    first = next_step(snapshot(state, requests=(asked,)))
+    assert first.state.rollout.candidate == STABLE
+    assert first.state.rollout.going_back
+    ready = next_step(snapshot(first.state))
+    assert ready.state.rollout.phase is Phase.PROMOTING
+    promoted = next_step(snapshot(ready.state))
+    done = next_step(snapshot(promoted.state))
+    assert (done.state.stable, done.state.rollout.phase) == (STABLE, Phase.DONE)
+    assert CANDIDATE.release in done.state.blocked
+
+
+def test_a_first_release_goes_straight_to_the_whole():
+    state = route_state(stable=None, history=())
+    asked = request(Verb.START, release=CANDIDATE.release)
+    started = next_step(snapshot(state, requests=(asked,), arms=()))
+    assert roles(started) == {Role.CANDIDATE: CANDIDATE.release}
+    ready = next_step(snapshot(started.state, arms=(ready_arm(CANDIDATE),)))
+    assert roles(ready) == {Role.STABLE: CANDIDATE.release}
+
+
+def test_aborting_a_first_release_serves_nobody():
+    state = route_state(rollout_state(Phase.PROMOTING, stable=None), stable=None, history=())
+    decision = next_step(snapshot(state, requests=(request(Verb.ABORT),), arms=(ready_arm(CANDIDATE),)))
+    assert decision.desired.arms == ()
+    assert decision.state.changed_by == Fence(term=1, seq=8)
+
+
+def test_a_start_during_the_soak_finishes_it_first():
+    asked = request(Verb.START, release=NEXT.release)
+    decision = next_step(
+        snapshot(route_state(rollout_state(Phase.SOAKING)), requests=(asked,), measured=measured(INCONCLUSIVE))
+    )
+    assert decision.state.rollout.candidate == NEXT
+    assert decision.state.rollout.stable == CANDIDATE
+
+
+def test_a_start_during_a_failing_soak_waits_for_the_rollback():
+    asked = request(Verb.START, release=NEXT.release)
+    decision = next_step(
+        snapshot(route_state(rollout_state(Phase.SOAKING)), requests=(asked,), measured=measured(FAIL))
+    )
+    assert decision.code == "soak_failed"
+    assert decision.answers == ()
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_arm_that_moved_gets_a_new_table_without_a_step():
+    before = snapshot(route_state(rollout_state(Phase.STEPPING)), measured=measured(INCONCLUSIVE))
+    same = next_step(before)
+    assert same.state.changed_by == before.state.changed_by
+    moved = replace(before, state=same.state, arms=(ready_arm(STABLE, count=2), ready_arm(CANDIDATE)))
+    decision = next_step(moved)
+    assert decision.code == "endpoints_changed"
+    assert decision.state.changed_by == Fence(term=1, seq=8)
+    assert decision.state.rollout.step == 0
+
+
+def test_deciding_twice_on_the_same_state_changes_nothing():
+    first = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), measured=measured(INCONCLUSIVE)))
+    again = next_step(snapshot(first.state, measured=measured(INCONCLUSIVE)))
+    assert again.state == first.state
