@@ -1,0 +1,1 @@
+"""A support agent for a small shop."""

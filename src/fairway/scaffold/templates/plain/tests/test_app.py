@@ -1,0 +1,56 @@
+"""The service over HTTP, with the real model client and a provider on loopback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+
+from support.app import app
+
+
+@pytest.fixture(scope="module")
+def client(provider_url: str) -> Iterator[TestClient]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAIRWAY_MOCK_LLM_URL", provider_url)
+        patch.delenv("FAIRWAY_BUNDLE", raising=False)
+        with TestClient(app) as client:
+            yield client
+
+
+def test_a_message_is_answered_with_the_tools_it_took(client: TestClient) -> None:
+    answer = client.post("/chat", json={"message": "Where is my order 1001?", "thread_id": "t1"})
+    assert answer.json() == {
+        "response": "It was delivered.",
+        "thread_id": "t1",
+        "tools": [{"name": "lookup_order", "arguments": {"order_id": "1001"}, "ok": True}],
+    }
+    assert answer.headers["fairway-outcome"].startswith("status=ok, tokens_in=200, tokens_out=14, tools=1")
+
+
+def test_the_conversation_may_be_named_by_a_header(client: TestClient) -> None:
+    answer = client.post("/chat", json={"message": "Hi"}, headers={"x-conversation-id": "c7"})
+    assert answer.json()["thread_id"] == "c7"
+
+
+def test_a_stream_ends_with_the_whole_answer_and_its_outcome_in_one_event(client: TestClient) -> None:
+    body = client.post("/chat/stream", json={"message": "Where is my order 1001?", "thread_id": "t2"}).text
+    *pieces, last = body.removesuffix("\n\n").split("\n\n")
+    texts = [json.loads(piece.removeprefix("data: "))["payload"]["text"] for piece in pieces]
+    comment, data = last.split("\n")
+    assert "".join(texts) == "It was delivered."
+    assert comment.startswith(": fairway-outcome status=ok, tokens_in=200, tokens_out=14")
+    assert json.loads(data.removeprefix("data: "))["payload"]["response"] == "It was delivered."
+
+
+def test_a_message_that_is_empty_or_too_long_is_refused(client: TestClient) -> None:
+    for message in ("", "x" * 10_001):
+        assert client.post("/chat", json={"message": message}).status_code == 422
+
+
+def test_readiness_says_what_is_served(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    ready = client.get("/readiness").json()
+    assert (ready["status"], ready["release"], ready["environment"]) == ("ready", "dev", "dev")
