@@ -1,0 +1,253 @@
+"""Laws of the decision, on states nobody thought of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairway.rollout.next_step import next_step
+from fairway.rollout.reconcile import ApplyTable, DrainArm, EnsureArm, reconcile
+from fairway.rollout.replay import replay
+from fairway.rollout.requests import HoldKind, Verb
+from fairway.rollout.values import DecisionKind, Hold, Measured, Phase
+from fairway.rollout.wire import (
+    decision_to_wire,
+    snapshot_from_bytes,
+    snapshot_to_bytes,
+    state_from_wire,
+    state_to_wire,
+)
+from fairway.targets.port import InstanceState
+from fairway.testing.rollout_cases import (
+    CANDIDATE,
+    GATES,
+    NEXT,
+    STABLE,
+    T0,
+    canary_plan,
+    finding,
+    ready_arm,
+    request,
+    rollout_state,
+    route_state,
+    snapshot,
+)
+from fairway.traffic.fence import ZERO_FENCE, Fence
+from fairway.traffic.port import RouterObserved
+from fairway.traffic.table import Role
+from fairway.units import Verdict
+
+FORWARD = (DecisionKind.ADVANCE, DecisionKind.FINISH)
+
+verdicts = st.sampled_from(Verdict)
+arms = st.lists(
+    st.builds(
+        ready_arm,
+        st.sampled_from([STABLE, CANDIDATE, NEXT]),
+        state=st.sampled_from(InstanceState),
+        count=st.integers(1, 3),
+    ),
+    max_size=3,
+    unique_by=lambda arm: arm.release_digest,
+).map(tuple)
+findings = st.tuples(verdicts, verdicts, verdicts, st.booleans()).map(
+    lambda drawn: (
+        finding(GATES[0], drawn[0]),
+        finding(GATES[1], drawn[1]),
+        finding(GATES[2], drawn[2], stable_fails_too=drawn[3]),
+    )
+)
+measurements = st.builds(
+    Measured,
+    findings=st.one_of(st.just(()), findings),
+    mature_seconds=st.floats(0, 2000),
+    shared_cause=st.sampled_from(["", "both arms fail"]),
+    theta=st.one_of(st.none(), st.floats(1, 5000)),
+    error=st.sampled_from(["", "the gateway does not answer"]),
+)
+routers = st.builds(
+    RouterObserved,
+    confirmed=st.one_of(st.none(), st.builds(Fence, term=st.integers(0, 2), seq=st.integers(0, 9))),
+    gateways=st.integers(0, 3),
+)
+holds = st.one_of(
+    st.none(),
+    st.builds(
+        Hold,
+        kind=st.sampled_from(HoldKind),
+        actor=st.just("grace"),
+        reason=st.just("launch"),
+        until=st.sampled_from([None, T0 - timedelta(seconds=1), T0 + timedelta(hours=1)]),
+    ),
+)
+asked = st.lists(
+    st.one_of(
+        st.builds(
+            request, st.sampled_from([Verb.PROMOTE, Verb.PAUSE, Verb.RESUME]), reason=st.sampled_from(["", "ok"])
+        ),
+        st.builds(request, st.sampled_from([Verb.ABORT, Verb.ROLLBACK])),
+        st.builds(
+            request,
+            st.just(Verb.START),
+            release=st.sampled_from([NEXT.release, CANDIDATE.release, "sha256:nonsense"]),
+            supersede=st.booleans(),
+        ),
+    ),
+    max_size=3,
+    unique_by=lambda each: each.id,
+).map(tuple)
+rollouts = st.builds(
+    rollout_state,
+    st.sampled_from(Phase),
+    step=st.integers(0, 3),
+    paused=st.sampled_from(["", "grace paused"]),
+    step_from=st.sampled_from([None, 0.0]),
+    stable=st.sampled_from([None, STABLE]),
+    telemetry_lost_at=st.sampled_from([None, T0 - timedelta(seconds=60)]),
+    phase_at=st.sampled_from([T0 - timedelta(seconds=5), T0 - timedelta(hours=1)]),
+).filter(lambda rollout: rollout.phase is not Phase.STEPPING or rollout.stable is not None)
+"""A first release never steps: there is nothing to compare it with."""
+
+
+@st.composite
+def snapshots(draw, requests=asked):
+    rollout = draw(st.one_of(st.none(), rollouts))
+    state = route_state(rollout, hold=draw(holds))
+    taken = snapshot(state, arms=draw(arms), measured=draw(measurements), requests=draw(requests))
+    if draw(st.booleans()):
+        taken = replace(taken, router=draw(routers))
+    if draw(st.booleans()):
+        taken = replace(taken, state=replace(taken.state, table="sha256:of another table"))
+    return taken
+
+
+nobody_asks = st.just(())
+
+
+@given(snapshots())
+@settings(max_examples=600, deadline=None)
+def test_next_step_is_total_and_a_pure_function_of_its_snapshot(taken):
+    decision = next_step(taken)
+    assert next_step(snapshot_from_bytes(snapshot_to_bytes(taken))) == decision
+    assert state_from_wire(json.loads(json.dumps(state_to_wire(decision.state)))) == decision.state
+    assert replay(snapshot_to_bytes(taken)) == {
+        "decision": decision_to_wire(decision),
+        "state": state_to_wire(decision.state),
+    }
+
+
+@given(snapshots())
+@settings(max_examples=600, deadline=None)
+def test_law_3_weights_sum_to_the_whole_and_each_role_is_there_once(taken):
+    desired = next_step(taken).desired
+    assert 0 <= desired.split <= 100_000
+    roles = [arm.spec.role for arm in desired.arms]
+    assert len(roles) == len(set(roles))
+    releases = [arm.spec.release_digest for arm in desired.arms]
+    assert len(releases) == len(set(releases))
+    if desired.split:
+        assert Role.CANDIDATE in roles
+        assert Role.STABLE in roles
+
+
+@given(snapshots(nobody_asks))
+@settings(max_examples=800, deadline=None)
+def test_law_4_automation_widens_exposure_only_on_a_pass_of_every_gate_that_must(taken):
+    decision = next_step(taken)
+    before, after = taken.state.rollout, decision.state.rollout
+    if before is None or before.phase is not Phase.STEPPING or decision.kind not in FORWARD:
+        return
+    assert after.step > before.step or after.phase is Phase.PROMOTING
+    found = {each.gate: each.verdict for each in taken.measured.findings}
+    for gate in before.plan.steps[before.step].gates:
+        assert found[gate.name] is not Verdict.FAIL or any(f.stable_fails_too for f in taken.measured.findings)
+        if gate.must_pass:
+            assert found[gate.name] is Verdict.PASS
+    assert not taken.measured.error
+    assert taken.measured.mature_seconds >= before.plan.steps[before.step].dwell
+
+
+@given(snapshots(nobody_asks))
+@settings(max_examples=600, deadline=None)
+def test_law_10_a_persons_hold_outranks_automation(taken):
+    hold = taken.state.hold
+    if hold is None or (hold.until is not None and hold.until <= T0):
+        return
+    decision = next_step(taken)
+    before, after = taken.state.rollout, decision.state.rollout
+    if before is None or not before.live:
+        return
+    if hold.kind is HoldKind.FREEZE:
+        assert after == before
+    elif before.phase is Phase.STEPPING:
+        assert (after.phase, after.step) in ((Phase.STEPPING, before.step), (Phase.ROLLING_BACK, before.step))
+
+
+@given(snapshots(nobody_asks), st.sampled_from([Verb.ABORT, Verb.ROLLBACK]))
+@settings(max_examples=600, deadline=None)
+def test_law_5_an_abort_reaches_stable_from_every_live_state(taken, verb):
+    rollout = taken.state.rollout
+    if rollout is None or not rollout.live:
+        return
+    decision = next_step(replace(taken, requests=(request(verb, reason="page"),)))
+    ending = decision.state.rollout
+    assert ending.phase is Phase.ROLLING_BACK
+    stable = [arm.spec.release_digest for arm in decision.desired.arms if arm.spec.role is Role.STABLE]
+    assert stable == ([] if rollout.stable is None else [rollout.stable.release])
+    assert decision.desired.split == 0
+    assert rollout.candidate.release in decision.desired.masks
+
+
+@given(snapshots())
+@settings(max_examples=400, deadline=None)
+def test_every_request_that_is_answered_is_answered_once(taken):
+    decision = next_step(taken)
+    ids = [answer.request_id for answer in decision.answers]
+    assert len(ids) == len(set(ids))
+    assert set(ids) <= {each.id for each in taken.requests}
+    for answer in decision.answers:
+        assert answer.code or answer.seq == taken.head.seq + 1
+
+
+@given(snapshots(), st.one_of(st.none(), st.builds(Fence, term=st.integers(0, 2), seq=st.integers(0, 9))))
+@settings(max_examples=600, deadline=None)
+def test_reconcile_never_drains_what_is_desired_or_not_yet_out_of_every_gateway(taken, published):
+    decision = next_step(taken)
+    operations = reconcile(
+        state=decision.state,
+        desired=decision.desired,
+        observed=taken.arms,
+        router=taken.router,
+        published=published,
+        route_policy="",
+    )
+    wanted = {arm.spec.release_digest for arm in decision.desired.arms}
+    confirmed = taken.router.confirmed or ZERO_FENCE
+    for operation in operations:
+        if isinstance(operation, DrainArm):
+            assert operation.release not in wanted
+            assert confirmed >= decision.state.changed_by
+            assert taken.router.gateways > 0
+        if isinstance(operation, ApplyTable):
+            assert operation.fence == decision.state.changed_by
+            assert published is None or published < operation.fence
+        if isinstance(operation, EnsureArm):
+            assert operation.spec in [arm.spec for arm in decision.desired.arms]
+
+
+@given(snapshots())
+@settings(max_examples=300, deadline=None)
+def test_what_gateways_serve_changes_only_under_a_new_fence(taken):
+    decision = next_step(taken)
+    if decision.state.table != taken.state.table:
+        assert decision.state.changed_by == Fence(term=taken.term, seq=taken.head.seq + 1)
+    else:
+        assert decision.state.changed_by == taken.state.changed_by
+
+
+def test_the_default_canary_plan_is_the_one_of_the_contract():
+    assert [step.split for step in canary_plan().steps] == [5_000, 10_000, 30_000, 50_000]
