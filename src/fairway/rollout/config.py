@@ -143,12 +143,8 @@ class RolloutSection(Section):
     """
 
     strategy: Annotated[str, BeforeValidator(_strategy), WithJsonSchema({"enum": list(_STRATEGIES)})] = "canary"
-    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=50)] = (
-        StepSection(split=5_000),
-        StepSection(split=10_000),
-        StepSection(split=30_000),
-        StepSection(split=50_000),
-        StepSection(split=100_000),
+    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=50)] = tuple(
+        StepSection.model_validate({"split": share}) for share in ("5%", "10%", "30%", "50%", "100%")
     )
     dwell: Duration = 600.0
     cap: Duration = 7200.0

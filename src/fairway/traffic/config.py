@@ -1,0 +1,178 @@
+"""The ``gateway`` section of ``fairway.yaml``, and the values of a route table it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from fairway.section import Bytes, Duration, Port, Positive, Section, Text
+from fairway.traffic.table import KeyExtractor, KeyKind, Limits, Role, Rule, RuleKind, Timeouts
+
+_KEY_KINDS = {
+    KeyKind.HEADER: "a header",
+    KeyKind.COOKIE: "a cookie",
+    KeyKind.PATH_SEGMENT: "a 0-based segment of the path",
+    KeyKind.JWT_CLAIM: "a claim of the bearer token",
+    KeyKind.JSON_POINTER: "a JSON pointer into the first 64 KiB of the body",
+    KeyKind.ISSUE_COOKIE: "a cookie the gateway issues",
+}
+NonEmpty = Annotated[str, Field(strict=True, min_length=1, max_length=256)]
+
+
+def _one_line(text: str) -> str:
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise ValueError("must be one line without control characters")
+    return text
+
+
+Word = Annotated[NonEmpty, AfterValidator(_one_line)]
+
+
+class KeySection(Section):
+    """Where the key of a unit is read: exactly one of the kinds, such as ``header: x-conversation-id``."""
+
+    header: Word | None = None
+    cookie: Word | None = None
+    path_segment: Annotated[int, Field(strict=True, ge=0, le=64)] | None = None
+    jwt_claim: Word | None = None
+    json_pointer: Word | None = None
+    issue_cookie: Word | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> KeySection:
+        if len(self.model_fields_set) != 1:
+            kinds = ", ".join(kind.value for kind in _KEY_KINDS)
+            raise ValueError(f"a key has exactly one of {kinds}")
+        if self.json_pointer is not None and not self.json_pointer.startswith("/"):
+            raise ValueError("a JSON pointer starts with /, for example /conversation/id")
+        return self
+
+    def extractor(self) -> KeyExtractor:
+        """As the route table carries it; header names in lower case."""
+        (kind,) = self.model_fields_set
+        name = str(getattr(self, kind))
+        return KeyExtractor(kind=KeyKind(kind), name=name.lower() if kind == "header" else name)
+
+
+class RuleSection(Section):
+    """Requests whose header, cookie, tenant … has one of ``values`` go to the arm ``to``, before any split.
+
+    Attributes:
+        name: Header, cookie or flag name; not needed for ``tenant``, ``region`` and ``trace_type``.
+    """
+
+    id: Word | None = None
+    kind: RuleKind
+    name: Word | None = None
+    values: Annotated[tuple[Word, ...], Field(min_length=1, max_length=1000)]
+    to: Role = Role.CANDIDATE
+
+    @model_validator(mode="after")
+    def _named(self) -> RuleSection:
+        if self.kind in (RuleKind.HEADER, RuleKind.COOKIE, RuleKind.FLAG) and self.name is None:
+            raise ValueError(f"a rule of kind {self.kind} needs a name")
+        if self.kind is RuleKind.RELEASE_HEADER:
+            raise ValueError("the release header is always looked at first and needs no rule")
+        return self
+
+
+class TimeoutsSection(Section):
+    """How long the gateway waits; ``total`` is also when an unfinished request counts as failed."""
+
+    connect: Duration = 2.0
+    first_byte: Duration = 30.0
+    idle: Duration = 60.0
+    total: Duration = 60.0
+
+    @model_validator(mode="after")
+    def _above_zero(self) -> TimeoutsSection:
+        for name in ("connect", "first_byte", "idle", "total"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0")
+        return self
+
+
+class LimitsSection(Section):
+    """What one worker accepts before it refuses."""
+
+    head: Bytes = 65_536
+    body: Bytes = 16_777_216
+    in_flight: Positive = 1024
+    connections: Positive = 8192
+
+
+class GatewaySection(Section):
+    """The data plane in front of an environment.
+
+    Attributes:
+        keys: Tried in order; what identifies a conversation, user or tenant.
+        tenant, region, trace_type: Request headers that rules of that kind look at.
+        block: Length of a telemetry block; blocks start at multiples of it.
+        pin: How long a conversation stays where it began.
+    """
+
+    host: Word = "127.0.0.1"
+    port: Port = 8700
+    admin_port: Port = 8701
+    workers: Annotated[int, Field(strict=True, ge=1, le=256)] = 2
+    keys: Annotated[tuple[KeySection, ...], Field(max_length=16)] = (
+        KeySection(header="x-conversation-id"),
+        KeySection(issue_cookie="fairway-unit"),
+    )
+    tenant: Word = "x-tenant"
+    region: Word = "x-region"
+    trace_type: Word = "x-trace-type"
+    rules: Annotated[tuple[RuleSection, ...], Field(max_length=1000)] = ()
+    timeouts: TimeoutsSection = TimeoutsSection()
+    limits: LimitsSection = LimitsSection()
+    block: Duration = 10.0
+    pin: Duration = 3600.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GatewaySection:
+        if self.port and self.port == self.admin_port:
+            raise ValueError("port and admin_port must differ")
+        if self.block < 0.1:
+            raise ValueError("block must be at least 100ms")
+        ids = [rule.id for rule in self.rules if rule.id is not None]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two rules have the same id")
+        return self
+
+    def table_keys(self) -> tuple[KeyExtractor, ...]:
+        """Extractors of the route table."""
+        return tuple(key.extractor() for key in self.keys)
+
+    def table_rules(self) -> tuple[Rule, ...]:
+        """Rules of the route table; one without an id is named by its place (``rule-1``)."""
+        headers: Mapping[RuleKind, Text] = {
+            RuleKind.TENANT: self.tenant,
+            RuleKind.REGION: self.region,
+            RuleKind.TRACE_TYPE: self.trace_type,
+        }
+        return tuple(
+            Rule(
+                id=rule.id or f"rule-{number}",
+                kind=rule.kind,
+                name=(rule.name or headers.get(rule.kind, "")).lower()
+                if rule.kind is not RuleKind.COOKIE
+                else rule.name or "",
+                values=rule.values,
+                to=rule.to,
+            )
+            for number, rule in enumerate(self.rules, start=1)
+        )
+
+    def table_timeouts(self) -> Timeouts:
+        """Timeouts of the route table, in seconds."""
+        given = self.timeouts
+        return Timeouts(connect=given.connect, first_byte=given.first_byte, idle=given.idle, total=given.total)
+
+    def table_limits(self) -> Limits:
+        """Limits of the route table."""
+        given = self.limits
+        return Limits(
+            head_bytes=given.head, body_bytes=given.body, in_flight=given.in_flight, connections=given.connections
+        )
