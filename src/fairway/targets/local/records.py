@@ -89,13 +89,13 @@ class RecordFolder:
                 path.unlink(missing_ok=True)
 
 
-def _from_wire(wire: dict[str, Any]) -> InstanceRecord:
+def _from_wire(wire: Any) -> InstanceRecord:
     """A record from its file.
 
     Raises:
         KeyError, TypeError, ValueError: When it is not one of this version.
     """
-    if wire.pop("version") != RECORD_VERSION:
+    if not isinstance(wire, dict) or wire.pop("version") != RECORD_VERSION:
         raise ValueError("another version")
     placement, service, process, route = wire["placement"], wire["service"], wire["process"], wire["route"]
     return replace(
