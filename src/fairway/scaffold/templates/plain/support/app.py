@@ -37,7 +37,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Build the agent when the process starts: a bundle that cannot be served stops it here, with the reason."""
     bundle = load_bundle()
     logging.basicConfig(level=bundle.log_level, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line a model call is too much
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # a line a model call is too much
     model = Model(bundle.model)
     # A mocked shop is a fresh one in memory; a real one is the database of SHOP_DATABASE, when it is set.
     mocked = any(tool.mock for tool in bundle.tools)
