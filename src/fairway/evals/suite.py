@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
@@ -125,45 +126,44 @@ class SeedSection(_Section):
     critical: StrictBool = False
 
 
-def load_suites(root: Path, patterns: Sequence[str] = DEFAULT_SUITES) -> tuple[Suite, ...]:
-    """Every suite the patterns find, ordered by path.
+def load_suites(
+    paths: Iterable[str], read: Callable[[str], bytes], patterns: Sequence[str] = DEFAULT_SUITES
+) -> tuple[Suite, ...]:
+    """Every suite the patterns select, ordered by path.
 
     Args:
-        root: Folder of the project.
-        patterns: Files or globs below it. A pattern without wildcards that finds nothing is an error; the defaults
-            may find nothing.
+        paths: Files of the examined content, relative to the project.
+        read: Content of one of them.
+        patterns: Paths or globs (``*``, ``?``, ``**/``). A pattern without wildcards that selects nothing is an error;
+            the defaults may select nothing.
 
     Raises:
         ProjectFileError: A suite is wrong, is missing, or two have the same name.
     """
     suites: dict[str, Suite] = {}
-    for path in find_suite_files(root, patterns):
-        name = path.relative_to(root).as_posix()
-        suite = parse_suite(path.read_bytes(), file=name)
+    for path in select_suites(paths, patterns):
+        suite = parse_suite(read(path), file=path)
         if suite.name in suites:
             first = suites[suite.name].file
             raise ProjectFileError(
-                f"suite '{suite.name}' is also in {first}", file=name, code="eval_suite", hint="give it a 'suite:' name"
+                f"suite '{suite.name}' is also in {first}", file=path, code="eval_suite", hint="give it a 'suite:' name"
             )
         suites[suite.name] = suite
     return tuple(suites.values())
 
 
-def find_suite_files(root: Path, patterns: Sequence[str]) -> tuple[Path, ...]:
-    """Files the patterns name, sorted, each once.
+def select_suites(paths: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """Paths the patterns select, sorted, each once.
 
     Raises:
-        ProjectFileError: A pattern leads out of the project, or names a file that is not there.
+        ProjectFileError: A pattern without wildcards selects nothing.
     """
-    found: set[Path] = set()
+    known = [path for path in paths if path.lower().endswith(_SUFFIXES)]
+    found: set[str] = set()
     for pattern in patterns:
-        parts = Path(pattern).parts
-        if not parts or Path(pattern).is_absolute() or ".." in parts:
-            raise ProjectFileError(
-                f"{pattern!r} is not below the project", file="fairway.yaml", key="evals.suites", code="eval_suite"
-            )
-        matches = {path for path in root.glob(pattern) if path.is_file() and path.suffix.lower() in _SUFFIXES}
-        if not matches and not any(mark in pattern for mark in "*?[") and pattern not in DEFAULT_SUITES:
+        rule = re.compile(_glob_rule(pattern))
+        matches = {path for path in known if rule.fullmatch(path)}
+        if not matches and not any(mark in pattern for mark in "*?") and pattern not in DEFAULT_SUITES:
             raise ProjectFileError(
                 f"there is no suite {pattern}",
                 file="fairway.yaml",
@@ -173,6 +173,13 @@ def find_suite_files(root: Path, patterns: Sequence[str]) -> tuple[Path, ...]:
             )
         found |= matches
     return tuple(sorted(found))
+
+
+def _glob_rule(pattern: str) -> str:
+    """A glob as a regular expression: ``*`` and ``?`` stay within a folder, ``**/`` crosses any number of them."""
+    rules = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern.removeprefix("./"))
+    return "".join(rules.get(part, re.escape(part)) for part in parts)
 
 
 def parse_suite(content: bytes, *, file: str) -> Suite:
@@ -197,7 +204,7 @@ def parse_suite(content: bytes, *, file: str) -> Suite:
             raise document.error(f"case '{case.id}' is written twice (also case {seen[case.id] + 1})", (*where, "id"))
         seen[case.id] = index
         cases.append(case)
-    name = header.get("suite", Path(file).stem)
+    name = header.get("suite", PurePosixPath(file).stem)
     if not isinstance(name, str) or not name.strip():
         raise document.error("expected the suite's name", ("suite",))
     return Suite(name=name, file=file, cases=tuple(cases))

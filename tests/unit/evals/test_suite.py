@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fairway.canonical import canonical_json
 from fairway.errors import ProjectFileError
-from fairway.evals.suite import case_json, load_suites, parse_suite
+from fairway.evals.suite import case_json, load_suites, parse_suite, select_suites
 from fairway.evals.values import ArgumentMatch, ExtraTools, TokenCount
 
 SEED = [
@@ -240,33 +240,42 @@ def test_a_mutated_suite_is_a_suite_or_a_project_file_error(data):
         parse_suite(bytes(raw), file=file)
 
 
-def write(root, name: str, text: str) -> None:
-    (root / name).parent.mkdir(parents=True, exist_ok=True)
-    (root / name).write_text(text)
+FILES = {
+    "tests/prompt_test_cases.json": json.dumps(SEED).encode(),
+    "evals/suites/b.yaml": OWN.encode(),
+    "evals/suites/a.yaml": b"- {id: a, input: x, max_tokens: 5}",
+    "evals/suites/deep/c.yaml": b"- {id: a, input: x, max_tokens: 5}",
+    "evals/mock-llm.yaml": b"rules: []",
+    "README.md": b"",
+}
 
 
-def test_suites_are_found_by_the_default_patterns_in_the_order_of_their_paths(tmp_path):
-    write(tmp_path, "tests/prompt_test_cases.json", json.dumps(SEED))
-    write(tmp_path, "evals/suites/b.yaml", OWN)
-    write(tmp_path, "evals/suites/a.yaml", "- {id: a, input: x, max_tokens: 5}")
-    write(tmp_path, "evals/mock-llm.yaml", "rules: []")
-    assert [suite.name for suite in load_suites(tmp_path)] == ["a", "refunds", "prompt_test_cases"]
+def test_suites_are_found_by_the_default_patterns_in_the_order_of_their_paths():
+    suites = load_suites(reversed(FILES), FILES.__getitem__)
+    assert [suite.name for suite in suites] == ["a", "refunds", "prompt_test_cases"]
 
 
-def test_a_suite_that_was_named_and_is_not_there_is_an_error_but_a_default_may_be_missing(tmp_path):
-    assert load_suites(tmp_path) == ()
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("evals/suites/*.yaml", ["evals/suites/a.yaml", "evals/suites/b.yaml"]),
+        ("evals/suites/**/*.yaml", ["evals/suites/a.yaml", "evals/suites/b.yaml", "evals/suites/deep/c.yaml"]),
+        ("evals/suites/**", ["evals/suites/a.yaml", "evals/suites/b.yaml", "evals/suites/deep/c.yaml"]),
+        ("./evals/suites/?.yaml", ["evals/suites/a.yaml", "evals/suites/b.yaml"]),
+        ("evals/suitesXa.yaml*", []),
+    ],
+)
+def test_patterns_select_as_shells_do(pattern, found):
+    assert list(select_suites(FILES, [pattern])) == found
+
+
+def test_a_suite_that_was_named_and_is_not_there_is_an_error_but_a_default_may_be_missing():
+    assert load_suites([], FILES.__getitem__) == ()
     with pytest.raises(ProjectFileError, match=r"no suite evals/mine\.yaml"):
-        load_suites(tmp_path, ["evals/mine.yaml"])
+        load_suites(FILES, FILES.__getitem__, ["evals/mine.yaml"])
 
 
-@pytest.mark.parametrize("pattern", ["../x.yaml", "/etc/x.yaml", ""])
-def test_a_pattern_that_leads_out_of_the_project_is_refused(tmp_path, pattern):
-    with pytest.raises(ProjectFileError, match="not below the project"):
-        load_suites(tmp_path, [pattern])
-
-
-def test_two_suites_of_one_name_are_refused(tmp_path):
-    write(tmp_path, "evals/suites/a.yaml", OWN)
-    write(tmp_path, "evals/suites/b.yaml", OWN)
+def test_two_suites_of_one_name_are_refused():
+    files = {"evals/suites/a.yaml": OWN.encode(), "evals/suites/b.yaml": OWN.encode()}
     with pytest.raises(ProjectFileError, match="is also in"):
-        load_suites(tmp_path)
+        load_suites(files, files.__getitem__)

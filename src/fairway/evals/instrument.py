@@ -1,0 +1,42 @@
+"""Digest of what measures: two runs compare only when it is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fairway.canonical import sha256_digest, value_digest
+from fairway.evals.judge import JUDGE_VERSION, JudgeSettings
+from fairway.evals.suite import case_json
+from fairway.evals.values import SCORER_VERSION, Suite
+from fairway.units import Digest
+
+
+def instrument_digest(suites: Sequence[Suite], *, judge: JudgeSettings | None, mock_scenario: bytes | None) -> Digest:
+    """Digest over suites, judge, mock scenario and scorer version.
+
+    Neither comments, nor the order of suites, nor names of cases and files change it: they change no result.
+
+    Args:
+        suites: What is asked and expected.
+        judge: How rubrics are graded; ``None``: not.
+        mock_scenario: Bytes of the mock model's scenario; ``None``: no mock model.
+    """
+    graded = None
+    if judge is not None:
+        graded = {
+            "version": JUDGE_VERSION,
+            "model": judge.model,
+            "guidance": judge.guidance,
+            "scale": dict(judge.scale),
+            "threshold": judge.threshold,
+            "max_tokens": judge.max_tokens,
+        }
+    return value_digest(
+        {
+            "version": 1,
+            "scorer": SCORER_VERSION,
+            "suites": {suite.name: [case_json(case) for case in suite.cases] for suite in suites},
+            "judge": graded,
+            "mock": None if mock_scenario is None else sha256_digest(mock_scenario),
+        }
+    )
