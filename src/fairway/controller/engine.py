@@ -57,6 +57,7 @@ class RouteController:
         holder: Unique per process.
         plan: What a rollout started now follows.
         policy: What the project says of the route table.
+        show: Told of each tick, for people who watch.
         facts_of: Looks a release up and verifies it.
     """
 
@@ -74,7 +75,7 @@ class RouteController:
     published: Fence | None = None
     refused: dict[Digest, str] = field(default_factory=dict)
     seen: tuple[ObservedArm, ...] = ()
-    on_decision: Callable[[Decision], None] | None = None
+    show: Callable[[Snapshot, Decision], None] | None = None
 
     async def run(self, stopping: Callable[[], bool]) -> None:
         """Tick until told to stop; give the lease back at the end. Arms and gateways go on without it."""
@@ -114,6 +115,8 @@ class RouteController:
         decision = next_step(snapshot)
         if decision.answers or decision.state != snapshot.state:
             self._journal(snapshot, decision, lease)
+        if self.show is not None:
+            self.show(snapshot, decision)
         for operation in self._missing(snapshot, decision):
             await self._start(operation, decision, snapshot.arms)
         return decision.look_again_after
@@ -185,8 +188,6 @@ class RouteController:
         )
         self.ledger.journal(entry, lease)
         log.info("%s: %s %s: %s", self.route, entry.kind, entry.code, entry.reason)
-        if self.on_decision is not None:
-            self.on_decision(decision)
 
     def _missing(self, snapshot: Snapshot, decision: Decision) -> tuple[Operation, ...]:
         return reconcile(

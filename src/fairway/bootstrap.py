@@ -1,0 +1,150 @@
+"""Wiring: reads a project's settings and puts the vendors behind the ports. The only module that knows them all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairway.clock import Clock, SystemClock
+from fairway.controller.arm_files import ReleaseArmFiles
+from fairway.controller.engine import RouteController
+from fairway.controller.facts import ReleaseFactsLookup
+from fairway.controller.measure import BlockMeasurer
+from fairway.ledger import SqlLedger, open_ledger
+from fairway.observe.sources.gateway import GatewaySource
+from fairway.project.load import Project, load_project
+from fairway.release.store import FileContentStore
+from fairway.release.trust import trusted_keys
+from fairway.rollout.desired import RoutePolicy
+from fairway.rollout.plan import compile_plan
+from fairway.rollout.values import Plan
+from fairway.state_dir import StateDir
+from fairway.targets.local.target import LocalTarget
+from fairway.traffic.routers.gateway import GatewayRouter
+from fairway.traffic.table import Trip
+from fairway.units import RouteId
+
+SERVING_ENVIRONMENT = "production"
+"""The environment the embedded gateway serves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """A project with its ledger and content store open."""
+
+    project: Project
+    ledger: SqlLedger
+    store: FileContentStore
+    clock: Clock
+
+    @property
+    def state(self) -> StateDir:
+        """Where Fairway keeps what it makes."""
+        return self.project.state
+
+    @property
+    def route(self) -> RouteId:
+        """The route the embedded gateway serves."""
+        return self.project.route(SERVING_ENVIRONMENT)
+
+    def close(self) -> None:
+        """Close the ledger, with a signed head."""
+        self.ledger.close()
+
+
+def open_workspace(start: str | Path | None = None) -> Workspace:
+    """Open the project at or above ``start``.
+
+    Raises:
+        NotFoundError: When there is no project.
+        ProjectFileError: When a file of it is wrong.
+        PermanentError: When the ledger cannot be read.
+    """
+    project = load_project(None if start is None else Path(start))
+    clock = SystemClock()
+    return Workspace(
+        project=project,
+        ledger=open_ledger(project.state.ledger, clock=clock),
+        store=FileContentStore(project.state.blobs),
+        clock=clock,
+    )
+
+
+def plan_of(project: Project, environment: str = SERVING_ENVIRONMENT) -> Plan:
+    """The plan a rollout started now would follow in an environment."""
+    return compile_plan(
+        project.rollout,
+        replicas=project.environment(environment).replicas,
+        approval=project.approval_required(environment),
+    )
+
+
+def route_policy_of(project: Project) -> RoutePolicy:
+    """The project's part of the route table."""
+    gateway = project.gateway
+    trip = project.rollout.trip
+    return RoutePolicy(
+        rules=gateway.table_rules(),
+        keys=gateway.table_keys(),
+        timeouts=gateway.table_timeouts(),
+        limits=gateway.table_limits(),
+        trip=None
+        if trip is None
+        else Trip(
+            max_excess_bad_units=trip.max_excess_bad_units,
+            window_seconds=trip.window,
+            min_units=trip.minimum_units,
+        ),
+        block_seconds=gateway.block,
+        pin_seconds=gateway.pin,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerParts:
+    """A controller and what has to run beside it."""
+
+    controller: RouteController
+    target: LocalTarget
+    router: GatewayRouter
+
+
+def build_controller(workspace: Workspace) -> ControllerParts:
+    """The controller of the route that the embedded gateway serves, over local processes."""
+    project = workspace.project
+    trusted: Mapping[str, bytes] = trusted_keys(workspace.state.keys)
+    route = workspace.route
+    target = LocalTarget(
+        state=workspace.state,
+        files=ReleaseArmFiles(releases=workspace.ledger, store=workspace.store, trusted=trusted),
+        clock=workspace.clock,
+    )
+    router = GatewayRouter(workspace.state.socket("controller"))
+    measurer = BlockMeasurer(
+        route=route,
+        ledger=workspace.ledger,
+        source=GatewaySource(workspace.state.socket("gateway")),
+        clock=workspace.clock,
+    )
+    controller = RouteController(
+        route=route,
+        ledger=workspace.ledger,
+        target=target,
+        router=router,
+        measurer=measurer,
+        facts_of=ReleaseFactsLookup(
+            releases=workspace.ledger,
+            store=workspace.store,
+            trusted=trusted,
+            environment=project.environment(SERVING_ENVIRONMENT),
+        ),
+        plan=plan_of(project),
+        policy=route_policy_of(project),
+        clock=workspace.clock,
+        holder=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+    )
+    return ControllerParts(controller=controller, target=target, router=router)

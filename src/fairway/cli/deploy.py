@@ -1,0 +1,42 @@
+"""``fairway deploy``: bring a release to production by its rollout policy, and wait for how it ends."""
+
+from __future__ import annotations
+
+import click
+
+from fairway.cli.output import output_option, project_option
+
+
+@click.command("deploy", epilog="Example: fairway deploy v1.1.0")
+@click.argument("release")
+@click.option("--supersede", is_flag=True, help="Abort a rollout that is live, then start this one.")
+@click.option("--no-wait", is_flag=True, help="Start it and return; follow it with `fairway rollout watch`.")
+@click.option(
+    "--timeout", default="2h", show_default=True, help="Give up waiting after this long; the rollout goes on."
+)
+@click.option("--reason", default="", help="Why; kept in the audit log.")
+@project_option
+@output_option
+@click.pass_context
+def command(
+    context: click.Context,
+    release: str,
+    supersede: bool,
+    no_wait: bool,
+    timeout: str,
+    reason: str,
+    project_dir: str | None,
+    output: str,
+) -> None:
+    """Deploy RELEASE (version, tag, digest or commit) to production by its rollout policy.
+
+    A first release takes all traffic once it is ready; every later one goes through the canary's steps. Exits 0 when
+    it is promoted, 1 when it was rolled back.
+    """
+    from fairway.cli import rollout
+
+    context.invoke(
+        rollout.start, release=release, supersede=supersede, reason=reason, project_dir=project_dir, output=output
+    )
+    if not no_wait:
+        context.invoke(rollout.watch, timeout=timeout, until="promoted", project_dir=project_dir, output=output)

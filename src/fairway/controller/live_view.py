@@ -1,0 +1,103 @@
+"""What the controller sees and thinks right now, in a small file for `fairway rollout status`; never a source of truth."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairway.rollout.values import Decision, Snapshot
+from fairway.state_dir import StateDir
+from fairway.units import RouteId
+
+FRESH_SECONDS = 10.0
+"""A view older than this says nothing about now."""
+
+_WRITE_EVERY_SECONDS = 0.5
+
+
+def _path(state: StateDir, route: RouteId) -> Path:
+    return state.root / "run" / f"view-{route.environment}.json"
+
+
+@dataclass(slots=True)
+class LiveView:
+    """Writes the view of one route, at most twice a second, atomically; a full disk costs the view, nothing else."""
+
+    state: StateDir
+    route: RouteId
+    _written: float = 0.0
+
+    def show(self, snapshot: Snapshot, decision: Decision) -> None:
+        """Write what was just seen and decided."""
+        now = time.monotonic()
+        if now - self._written < _WRITE_EVERY_SECONDS and not decision.answers:
+            return
+        self._written = now
+        path = _path(self.state, self.route)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            temporary.write_text(json.dumps(_view(snapshot, decision)), encoding="utf-8")
+            temporary.replace(path)
+        except OSError:
+            return
+
+
+def _view(snapshot: Snapshot, decision: Decision) -> dict[str, Any]:
+    confirmed = snapshot.router.confirmed
+    return {
+        "at": snapshot.now.timestamp(),
+        "kind": decision.kind.value,
+        "code": decision.code,
+        "reason": decision.reason,
+        "split": decision.desired.split,
+        "mature_seconds": snapshot.measured.mature_seconds,
+        "telemetry_error": snapshot.measured.error,
+        "evidence": [
+            {
+                "gate": finding.gate,
+                "verdict": finding.verdict.value,
+                "reason": finding.reason,
+                "units_candidate": finding.units_candidate,
+                "units_stable": finding.units_stable,
+                "units_needed": finding.units_needed,
+            }
+            for finding in decision.evidence
+        ],
+        "arms": [
+            {
+                "release": arm.release_digest,
+                "instances": [
+                    {
+                        "id": instance.id,
+                        "endpoint": instance.endpoint,
+                        "state": instance.state.value,
+                        "restarts": instance.restarts,
+                        "attested_by": instance.attested_by.value,
+                        "detail": instance.detail,
+                    }
+                    for instance in arm.instances
+                ],
+            }
+            for arm in snapshot.arms
+        ],
+        "gateways": snapshot.router.gateways,
+        "confirmed": None if confirmed is None else str(confirmed),
+        "tripped": list(snapshot.router.tripped),
+    }
+
+
+def read_live_view(state: StateDir, route: RouteId) -> Mapping[str, Any] | None:
+    """What a living controller last saw; ``None`` when there is none or it has gone quiet."""
+    try:
+        view = json.loads(_path(state, route).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(view, dict) or time.time() - float(view.get("at", 0)) > FRESH_SECONDS:
+        return None
+    return view

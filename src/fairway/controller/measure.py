@@ -1,0 +1,137 @@
+"""Telemetry of a route, pulled, folded, kept, and read by the gates of the rollout that runs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from fairway.clock import Clock
+from fairway.errors import TransientError
+from fairway.observe.fold import Block, FoldState, fold_all, mature_blocks
+from fairway.observe.port import ObservationSource
+from fairway.rollout.port import RolloutLedger
+from fairway.rollout.values import NOTHING_MEASURED, Measured, Phase, RolloutState, RouteState
+from fairway.rollout.verbs import live
+from fairway.units import Digest, RouteId
+from fairway.verdict.gates import GateState, find, observe, start
+from fairway.verdict.shared_cause import shared_cause
+from fairway.verdict.theta import theta
+from fairway.verdict.values import GateFinding, GateSpec
+
+log = logging.getLogger("fairway.controller")
+
+REMEMBERED_SECONDS = 900.0
+"""How far back blocks are kept in memory when no rollout needs them: enough for theta's ten minutes."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reading:
+    """A gate that has read the blocks that started before ``upto``."""
+
+    state: GateState
+    upto: float
+
+
+@dataclass(slots=True, kw_only=True)
+class BlockMeasurer:
+    """Implements :class:`fairway.controller.engine.Measurer` over an observation source and the ledger.
+
+    Mature blocks are written to the ledger before any gate reads them, so that a verdict can always be replayed; a
+    controller that takes over reads them back and folds the rest from what the gateway still keeps.
+    """
+
+    route: RouteId
+    ledger: RolloutLedger
+    source: ObservationSource
+    clock: Clock
+    _fold: FoldState | None = None
+    _cursor: str | None = None
+    _blocks: list[Block] = field(default_factory=list)
+    _gates: dict[tuple[str, int, str], _Reading] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Drop what is held in memory."""
+        self._fold = None
+        self._cursor = None
+        self._blocks.clear()
+        self._gates.clear()
+
+    async def measure(self, state: RouteState) -> Measured:
+        """What the gates of the live rollout find now; a source that does not answer is ``Measured.error``."""
+        error = ""
+        try:
+            await self._pull(state)
+        except TransientError as failure:
+            error = failure.message
+        rollout = live(state)
+        if rollout is None or (rollout.stable is None and rollout.phase is not Phase.SOAKING):
+            return Measured(error=error) if error else NOTHING_MEASURED
+        return self._read(rollout, error)
+
+    async def _pull(self, state: RouteState) -> None:
+        if self._fold is None:
+            self._remember(state)
+        pulled = await self.source.pull(self.route, after=self._cursor)
+        assert self._fold is not None
+        folded = fold_all(self._fold, pulled.batches)
+        fresh, folded = mature_blocks(folded, self.clock.now().timestamp())
+        if fresh:
+            self.ledger.add_blocks(self.route, tuple(block.to_wire() for block in fresh))
+        self._fold, self._cursor = folded, pulled.cursor
+        self._blocks.extend(fresh)
+        self._trim(state)
+
+    def _remember(self, state: RouteState) -> None:
+        """Go on after the last recorded block; what the gateway keeps of later ones comes again."""
+        self._blocks = [Block.from_wire(wire) for wire in self.ledger.blocks(self.route, since=self._needed(state))]
+        last = self._blocks[-1] if self._blocks else None
+        self._fold = FoldState() if last is None else FoldState(watermark=last.t0 + last.seconds)
+
+    def _needed(self, state: RouteState) -> float:
+        """Start of the earliest block somebody may still ask for."""
+        recent = self.clock.now().timestamp() - REMEMBERED_SECONDS
+        rollout = live(state)
+        begun = None if rollout is None else rollout.counted_from
+        return recent if begun is None else min(recent, begun)
+
+    def _trim(self, state: RouteState) -> None:
+        horizon = self._needed(state)
+        if self._blocks and self._blocks[0].t0 < horizon - REMEMBERED_SECONDS:
+            self._blocks = [block for block in self._blocks if block.t0 >= horizon]
+
+    def _read(self, rollout: RolloutState, error: str) -> Measured:
+        now = self.clock.now().timestamp()
+        stable = None if rollout.stable is None else rollout.stable.release
+        limit = None if stable is None else theta(self._blocks, now, stable)
+        if rollout.step_from is None:
+            return Measured(theta=limit, error=error)
+        soaking = rollout.phase is Phase.SOAKING
+        gates = rollout.plan.soak_gates if soaking else rollout.plan.steps[rollout.step].gates
+        compared = None if soaking else stable
+        findings = tuple(self._finding(gate, rollout, compared) for gate in gates)
+        seen = [block for block in self._blocks if block.t0 >= rollout.step_from and block.comparable]
+        outage = ""
+        if not soaking and stable is not None:
+            since = [block for block in self._blocks if block.t0 >= (rollout.counted_from or rollout.step_from)]
+            outage = shared_cause(findings, since, candidate=rollout.candidate.release, stable=stable)
+        return Measured(
+            findings=findings,
+            mature_seconds=sum(block.seconds for block in seen if rollout.candidate.release in block.arms),
+            shared_cause=outage,
+            theta=limit,
+            error=error,
+        )
+
+    def _finding(self, gate: GateSpec, rollout: RolloutState, stable: Digest | None) -> GateFinding:
+        step = -1 if rollout.phase is Phase.SOAKING else rollout.step
+        key = (rollout.id, step, gate.name)
+        begins = rollout.step_from if gate.from_step or step < 0 else rollout.counted_from
+        assert begins is not None
+        reading = self._gates.get(key)
+        if reading is None:
+            reading = self._gates[key] = _Reading(state=start(gate), upto=begins)
+        for block in self._blocks:
+            if block.t0 >= reading.upto:
+                reading.state = observe(gate, reading.state, block, candidate=rollout.candidate.release, stable=stable)
+                reading.upto = block.t0 + block.seconds
+        return find(gate, reading.state)
