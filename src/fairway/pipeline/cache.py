@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fairway.canonical import canonical_json
+from fairway.errors import UserError
 from fairway.pipeline.port import StageResult, StageStatus
 from fairway.pipeline.wire import result_from_wire, result_to_wire
 
@@ -65,7 +66,7 @@ class StageCache:
             if folder.exists():
                 shutil.rmtree(folder, ignore_errors=True)
             return None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, UserError):
             shutil.rmtree(folder, ignore_errors=True)
             return None
         return result

@@ -175,7 +175,7 @@ def read_run(folder: Path) -> PastRun:
         elif kind == "finished":
             try:
                 result = result_from_wire(event["result"], folder=folder)
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, UserError):
                 continue
             if result.status in _RESTORED:
                 passed[result.stage] = (event.get("key"), result)

@@ -197,7 +197,7 @@ class StageNode(Generic[ContextT]):
         holds: It keeps something running for its users until the run ends; not started when every user is cached.
         rereads: It looks at what others may have changed meanwhile (the ledger): runs again on ``--resume``, and must
             find by itself what it has already done.
-        disabled: Why the project switched it off; shown as SKIPPED, lets what depends on it run.
+        disabled: Why it is not to run here; shown as SKIPPED, lets what depends on it run.
     """
 
     id: str

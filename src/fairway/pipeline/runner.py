@@ -186,7 +186,7 @@ class Runner(Generic[ContextT]):
         for stage in moves.start:
             node = self._nodes[stage]
             if node.disabled is not None:
-                self._finish(_skipped(stage, f"disabled: {node.disabled}"))
+                self._finish(_skipped(stage, node.disabled))
                 ended = True
             elif stage in kept:
                 self._finish(_restored(kept[stage]))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from fairway.pipeline.port import Finding, StageResult, StageStatus
-from fairway.release.values import Evidence
-from fairway.units import Digest, EnvironmentName, Verdict
+from fairway.release.wire import evidence_from_wire, evidence_to_wire
 
 _FINDING_OPTIONAL = ("file", "line", "column", "hint")
 
@@ -21,42 +19,6 @@ def finding_to_wire(finding: Finding) -> dict[str, Any]:
         if (value := getattr(finding, name)) is not None:
             wire[name] = value
     return wire
-
-
-def evidence_to_wire(evidence: Evidence) -> dict[str, Any]:
-    """A JSON-able piece of evidence."""
-    return {
-        "kind": evidence.kind,
-        "release": evidence.release,
-        "verdict": evidence.verdict.value,
-        "produced_by": evidence.produced_by,
-        "at": evidence.at.isoformat(),
-        "effective": evidence.effective,
-        "instrument": evidence.instrument,
-        "environment": evidence.environment,
-        "figures": dict(evidence.figures),
-        "expires": evidence.expires.isoformat() if evidence.expires else None,
-    }
-
-
-def evidence_from_wire(wire: Mapping[str, Any]) -> Evidence:
-    """Read evidence.
-
-    Raises:
-        ValueError, KeyError, TypeError: When it is malformed.
-    """
-    return Evidence(
-        kind=str(wire["kind"]),
-        release=Digest(wire["release"]),
-        verdict=Verdict(wire["verdict"]),
-        produced_by=str(wire["produced_by"]),
-        at=datetime.fromisoformat(wire["at"]),
-        effective=Digest(wire["effective"]) if wire["effective"] else None,
-        instrument=Digest(wire["instrument"]) if wire["instrument"] else None,
-        environment=EnvironmentName(wire["environment"]) if wire["environment"] else None,
-        figures=dict(wire["figures"]),
-        expires=datetime.fromisoformat(wire["expires"]) if wire["expires"] else None,
-    )
 
 
 def result_to_wire(result: StageResult, *, folder: Path | None = None) -> dict[str, Any]:
@@ -84,7 +46,7 @@ def result_from_wire(wire: Mapping[str, Any], *, folder: Path | None = None) -> 
     """Read a result; relative paths are taken below ``folder``.
 
     Raises:
-        ValueError, KeyError, TypeError: When it is malformed.
+        ValueError, KeyError, TypeError, UserError: When it is malformed.
     """
     return StageResult(
         stage=str(wire["stage"]),

@@ -133,7 +133,7 @@ async def test_a_failure_skips_what_depends_on_it_and_lets_the_rest_run(bench: B
 
 async def test_a_stages_own_skip_lets_what_depends_on_it_run(bench: Bench) -> None:
     skip = StageOutcome(status=StageStatus.SKIPPED, summary="no tools declared")
-    results = await bench.run(node("tools", body=skip), node("off", disabled="no tests yet"), node("c", "tools", "off"))
+    results = await bench.run(node("tools", body=skip), node("off", disabled="disabled: no tests yet"), node("c", "tools", "off"))
     assert results["off"].summary == "disabled: no tests yet"
     assert results["c"].status is StageStatus.PASSED
 

@@ -1,0 +1,280 @@
+"""The pipeline of a project: Fairway's stages in their places, then the project's own.
+
+Explicit, and made of names: a stage's module is imported when the stage runs, so that a cached run imports none.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+
+from fairway.canonical import value_digest
+from fairway.pipeline.cache import stage_key
+from fairway.pipeline.config import SEED_STAGES, UserStageSection
+from fairway.pipeline.dag import build_graph
+from fairway.pipeline.port import Stage, StageNode
+from fairway.project.load import Project
+from fairway.stages.command import CommandStage
+from fairway.stages.config import (
+    ApprovalGateSection,
+    BuildImageSection,
+    DeployStagingSection,
+    E2eTestSection,
+    PrepareSection,
+    RolloutStageSection,
+    SlaSnapshotSection,
+    SmokeTestSection,
+    StageSection,
+    StaticAnalysisSection,
+    ToolIntegrationSection,
+    UnitTestSection,
+)
+from fairway.stages.context import DeliveryContext
+
+Node = StageNode[DeliveryContext]
+Key = Callable[[DeliveryContext], str | None]
+
+GATES_RELEASE = "build_image"
+GATES_ROLLOUT = "approval_gate"
+HOLDS_SERVICE = "deploy_staging"
+NEEDS_RELEASE = "this is a development run: tag the commit, or pass --version, to release it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """One of Fairway's stages.
+
+    Attributes:
+        stage: ``module:Class`` below ``fairway.stages``.
+        section: Its settings; ``None``: the stage checks them itself.
+        cached: Whether the same inputs give the same result; else it reads what others may have changed.
+        releases: It acts on a release, so a development run ends before it.
+    """
+
+    id: str
+    title: str
+    after: tuple[str, ...]
+    stage: str
+    section: type[StageSection] | None = None
+    uses: tuple[str, ...] = ()
+    holds: bool = False
+    cached: bool = True
+    releases: bool = False
+
+
+_CHECKS = ("unit_test", "prompt_regression", "tool_integration", "security_scan", "cost_gate")
+
+_ENTRIES = (
+    _Entry(id="prepare", title="Prepare", after=(), stage="prepare:Prepare", section=PrepareSection),
+    _Entry(
+        id="static_analysis",
+        title="Static analysis",
+        after=("prepare",),
+        stage="static_analysis:StaticAnalysis",
+        section=StaticAnalysisSection,
+    ),
+    _Entry(id="unit_test", title="Unit tests", after=("prepare",), stage="unit_test:UnitTest", section=UnitTestSection),
+    _Entry(
+        id="prompt_regression",
+        title="Prompt regression",
+        after=("static_analysis",),
+        stage="prompt_regression:PromptRegression",
+    ),
+    _Entry(
+        id="tool_integration",
+        title="Tool integration",
+        after=("static_analysis",),
+        stage="tool_integration:ToolIntegration",
+        section=ToolIntegrationSection,
+    ),
+    _Entry(id="security_scan", title="Security scan", after=("prepare",), stage="security_scan:SecurityScan"),
+    _Entry(id="cost_gate", title="Cost gate", after=("prepare",), stage="cost_gate:CostGate"),
+    _Entry(
+        id="build_image",
+        title="Package",
+        after=_CHECKS,
+        stage="build_image:BuildImage",
+        section=BuildImageSection,
+        cached=False,
+    ),
+    _Entry(
+        id="deploy_staging",
+        title="Deploy to staging",
+        after=("build_image",),
+        stage="deploy_staging:DeployStaging",
+        section=DeployStagingSection,
+        holds=True,
+    ),
+    _Entry(
+        id="smoke_test",
+        title="Smoke test",
+        after=("deploy_staging",),
+        stage="smoke_test:SmokeTest",
+        section=SmokeTestSection,
+        uses=("deploy_staging",),
+    ),
+    _Entry(
+        id="e2e_test",
+        title="End-to-end test",
+        after=("smoke_test",),
+        stage="e2e_test:E2eTest",
+        section=E2eTestSection,
+        uses=("deploy_staging",),
+    ),
+    _Entry(
+        id="approval_gate",
+        title="Approval",
+        after=("e2e_test",),
+        stage="approval_gate:ApprovalGate",
+        section=ApprovalGateSection,
+        cached=False,
+        releases=True,
+    ),
+    _Entry(
+        id="canary_deploy",
+        title="Canary",
+        after=("approval_gate",),
+        stage="canary_deploy:CanaryDeploy",
+        section=RolloutStageSection,
+        cached=False,
+        releases=True,
+    ),
+    _Entry(
+        id="production_deploy",
+        title="Production",
+        after=("canary_deploy",),
+        stage="production_deploy:ProductionDeploy",
+        section=RolloutStageSection,
+        cached=False,
+        releases=True,
+    ),
+    _Entry(
+        id="sla_snapshot",
+        title="SLA snapshot",
+        after=("production_deploy",),
+        stage="sla_snapshot:SlaSnapshot",
+        section=SlaSnapshotSection,
+        cached=False,
+        releases=True,
+    ),
+)
+assert tuple(entry.id for entry in _ENTRIES) == SEED_STAGES
+
+
+def build_pipeline(project: Project, *, releasing: bool) -> tuple[Node, ...]:
+    """Every stage of a project, in order.
+
+    Args:
+        project: Whose pipeline.
+        releasing: Whether the run is to release a version; otherwise the stages that act on one are skipped.
+
+    Raises:
+        ProjectFileError: When a stage's settings are wrong.
+        UserError: When stages wait for each other.
+    """
+    own = project.user_stages()
+    nodes = [_seed_node(entry, project, releasing=releasing) for entry in _ENTRIES]
+    nodes += [_own_node(stage, section) for stage, section in own.items()]
+    return _gated(nodes, own)
+
+
+def required_evidence(nodes: Iterable[Node]) -> tuple[str, ...]:
+    """Kinds of evidence a release of this pipeline needs: every check before it that is switched on."""
+    listed = list(nodes)
+    graph = build_graph({node.id: node.after for node in listed})
+    before = graph.ancestors([GATES_RELEASE]) - {GATES_RELEASE, "prepare"}
+    return tuple(node.id for node in listed if node.id in before and node.disabled is None)
+
+
+def _seed_node(entry: _Entry, project: Project, *, releasing: bool) -> Node:
+    raw = project.pipeline.stages.get(entry.id) or {}
+    section = project.stage_config(entry.id, entry.section) if entry.section else None
+    enabled, reason = (section.enabled, section.reason) if section else (raw.get("enabled", True), raw.get("reason"))
+    disabled = None if enabled else f"disabled: {reason or 'no reason given'}"
+    if disabled is None and entry.releases and not releasing:
+        disabled = NEEDS_RELEASE
+    after = raw.get("after")
+    further = tuple(str(name) for name in after) if isinstance(after, list) else ()
+    return StageNode(
+        id=entry.id,
+        title=entry.title,
+        after=tuple(dict.fromkeys((*entry.after, *further))),
+        factory=_lazily(entry.stage),
+        key=_content_key if entry.cached else _never,
+        uses=entry.uses,
+        holds=entry.holds,
+        rereads=not entry.cached,
+        disabled=disabled,
+    )
+
+
+def _lazily(stage: str) -> Callable[[], Stage[DeliveryContext]]:
+    module, name = stage.split(":")
+
+    def make() -> Stage[DeliveryContext]:
+        made: Stage[DeliveryContext] = getattr(importlib.import_module(f"fairway.stages.{module}"), name)()
+        return made
+
+    return make
+
+
+def _content_key(context: DeliveryContext) -> str:
+    """The same content, instrument, interpreter and settings give the same result."""
+    delivery = context.delivery
+    return stage_key(context.stage, code=delivery.engine, config=context.config, inputs=delivery.inputs)
+
+
+def _never(_: DeliveryContext) -> None:
+    return None
+
+
+def _own_node(stage: str, section: UserStageSection) -> Node:
+    def key(context: DeliveryContext) -> str | None:
+        if not section.cache:
+            return None
+        delivery = context.delivery
+        inputs = delivery.inputs
+        if section.inputs:
+            chosen = [f for f in context.bundle.files if any(fnmatch(f.path, glob) for glob in section.inputs)]
+            files = value_digest([[file.path, file.mode, file.digest] for file in chosen])
+            inputs = {"files": files, "interpreter": delivery.interpreter_digest}
+        return stage_key(stage, code=delivery.engine, config=context.config, inputs=inputs)
+
+    return StageNode(
+        id=stage,
+        title=section.title or stage,
+        after=section.after,
+        factory=lambda: CommandStage(stage, section),
+        key=key,
+        disabled=None if section.enabled else "disabled in fairway.yaml",
+    )
+
+
+def _gated(nodes: list[Node], own: Mapping[str, UserStageSection]) -> tuple[Node, ...]:
+    """Make stages of one's own count: one before the release gates it, one after it gates the rollout.
+
+    Raises:
+        UserError: When stages wait for each other.
+    """
+    graph = build_graph({node.id: node.after for node in nodes})
+    after_release = graph.descendants([GATES_RELEASE])
+    after_rollout = graph.descendants([GATES_ROLLOUT])
+    gates: dict[str, list[str]] = {GATES_RELEASE: [], GATES_ROLLOUT: []}
+    for stage in own:
+        if stage not in after_release:
+            gates[GATES_RELEASE].append(stage)
+        elif stage not in after_rollout:
+            gates[GATES_ROLLOUT].append(stage)
+    placed = [
+        replace(
+            node,
+            after=(*node.after, *gates.get(node.id, ())),
+            uses=(HOLDS_SERVICE,) if node.id in own and HOLDS_SERVICE in graph.ancestors([node.id]) else node.uses,
+        )
+        for node in nodes
+    ]
+    order = build_graph({node.id: node.after for node in placed}).order
+    by_id = {node.id: node for node in placed}
+    return tuple(by_id[stage] for stage in order)
