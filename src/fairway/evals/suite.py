@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from fairway.canonical import canonical_json
 from fairway.errors import ProjectFileError
 from fairway.evals.case_check import normalise
-from fairway.evals.suite_file import Document, KeyPath, read_document, validate
+from fairway.evals.suite_file import read_document
 from fairway.evals.values import ArgumentMatch, Case, ExpectedTool, ExtraTools, Suite, TokenCount
+from fairway.section import Section
+from fairway.validate import suggest, validate
+from fairway.yaml_file import KeyPath, YamlDocument
 
 DEFAULT_SUITES = ("evals/suites/*.yaml", "evals/suites/*.json", "tests/prompt_test_cases.json")
 """Where suites are looked for when ``evals.suites`` does not say; none of them has to be there."""
@@ -55,11 +58,7 @@ Label = Annotated[Text, BeforeValidator(_label)]
 Arguments = Annotated[dict[StrictStr, Any], AfterValidator(_json_value)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ToolSection(_Section):
+class ToolSection(Section):
     """One expected call; a bare name in the file is ``{name: …}``."""
 
     name: Text
@@ -69,7 +68,7 @@ class ToolSection(_Section):
     count: Annotated[StrictInt, Field(ge=1, le=100)] = 1
 
 
-class TurnSection(_Section):
+class TurnSection(Section):
     """One user turn; a bare text in the file is ``{role: user, content: …}``."""
 
     role: StrictStr = "user"
@@ -88,7 +87,7 @@ Tool = Annotated[ToolSection, BeforeValidator(_tool)]
 Turn = Annotated[TurnSection, BeforeValidator(_turn)]
 
 
-class CaseSection(_Section):
+class CaseSection(Section):
     """A case in Fairway's own format."""
 
     id: Label
@@ -110,7 +109,7 @@ class CaseSection(_Section):
     rule: Text | None = None
 
 
-class SeedSection(_Section):
+class SeedSection(Section):
     """A case in the seed format, as it is."""
 
     id: Label
@@ -194,23 +193,24 @@ def parse_suite(content: bytes, *, file: str) -> Suite:
     """
     document = read_document(content, file=file)
     header, path, items = _split(document)
-    count = _enum(TokenCount, header, "count_tokens", TokenCount.TOTAL, document)
+    count = _count(header, document)
     cases: list[Case] = []
     seen: dict[str, int] = {}
     for index, item in enumerate(items):
         where = (*path, index)
         case = _case(document, where, item, count)
         if case.id in seen:
-            raise document.error(f"case '{case.id}' is written twice (also case {seen[case.id] + 1})", (*where, "id"))
+            first = seen[case.id] + 1
+            raise document.error((*where, "id"), f"case '{case.id}' is there twice (first as case {first})")
         seen[case.id] = index
         cases.append(case)
     name = header.get("suite", PurePosixPath(file).stem)
     if not isinstance(name, str) or not name.strip():
-        raise document.error("expected the suite's name", ("suite",))
+        raise document.error(("suite",), "expected the suite's name")
     return Suite(name=name, file=file, cases=tuple(cases))
 
 
-def _split(document: Document) -> tuple[Mapping[str, Any], KeyPath, list[Any]]:
+def _split(document: YamlDocument) -> tuple[Mapping[str, Any], KeyPath, list[Any]]:
     """The suite's own keys, the path of its list of cases, and the list."""
     value = document.value
     if value is None:
@@ -218,44 +218,41 @@ def _split(document: Document) -> tuple[Mapping[str, Any], KeyPath, list[Any]]:
     if isinstance(value, list):
         return {}, (), value
     if not isinstance(value, dict):
-        raise document.error("expected a list of cases, or 'cases:' with one", ())
+        raise document.error((), "expected a list of cases, or 'cases:' with one")
     for key in value:
         if key not in _SUITE_KEYS:
-            known = ", ".join(_SUITE_KEYS[:-1])
-            raise document.error(f"unknown key '{key}'", (str(key),), hint=f"known here: {known}")
+            hint = suggest(key, _SUITE_KEYS, what="keys")
+            raise document.error((key,), "unknown key", of_key=True, hint=hint)
     key = "test_cases" if "test_cases" in value and "cases" not in value else "cases"
     if key not in value:
-        raise document.error("'cases' is missing", ())
+        raise document.error((), "'cases' is missing")
     if not isinstance(value[key], list):
-        raise document.error("expected a list of cases", (key,))
+        raise document.error((key,), "expected a list of cases")
     return value, (key,), value[key]
 
 
-def _enum(
-    kind: type[TokenCount], header: Mapping[str, Any], key: str, default: TokenCount, document: Document
-) -> TokenCount:
+def _count(header: Mapping[str, Any], document: YamlDocument) -> TokenCount:
     try:
-        return kind(header.get(key, default))
+        return TokenCount(header.get("count_tokens", TokenCount.TOTAL))
     except ValueError:
-        raise document.error(f"expected one of {', '.join(kind)}", (key,)) from None
+        raise document.error(("count_tokens",), f"expected one of {', '.join(TokenCount)}") from None
 
 
-def _case(document: Document, path: KeyPath, item: Any, count: TokenCount) -> Case:
+def _case(document: YamlDocument, path: KeyPath, item: Any, count: TokenCount) -> Case:
     if not isinstance(item, dict):
-        raise document.error("expected a case: a mapping with id, input and what is expected", path)
+        raise document.error(path, "expected a case: a mapping with id, input and what is expected")
     _refuse_unwritable(document, path, item)
-    keys = {key for key in item if isinstance(key, str)}
-    if "user_input" in keys or (keys & _SEED_KEYS and not keys & {"input", "conversation"}):
-        return _seed_case(validate(SeedSection, document, path, item), count)
-    return _own_case(validate(CaseSection, document, path, item), document, path, count)
+    if "user_input" in item or (item.keys() & _SEED_KEYS and not item.keys() & {"input", "conversation"}):
+        return _seed_case(validate(SeedSection, document, path), count)
+    return _own_case(validate(CaseSection, document, path), document, path, count)
 
 
-def _refuse_unwritable(document: Document, path: KeyPath, item: Any) -> None:
+def _refuse_unwritable(document: YamlDocument, path: KeyPath, item: Any) -> None:
     """Half of a surrogate pair (an escape like ud800 in JSON) is text that no file, terminal or request can carry."""
     try:
-        json.dumps(item, ensure_ascii=False, default=str).encode()
-    except (ValueError, TypeError, RecursionError) as error:
-        raise document.error("holds something that is not text, number, list or mapping", path) from error
+        json.dumps(item, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise document.error(path, "holds half of a surrogate pair, which is no text") from error
 
 
 def _seed_case(section: SeedSection, count: TokenCount) -> Case:
@@ -278,15 +275,15 @@ def _seed_case(section: SeedSection, count: TokenCount) -> Case:
     )
 
 
-def _own_case(section: CaseSection, document: Document, path: KeyPath, count: TokenCount) -> Case:
+def _own_case(section: CaseSection, document: YamlDocument, path: KeyPath, count: TokenCount) -> Case:
     if (section.input is None) == (section.conversation is None):
-        raise document.error("needs one of 'input' and 'conversation'", path)
+        raise document.error(path, "needs one of 'input' and 'conversation'")
     for index, turn in enumerate(section.conversation or ()):
         if turn.role != "user":
             where = (*path, "conversation", index, "role")
-            raise document.error("only user turns can be sent", where, hint="the agent itself gives the others")
+            raise document.error(where, "only user turns can be sent", hint="the agent itself gives the others")
     if section.at_least is not None and section.at_least > section.repeat:
-        raise document.error(f"is more than repeat ({section.repeat})", (*path, "at_least"))
+        raise document.error((*path, "at_least"), f"is more than repeat ({section.repeat})")
     case = Case(
         id=section.id,
         name=section.name or section.id,
@@ -308,7 +305,7 @@ def _own_case(section: CaseSection, document: Document, path: KeyPath, count: To
     )
     if not case.has_checks and case.rubric is None:
         hint = "add expected_keywords, forbidden_keywords, expected_tools, max_tokens or a rubric"
-        raise document.error(f"case '{case.id}' checks nothing, so it would always pass", path, hint=hint)
+        raise document.error(path, f"case '{case.id}' checks nothing, so it would always pass", hint=hint)
     return case
 
 
