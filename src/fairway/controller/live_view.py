@@ -1,4 +1,4 @@
-"""What the controller sees and thinks right now, in a small file for `fairway rollout status`; never a source of truth."""
+"""What the controller sees and thinks right now, in a small file for `rollout status`; never a source of truth."""
 
 from __future__ import annotations
 

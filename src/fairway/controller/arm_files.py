@@ -1,0 +1,88 @@
+"""The files of an arm, from the ledger's release and the content store: verified, then written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairway.bundle.configuration import write_config_bundle
+from fairway.bundle.overlay import effective_digest, effective_value, resolve
+from fairway.errors import NotFoundError, RefusedError
+from fairway.project.load import Project, load_project
+from fairway.release.materialise import materialise, verify_release
+from fairway.release.port import ContentStore, ReleaseStore
+from fairway.release.tree import read_tree
+from fairway.release.trust import TrustedKeys
+from fairway.release.values import Manifest
+from fairway.targets.local.service import LocalService, split_command
+from fairway.targets.local.target import PreparedArm
+from fairway.targets.port import ArmSpec
+from fairway.units import RouteId, short
+
+
+def local_service(project: Project) -> LocalService:
+    """How a project's service is started, as the local target needs it."""
+    service = project.service
+    return LocalService(
+        command=split_command(service.command),
+        ready=service.ready,
+        health=service.health,
+        ready_timeout=service.ready_timeout,
+        drain=service.drain,
+        environment=dict(service.environment),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseArmFiles:
+    """Implements :class:`fairway.targets.local.target.ArmFiles`.
+
+    A release is started by its own ``fairway.yaml``, so that an older one is started the way it was.
+    """
+
+    releases: ReleaseStore
+    store: ContentStore
+    trusted: TrustedKeys
+
+    async def prepare(self, route: RouteId, spec: ArmSpec, folder: Path) -> PreparedArm:
+        """Verify the release and write its tree and its config bundle for the route's environment.
+
+        Raises:
+            RefusedError: When the signature, a file or the effective configuration does not verify.
+        """
+        try:
+            signed = self.releases.find_release(route.agent, spec.release_digest)
+        except NotFoundError as error:
+            raise RefusedError(f"the ledger has no release {short(spec.release_digest)}", code="no_release") from error
+        manifest = verify_release(signed, self.store, self.trusted)
+        tree = materialise(manifest.tree, self.store, folder)
+        project = load_project(tree)
+        bundle = folder / "bundle"
+        self._write_bundle(project, manifest, route, spec, bundle)
+        return PreparedArm(
+            release_version=manifest.release_version, service=local_service(project), tree=tree, bundle=bundle
+        )
+
+    def _write_bundle(self, project: Project, manifest: Manifest, route: RouteId, spec: ArmSpec, bundle: Path) -> None:
+        overlay = resolve(project, route.environment)
+        effective = effective_digest(manifest.release_digest, overlay)
+        if effective != spec.effective_digest:
+            raise RefusedError(
+                f"release {manifest.release_version} resolves to {short(effective)} in {route.environment},"
+                f" not to {short(spec.effective_digest)} as was released",
+                code="effective_mismatch",
+                hint="this version of Fairway resolves environments differently; release again with it",
+            )
+        files = {file.path: file.digest for file in read_tree(self.store.get(manifest.tree))}
+        write_config_bundle(
+            bundle,
+            files,
+            lambda path: self.store.get(files[path]),
+            effective_value(
+                overlay,
+                agent=route.agent,
+                release=manifest.release_digest,
+                release_version=manifest.release_version,
+                effective=effective,
+            ),
+        )

@@ -1,0 +1,95 @@
+"""The controller as a process: its loop, the local target beside it, and how both end.
+
+SIGTERM is a person's stop: arms are drained and ended. When the supervisor is gone without a word (``kill -9``) the
+process ends by itself and the arms go on serving, for the next controller to adopt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from fairway.bootstrap import ControllerParts, build_controller, open_workspace
+from fairway.controller.live_view import LiveView
+from fairway.errors import FairwayError
+from fairway.supervise.leash import leash_cut
+
+log = logging.getLogger("fairway.controller")
+
+
+def main() -> None:
+    """Run until told to stop.
+
+    Exit codes: 0 stopped as asked, 2 the project is wrong, 3 the ledger or a socket cannot be used.
+    """
+    parser = argparse.ArgumentParser(prog="python -m fairway.controller", description=__doc__)
+    parser.add_argument("--project", type=Path, default=None, help="folder of the project")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        uvloop.run(serve(arguments.project))
+    except FairwayError as error:
+        log.error("%s", error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+async def serve(project_dir: Path | None) -> None:
+    """Control the project's route until SIGTERM, SIGINT or the end of the supervisor."""
+    workspace = open_workspace(project_dir)
+    try:
+        parts = build_controller(workspace)
+        parts.controller.show = LiveView(workspace.state, workspace.route).show
+        await parts.router.start()
+        try:
+            await _run(parts)
+        finally:
+            await parts.router.close()
+    finally:
+        workspace.close()
+
+
+async def _run(parts: ControllerParts) -> None:
+    asked = asyncio.Event()
+    hurried = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: hurried.set() if asked.is_set() else asked.set())
+    driving = asyncio.create_task(parts.target.run())
+    stopped = asyncio.create_task(asked.wait())
+    cut = asyncio.create_task(leash_cut())
+    ticking = asyncio.create_task(parts.controller.run(lambda: asked.is_set() or cut.done()))
+    try:
+        await asyncio.wait({driving, stopped, cut, ticking}, return_when=asyncio.FIRST_COMPLETED)
+        if driving.done():
+            driving.result()  # raises why the target cannot be driven
+        if ticking.done() and not (asked.is_set() or cut.done()):
+            ticking.result()
+        if asked.is_set():
+            await _shut_down(parts, hurried)
+    finally:
+        for task in (ticking, driving, stopped, cut):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(ticking, driving, stopped, cut, return_exceptions=True)
+        if parts.controller.lease is not None:
+            parts.controller.ledger.release_lease(parts.controller.lease)
+
+
+async def _shut_down(parts: ControllerParts, hurried: asyncio.Event) -> None:
+    """Drain every arm; a second signal cuts it short."""
+    ending = asyncio.create_task(parts.target.shutdown())
+    impatient = asyncio.create_task(hurried.wait())
+    await asyncio.wait({ending, impatient}, return_when=asyncio.FIRST_COMPLETED)
+    if hurried.is_set():
+        parts.target.hurry()
+    await ending
+    impatient.cancel()
