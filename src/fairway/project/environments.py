@@ -374,6 +374,9 @@ _OF_KIND = {
 """Settings with a default by kind, and the attribute that holds them."""
 
 
+_OBJECTIVES = frozenset({"latency_sla", "tool_accuracy"})
+
+
 def diff_environments(project: OverlaySource, a: str, b: str) -> EnvironmentDiff:
     """Every difference between two environments, and whether it was declared.
 
@@ -455,6 +458,8 @@ def _declared(setting: str, one: Environment, other: Environment) -> str:
         for environment in (one, other)
     ):
         return f"defaults of {one.kind} and {other.kind}"
+    if setting in _OBJECTIVES and one.kind is not other.kind:
+        return "an objective, not a setting of the service"
     if _is_written(setting, one) and _is_written(setting, other):
         return "written in both"
     return _follows_from_mock(setting, one, other)
