@@ -40,6 +40,9 @@ class GateSpec:
         minimum_units: Units of each arm before any verdict but NO_DATA.
         from_step: Accumulate evidence since the beginning of this step (a gate whose margin changes), instead of
             since the beginning of the rollout.
+        settle_blocks: A unit counts as good only this many blocks after its first request, because it may still turn
+            bad; its failure counts at once.
+        unit: What a unit is called in sentences for people.
     """
 
     name: str
@@ -50,6 +53,8 @@ class GateSpec:
     must_pass: bool = True
     minimum_units: int = 20
     from_step: bool = False
+    settle_blocks: int = 3
+    unit: str = "conversations"
 
     @property
     def scope(self) -> Scope:

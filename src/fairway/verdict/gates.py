@@ -1,0 +1,391 @@
+# ruff: noqa: RUF002 - Greek letters and minus signs stand as in the papers
+"""Gates as pure folds over blocks: the evidence so far, one more block, what it says now.
+
+The unit of analysis is the unit of assignment, counted once, for its first bad event; the statistics are those of
+:mod:`fairway.stats`. Per gate kind:
+
+``failures`` - null of FAIL: candidate ≤ stable + margin; null of PASS: candidate ≥ stable + margin. Two tests bet
+together:
+    T1 (``stats.logrank``) with ``M = 1 + margin / p̄``, p̄ the previous bound of a confidence sequence of stable's
+    rate (lower for FAIL, upper for PASS; each errs with a tenth of the gate's α, which adds to it), and T2
+    (``stats.paired``) on units first seen in the same block, scored ``settle_blocks`` later. T1 is fast and sees units
+    of any age, T2 needs neither p̄ nor a constant rate. FAIL is half and half.
+
+    T1 towards FAIL at rates near 0: the lower bound is 0 and M infinite, so that it could never find anything. p̄
+    therefore has a *floor* f = margin / 4, and as long as the lower bound is below it the absolute e-value against
+    "candidate ≤ margin + f" must agree (the smaller of the two counts): if stable's rate is ≥ f, T1 is valid; if it is
+    < f, the null implies candidate < margin + f and the absolute one is. For two equal arms T1 alone is valid at any
+    M ≥ 1, whatever drifts or breaks for both.
+
+    PASS when hardly anything fails: candidate ≥ stable + margin implies candidate ≥ margin, so the absolute e-value
+    against that is evidence too. All wealth is on it until a stable unit has failed (known before the next block),
+    then a quarter stays, a quarter moves to T1 and half to T2; any such predictable split of the wealth is an
+    e-process.
+``latency_p95`` - T1 with M = 1 on units with a slow request; the margin is in the thresholds the table carries.
+``success`` - absolute: the share of units without a failure is below (FAIL) or above (PASS) the limit.
+``stable_fails_too`` says
+    that stable breaks it as well: by its own e-value, or because the candidate would break it at stable's rate in the
+    same blocks.
+
+Unknown is never a success: a unit whose requests in a block ended unknown is not counted in it, requests whose worker
+vanished count as failed units of the candidate for PASS and as nothing for FAIL, and a share of unknown requests
+above 1 % is an ERROR. Source of the design and its simulations: ``docs/explanation/verdicts.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from fairway.observe.fold import ArmBlock, Block
+from fairway.observe.quantile import merged, quantile
+from fairway.stats.bernoulli import log_e_above, log_e_below
+from fairway.stats.intervals import rate_bounds
+from fairway.stats.logrank import ERRORS, QUANTILES, Direction, Grid, log_e_value, nothing_yet, with_events
+from fairway.stats.logspace import log_sum_exp
+from fairway.stats.paired import differences, with_differences
+from fairway.units import Digest, UnitHash, Verdict
+from fairway.verdict.reasons import reason_for, units_still_needed
+from fairway.verdict.tally import ArmTally, Cohort, GateState, Latch
+from fairway.verdict.values import GateFinding, GateKind, GateSpec, Scope
+
+__all__ = ["GateState", "find", "observe", "start"]
+
+UNKNOWN_SHARE = 0.01
+"""Requests with an unknown outcome above this share make the gate an ERROR."""
+
+FLOOR = 0.25
+"""Floor of stable's rate in T1 towards FAIL, as a multiple of the margin."""
+
+WIDE_MARGIN = 0.02
+CLEAN_WEIGHT_WIDE, CLEAN_WEIGHT_STRICT = 12 / 13, 0.5
+"""Prior weight of "the candidate never fails" towards PASS: a margin of 2 points or more is decided by some 60 units,
+most often without a failure; a stricter one takes hundreds, among which a healthy candidate has some."""
+
+_BOUND_SHARE = 0.1
+_LN_HALF = math.log(0.5)
+
+
+def start(spec: GateSpec) -> GateState:
+    """The state of a gate before any block; a gate whose spec changes starts anew."""
+    if spec.kind is GateKind.SUCCESS:
+        return GateState()
+    grid = _grid(spec)
+    return GateState(fail_ratios=nothing_yet(grid), pass_ratios=nothing_yet(grid))
+
+
+def observe(spec: GateSpec, state: GateState, block: Block, *, candidate: Digest, stable: Digest | None) -> GateState:
+    """The state with one more mature block; a block not newer than the newest one changes nothing.
+
+    Args:
+        spec: The gate; the same as the state was started with.
+        state: So far.
+        block: The next block, in order of ``t0``.
+        candidate: Release on trial.
+        stable: Release it is compared with; ``None`` for a first release.
+    """
+    if state.last_t0 is not None and block.t0 <= state.last_t0:
+        return state
+    state = replace(state, last_t0=block.t0)
+    if not block.comparable:
+        return replace(state, skipped=state.skipped + 1)
+    look = _look(spec, state, block.arms.get(candidate), block.arms.get(stable) if stable else None)
+    if spec.scope is Scope.CONCURRENT and not (look.candidate.active and look.stable.active):
+        return state
+    if not (look.candidate.requests or look.stable.requests):
+        return state
+    state = _with_ratios(spec, state, look)
+    entrants = _entrants(state, look)
+    state = replace(
+        state,
+        candidate=_with_arm(spec, state.candidate, look.candidate),
+        stable=_with_arm(spec, state.stable, look.stable),
+        spent=state.spent | look.candidate.bad | look.stable.bad,
+        expected_bad=state.expected_bad + look.expected_bad,
+        blocks=state.blocks + 1,
+        seconds=state.seconds + block.seconds,
+    )
+    if spec.kind is GateKind.FAILURES:
+        state = _with_cohort(spec, state, entrants)
+    return _latched(spec, state)
+
+
+def find(spec: GateSpec, state: GateState) -> GateFinding:
+    """What the gate says now. FAIL is latched and wins; then ERROR, NO_DATA, a latched PASS, INCONCLUSIVE."""
+    log_e_fail, log_e_pass = log_e_values(spec, state)
+    verdict = _verdict(spec, state)
+    unknown = _unknown_share(state.candidate)
+    return GateFinding(
+        gate=spec.name,
+        kind=spec.kind,
+        verdict=verdict,
+        margin=spec.margin,
+        reason=reason_for(spec, state, verdict, log_e_fail=log_e_fail, log_e_pass=log_e_pass, unknown=unknown),
+        log_e_fail=log_e_fail,
+        log_e_pass=log_e_pass,
+        units_candidate=state.candidate.count,
+        units_stable=state.stable.count,
+        bad_candidate=state.candidate.bad,
+        bad_stable=state.stable.bad,
+        estimate_candidate=_estimate(spec, state.candidate),
+        estimate_stable=_estimate(spec, state.stable),
+        stable_fails_too=spec.kind is GateKind.SUCCESS and _stable_fails_too(spec, state),
+        units_needed=units_still_needed(spec, state) if verdict in (Verdict.NO_DATA, Verdict.INCONCLUSIVE) else None,
+    )
+
+
+def log_e_values(spec: GateSpec, state: GateState) -> tuple[float, float]:
+    """Natural logs of the gate's two e-values, towards FAIL and towards PASS."""
+    arm = state.candidate
+    if spec.kind is GateKind.SUCCESS:
+        limit = 1.0 - spec.margin
+        return log_e_above(arm.bad, arm.count, limit), log_e_below(*_pessimistic(arm), limit)
+    grid = _grid(spec)
+    if spec.kind is GateKind.LATENCY_P95:
+        return log_e_value(state.fail_ratios, grid), log_e_value(state.pass_ratios, grid)
+    return _log_e_fail_additive(spec, state, grid), _log_e_pass_additive(spec, state, grid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ArmLook:
+    """One arm of one block, as a gate sees it: units only; ``bad`` are those at risk with their first bad event."""
+
+    block: ArmBlock | None
+    active: frozenset[UnitHash]
+    bad: frozenset[UnitHash]
+    at_risk: int
+
+    @property
+    def requests(self) -> int:
+        return 0 if self.block is None else self.block.assigned
+
+    @property
+    def unfinished(self) -> int:
+        return 0 if self.block is None else self.block.unfinished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """Both arms of one block. A unit that is bad on both at once says nothing about which is worse: no event of T1."""
+
+    candidate: _ArmLook
+    stable: _ArmLook
+
+    @property
+    def events(self) -> tuple[int, int]:
+        both = len(self.candidate.bad & self.stable.bad)
+        return len(self.candidate.bad) - both, len(self.stable.bad) - both
+
+    @property
+    def weight(self) -> float:
+        return self.candidate.at_risk / max(1, self.candidate.at_risk + self.stable.at_risk)
+
+    @property
+    def expected_bad(self) -> float:
+        return self.candidate.at_risk * len(self.stable.bad) / max(1, self.stable.at_risk)
+
+
+def _look(spec: GateSpec, state: GateState, candidate: ArmBlock | None, stable: ArmBlock | None) -> _Look:
+    return _Look(candidate=_arm_look(spec, state, candidate), stable=_arm_look(spec, state, stable))
+
+
+def _arm_look(spec: GateSpec, state: GateState, arm: ArmBlock | None) -> _ArmLook:
+    if arm is None:
+        return _ArmLook(block=None, active=frozenset(), bad=frozenset(), at_risk=0)
+    if spec.kind is GateKind.LATENCY_P95:
+        marked = frozenset(arm.slow_units)
+        active = frozenset(arm.active) | marked
+    else:
+        marked = frozenset(arm.failed_units)
+        active = (frozenset(arm.active) - frozenset(arm.unknown_units)) | marked
+    return _ArmLook(block=arm, active=active, bad=marked - state.spent, at_risk=len(active - state.spent))
+
+
+def _with_ratios(spec: GateSpec, state: GateState, look: _Look) -> GateState:
+    """T1 with this block's events; every margin is fixed by the blocks before."""
+    if spec.kind is GateKind.SUCCESS:
+        return state
+    grid = _grid(spec)
+    candidate, stable = look.events
+    lost = min(look.candidate.unfinished, max(0, look.candidate.at_risk - candidate))
+    if spec.kind is GateKind.LATENCY_P95:
+        margin_fail, margin_pass = 1.0, 1.0
+    else:
+        margin_fail, margin_pass = _ratio_margins(spec, state)
+        if state.pass_start is None and state.stable.bad:
+            state = replace(
+                state, pass_start=_log_e_clean(spec, state.candidate), paired=replace(state.paired, log_e_pass=0.0)
+            )
+    fail = with_events(
+        state.fail_ratios,
+        grid,
+        Direction.WORSE,
+        candidate=candidate,
+        stable=stable,
+        weight=look.weight,
+        margin=margin_fail,
+    )
+    passing = state.pass_ratios
+    if spec.kind is GateKind.LATENCY_P95 or state.pass_start is not None:
+        passing = with_events(
+            passing,
+            grid,
+            Direction.BETTER,
+            candidate=candidate + lost,
+            stable=stable,
+            weight=look.weight,
+            margin=margin_pass,
+        )
+    return replace(state, fail_ratios=fail, pass_ratios=passing)
+
+
+def _entrants(state: GateState, look: _Look) -> Cohort:
+    """Units nobody saw before this block; one that is active on both arms belongs to neither."""
+    candidate = look.candidate.active - state.candidate.units - state.stable.units
+    stable = look.stable.active - state.candidate.units - state.stable.units
+    return Cohort(candidate=candidate - stable, stable=stable - candidate)
+
+
+def _with_cohort(spec: GateSpec, state: GateState, entrants: Cohort) -> GateState:
+    """T2 over the cohort whose time is up; ``state`` already holds this block's bad units."""
+    cohorts = (*state.cohorts, entrants)
+    if len(cohorts) <= spec.settle_blocks:
+        return replace(state, cohorts=cohorts)
+    due = cohorts[0]
+    pairs = differences(
+        [unit in state.spent for unit in sorted(due.candidate)], [unit in state.spent for unit in sorted(due.stable)]
+    )
+    return replace(state, cohorts=cohorts[1:], paired=with_differences(state.paired, pairs, margin=spec.margin))
+
+
+def _ratio_margins(spec: GateSpec, state: GateState) -> tuple[float, float]:
+    """The additive margin as a ratio of hazards, towards FAIL and towards PASS."""
+    lower = _stable_lower(spec, state)
+    _, upper = rate_bounds(state.stable.bad, state.stable.settled, spec.alpha_pass * _BOUND_SHARE)
+    return 1.0 + spec.margin / max(lower, FLOOR * spec.margin), 1.0 + spec.margin / upper
+
+
+def _stable_lower(spec: GateSpec, state: GateState) -> float:
+    return rate_bounds(state.stable.bad, state.stable.count, spec.alpha_fail * _BOUND_SHARE)[0]
+
+
+def _log_e_fail_additive(spec: GateSpec, state: GateState, grid: Grid) -> float:
+    relative = log_e_value(state.fail_ratios, grid)
+    limit = spec.margin * (1.0 + FLOOR)
+    if _stable_lower(spec, state) < FLOOR * spec.margin:
+        agree = log_e_above(state.candidate.bad, state.candidate.count, limit) if limit < 1 else -math.inf
+        relative = min(relative, agree)
+    return log_sum_exp([relative + _LN_HALF, state.paired.log_e_fail + _LN_HALF])
+
+
+def _log_e_pass_additive(spec: GateSpec, state: GateState, grid: Grid) -> float:
+    clean = _log_e_clean(spec, state.candidate)
+    if state.pass_start is None:
+        return clean
+    relative = state.pass_start + log_e_value(state.pass_ratios, grid)
+    paired = state.pass_start + state.paired.log_e_pass
+    return log_sum_exp([clean + 2 * _LN_HALF, relative + 2 * _LN_HALF, paired + _LN_HALF])
+
+
+def _log_e_clean(spec: GateSpec, arm: ArmTally) -> float:
+    weight = CLEAN_WEIGHT_WIDE if spec.margin >= WIDE_MARGIN else CLEAN_WEIGHT_STRICT
+    return log_e_below(*_pessimistic(arm), spec.margin, clean_weight=weight)
+
+
+def _pessimistic(arm: ArmTally) -> tuple[int, int]:
+    """Bad and counted units for a claim of health: what has no end has failed, new units do not count yet."""
+    bad = min(arm.bad + arm.unfinished, max(arm.count, arm.bad))
+    return bad, max(arm.settled, bad)
+
+
+def _with_arm(spec: GateSpec, tally: ArmTally, look: _ArmLook) -> ArmTally:
+    new = look.active - tally.units
+    block = look.block
+    fresh = (*tally.fresh, len(new) - len(new & look.bad))
+    tally = replace(
+        tally,
+        units=tally.units | new if new else tally.units,
+        fresh=fresh[-spec.settle_blocks :] if spec.settle_blocks > 0 else (),
+        bad=tally.bad + len(look.bad),
+    )
+    if block is None:
+        return tally
+    return replace(
+        tally,
+        finished=tally.finished + block.finished,
+        unknown=tally.unknown + block.unknown,
+        unfinished=tally.unfinished + block.unfinished,
+        latency_ms=merged((tally.latency_ms, block.latency_ms))
+        if spec.kind is GateKind.LATENCY_P95
+        else tally.latency_ms,
+    )
+
+
+def _latched(spec: GateSpec, state: GateState) -> GateState:
+    if _lacks_units(spec, state):
+        return state
+    log_e_fail, log_e_pass = log_e_values(spec, state)
+    if state.failed is None and log_e_fail >= -math.log(spec.alpha_fail):
+        state = replace(state, failed=_latch(state, log_e_fail))
+    broken = _instrument_broken(spec, state)
+    if state.passed is None and not broken and log_e_pass >= -math.log(spec.alpha_pass):
+        state = replace(state, passed=_latch(state, log_e_pass))
+    return state
+
+
+def _latch(state: GateState, log_e: float) -> Latch:
+    assert state.last_t0 is not None
+    return Latch(
+        t0=state.last_t0,
+        log_e=log_e,
+        bad_candidate=state.candidate.bad,
+        units_candidate=state.candidate.count,
+        bad_stable=state.stable.bad,
+        units_stable=state.stable.count,
+    )
+
+
+def _verdict(spec: GateSpec, state: GateState) -> Verdict:
+    if state.failed is not None:
+        return Verdict.FAIL
+    if _instrument_broken(spec, state):
+        return Verdict.ERROR
+    if _lacks_units(spec, state):
+        return Verdict.NO_DATA
+    return Verdict.INCONCLUSIVE if state.passed is None else Verdict.PASS
+
+
+def _lacks_units(spec: GateSpec, state: GateState) -> bool:
+    arms = (state.candidate, state.stable) if spec.scope is Scope.CONCURRENT else (state.candidate,)
+    return any(arm.count < spec.minimum_units or arm.count == 0 for arm in arms)
+
+
+def _instrument_broken(spec: GateSpec, state: GateState) -> bool:
+    """Whether too many outcomes are unknown; a latency is known without an outcome."""
+    if spec.kind is GateKind.LATENCY_P95 or state.candidate.finished < max(1, spec.minimum_units):
+        return False
+    return _unknown_share(state.candidate) > UNKNOWN_SHARE
+
+
+def _unknown_share(arm: ArmTally) -> float:
+    return arm.unknown / arm.finished if arm.finished else 0.0
+
+
+def _estimate(spec: GateSpec, arm: ArmTally) -> float | None:
+    if arm.count == 0:
+        return None
+    if spec.kind is GateKind.LATENCY_P95:
+        return quantile(arm.latency_ms, 0.95)
+    rate = arm.bad / arm.count
+    return 1.0 - rate if spec.kind is GateKind.SUCCESS else rate
+
+
+def _stable_fails_too(spec: GateSpec, state: GateState) -> bool:
+    limit = 1.0 - spec.margin
+    if log_e_above(state.stable.bad, state.stable.count, limit) >= -math.log(spec.alpha_fail):
+        return True
+    return state.candidate.count > 0 and state.expected_bad > limit * state.candidate.count
+
+
+def _grid(spec: GateSpec) -> Grid:
+    return QUANTILES if spec.kind is GateKind.LATENCY_P95 else ERRORS
