@@ -1,0 +1,146 @@
+"""The admin API of a gateway, on its unix socket and on loopback: telemetry, status, pin, metrics, health."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fairway.traffic.fence import ZERO_FENCE
+from fairway.traffic.local_http import LocalAnswer, LocalRequest
+from fairway.units import format_share
+
+if TYPE_CHECKING:
+    from fairway.gateway.parent import Gateway
+
+Gauge = tuple[str, str, str, Mapping[str, str], float]
+
+
+class AdminApi:
+    """Answers for one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        """Take the gateway whose state is shown."""
+        self._gateway = gateway
+
+    async def handle(self, request: LocalRequest) -> LocalAnswer:
+        """Answer one request."""
+        if (request.method, request.path) == ("POST", "/v1/pin"):
+            return await self._pin(request)
+        if request.method != "GET":
+            return LocalAnswer.problem(405, "method", f"{request.method} is not served at {request.path}")
+        if request.path == "/v1/deltas":
+            return self._deltas(request)
+        if request.path == "/v1/status":
+            return LocalAnswer.of(self.status())
+        if request.path == "/metrics":
+            return LocalAnswer(body=self._metrics().encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
+        if request.path == "/healthz":
+            ready = any(worker.ready for worker in self._gateway.workers.values())
+            return LocalAnswer.of({"ready": ready}, status=200 if ready else 503)
+        return LocalAnswer.problem(404, "not_found", f"nothing at {request.path}")
+
+    def _deltas(self, request: LocalRequest) -> LocalAnswer:
+        gateway = self._gateway
+        if gateway.ring is None:
+            return LocalAnswer.problem(503, "not_yet", "another gateway process still holds the telemetry")
+        route = request.query.get("route")
+        if route is not None and gateway.table is not None and route != str(gateway.table.route):
+            return LocalAnswer.problem(404, "other_route", f"this gateway serves {gateway.table.route}")
+        lines, cursor = gateway.ring.read(request.query.get("after") or None)
+        body = b'{"batches":[' + b",".join(lines) + b'],"cursor":"' + cursor.encode() + b'"}'
+        return LocalAnswer(body=body)
+
+    async def _pin(self, request: LocalRequest) -> LocalAnswer:
+        wanted = request.json()
+        if not isinstance(wanted, dict) or set(wanted) != {"to"} or wanted["to"] not in ("stable", None):
+            return LocalAnswer.problem(400, "pin", 'expected {"to": "stable"} or {"to": null}')
+        everywhere = await self._gateway.pin_stable(wanted["to"] == "stable")
+        return LocalAnswer.of({"pinned": wanted["to"], "applied": everywhere})
+
+    def status(self) -> dict[str, Any]:
+        """What the gateway is and does, for people and the controller."""
+        gateway = self._gateway
+        table = gateway.table
+        seen = gateway.controller_seen
+        return {
+            "gateway": gateway.state.gateway_id,
+            "boot": gateway.boot,
+            "port": gateway.port,
+            "uptime_seconds": round(time.time() - gateway.started, 1),
+            "draining": gateway.draining,
+            "table": None
+            if table is None
+            else {
+                "route": str(table.route),
+                "fence": str(table.fence),
+                "split": format_share(table.split),
+                "salt": table.salt,
+                "arms": [
+                    {
+                        "role": arm.role.value,
+                        "release": arm.release,
+                        "version": arm.version,
+                        "ready": len(arm.endpoints),
+                    }
+                    for arm in table.arms
+                ],
+                "masks": list(table.masks),
+            },
+            "confirmed": str(gateway.confirmed()),
+            "table_error": gateway.table_error,
+            "pinned": "stable" if gateway.decisions.pinned else None,
+            "tripped": gateway.decisions.tripped,
+            "controller": {
+                "socket": gateway.settings.controller_socket is not None,
+                "seen_seconds_ago": None if seen is None else round(time.time() - seen, 1),
+            },
+            "workers": [
+                {
+                    "worker": worker.number,
+                    "pid": worker.process.pid,
+                    "ready": worker.ready,
+                    "fence": str(worker.fence) if worker.fence else None,
+                    "in_flight": worker.stats.get("in_flight", 0),
+                    "connections": worker.stats.get("connections", 0),
+                }
+                for worker in gateway.workers.values()
+            ],
+            "restarts": gateway.restarts,
+        }
+
+    def _metrics(self) -> str:
+        gateway = self._gateway
+        route = str(gateway.table.route) if gateway.table is not None else ""
+        return gateway.metrics.render(route, self._gauges())
+
+    def _gauges(self) -> Iterator[Gauge]:
+        gateway = self._gateway
+        none: dict[str, str] = {}
+        workers = gateway.workers.values()
+        fence = gateway.table.fence if gateway.table is not None else ZERO_FENCE
+        refused = dict(gateway.refused_total)
+        for worker in workers:
+            for code, value in worker.stats.get("refused", {}).items():
+                refused[code] = refused.get(code, 0) + value
+        for code, value in sorted(refused.items()):
+            text = "Messages refused before they reached an arm."
+            yield "fairway_gateway_refused_total", "counter", text, {"reason": code}, value
+        in_flight = sum(worker.stats.get("in_flight", 0) for worker in workers)
+        connections = sum(worker.stats.get("connections", 0) for worker in workers)
+        ready = sum(worker.ready for worker in workers)
+        yield "fairway_gateway_in_flight", "gauge", "Requests running.", none, in_flight
+        yield "fairway_gateway_connections", "gauge", "Client connections open.", none, connections
+        yield "fairway_gateway_workers", "gauge", "Workers serving.", none, ready
+        yield "fairway_gateway_worker_restarts_total", "counter", "Workers replaced.", none, gateway.restarts
+        yield "fairway_gateway_table_term", "gauge", "Term of the table in force.", none, fence.term
+        yield "fairway_gateway_table_seq", "gauge", "Sequence number of the table in force.", none, fence.seq
+        yield "fairway_gateway_pinned", "gauge", "1 while a person pins stable.", none, int(gateway.decisions.pinned)
+        tripped = int(gateway.decisions.tripped is not None)
+        yield (
+            "fairway_gateway_tripped",
+            "gauge",
+            "1 while the gateway keeps the candidate out by itself.",
+            none,
+            tripped,
+        )

@@ -1,0 +1,265 @@
+"""One client's connection: requests one after another, each a message the gateway is sure about."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import TYPE_CHECKING, cast
+
+from fairway.gateway.exchange import Exchange, problem
+from fairway.gateway.framing import RefusalError, parse_request
+
+if TYPE_CHECKING:
+    from fairway.gateway.worker import Worker
+
+HEAD_SECONDS = 10.0
+"""A request's head must have arrived this long after its first byte."""
+
+IDLE_SECONDS = 75.0
+"""A kept connection without a request is closed after this."""
+
+LINGER_SECONDS = 2.0
+"""After refusing a message the gateway goes on reading (and dropping) for so long, so that the answer is not lost."""
+
+DRAIN_IDLE_SECONDS = 1.0
+"""While draining, a connection on which no request comes for so long is closed."""
+
+_QUEUE_BYTES = 65_536
+
+
+class ClientConnection(asyncio.Protocol):
+    """Reads requests, hands each to an :class:`Exchange`, and keeps order and back-pressure."""
+
+    __slots__ = (
+        "_buffer", "_held_by", "_in_next", "close_after", "closing", "exchange", "forwarded_line", "since",
+        "slow_reader", "transport", "worker",
+    )  # fmt: skip
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.exchange: Exchange | None = None
+        self.close_after = False
+        self.closing = False
+        self.slow_reader = False
+        self.forwarded_line = b""
+        self.since = 0.0
+        """When the connection began to wait for what it waits for (idle, head, linger)."""
+        self._buffer = b""
+        self._held_by = 0
+        self._in_next = False
+
+    # --- called by the loop ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.since = perf_counter()
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.forwarded_line = f"x-forwarded-for: {peer[0]}\r\n".encode()
+        self.worker.clients.add(self)
+        if len(self.worker.clients) > self.worker.serving.table.limits.connections:
+            self.worker.count_refused("connections")
+            self.refuse(RefusalError(503, "connections", "too many connections"), extra=b"retry-after: 1\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self.closing:
+            return
+        exchange = self.exchange
+        if exchange is not None:
+            rest = exchange.body_data(data)
+            if rest:
+                self._buffer += rest
+                if len(self._buffer) > _QUEUE_BYTES:
+                    self.hold_reading()
+            return
+        if self._buffer:
+            tail = self._buffer[-3:] + data
+            self._buffer += data
+            within = len(self._buffer) <= self.worker.serving.table.limits.head_bytes
+            if within and b"\r\n\r\n" not in tail and b"\n" not in data:
+                return  # not complete: do not look at all of it again for every byte of a slow client
+            data = self._buffer
+            self._buffer = b""
+        else:
+            self.since = perf_counter()
+        self._next(data)
+
+    def eof_received(self) -> None:
+        """The client will send no more; as it will hardly read either, the loop closes the connection."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self.worker.clients.discard(self)
+        self.closing = True
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            self.worker.in_flight -= 1
+            exchange.client_gone()
+
+    def pause_writing(self) -> None:
+        """The client reads slowly: stop reading its answer."""
+        self.slow_reader = True
+        self._upstream_reading(on=False)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self.slow_reader = False
+        self._upstream_reading(on=True)
+
+    def _upstream_reading(self, *, on: bool) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_reading(on=on)
+
+    # --- requests ----------------------------------------------------------------------------------------------
+
+    def _next(self, data: bytes) -> None:
+        """Begin the request at the start of ``data``, and the next one if that is answered at once."""
+        self._in_next = True
+        worker = self.worker
+        while data and self.exchange is None and not self.closing:
+            serving = worker.serving
+            try:
+                head = parse_request(data, serving.table.limits.head_bytes)
+            except RefusalError as refused:
+                worker.count_refused(refused.code)
+                self.refuse(refused)
+                break
+            if head is None:
+                break
+            rest = data[len(head.raw) :]
+            self.close_after = head.close or worker.draining
+            if worker.in_flight >= serving.table.limits.in_flight:
+                data = self._overloaded(head.length, rest)
+                continue
+            exchange = Exchange(self, head, serving)
+            self.exchange = exchange
+            worker.in_flight += 1
+            data = exchange.begin(rest)
+        self._in_next = False
+        if not self.closing:
+            self._buffer = data
+
+    def _overloaded(self, length: int, rest: bytes) -> bytes:
+        """Refuse a request because too many are running; the bytes after it."""
+        self.worker.count_refused("in_flight")
+        refused = RefusalError(503, "in_flight", "too many requests are in flight")
+        if self.close_after or length < 0 or length > len(rest):
+            self.refuse(refused, extra=b"retry-after: 1\r\n")
+            return b""
+        self.write(problem(refused.status, refused.code, refused.message, b"retry-after: 1\r\n"))
+        return rest[length:]
+
+    def exchange_done(self) -> None:
+        """The running exchange has written all of its answer."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is None:
+            return
+        self.worker.in_flight -= 1
+        self.since = perf_counter()
+        if self.close_after:
+            if exchange.request_complete:
+                self.closing = True
+                self.transport.close()
+            else:
+                self._linger()
+            return
+        if self._held_by:
+            self._held_by = 0
+            self.transport.resume_reading()
+        if self._buffer and not self._in_next:
+            data, self._buffer = self._buffer, b""
+            self._next(data)
+
+    def exchange_refused(self, refused: RefusalError, *, answered: bool) -> None:
+        """The running exchange found that the request's body is wrong."""
+        self.worker.count_refused(refused.code)
+        if self.exchange is not None:
+            self.exchange = None
+            self.worker.in_flight -= 1
+        if answered:
+            self.abort()
+        else:
+            self.refuse(refused)
+
+    def refuse(self, refused: RefusalError, *, extra: bytes = b"") -> None:
+        """Answer with an error and close: where this message ends is not known for sure."""
+        if self.exchange is not None:
+            self.exchange.discard()
+            self.exchange = None
+            self.worker.in_flight -= 1
+        self.write(problem(refused.status, refused.code, refused.message, extra + b"connection: close\r\n"))
+        self._linger()
+
+    def _linger(self) -> None:
+        self.closing = True
+        self.since = perf_counter()
+        self._buffer = b""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self._held_by:
+            self._held_by = 0
+            self.transport.resume_reading()
+
+    # --- what an exchange asks for -----------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send to the client."""
+        self.transport.write(data)
+
+    def hold_reading(self) -> None:
+        """Stop reading from the client."""
+        self._held_by += 1
+        if self._held_by == 1:
+            self.transport.pause_reading()
+
+    def go_on_reading(self) -> None:
+        """Read from the client again."""
+        if self._held_by:
+            self._held_by -= 1
+            if not self._held_by and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def cut(self, *, hard: bool) -> None:
+        """End an answer that cannot be completed so that the client notices: no last chunk, or a reset."""
+        if self.exchange is not None:
+            self.exchange = None
+            self.worker.in_flight -= 1
+        self.closing = True
+        if hard:
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        self.cut(hard=True)
+
+    # --- called by the worker ----------------------------------------------------------------------------------
+
+    def overdue(self, now: float) -> None:
+        """Close what waits too long; ``now`` in ``perf_counter()`` seconds."""
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.overdue(now)
+            return
+        waited = now - self.since
+        if self.closing:
+            if waited > LINGER_SECONDS:
+                self.transport.abort()
+        elif self._buffer:
+            if waited > HEAD_SECONDS:
+                self.worker.count_refused("timeout_head")
+                self.refuse(RefusalError(408, "timeout_head", "the request head did not arrive in time"))
+        elif waited > IDLE_SECONDS or (self.worker.draining and waited > DRAIN_IDLE_SECONDS):
+            self.closing = True
+            self.transport.close()
+
+    def abort_at_drain_limit(self) -> None:
+        """The drain is over: what still runs is cut off, and counted as the gateway's doing."""
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.client_gone()
+        self.abort()

@@ -1,0 +1,89 @@
+"""Where each conversation began, in one small file that all workers map and that outlives a restart.
+
+Clients that send a conversation id but keep no cookie would move when the split grows past their bucket. This table
+remembers the release of every unit the hash assigned: 8-way associative, 28 bytes an entry, bounded by its size. When
+all eight places of a unit are taken by conversations still running, the one that expires first is forgotten (it then
+follows its bucket). No locks: an entry carries a check value, so that one torn by two writers reads as absent.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from pathlib import Path
+
+from fairway.traffic.pin import Pin
+from fairway.units import UnitHash
+
+WAYS = 8
+_UNITS = struct.Struct("<8Q")
+_ENTRY = struct.Struct("<QIII")  # release tag, expiry, salt tag, check
+_GROUP = _UNITS.size + WAYS * _ENTRY.size
+DEFAULT_GROUPS = 1 << 16
+"""524,288 conversations in 14.7 MB; pages never touched take no memory."""
+
+
+class ConversationMemory:
+    """The mapped table."""
+
+    def __init__(self, path: Path, *, groups: int = DEFAULT_GROUPS) -> None:
+        """Map the file, making it (mode 600) when it is missing or of another size.
+
+        Args:
+            path: In the gateway's state folder.
+            groups: A power of two; eight conversations fit in each.
+
+        Raises:
+            OSError: When the file cannot be made or mapped.
+        """
+        self._groups = groups
+        size = groups * _GROUP
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if os.fstat(descriptor).st_size != size:
+                os.ftruncate(descriptor, 0)
+                os.ftruncate(descriptor, size)
+            self._map = mmap.mmap(descriptor, size)
+        finally:
+            os.close(descriptor)
+
+    def recall(self, unit: UnitHash, now: float) -> Pin | None:
+        """Where the unit began; ``None`` when unknown or expired."""
+        number = int(unit, 16)
+        offset = (number % self._groups) * _GROUP
+        units = _UNITS.unpack_from(self._map, offset)
+        if number not in units:
+            return None
+        place = offset + _UNITS.size + units.index(number) * _ENTRY.size
+        release, expires, salt, check = _ENTRY.unpack_from(self._map, place)
+        if expires <= now or check != _check(number, release, expires, salt):
+            return None
+        return Pin(release=release, salt=salt, hashed=True, expires=expires)
+
+    def remember(self, unit: UnitHash, *, release: int, salt: int, expires: int, now: float) -> None:
+        """Note where a unit began; replaces what was known of it."""
+        number = int(unit, 16)
+        offset = (number % self._groups) * _GROUP
+        units = _UNITS.unpack_from(self._map, offset)
+        if number in units:
+            way = units.index(number)
+        elif 0 in units:
+            way = units.index(0)
+        else:
+            way = min(range(WAYS), key=lambda index: self._expiry(offset, index))
+        place = offset + _UNITS.size + way * _ENTRY.size
+        _ENTRY.pack_into(self._map, place, release, expires, salt, _check(number, release, expires, salt))
+        self._map[offset + way * 8 : offset + way * 8 + 8] = number.to_bytes(8, "little")
+
+    def close(self) -> None:
+        """Unmap."""
+        self._map.close()
+
+    def _expiry(self, offset: int, way: int) -> int:
+        return int(_ENTRY.unpack_from(self._map, offset + _UNITS.size + way * _ENTRY.size)[1])
+
+
+def _check(unit: int, release: int, expires: int, salt: int) -> int:
+    mixed = unit ^ release ^ (expires * 0x9E3779B97F4A7C15) ^ salt
+    return (mixed ^ (mixed >> 32)) & 0xFFFFFFFF

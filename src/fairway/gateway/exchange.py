@@ -1,0 +1,602 @@
+"""One request from its head to the last byte of its answer: assigned once, served by one arm, counted once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import lru_cache
+from random import random
+from time import perf_counter, time
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
+
+from fairway.gateway.facts import HeadFacts
+from fairway.gateway.framing import (
+    CHUNKED,
+    LAST_CHUNK,
+    UNTIL_CLOSE,
+    AnswerHead,
+    Dechunker,
+    RefusalError,
+    RequestHead,
+    as_chunk,
+    forwarded_head,
+    parse_answer,
+    returned_head,
+)
+from fairway.gateway.serving import ArmServing, Serving
+from fairway.gateway.sse import OutcomeFilter
+from fairway.gateway.telemetry import Cell
+from fairway.gateway.upstream import Upstream
+from fairway.traffic.outcome import COMMENT_PREFIX, Outcome, OutcomeStatus, parse_outcome
+from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin
+from fairway.traffic.rules import Assignment, By, cookie_value
+from fairway.traffic.table import Role
+
+if TYPE_CHECKING:
+    from fairway.gateway.client import ClientConnection
+
+REPLAY_BYTES = 65_536
+"""A request up to this size is kept until its answer begins, to be sent again where that is safe."""
+
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+Reason = Literal["transport", "agent", "client"]
+
+REASONS = {
+    400: "Bad Request", 408: "Request Timeout", 413: "Content Too Large", 431: "Request Header Fields Too Large",
+    500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable",
+    504: "Gateway Timeout", 505: "HTTP Version Not Supported",
+}  # fmt: skip
+
+
+def problem(status: int, code: str, message: str, extra: bytes = b"", *, head_only: bool = False) -> bytes:
+    """An answer of the gateway itself, as JSON."""
+    body = json.dumps({"error": {"code": code, "message": message}}).encode()
+    head = (
+        f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n"
+    ).encode()
+    return b"%b%b\r\n%b" % (head, extra, b"" if head_only else body)
+
+
+@lru_cache(maxsize=4096)
+def _read_outcome(raw: bytes) -> Outcome | None:
+    return parse_outcome(raw.strip().decode("latin-1"))
+
+
+class Exchange:
+    """One request and its answer."""
+
+    __slots__ = (
+        "_answer", "_answer_dechunk", "_answer_left", "_assignment", "_body_dechunk", "_body_left", "_body_sent",
+        "_cell", "_connecting", "_cookie", "_done", "_early", "_filter", "_first_byte", "_framing", "_held", "_replay",
+        "_retried", "_served", "_serving", "_started", "_unreachable", "_upstream", "_waiting", "client", "head",
+        "request_id", "touched",
+    )  # fmt: skip
+
+    def __init__(self, client: ClientConnection, head: RequestHead, serving: Serving) -> None:
+        self.client = client
+        self.head = head
+        self._serving = serving
+        self._started = self.touched = perf_counter()
+        self.request_id = client.worker.next_request_id()
+        self._done = False
+        self._upstream: Upstream | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._answer: AnswerHead | None = None
+        self._answer_dechunk: Dechunker | None = None
+        self._answer_left = 0
+        self._framing: Literal["kept", "chunked", "close"] = "kept"
+        self._filter: OutcomeFilter | None = None
+        self._held = b""
+        self._early = b""
+        self._first_byte = -1.0
+        self._replay: bytes | None = b""
+        self._retried = False
+        self._unreachable = False
+        self._cookie = b""
+        self._waiting = False
+        self._body_dechunk: Dechunker | None = None
+        self._body_left = head.length if head.length > 0 else 0
+        self._body_sent = head.length == 0
+        self._cell: Cell | None = None
+        self._served: ArmServing | None = None
+
+    # --- the request -------------------------------------------------------------------------------------------
+
+    def begin(self, rest: bytes) -> bytes:
+        """Assign the request and start sending it; the bytes of ``rest`` that belong to what comes after it."""
+        head = self.head
+        serving = self._serving
+        if self._body_left > serving.table.limits.body_bytes:
+            self.client.refuse(RefusalError(413, "body_too_large", self._too_large()))
+            return b""
+        if head.length == CHUNKED:
+            self._body_dechunk = Dechunker(strict=True)
+        self._assign()
+        if self._done:
+            return rest if self._body_sent else b""
+        if head.length and not rest and head.headers.get(b"expect", b"").strip().lower() == b"100-continue":
+            self.client.write(_CONTINUE)
+        first = forwarded_head(head, b"%bx-fairway-request: %b\r\n" % (self.client.forwarded_line, self.request_id))
+        if head.length:
+            try:
+                payload, rest = self._take_body(rest)
+            except RefusalError as refused:
+                self._reject(refused)
+                return b""
+            first += payload
+        self._connect(first)
+        return rest
+
+    def _assign(self) -> None:
+        serving = self._serving
+        worker = self.client.worker
+        now = time()
+        facts = HeadFacts(self.head)
+        chance = int(random() * 100_000)  # noqa: S311 - a coin for requests without a key, no secret
+        pin = self._sent_pin(facts, now)
+        assignment = serving.ruleset.assign(facts, chance=chance, pin=pin, recall=worker.recall)
+        if assignment.why is By.KEYLESS and serving.issue_cookie is not None:
+            assignment = self._issue(facts, serving.issue_cookie)
+        self._assignment = assignment
+        if assignment.release is None:
+            self._unserved()
+            return
+        cell = serving.cells.get(assignment.role)
+        if cell is None or not cell.t0 <= now < cell.end:
+            cell = serving.cells[assignment.role] = worker.telemetry.cell(
+                start=now,
+                block_seconds=serving.table.block_seconds,
+                release=assignment.release,
+                role=assignment.role,
+                fence=serving.table.fence,
+            )
+        self._cell = cell
+        cell.start(assignment.by, assignment.unit if assignment.counts else None)
+        if assignment.served is None:
+            self._unserved()
+            return
+        self._served = serving.arms[assignment.served.role]
+        if assignment.fresh:
+            self._pin(assignment, now)
+
+    def _sent_pin(self, facts: HeadFacts, now: float) -> Pin | None:
+        headers = self.head.headers
+        if b"x-fairway-pin" not in headers and b"cookie" not in headers:
+            return None
+        token = facts.header(PIN_HEADER) or cookie_value(facts, PIN_COOKIE)
+        return self.client.worker.signer.read(token, now=now) if token else None
+
+    def _issue(self, facts: HeadFacts, name: str) -> Assignment:
+        """Give a keyless client a key for good, and assign it by that."""
+        value = uuid4().hex
+        facts.issue(name, value)
+        self._cookie = f"set-cookie: {name}={value}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax\r\n".encode()
+        return self._serving.ruleset.assign(facts, chance=0)
+
+    def _pin(self, assignment: Assignment, now: float) -> None:
+        """The conversation begins here: remember it, and let the client bring it back."""
+        serving = self._serving
+        arm = serving.arms[assignment.role]
+        hashed = assignment.why is By.HASH
+        seconds = serving.table.pin_seconds
+        salt = serving.ruleset.salt_tag
+        worker = self.client.worker
+        if hashed and assignment.unit is not None:
+            worker.memory.remember(
+                assignment.unit, release=arm.tag, salt=salt, expires=int(now + max(1.0, seconds)), now=now
+            )
+        self._cookie += arm.pin_lines(worker.signer, now=int(now), seconds=seconds, salt=salt, hashed=hashed)
+
+    def _unserved(self) -> None:
+        self.fail(503, "no_release", "no release is serving", extra=b"retry-after: 1\r\n")
+
+    def body_data(self, data: bytes) -> bytes:
+        """More bytes from the client; those that belong to what comes after the request are returned."""
+        if self._body_sent:
+            return data
+        self.touched = perf_counter()
+        try:
+            payload, rest = self._take_body(data)
+        except RefusalError as refused:
+            self._reject(refused)
+            return b""
+        if payload:
+            self._send(payload)
+        return rest
+
+    def _take_body(self, data: bytes) -> tuple[bytes, bytes]:
+        """The part of ``data`` that is this request's body, framed for the arm, and the rest."""
+        dechunk = self._body_dechunk
+        if dechunk is None:
+            payload = data[: self._body_left]
+            self._body_left -= len(payload)
+            self._body_sent = not self._body_left
+            return payload, data[len(payload) :]
+        payload, rest = dechunk.feed(data)
+        if dechunk.total > self._serving.table.limits.body_bytes:
+            raise RefusalError(413, "body_too_large", self._too_large())
+        framed = as_chunk(payload)
+        if dechunk.done:
+            self._body_sent = True
+            framed += LAST_CHUNK
+        return framed, rest
+
+    def _too_large(self) -> str:
+        return f"the request body is larger than {self._serving.table.limits.body_bytes} bytes"
+
+    def _reject(self, refused: RefusalError) -> None:
+        """The client's body is wrong: not the arm's failure."""
+        self._drop_upstream()
+        self._record("client", f"refused_{refused.code}")
+        self.client.exchange_refused(refused, answered=self._answer is not None)
+
+    # --- the arm -----------------------------------------------------------------------------------------------
+
+    def _connect(self, first: bytes) -> None:
+        served = self._served
+        assert served is not None
+        pools = served.pools
+        upstream = pools[0].get() if len(pools) == 1 else next((u for p in served.order() if (u := p.get())), None)
+        if upstream is None:
+            self._early = first
+            self._connecting = asyncio.ensure_future(self._open())
+            if not self._body_sent:
+                self._waiting = True
+                self.client.hold_reading()
+        else:
+            self._attach(upstream, first)
+
+    def _attach(self, upstream: Upstream, data: bytes) -> None:
+        upstream.exchange = self
+        self._upstream = upstream
+        served = self._served
+        assert served is not None
+        assert self._cell is not None
+        if served.arm.role is self._assignment.role and not self._retried:
+            self._cell.served += 1
+            self._cell.dirty = True
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        if self._replay is not None:
+            self._replay = self._replay + data if len(self._replay) + len(data) <= REPLAY_BYTES else None
+        if self._upstream is None:
+            self._early += data
+        else:
+            self._upstream.transport.write(data)
+
+    async def _open(self) -> None:
+        """Open a connection to an endpoint of the arm, or of stable when the arm has none that answers."""
+        serving = self._serving
+        served = self._served
+        assert served is not None
+        upstream = await self._first_that_answers(served)
+        if upstream is None and served.arm.role is not Role.STABLE and self._assignment.why is not By.RULE:
+            stable = serving.arms.get(Role.STABLE)
+            if stable is not None and stable.arm.endpoints and stable.arm.release not in serving.table.masks:
+                self._unreachable = True  # the user is served; the arm that was not there has failed all the same
+                self._served = stable
+                upstream = await self._first_that_answers(stable)
+        self._connecting = None
+        if self._done:
+            if upstream is not None:
+                upstream.release()
+            return
+        if upstream is None:
+            self.fail(502, "unreachable", "the release cannot be reached")
+            return
+        early, self._early = self._early, b""
+        self._replay = b""
+        self.touched = perf_counter()
+        self._attach(upstream, early)
+        if self._waiting:
+            self._waiting = False
+            self.client.go_on_reading()
+
+    async def _first_that_answers(self, served: ArmServing) -> Upstream | None:
+        for pool in served.order():
+            try:
+                async with asyncio.timeout(self._serving.table.timeouts.connect):
+                    return await pool.connect()
+            except (OSError, TimeoutError):
+                continue
+        return None
+
+    def upstream_lost(self, *, clean: bool) -> None:
+        """The arm closed the connection."""
+        upstream, self._upstream = self._upstream, None
+        answer = self._answer
+        if answer is not None and answer.length == UNTIL_CLOSE:
+            if clean:
+                self._finish_answer()
+            else:
+                self.fail(502, "answer_cut", "the answer was cut off")
+        elif answer is None and not self._held and upstream is not None and upstream.reused and self._may_repeat():
+            self._retried = True
+            self._early, self._replay = self._replay or b"", None
+            self._connecting = asyncio.ensure_future(self._open())
+        elif answer is None:
+            self.fail(502, "arm_closed", "the release closed the connection without an answer")
+        else:
+            self.fail(502, "answer_cut", "the answer was cut off")
+
+    def _may_repeat(self) -> bool:
+        """Only a stale kept connection, once, and only what may be sent twice and is still here whole."""
+        return not self._retried and self._body_sent and bool(self._replay) and self.head.method in _IDEMPOTENT
+
+    # --- the answer --------------------------------------------------------------------------------------------
+
+    def answer_data(self, data: bytes) -> None:
+        """Bytes of the answer."""
+        self.touched = perf_counter()
+        if self._answer is None:
+            self._answer_head(data)
+        else:
+            self._answer_body(b"", data)
+
+    def _answer_head(self, data: bytes) -> None:
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        try:
+            answer = parse_answer(
+                data, limit=self._serving.table.limits.head_bytes, head_request=self.head.method == b"HEAD"
+            )
+            while answer is not None and answer.status < 200:
+                if answer.status == 101:
+                    raise RefusalError(502, "malformed_answer", "the arm switched protocols unasked")
+                data = data[answer.end :]
+                answer = parse_answer(
+                    data, limit=self._serving.table.limits.head_bytes, head_request=self.head.method == b"HEAD"
+                ) if data else None  # fmt: skip
+        except RefusalError as refused:
+            self.fail(502, refused.code, refused.message)
+            return
+        if answer is None:
+            self._held = data
+            return
+        self._answer = answer
+        self._replay = None
+        self._answer_body(self._returned(answer), data[answer.end :])
+
+    def _returned(self, answer: AnswerHead) -> bytes:
+        """The head for the client, and how the body will be framed to it."""
+        headers = answer.headers
+        client = self.client
+        length = answer.length
+        if length == CHUNKED:
+            self._answer_dechunk = Dechunker(strict=False)
+        elif length > 0:
+            self._answer_left = length
+        events = headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
+        if events and length and b"content-encoding" not in headers:
+            self._filter = OutcomeFilter()
+        if length == CHUNKED or self._filter is not None:
+            self._framing = "close" if self.head.http10 or length == UNTIL_CLOSE else "chunked"
+        elif length == UNTIL_CLOSE:
+            self._framing = "close"
+        if self._framing == "close":
+            client.close_after = True
+        if client.worker.draining or not self._body_sent:
+            client.close_after = True  # what still comes of the request is not read
+        assert self._served is not None
+        extra = b"%b%bx-fairway-request: %b\r\n" % (self._served.version_line, self._cookie, self.request_id)
+        if client.close_after:
+            extra += b"connection: close\r\n"
+        elif self.head.http10:
+            extra += b"connection: keep-alive\r\n"
+        return returned_head(answer, extra, length=self._framing)
+
+    def _answer_body(self, head: bytes, data: bytes) -> None:
+        """Pass on what came: ``head`` is the answer's head when it is being sent now."""
+        answer = self._answer
+        assert answer is not None
+        complete = False
+        extra = False
+        if answer.length >= 0:
+            left = self._answer_left
+            extra = len(data) > left
+            if extra:
+                data = data[:left]
+            self._answer_left = left - len(data)
+            complete = not self._answer_left
+        elif self._answer_dechunk is not None:
+            try:
+                data, rest = self._answer_dechunk.feed(data)
+            except RefusalError as refused:
+                if head:
+                    self.client.write(head)
+                self.fail(502, "malformed_answer", refused.message)
+                return
+            complete = self._answer_dechunk.done
+            extra = bool(rest)
+        if extra:
+            answer.reusable = False
+        if data and self._first_byte < 0:
+            self._first_byte = perf_counter()
+        if self._filter is not None or self._framing != "kept":
+            data = self._reframed(data, complete)
+        if head or data:
+            self.client.write(head + data if data else head)
+        if complete:
+            self._finish_answer()
+
+    def _reframed(self, data: bytes, complete: bool) -> bytes:
+        """Payload as the client gets it: outcome comments taken out, in chunks of ours."""
+        if self._filter is not None:
+            data = self._filter.feed(data)
+            if complete:
+                data += self._filter.end()
+        if self._framing == "chunked":
+            data = as_chunk(data)
+            if complete:
+                data += LAST_CHUNK
+        return data
+
+    def _finish_answer(self) -> None:
+        """The whole answer came."""
+        answer = self._answer
+        assert answer is not None
+        if self._filter is not None and answer.length == UNTIL_CLOSE:
+            rest = self._filter.end()
+            if rest:
+                self.client.write(rest)
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            if answer.reusable and self._body_sent:
+                upstream.release()
+            else:
+                upstream.close()
+        self._record("agent", "")
+        self.client.exchange_done()
+
+    # --- the end -----------------------------------------------------------------------------------------------
+
+    def overdue(self, now: float) -> None:
+        """Called by the sweep: end the request when one of its time limits has passed.
+
+        Args:
+            now: ``perf_counter()`` seconds.
+        """
+        timeouts = self._serving.table.timeouts
+        quiet = now - self.touched
+        if now - self._started > timeouts.total:
+            self._time_out("total", timeouts.total)
+        elif self._connecting is None and self._answer is None and self._body_sent:
+            if quiet > timeouts.first_byte:
+                self._time_out("first_byte", timeouts.first_byte)
+        elif quiet > timeouts.idle:
+            if self._answer is None and not self._body_sent:
+                self._reject(RefusalError(408, "timeout_body", "the request body did not arrive in time"))
+            else:
+                self._time_out("idle", timeouts.idle)
+
+    def _time_out(self, which: str, seconds: float) -> None:
+        if self.client.slow_reader:
+            self._drop_upstream()
+            self._record("client", f"slow_reader_{which}")
+            self.client.abort()
+            return
+        self.fail(504, f"timeout_{which}", f"the release did not answer within {seconds:g} s")
+
+    def fail(self, status: int, code: str, message: str, *, extra: bytes = b"") -> None:
+        """The arm's failure: an error answer when none has begun, else the connection is cut so that it shows."""
+        if self._done:
+            return
+        self._drop_upstream()
+        self._record("transport", code, status)
+        client = self.client
+        if self._answer is not None:
+            client.cut(hard=self._framing == "close")
+            return
+        if not self._body_sent:
+            client.close_after = True
+        if self._served is not None:
+            extra = self._served.version_line + extra
+        extra += b"x-fairway-request: %b\r\n" % self.request_id
+        if client.close_after:
+            extra += b"connection: close\r\n"
+        client.write(problem(status, code, message, extra, head_only=self.head.method == b"HEAD"))
+        client.exchange_done()
+
+    def client_gone(self) -> None:
+        """The client hung up: the arm's work is cancelled, and what became of the request is unknown."""
+        if self._done:
+            return
+        self._drop_upstream()
+        self._record("client", "client_aborted")
+
+    def discard(self) -> None:
+        """Forget a request that was refused before it was assigned."""
+        self._done = True
+
+    @property
+    def request_complete(self) -> bool:
+        """Whether all of the request has been read."""
+        return self._body_sent
+
+    def upstream_reading(self, *, on: bool) -> None:
+        """Read the answer, or stop reading it."""
+        upstream = self._upstream
+        if upstream is not None and not upstream.transport.is_closing():
+            if on:
+                upstream.transport.resume_reading()
+            else:
+                upstream.transport.pause_reading()
+
+    def _drop_upstream(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.close()
+        if self._connecting is not None and self._connecting is not asyncio.current_task():
+            self._connecting.cancel()
+            self._connecting = None
+
+    def _record(self, reason: Reason, code: str, status: int = 0) -> None:
+        """Count the request, once."""
+        self._done = True
+        cell = self._cell
+        if cell is None:
+            return
+        now = perf_counter()
+        cell.dirty = True
+        cell.open -= 1
+        cell.finished += 1
+        verdict, code = self._judge(reason, code)
+        unit = self._assignment.unit if self._assignment.counts else None
+        if verdict == "unknown":
+            cell.unknown += 1
+        elif verdict == "failed":
+            cell.failed += 1
+            answer_status = status or (self._answer.status if self._answer is not None else 0)
+            cell.describe({"request": self.request_id.decode(), "status": str(answer_status), "reason": code})
+        if unit is not None and verdict != "ok":
+            cell.mark(verdict, unit)
+        if reason == "client":
+            cell.sums["client_aborted"] = cell.sums.get("client_aborted", 0) + 1
+            return
+        latency = (now - self._started) * 1000
+        cell.time(latency, (self._first_byte - self._started) * 1000 if self._first_byte >= 0 else -1.0)
+        slow = self._serving.slow_above_ms
+        if slow and unit is not None and latency > slow.get(self._assignment.role, latency):
+            cell.mark("slow", unit)
+
+    def _judge(self, reason: Reason, code: str) -> tuple[Literal["ok", "failed", "unknown"], str]:
+        """What became of the request: transport first, then what the agent said, then whether it ever says."""
+        answer = self._answer
+        outcome, said = self._outcome()
+        if outcome is not None and self._cell is not None:
+            self._cell.add(outcome)
+        if self._unreachable:
+            return "failed", "unreachable"
+        if reason == "transport":
+            return "failed", code
+        if reason == "client":
+            return "unknown", code
+        assert answer is not None
+        if answer.status >= 500:
+            return "failed", f"status_{answer.status}"
+        if outcome is not None:
+            ok = outcome.status is OutcomeStatus.OK
+            return ("ok" if ok else "failed"), f"outcome_{outcome.status.value}"
+        if said or self.client.worker.attests(self._served):
+            return "unknown", "no_outcome"
+        return "ok", ""
+
+    def _outcome(self) -> tuple[Outcome | None, bool]:
+        """What the agent reported, and whether it reported at all (a malformed report is one)."""
+        answer = self._answer
+        if answer is None:
+            return None, False
+        raw = answer.headers.get(b"fairway-outcome")
+        if raw is None and self._filter is not None and self._filter.comment is not None:
+            raw = self._filter.comment[len(COMMENT_PREFIX) :]
+        if raw is None:
+            return None, False
+        assert self._served is not None
+        self.client.worker.attest(self._served)
+        return _read_outcome(raw), True

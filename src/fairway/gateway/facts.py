@@ -1,0 +1,31 @@
+"""What a request says about itself, read from its head only when a rule or an extractor asks."""
+
+from __future__ import annotations
+
+from fairway.gateway.framing import RequestHead
+
+
+class HeadFacts:
+    """:class:`fairway.traffic.rules.Facts` over a request's head."""
+
+    __slots__ = ("_cookie", "_head")
+
+    def __init__(self, head: RequestHead) -> None:
+        self._head = head
+        self._cookie = ""
+
+    @property
+    def path(self) -> str:
+        """Path without the query."""
+        return self._head.target.partition(b"?")[0].decode("ascii")
+
+    def header(self, name: str) -> str | None:
+        """Value of a header, without the white space around it."""
+        value = self._head.headers.get(name.encode("latin-1", "replace"))
+        if name == "cookie" and self._cookie:
+            return f"{value.decode('utf-8', 'surrogateescape')}; {self._cookie}" if value else self._cookie
+        return None if value is None else value.decode("utf-8", "surrogateescape").rstrip(" \t")
+
+    def issue(self, name: str, value: str) -> None:
+        """From now on the request has this cookie, which its answer will set."""
+        self._cookie = f"{name}={value}"

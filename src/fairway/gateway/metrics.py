@@ -1,0 +1,120 @@
+"""Prometheus exposition of what the gateway counts; bounded cardinality: route, version, role, outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fairway.observe.blocks import Batch, bin_value
+
+BOUNDS_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
+MAX_SERIES = 16
+"""Pairs of version and role kept; the one longest without a request is dropped for a new one."""
+
+
+@dataclass(slots=True)
+class _Series:
+    """Totals of one version in one role."""
+
+    ok: int = 0
+    failed: int = 0
+    unknown: int = 0
+    assigned: int = 0
+    served: int = 0
+    by: dict[str, int] = field(default_factory=dict)
+    sums: dict[str, float] = field(default_factory=dict)
+    buckets: list[int] = field(default_factory=lambda: [0] * len(BOUNDS_MS))
+    timed: int = 0
+    seconds: float = 0.0
+
+
+class MetricsBook:
+    """Totals since the start of this gateway process, over all its workers."""
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str, str], _Series] = {}
+
+    def add(self, batch: Batch, versions: Mapping[str, str]) -> None:
+        """Count a batch; ``versions`` names releases for people."""
+        for increment in batch.increments:
+            key = (versions.get(increment.release, increment.release[-12:]), increment.role.value)
+            series = self._series.pop(key, None) or _Series()
+            self._series[key] = series  # the most recent last
+            if len(self._series) > MAX_SERIES:
+                del self._series[next(iter(self._series))]
+            series.assigned += increment.assigned
+            series.served += increment.served
+            series.failed += increment.failed
+            series.unknown += increment.unknown
+            series.ok += increment.finished - increment.failed - increment.unknown
+            for by, requests in increment.by.items():
+                series.by[by] = series.by.get(by, 0) + requests
+            for kind, total in increment.sums.items():
+                series.sums[kind] = series.sums.get(kind, 0) + total
+            for index, count in increment.histograms.get("latency_ms", {}).items():
+                value = bin_value(index)
+                series.timed += count
+                series.seconds += count * value / 1000
+                for place, bound in enumerate(BOUNDS_MS):
+                    if value <= bound:
+                        series.buckets[place] += count
+
+    def render(self, route: str, gauges: Iterable[tuple[str, str, str, Mapping[str, str], float]]) -> str:
+        """The exposition text.
+
+        Args:
+            route: Label of every sample.
+            gauges: ``(name, type, help, labels, value)`` of what is not counted from batches, grouped by name.
+        """
+        out = _Text(route)
+        out.family("fairway_gateway_requests_total", "counter", "Requests finished, by outcome.")
+        for (version, role), series in self._series.items():
+            for outcome in ("ok", "failed", "unknown"):
+                labels = {"release": version, "role": role, "outcome": outcome}
+                out.sample("fairway_gateway_requests_total", labels, getattr(series, outcome))
+        out.family("fairway_gateway_assigned_total", "counter", "Requests assigned, by why.")
+        for (version, role), series in self._series.items():
+            for by, value in sorted(series.by.items()):
+                out.sample("fairway_gateway_assigned_total", {"release": version, "role": role, "by": by}, value)
+        out.family("fairway_gateway_reported_total", "counter", "What agents reported: tokens, tools, iterations, …")
+        for (version, role), series in self._series.items():
+            for kind, total in sorted(series.sums.items()):
+                out.sample("fairway_gateway_reported_total", {"release": version, "role": role, "kind": kind}, total)
+        name = "fairway_gateway_request_duration_seconds"
+        out.family(name, "histogram", "Time from a request's head to the last byte of its answer.")
+        for (version, role), series in self._series.items():
+            labels = {"release": version, "role": role}
+            for bound, count in zip(BOUNDS_MS, series.buckets, strict=True):
+                out.sample(f"{name}_bucket", {**labels, "le": f"{bound / 1000:g}"}, count)
+            out.sample(f"{name}_bucket", {**labels, "le": "+Inf"}, series.timed)
+            out.sample(f"{name}_sum", labels, series.seconds)
+            out.sample(f"{name}_count", labels, series.timed)
+        last = ""
+        for name, kind, text, own_labels, figure in gauges:
+            if name != last:
+                out.family(name, kind, text)
+                last = name
+            out.sample(name, own_labels, figure)
+        return out.text()
+
+
+class _Text:
+    """Lines of an exposition."""
+
+    def __init__(self, route: str) -> None:
+        self._lines: list[str] = []
+        self._route = route
+
+    def family(self, name: str, kind: str, text: str) -> None:
+        self._lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+
+    def sample(self, name: str, labels: Mapping[str, str], value: float) -> None:
+        inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in {"route": self._route, **labels}.items())
+        self._lines.append(f"{name}{{{inside}}} {value!r}")
+
+    def text(self) -> str:
+        return "\n".join(self._lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

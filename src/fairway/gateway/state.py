@@ -1,0 +1,104 @@
+"""What a gateway keeps on disk: its name, its last table, and what it decided by itself."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fairway.errors import PermanentError
+from fairway.gateway.disk import read_json, write_json
+from fairway.state_dir import StateDir
+from fairway.traffic.pin import load_pin_key
+from fairway.traffic.table import RouteTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalDecisions:
+    """What holds on this gateway whatever the table says.
+
+    Attributes:
+        pinned: Everything goes to stable, by a person's word.
+        tripped: Release that passed the exposure limit, ``None`` when none did.
+        tripped_salt: Salt of the table it tripped under; another salt is another rollout, and clears it.
+        attested: Releases that have reported outcomes, so that a missing one is unknown.
+    """
+
+    pinned: bool = False
+    tripped: str | None = None
+    tripped_salt: str | None = None
+    attested: tuple[str, ...] = ()
+
+
+class GatewayState:
+    """The gateway's folder."""
+
+    def __init__(self, state_dir: StateDir) -> None:
+        """Make the folder, the gateway's id and the pin key when they are missing.
+
+        Raises:
+            OSError: When the folder cannot be written.
+        """
+        self.folder = state_dir.gateway
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.pin_key = state_dir.keys / "gateway-pin.key"
+        load_pin_key(self.pin_key)
+        self.memory = self.folder / "conversations.map"
+        self.ring = self.folder / "ring"
+        self.lock = self.folder / "lock"
+        self.gateway_id = self._own_id()
+
+    def _own_id(self) -> str:
+        path = self.folder / "gateway.json"
+        known = self._read(path)
+        if isinstance(known, dict) and isinstance(known.get("id"), str):
+            return str(known["id"])
+        fresh = secrets.token_hex(4)
+        write_json(path, {"id": fresh})
+        return fresh
+
+    def table(self) -> RouteTable | None:
+        """The last table, ``None`` when there never was one.
+
+        Raises:
+            PermanentError: When the file cannot be read as a table.
+        """
+        path = self.folder / "table.json"
+        try:
+            wire = read_json(path)
+            return None if wire is None else RouteTable.from_wire(wire)
+        except (ValueError, AttributeError) as error:
+            raise PermanentError(
+                f"the gateway's last table ({path}) cannot be read: {error}",
+                code="table_unreadable",
+                hint="delete the file; the controller sends the table again",
+            ) from error
+
+    def keep_table(self, table: RouteTable) -> None:
+        """Write the table before it is used."""
+        write_json(self.folder / "table.json", table.to_wire())
+
+    def decisions(self) -> LocalDecisions:
+        """What this gateway decided by itself before; none when that cannot be read."""
+        known = self._read(self.folder / "decisions.json")
+        if not isinstance(known, dict):
+            return LocalDecisions()
+        tripped, salt = known.get("tripped"), known.get("tripped_salt")
+        return LocalDecisions(
+            pinned=known.get("pinned") is True,
+            tripped=tripped if isinstance(tripped, str) else None,
+            tripped_salt=salt if isinstance(salt, str) else None,
+            attested=tuple(str(item) for item in known.get("attested", ())),
+        )
+
+    def keep_decisions(self, decisions: LocalDecisions) -> None:
+        """Write them."""
+        write_json(self.folder / "decisions.json", asdict(decisions))
+
+    @staticmethod
+    def _read(path: Path) -> object:
+        try:
+            value: object = read_json(path)
+        except ValueError:
+            return None
+        return value

@@ -1,0 +1,162 @@
+"""What a worker counts: blocks of requests keyed by their start, reported as increments.
+
+A :class:`Cell` holds what changed since the last flush for one (block, release, role, fence). Requests keep a reference
+to the cell they started in, so they are counted where they belong whenever they end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil, log
+
+from fairway.observe.blocks import GAMMA, Batch, Increment
+from fairway.traffic.fence import Fence
+from fairway.traffic.outcome import Outcome
+from fairway.traffic.table import Role
+from fairway.units import Digest, UnitHash
+
+MAX_EXEMPLARS = 20
+"""Failing requests described per cell."""
+
+_INVERSE_LOG_GAMMA = 1 / log(GAMMA)
+_EPSILON_MS = 1e-6
+
+
+class Cell:
+    """Counts of one block of one release under one table, since the last flush."""
+
+    __slots__ = (
+        "_described", "assigned", "by", "dirty", "end", "exemplars", "failed", "fence", "finished", "first_byte",
+        "latency", "marks", "open", "release", "role", "seen", "served", "sums", "t0", "unknown",
+    )  # fmt: skip
+
+    def __init__(self, *, t0: float, end: float, release: Digest, role: Role, fence: Fence) -> None:
+        self.t0 = t0
+        self.end = end
+        self.release = release
+        self.role = role
+        self.fence = fence
+        self.seen: dict[str, set[UnitHash]] = {}
+        self.exemplars: list[dict[str, str]] = []
+        self.open = 0
+        self.dirty = False
+        self._clear()
+        self._described = 0
+
+    def _clear(self) -> None:
+        self.assigned = self.served = self.finished = self.failed = self.unknown = 0
+        self.by: dict[str, int] = {}
+        self.latency: dict[int, int] = {}
+        self.first_byte: dict[int, int] = {}
+        self.sums: dict[str, float] = {}
+        self.marks: dict[str, list[UnitHash]] = {}
+        self.exemplars = []
+
+    def mark(self, kind: str, unit: UnitHash) -> None:
+        """Mark a unit once in this block."""
+        seen = self.seen.get(kind)
+        if seen is None:
+            seen = self.seen[kind] = set()
+        if unit not in seen:
+            seen.add(unit)
+            units = self.marks.get(kind)
+            if units is None:
+                self.marks[kind] = [unit]
+            else:
+                units.append(unit)
+
+    def start(self, by: str, unit: UnitHash | None) -> None:
+        """A request begins; ``unit`` is given when it takes part in unit tests."""
+        self.dirty = True
+        self.assigned += 1
+        self.open += 1
+        self.by[by] = self.by.get(by, 0) + 1
+        if unit is not None:
+            self.mark("active", unit)
+
+    def time(self, latency_ms: float, first_byte_ms: float) -> None:
+        """How long a finished request took; negative ``first_byte_ms``: no byte came."""
+        index = ceil(log(latency_ms if latency_ms > _EPSILON_MS else _EPSILON_MS) * _INVERSE_LOG_GAMMA)
+        self.latency[index] = self.latency.get(index, 0) + 1
+        if first_byte_ms >= 0:
+            index = ceil(log(first_byte_ms if first_byte_ms > _EPSILON_MS else _EPSILON_MS) * _INVERSE_LOG_GAMMA)
+            self.first_byte[index] = self.first_byte.get(index, 0) + 1
+
+    def add(self, outcome: Outcome) -> None:
+        """Sum an outcome's figures."""
+        for name, value in outcome.counts().items():
+            self.sums[name] = self.sums.get(name, 0) + value
+
+    def describe(self, exemplar: dict[str, str]) -> None:
+        """Keep a failing request for people, the first twenty of the block."""
+        if self._described < MAX_EXEMPLARS:
+            self._described += 1
+            self.exemplars.append(exemplar)
+
+    def take(self) -> Increment:
+        """What changed since the last time; the counts begin again at zero."""
+        histograms = {}
+        if self.latency:
+            histograms["latency_ms"] = self.latency
+        if self.first_byte:
+            histograms["first_byte_ms"] = self.first_byte
+        increment = Increment(
+            t0=self.t0,
+            release=self.release,
+            role=self.role,
+            fence=self.fence,
+            assigned=self.assigned,
+            served=self.served,
+            finished=self.finished,
+            failed=self.failed,
+            unknown=self.unknown,
+            by=self.by,
+            histograms=histograms,
+            sums=self.sums,
+            marks={kind: tuple(units) for kind, units in self.marks.items()},
+            exemplars=tuple(self.exemplars),
+        )
+        self._clear()
+        self.dirty = False
+        return increment
+
+
+class Telemetry:
+    """The cells of one worker, and the batches they become."""
+
+    def __init__(self, *, gateway: str, boot: str, worker: int, wall: Callable[[], float]) -> None:
+        """Take the worker's identity and its wall clock (epoch seconds)."""
+        self._identity = (gateway, boot, worker)
+        self._wall = wall
+        self._seq = 0
+        self._cells: dict[tuple[float, str, Role, Fence], Cell] = {}
+
+    def cell(self, *, start: float, block_seconds: float, release: Digest, role: Role, fence: Fence) -> Cell:
+        """The cell a request that starts now belongs to."""
+        t0 = start - start % block_seconds
+        key = (t0, release, role, fence)
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = Cell(t0=t0, end=t0 + block_seconds, release=release, role=role, fence=fence)
+            self._cells[key] = cell
+        return cell
+
+    def flush(self, *, block_seconds: float, timeout: float, last: bool = False) -> Batch:
+        """The next batch: every change since the last one; a sign of life when there was none."""
+        self._seq += 1
+        now = self._wall()
+        increments = tuple(cell.take() for cell in self._cells.values() if cell.dirty)
+        for key in [key for key, cell in self._cells.items() if cell.end < now and not cell.open]:
+            del self._cells[key]
+        gateway, boot, worker = self._identity
+        return Batch(
+            gateway=gateway,
+            boot=boot,
+            worker=worker,
+            seq=self._seq,
+            at=now,
+            block_seconds=block_seconds,
+            timeout=timeout,
+            increments=increments,
+            last=last,
+        )

@@ -1,0 +1,83 @@
+"""The gateway's own trip: back to stable when the candidate's bad units pass the table's exposure limit.
+
+It needs no controller. Bad units are counted against what stable's rate would have given, so that an outage that hits
+both arms does not trip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fairway.observe.blocks import Batch
+from fairway.traffic.table import Role, Trip
+from fairway.units import UnitHash
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Units of one role, by the block they were seen in."""
+
+    active: dict[float, set[UnitHash]] = field(default_factory=dict)
+    failed: dict[float, set[UnitHash]] = field(default_factory=dict)
+
+    def forget(self, before: float) -> None:
+        for blocks in (self.active, self.failed):
+            for t0 in [t0 for t0 in blocks if t0 < before]:
+                del blocks[t0]
+
+    def counts(self) -> tuple[int, int]:
+        return len(set().union(*self.active.values())), len(set().union(*self.failed.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TripFinding:
+    """What the window shows.
+
+    Attributes:
+        units, bad: The candidate's units and those of them with a failed request.
+        stable_units, stable_bad: The same of stable.
+        excess: Bad units of the candidate beyond stable's rate.
+        tripped: Whether that passes the limit.
+    """
+
+    units: int
+    bad: int
+    stable_units: int
+    stable_bad: int
+    excess: float
+    tripped: bool
+
+
+class TripWindow:
+    """Bad units over the last seconds, for one candidate."""
+
+    def __init__(self) -> None:
+        self._roles = {Role.STABLE: _Seen(), Role.CANDIDATE: _Seen()}
+
+    def add(self, batch: Batch, candidate: str) -> None:
+        """Count a batch's marks; only those of ``candidate`` count as the candidate's."""
+        for increment in batch.increments:
+            seen = self._roles.get(increment.role)
+            if seen is None or (increment.role is Role.CANDIDATE and increment.release != candidate):
+                continue
+            for kind, blocks in (("active", seen.active), ("failed", seen.failed)):
+                units = increment.marks.get(kind)
+                if units:
+                    blocks.setdefault(increment.t0, set()).update(units)
+
+    def find(self, trip: Trip, now: float) -> TripFinding:
+        """Judge the window that ends ``now`` (epoch seconds)."""
+        for seen in self._roles.values():
+            seen.forget(now - trip.window_seconds)
+        units, bad = self._roles[Role.CANDIDATE].counts()
+        stable_units, stable_bad = self._roles[Role.STABLE].counts()
+        expected = units * stable_bad / stable_units if stable_units else 0.0
+        excess = bad - expected
+        return TripFinding(
+            units=units,
+            bad=bad,
+            stable_units=stable_units,
+            stable_bad=stable_bad,
+            excess=excess,
+            tripped=units >= trip.min_units and excess > trip.max_excess_bad_units,
+        )

@@ -1,0 +1,219 @@
+"""One worker process of the gateway: accepts on the inherited socket, serves, counts, obeys its parent.
+
+Started by the parent as ``python -m fairway.gateway.worker <json>``; not for people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from time import perf_counter, time
+from typing import Any
+
+import uvloop
+
+from fairway.gateway.channel import receive, send
+from fairway.gateway.client import ClientConnection
+from fairway.gateway.conversations import ConversationMemory
+from fairway.gateway.serving import ArmServing, Serving, prepare
+from fairway.gateway.telemetry import Telemetry
+from fairway.gateway.upstream import IDLE_SECONDS, Pool
+from fairway.traffic.pin import Pin, PinSigner
+from fairway.traffic.table import Role, RouteTable
+from fairway.units import UnitHash
+
+log = logging.getLogger("fairway.gateway.worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What a worker is told at its start."""
+
+    listen_fd: int
+    channel_fd: int
+    worker: int
+    gateway: str
+    boot: str
+    pin_key: str
+    memory: str
+    drain_seconds: float
+
+
+class Worker:
+    """The state every connection of the process shares."""
+
+    serving: Serving
+    signer: PinSigner
+    telemetry: Telemetry
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self.clients: set[ClientConnection] = set()
+        self.in_flight = 0
+        self.draining = False
+        self.refused: dict[str, int] = {}
+        self.telemetry = Telemetry(gateway=settings.gateway, boot=settings.boot, worker=settings.worker, wall=time)
+        self.memory = ConversationMemory(Path(settings.memory))
+        self._key = Path(settings.pin_key).read_bytes()
+        self._attested: set[str] = set()
+        self._pools: dict[str, Pool] = {}
+        self._prefix = f"{settings.boot}-{settings.worker:x}-".encode()
+        self._count = count(1)
+        self._loop = asyncio.get_running_loop()
+        self._server: asyncio.AbstractServer | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._drain_until = 0.0
+        self._drain_asked = asyncio.Event()
+
+    # --- what connections ask ----------------------------------------------------------------------------------
+
+    def next_request_id(self) -> bytes:
+        """An id unique over gateways, boots and workers."""
+        return b"%b%x" % (self._prefix, next(self._count))
+
+    def recall(self, unit: UnitHash, /) -> Pin | None:
+        """Where a unit began, as any worker saw it."""
+        return self.memory.recall(unit, time())
+
+    def count_refused(self, code: str) -> None:
+        """A message or connection was refused before it reached an arm."""
+        self.refused[code] = self.refused.get(code, 0) + 1
+
+    def attest(self, served: ArmServing) -> None:
+        """The release reports outcomes: from now on a missing one is unknown."""
+        release = served.arm.release
+        if release not in self._attested:
+            self._attested.add(release)
+            self._tell({"type": "attested", "release": release})
+
+    def attests(self, served: ArmServing | None) -> bool:
+        """Whether outcomes are expected of the arm: it has sent one, or stable has (then a candidate should)."""
+        if served is None:
+            return False
+        if served.arm.release in self._attested:
+            return True
+        stable = self.serving.arms.get(Role.STABLE)
+        return stable is not None and stable.arm.release in self._attested
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until the parent asks for a drain, or is gone; returns when drained."""
+        channel = socket.socket(fileno=self.settings.channel_fd)
+        reader, self._writer = await asyncio.open_unix_connection(sock=channel)
+        first = await receive(reader)
+        if first is None or first.get("type") != "table":
+            return
+        self._install(first)
+        listener = socket.socket(fileno=self.settings.listen_fd)
+        listener.setblocking(False)
+        self._server = await self._loop.create_server(lambda: ClientConnection(self), sock=listener, backlog=4096)
+        self._loop.add_signal_handler(signal.SIGTERM, self._drain_asked.set)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+        self._tell({"type": "ready", "pid": os.getpid()})
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
+        async with asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(self._obey(reader)), tasks.create_task(self._flush_forever())]
+            background.append(tasks.create_task(self._sweep_forever()))
+            await self._drain_asked.wait()
+            await self._drain()
+            for task in background:
+                task.cancel()
+        await self._say_goodbye()
+
+    async def _obey(self, reader: asyncio.StreamReader) -> None:
+        while (message := await receive(reader)) is not None:
+            if message["type"] == "table":
+                try:
+                    self._install(message)
+                except ValueError as error:
+                    log.error("a table was not installed: %s", error)  # not acknowledged, so the parent knows
+            elif message["type"] == "attested":
+                self._attested.add(message["release"])
+            elif message["type"] == "drain":
+                self._drain_asked.set()
+        self._drain_asked.set()  # the parent is gone: finish what runs, the next parent's workers take over
+
+    def _install(self, message: dict[str, Any]) -> None:
+        table = RouteTable.from_wire(message["table"])
+        self.serving = prepare(table, self._pools, self._loop)
+        self.signer = PinSigner(self._key, route=str(table.route))
+        self._attested.update(message.get("attested", ()))
+        self._tell({"type": "ack", "generation": message["generation"], "fence": str(table.fence)})
+
+    def _tell(self, message: dict[str, Any]) -> bool:
+        return self._writer is not None and send(self._writer, message)
+
+    async def _flush_forever(self) -> None:
+        while True:
+            await asyncio.sleep(min(1.0, self.serving.table.block_seconds / 4))
+            self._flush(last=False)
+
+    def _flush(self, *, last: bool) -> None:
+        table = self.serving.table
+        batch = self.telemetry.flush(block_seconds=table.block_seconds, timeout=table.timeouts.total, last=last)
+        stats = {"in_flight": self.in_flight, "connections": len(self.clients), "refused": self.refused}
+        self._tell({"type": "batch", "batch": batch.to_wire(), "stats": stats})
+
+    async def _sweep_forever(self) -> None:
+        turn = 0
+        while True:
+            await asyncio.sleep(self.serving.sweep_seconds)
+            now = perf_counter()
+            for client in tuple(self.clients):
+                client.overdue(now)
+            turn += 1
+            if turn % 4 == 0:
+                for pool in self._pools.values():
+                    pool.sweep(IDLE_SECONDS)
+
+    async def _drain(self) -> None:
+        """Stop accepting; answers that begin now close their connection; wait for what runs."""
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        until = perf_counter() + self.settings.drain_seconds
+        while self.clients and perf_counter() < until:  # noqa: ASYNC110 - the hot path should not have to tell
+            await asyncio.sleep(0.02)
+        for client in tuple(self.clients):
+            client.abort_at_drain_limit()
+        await asyncio.sleep(0)
+
+    async def _say_goodbye(self) -> None:
+        self._flush(last=True)
+        if self._writer is not None:
+            try:
+                async with asyncio.timeout(5.0):
+                    await self._writer.drain()
+                    self._writer.close()
+                    await self._writer.wait_closed()
+            except (OSError, TimeoutError):
+                pass  # the parent is gone: nobody is left to tell
+
+
+def main(arguments: list[str]) -> int:
+    """Run one worker; returns its exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    settings = WorkerSettings(**json.loads(arguments[0]))
+
+    async def serve() -> None:
+        await Worker(settings).run()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
