@@ -12,8 +12,8 @@ from statistics import NormalDist
 from typing import Any
 
 from fairway.llm.mock.references import MissingValue, render_value
-from fairway.llm.mock.requests import CHARACTERS_PER_TOKEN, ChatRequest, tokens_in
-from fairway.llm.mock.scenario import CompiledFault, CompiledRule, Condition, Scenario
+from fairway.llm.mock.requests import CHARACTERS_PER_TOKEN, ChatRequest, ToolResult, tokens_in
+from fairway.llm.mock.scenario import CompiledFault, CompiledRule, Condition, ResultCondition, Scenario
 from fairway.llm.mock.sections import FaultKind, Latency
 
 _Z95 = 1.6448536269514722  # 95 % quantile of the standard normal
@@ -221,22 +221,50 @@ def match(when: Condition, request: ChatRequest, followed: frozenset[str]) -> di
         folded = request.user.casefold()
         if not any(text in folded for text in when.user_contains):
             return None
-    captures: dict[str, Any] = {}
-    texts: tuple[tuple[re.Pattern[str] | None, tuple[str, ...]], ...] = (
+    texts = _match_texts(when, request)
+    results = _match_results(when, request)
+    return None if texts is None or results is None else texts | results
+
+
+def _match_texts(when: Condition, request: ChatRequest) -> dict[str, Any] | None:
+    candidates: tuple[tuple[re.Pattern[str] | None, tuple[str, ...]], ...] = (
         (when.model, (request.model,)),
         (when.user, (request.user,)),
         (when.conversation, request.users[::-1]),
         (when.system, (request.system,)),
-        (when.result_matches, (request.results[-1].content,) if request.results else ()),
     )
-    for pattern, candidates in texts:
+    captures: dict[str, Any] = {}
+    for pattern, texts in candidates:
         if pattern is None:
             continue
-        found = next((hit for text in candidates if (hit := pattern.search(text))), None)
+        found = next((hit for text in texts if (hit := pattern.search(text))), None)
         if found is None:
             return None
         captures.update(found.groupdict())
     return captures
+
+
+def _match_results(when: Condition, request: ChatRequest) -> dict[str, Any] | None:
+    captures: dict[str, Any] = {}
+    for condition, results in ((when.newest_result, request.results[-1:]), (when.any_result, request.results[::-1])):
+        if condition is None:
+            continue
+        found = next((hit for one in results if (hit := _match_result(condition, one)) is not None), None)
+        if found is None:
+            return None
+        captures.update(found)
+    return captures
+
+
+def _match_result(condition: ResultCondition, result: ToolResult) -> dict[str, Any] | None:
+    if condition.tool is not None and result.tool != condition.tool:
+        return None
+    if condition.contains is not None and condition.contains not in result.content.casefold():
+        return None
+    if condition.matches is None:
+        return {}
+    found = condition.matches.search(result.content)
+    return found.groupdict() if found else None
 
 
 def _tools_hold(when: Condition, request: ChatRequest) -> bool:
@@ -244,14 +272,7 @@ def _tools_hold(when: Condition, request: ChatRequest) -> bool:
         return False
     if not (when.called <= set(request.called) and not (when.not_called & set(request.called))):
         return False
-    if not when.offers <= request.offered:
-        return False
-    if when.result_tool is None and when.result_contains is None:
-        return True
-    last = request.results[-1] if request.results else None
-    if last is None or (when.result_tool is not None and last.tool != when.result_tool):
-        return False
-    return when.result_contains is None or when.result_contains.casefold() in last.content.casefold()
+    return when.offers <= request.offered
 
 
 def _strikes(fault: CompiledFault, elapsed: float, seed: int, request: ChatRequest, followed: frozenset[str]) -> bool:

@@ -10,11 +10,30 @@ from typing import Any
 
 from fairway.errors import NotFoundError
 from fairway.llm.mock.references import Text, parse_text, parse_value
-from fairway.llm.mock.sections import Fault, FaultKind, FaultsBody, Latency, Rule, ScenarioFile, ToolCall, When
+from fairway.llm.mock.sections import (
+    Fault,
+    FaultKind,
+    FaultsBody,
+    Latency,
+    Rule,
+    ScenarioFile,
+    ToolCall,
+    ToolResultWhen,
+    When,
+)
 from fairway.validate import suggest, validate
 from fairway.yaml_file import KeyPath, YamlDocument, parse_yaml, read_yaml
 
 _CASE_INSENSITIVE = re.IGNORECASE | re.DOTALL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultCondition:
+    """What one tool result must be."""
+
+    tool: str | None
+    contains: str | None
+    matches: re.Pattern[str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +46,8 @@ class Condition:
     system: re.Pattern[str] | None
     model: re.Pattern[str] | None
     has_tool_result: bool | None
-    result_tool: str | None
-    result_contains: str | None
-    result_matches: re.Pattern[str] | None
+    newest_result: ResultCondition | None
+    any_result: ResultCondition | None
     called: frozenset[str]
     not_called: frozenset[str]
     offers: frozenset[str]
@@ -39,7 +57,8 @@ class Condition:
     @property
     def captures(self) -> frozenset[str]:
         """Names of the groups its patterns capture."""
-        patterns = (self.user, self.conversation, self.system, self.result_matches)
+        results = tuple(one.matches for one in (self.newest_result, self.any_result) if one is not None)
+        patterns = (self.user, self.conversation, self.system, *results)
         return frozenset(name for pattern in patterns if pattern is not None for name in pattern.groupindex)
 
 
@@ -184,7 +203,6 @@ class _Compiler:
     def condition(self, when: When, path: KeyPath) -> Condition:
         self._known_directives(when.requires_directive, (*path, "requires_directive"))
         self._known_directives(when.missing_directive, (*path, "missing_directive"))
-        result = when.tool_result
         return Condition(
             user=_compiled(when.user),
             user_contains=tuple(text.casefold() for text in when.user_contains),
@@ -192,9 +210,8 @@ class _Compiler:
             system=_compiled(when.system),
             model=_compiled(when.model),
             has_tool_result=when.has_tool_result,
-            result_tool=result.tool if result else None,
-            result_contains=result.contains if result else None,
-            result_matches=_compiled(result.matches) if result else None,
+            newest_result=_result_condition(when.tool_result),
+            any_result=_result_condition(when.any_tool_result),
             called=frozenset(when.called),
             not_called=frozenset(when.not_called),
             offers=frozenset(when.offers),
@@ -219,6 +236,13 @@ class _Compiler:
             return parse_value(value, captures=when.captures)
         except ValueError as error:
             raise self.document.error(path, str(error), code="scenario") from error
+
+
+def _result_condition(when: ToolResultWhen | None) -> ResultCondition | None:
+    if when is None:
+        return None
+    contains = when.contains.casefold() if when.contains is not None else None
+    return ResultCondition(tool=when.tool, contains=contains, matches=_compiled(when.matches))
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:

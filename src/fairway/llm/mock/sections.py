@@ -40,7 +40,7 @@ class FaultKind(StrEnum):
 
 
 class ToolResultWhen(Section):
-    """Conditions on the newest tool result since the last user message."""
+    """Conditions on one tool result since the last user message."""
 
     tool: str | None = None
     contains: str | None = None
@@ -48,7 +48,15 @@ class ToolResultWhen(Section):
 
 
 class When(Section):
-    """All that must hold for a rule or fault to apply; what is left out is not asked."""
+    """All that must hold for a rule or fault to apply; what is left out is not asked.
+
+    Attributes:
+        user, user_contains: Of the last user message; one of the texts of ``user_contains`` is enough.
+        conversation: Of any user message, the newest that matches gives the captures.
+        tool_result: Of the newest tool result since the last user message; ``any_tool_result``: of one of them.
+        called, not_called: Tools the model called since the last user message.
+        offers: Tools the request must offer.
+    """
 
     user: Pattern | None = None
     user_contains: Several = []
@@ -57,6 +65,7 @@ class When(Section):
     model: Pattern | None = None
     has_tool_result: bool | None = None
     tool_result: ToolResultWhen | None = None
+    any_tool_result: ToolResultWhen | None = None
     called: Several = []
     not_called: Several = []
     offers: Several = []
