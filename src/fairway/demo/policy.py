@@ -1,4 +1,4 @@
-"""The template's policy, compressed: the same steps and gates, with margins and dwell that a two-minute show can meet."""
+"""The policy of the template, compressed: the same steps and gates, with margins and dwell a short show can meet."""
 
 from __future__ import annotations
 
