@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,7 +31,7 @@ def _open(project_dir: str | None) -> Workspace:
     return open_workspace(project_dir)
 
 
-def _reason_option(*, required: bool) -> Any:
+def _reason_option(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--reason", required=required, default=None if required else "", help="Why; kept in the audit log."
     )

@@ -292,6 +292,17 @@ def _next_block(snapshot: Snapshot) -> float:
     return math.ceil(snapshot.now.timestamp() / snapshot.block_seconds) * snapshot.block_seconds
 
 
+def _yardstick(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
+    """Give gateways stable's P95 when there was too little traffic to know it as the step began."""
+    step = rollout.plan.steps[rollout.step]
+    needed = any(gate.kind is GateKind.LATENCY_P95 for gate in step.gates)
+    if not needed or rollout.theta is not None or snapshot.measured.theta is None:
+        return None
+    noted = replace(rollout, theta=snapshot.measured.theta, step_from=None)
+    reason = f"stable's P95 is {snapshot.measured.theta:.0f} ms; counting begins again with it"
+    return _wait(replace(snapshot.state, rollout=noted), "yardstick_set", reason, again=0.05)
+
+
 def _person_waits(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
     if rollout.paused:
         return _wait(snapshot.state, "paused", rollout.paused)
@@ -356,6 +367,7 @@ _STEP_RULES: tuple[Callable[[Snapshot, RolloutState], _Outcome | None], ...] = (
     _candidate_health,
     _instrument,
     _in_force,
+    _yardstick,
     _person_waits,
     _no_advance,
     _evidence,

@@ -119,6 +119,7 @@ def rollout_state(phase: Phase, *, step: int = 0, plan: Plan | None = None, **ch
         step=step,
         counted_from=0.0 if counting else None,
         step_from=0.0 if counting else None,
+        theta=400.0 if phase is Phase.STEPPING else None,
     )
     return replace(rollout, **changes)
 

@@ -193,6 +193,15 @@ def test_a_step_counts_only_from_the_block_after_every_gateway_confirmed_it():
     assert decision.state.rollout.counted_from == T0.timestamp() + 10
 
 
+def test_a_step_that_began_without_stables_p95_counts_again_once_it_is_known():
+    state = route_state(rollout_state(Phase.STEPPING, theta=None))
+    assert next_step(snapshot(state, measured=measured(NO_DATA))).code == "needs_evidence"
+    decision = next_step(snapshot(state, measured=measured(NO_DATA, theta=200.0)))
+    assert decision.code == "yardstick_set"
+    assert decision.desired.theta == {"stable": 200.0, "candidate": 300.0}
+    assert decision.state.rollout.step_from is None
+
+
 def test_no_living_gateway_confirms_nothing():
     nobody = RouterObserved(confirmed=None, gateways=0)
     for phase in (Phase.PROMOTING, Phase.ROLLING_BACK):
