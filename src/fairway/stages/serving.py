@@ -12,7 +12,6 @@ from pathlib import Path
 
 from fairway.bundle.configuration import write_config_bundle
 from fairway.bundle.overlay import Overlay, effective_digest, effective_value
-from fairway.clock import Clock
 from fairway.errors import UserError
 from fairway.project.load import Project, load_project
 from fairway.stages.context import DeliveryContext
