@@ -1,0 +1,1 @@
+"""Alembic's folder: how an older ledger becomes a newer one. Never edit a revision that was released."""

@@ -1,0 +1,209 @@
+"""Opening a ledger: on a local disk, of a schema this code knows, made or migrated when asked to."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fairway.clock import Clock
+from fairway.errors import ConflictError, NotFoundError, PermanentError, UserError
+from fairway.ledger.database import SqliteDatabase, connect, copy_database, errors
+from fairway.ledger.migration import upgrade
+from fairway.ledger.placement import refuse_network_filesystem
+from fairway.ledger.schema import APPLICATION_ID, REVISIONS, TABLES, TRIGGERS
+from fairway.ledger.sql_ledger import SqlLedger
+
+
+def open_ledger(
+    path_or_url: Path | str, *, clock: Clock | None = None, keys: Path | None = None, migrate: bool = True
+) -> SqlLedger:
+    """Open a ledger, making it when it is not there.
+
+    Args:
+        path_or_url: A file, ``sqlite:///<file>``.
+        clock: Gives the time of leases and of the chain; by default the database's own.
+        keys: Folder of the signing key; by default ``keys`` beside the file.
+        migrate: Bring an older schema up to date, after a copy of the file; when false, one that is missing or older
+            is refused.
+
+    Raises:
+        UserError: ``ledger_on_network``; ``ledger_older`` or ``ledger_not_found`` without ``migrate``; ``ledger_url``.
+        PermanentError: ``ledger_newer``, ``not_a_ledger``, ``ledger_corrupt``, ``ledger_unreadable``, ``disk_full``.
+    """
+    path = _path(path_or_url)
+    refuse_network_filesystem(path)
+    _make_folder(path.parent)
+    _check_readable(path)
+    if (revision := _revision(path)) != REVISIONS[-1]:
+        if not migrate:
+            raise _not_current(path, revision)
+        with _alone(path):
+            # Another process may have done it while we waited.
+            _bring_up_to_date(path, _revision(path))
+    return SqlLedger(SqliteDatabase(path), keys=keys or path.parent / "keys", clock=clock)
+
+
+def restore_ledger(backup: Path, target: Path, *, actor: str, keys: Path | None = None) -> Path | None:
+    """Put a backup in the place of a ledger that nobody has open.
+
+    The ledger that is there is moved aside with its file of signed heads, not deleted: what it holds beyond the backup
+    is lost to the new one, and the heads prove what that was. The restored ledger records the restore.
+
+    Returns:
+        Where the old ledger is now; ``None`` when there was none.
+
+    Raises:
+        NotFoundError: When there is no such backup.
+        PermanentError: When it is not a ledger, or newer than this code.
+    """
+    if not backup.is_file():
+        raise NotFoundError(f"there is no backup {backup}", code="backup_not_found")
+    _known_revision(backup, _revision(backup))
+    with _alone(target):
+        aside = None
+        if target.exists():
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+            aside = target.with_name(f"{target.name}.before-restore-{stamp}")
+            _settle(target)
+            target.rename(aside)
+            heads = target.with_suffix(".heads")
+            if heads.exists():
+                heads.rename(aside.with_name(aside.name + ".heads"))
+        for leftover in ("-wal", "-shm"):
+            target.with_name(target.name + leftover).unlink(missing_ok=True)
+        copy_database(backup, target)
+    with open_ledger(target, keys=keys) as ledger:
+        ledger.append_audit("restore", backup.name, actor, {"replaced": aside and aside.name}, datetime.now(UTC))
+    return aside
+
+
+def _path(path_or_url: Path | str) -> Path:
+    if isinstance(path_or_url, Path):
+        return path_or_url
+    scheme, separator, rest = path_or_url.partition("://")
+    if not separator:
+        return Path(path_or_url)
+    if scheme != "sqlite" or not rest.startswith("/"):
+        raise UserError(
+            f"a ledger at {scheme}:// is not supported",
+            code="ledger_url",
+            hint="write a file, or sqlite:///relative/file, or sqlite:////absolute/file",
+        )
+    return Path(rest[1:])
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PermanentError(
+            f"cannot make the folder {folder}: {error.strerror}", code="ledger_unreadable", hint="check who owns it"
+        ) from error
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        if path.exists():
+            with path.open("rb") as file:
+                file.read(1)
+    except OSError as error:
+        raise PermanentError(
+            f"cannot read the ledger {path}: {error.strerror}", code="ledger_unreadable", hint="check who owns it"
+        ) from error
+
+
+def _revision(path: Path) -> str | None:
+    """Schema revision of a file; ``None`` when there is nothing in it.
+
+    Raises:
+        PermanentError: When it is a database of something else, damaged, or newer than this code.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    with errors(path):
+        connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
+        try:
+            names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if not names:
+                return None
+            if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+                raise PermanentError(
+                    f"{path} is a database, but not a Fairway ledger",
+                    code="not_a_ledger",
+                    hint="name another file, or move this one away",
+                )
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        finally:
+            connection.close()
+    return _known_revision(path, None if found is None else found[0])
+
+
+def _known_revision(path: Path, revision: str | None) -> str:
+    if revision not in REVISIONS:
+        raise PermanentError(
+            f"the ledger {path} was written by a newer Fairway (schema {revision}, this one knows {REVISIONS[-1]})",
+            code="ledger_newer",
+            hint="upgrade Fairway on this machine: pip install --upgrade fairway",
+        )
+    assert revision is not None
+    return revision
+
+
+def _not_current(path: Path, revision: str | None) -> UserError:
+    if revision is None:
+        return NotFoundError(f"there is no ledger at {path}", code="ledger_not_found", hint="fairway run makes one")
+    return UserError(
+        f"the ledger {path} has the older schema {revision}",
+        code="ledger_older",
+        hint="any command that writes to it brings it up to date, after a backup",
+    )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time makes, migrates or restores a ledger; the lock ends with the process."""
+    with path.with_name(path.name + ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _bring_up_to_date(path: Path, revision: str | None) -> None:
+    if revision == REVISIONS[-1]:
+        return
+    if revision is None:
+        _create(path)
+        return
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    try:
+        copy_database(path, path.with_name(f"{path.name}.schema-{revision}-{stamp}.bak"))
+    except ConflictError:
+        pass  # the copy of an attempt in this very second is as good
+    upgrade(path)
+
+
+def _create(path: Path) -> None:
+    connection = connect(path)
+    with errors(path):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in (*TABLES, *TRIGGERS):
+                connection.execute(statement)
+            connection.execute("INSERT INTO alembic_version (version_num) VALUES (?)", (REVISIONS[-1],))
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+
+def _settle(path: Path) -> None:
+    """Bring what is in the write-ahead log into the file, so that it can be moved alone."""
+    with errors(path):
+        connection = sqlite3.connect(path, timeout=5.0)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
