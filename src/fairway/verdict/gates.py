@@ -45,7 +45,8 @@ from fairway.stats.logrank import ERRORS, QUANTILES, Direction, Grid, log_e_valu
 from fairway.stats.logspace import log_sum_exp
 from fairway.stats.paired import differences, with_differences
 from fairway.units import Digest, UnitHash, Verdict
-from fairway.verdict.reasons import reason_for, units_still_needed
+from fairway.verdict.needed import clean_weight, units_still_needed
+from fairway.verdict.reasons import reason_for
 from fairway.verdict.tally import ArmTally, Cohort, GateState, Latch
 from fairway.verdict.values import GateFinding, GateKind, GateSpec, Scope
 
@@ -56,11 +57,6 @@ UNKNOWN_SHARE = 0.01
 
 FLOOR = 0.25
 """Floor of stable's rate in T1 towards FAIL, as a multiple of the margin."""
-
-WIDE_MARGIN = 0.02
-CLEAN_WEIGHT_WIDE, CLEAN_WEIGHT_STRICT = 12 / 13, 0.5
-"""Prior weight of "the candidate never fails" towards PASS: a margin of 2 points or more is decided by some 60 units,
-most often without a failure; a stricter one takes hundreds, among which a healthy candidate has some."""
 
 _BOUND_SHARE = 0.1
 _LN_HALF = math.log(0.5)
@@ -288,8 +284,7 @@ def _log_e_pass_additive(spec: GateSpec, state: GateState, grid: Grid) -> float:
 
 
 def _log_e_clean(spec: GateSpec, arm: ArmTally) -> float:
-    weight = CLEAN_WEIGHT_WIDE if spec.margin >= WIDE_MARGIN else CLEAN_WEIGHT_STRICT
-    return log_e_below(*_pessimistic(arm), spec.margin, clean_weight=weight)
+    return log_e_below(*_pessimistic(arm), spec.margin, clean_weight=clean_weight(spec))
 
 
 def _pessimistic(arm: ArmTally) -> tuple[int, int]:

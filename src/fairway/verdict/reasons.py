@@ -1,12 +1,12 @@
-"""One sentence for people about what a gate found, and how many more units would decide."""
+"""One sentence for people about what a gate found."""
 
 from __future__ import annotations
 
 import math
 
-from fairway.stats.power import clean_units_mixture, events_to_tell, units_to_pass
 from fairway.units import Verdict
-from fairway.verdict.tally import ArmTally, GateState, Latch
+from fairway.verdict.needed import units_still_needed
+from fairway.verdict.tally import GateState, Latch
 from fairway.verdict.values import GateKind, GateSpec, Scope
 
 
@@ -32,52 +32,6 @@ def reason_for(
     )
     needed = units_still_needed(spec, state)
     return sentence if needed is None else f"{sentence}; needs about {needed:,} more candidate {spec.unit}"
-
-
-def units_still_needed(spec: GateSpec, state: GateState) -> int | None:
-    """About how many more candidate units until PASS, at the rates seen; ``None`` when those would not pass."""
-    missing = max(0, spec.minimum_units - state.candidate.count)
-    total = _units_to_pass(spec, state)
-    if total is None:
-        return missing or None
-    return max(missing, total - state.candidate.settled, 1)
-
-
-def _units_to_pass(spec: GateSpec, state: GateState) -> int | None:
-    arm = state.candidate
-    if spec.kind is GateKind.SUCCESS:
-        return _absolute(arm, 1.0 - spec.margin, spec.alpha_pass)
-    if arm.count == 0:
-        return None
-    relative = _relative(spec, state)
-    if spec.kind is GateKind.LATENCY_P95:
-        return relative
-    absolute = _absolute(arm, spec.margin, spec.alpha_pass)
-    routes = [units for units in (absolute, relative) if units is not None]
-    return min(routes, default=None)
-
-
-def _absolute(arm: ArmTally, limit: float, alpha: float) -> int | None:
-    if arm.bad == 0:
-        return clean_units_mixture(limit, alpha)
-    return units_to_pass(limit, arm.bad / max(1, arm.count), alpha)
-
-
-def _relative(spec: GateSpec, state: GateState) -> int | None:
-    """Events T1 needs, at the ratio and the frequency of events seen so far, as candidate units."""
-    candidate, stable = state.candidate, state.stable
-    events = candidate.bad + stable.bad
-    if events == 0 or stable.count == 0:
-        return None
-    rate_candidate = (candidate.bad + 0.5) / (candidate.count + 1)
-    rate_stable = (stable.bad + 0.5) / (stable.count + 1)
-    margin = 1.0 if spec.kind is GateKind.LATENCY_P95 else 1.0 + spec.margin / rate_stable
-    ratio = rate_candidate / rate_stable
-    if ratio >= margin:
-        return None
-    weight = candidate.count / (candidate.count + stable.count)
-    needed = events_to_tell(ratio, margin, weight, spec.alpha_pass)
-    return None if needed is None else math.ceil(needed * candidate.count / events)
 
 
 def _now(state: GateState) -> Latch:
