@@ -48,6 +48,8 @@ class ChildSpec:
         grace: Seconds between SIGTERM and SIGKILL.
         fingerprint: What it is started with, apart from descriptors; see :class:`Takeover`.
         takeover_grace: Seconds a child that is to be replaced has to go by itself before SIGKILL.
+        sweeps: Whether processes it leaves behind when it crashes are killed; the gateway's workers are not, so that
+            they can finish what they are serving.
         say_goodbye: Whether a child that is to be replaced is asked to end with SIGTERM; without, it is expected to
             have noticed that its supervisor is dead.
     """
@@ -63,6 +65,7 @@ class ChildSpec:
     takeover: Takeover = Takeover.REPLACE
     takeover_grace: float = 5.0
     say_goodbye: bool = True
+    sweeps: bool = True
 
 
 class Child:
@@ -106,6 +109,7 @@ class Child:
         process = GroupProcess.adopt(left.process, marker=self.marker)
         same = left.fingerprint == self.spec.fingerprint
         if self.spec.takeover is Takeover.ADOPT and same and await self._is_ready():
+            process.sweeps = self.spec.sweeps
             self._process = process
             self._started = self._clock.monotonic()
             self._note(process=left.process, detail="adopted")
@@ -166,6 +170,7 @@ class Child:
                 log=spec.log,
                 pass_fds=launch.pass_fds,
             )
+            self._process.sweeps = spec.sweeps
         except FairwayError as error:
             return f"could not be started: {error.message}"
         except OSError as error:

@@ -162,6 +162,7 @@ class GroupProcess:
     Attributes:
         identity: Of the leader.
         marker: What its environment says under :data:`MARKER`; ``None`` when nothing is known of it.
+        sweeps: Whether what a leader leaves behind when it dies is killed; without, only :meth:`stop` ends it.
     """
 
     def __init__(
@@ -169,6 +170,7 @@ class GroupProcess:
     ) -> None:
         self.identity = identity
         self.marker = marker
+        self.sweeps = True
         self._child = child
         self._exit: Exit | None = None
 
@@ -212,7 +214,8 @@ class GroupProcess:
         """How it ended, or ``None`` while its leader runs. Never blocks."""
         if self._exit is None and not is_running(self.identity):
             # The group is swept before the leader is reaped: until then its number cannot be anybody else's.
-            self._sweep()
+            if self.sweeps:
+                self._sweep()
             self._exit = Exit(code=self._reap())
         return self._exit
 

@@ -1,0 +1,157 @@
+"""``fairway up``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fairway.cli.output import emit, output_option, project_option, say
+
+if TYPE_CHECKING:
+    from fairway.project.load import Project
+    from fairway.supervise.info import UpInfo
+
+EPILOG = """\b
+Examples:
+  fairway up                   serve on the project's port; Ctrl-C drains and ends everything
+  fairway up --port 0          on a free port
+  fairway up --detach          in the background; fairway up --stop ends it
+  fairway up --detach -o json  the same for a program: URLs and process ids
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port for clients; 0 takes a free one.  [default: gateway.port]"
+)
+@click.option(
+    "--admin-port", type=click.IntRange(0, 65535), help="Port of metrics and status.  [default: gateway.admin_port]"
+)
+@click.option("--detach", is_flag=True, help="Go to the background once everything serves.")
+@click.option("--stop", "stopping", is_flag=True, help="Drain and end the one that runs, or what a killed one left.")
+@project_option
+@output_option
+def command(
+    port: int | None, admin_port: int | None, detach: bool, stopping: bool, project_dir: str | None, output: str
+) -> None:
+    """Serve: gateway, controller and arms, supervised.
+
+    What crashes is started again. Ctrl-C lets running requests finish and ends everything; a second one
+    ends it at once. When this process is killed the gateway and the arms go on serving, and the next
+    `fairway up` takes them over.
+    """
+    import asyncio
+    from pathlib import Path
+
+    from fairway.project.load import load_project
+    from fairway.supervise.detached import end_running, start_detached
+
+    project = load_project(Path(project_dir) if project_dir else None)
+    if stopping:
+        ended = asyncio.run(end_running(project.state, say=say))
+        emit({"ended": ended}, output=output, text=lambda: "ended" if ended else "nothing runs")
+        return
+    if detach:
+        _refuse_second(project)
+        options = _options(port=port, admin_port=admin_port)
+        info = asyncio.run(start_detached(project.state, project.root, options))
+        emit(info.to_wire(), output=output, text=lambda: _serving_text(info))
+        return
+    if asyncio.run(_serve(project, port=port, admin_port=admin_port, output=output)):
+        raise KeyboardInterrupt
+
+
+def _options(**given: int | None) -> list[str]:
+    """Options as they were given, for another ``fairway up``."""
+    return [
+        word
+        for name, value in given.items()
+        if value is not None
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
+
+
+def _refuse_second(project: Project) -> None:
+    """Say at once that one runs already."""
+    from fairway.supervise.info import UpLock
+
+    lock = UpLock(project.state)
+    lock.take()
+    lock.release()
+
+
+def _serving_text(info: UpInfo) -> str:
+    """What serves where."""
+    lines = [f"serving  {info.url}", f"admin    {info.admin_url}", f"pid      {info.process.pid}"]
+    return "\n".join([*lines, "end it with: fairway up --stop"])
+
+
+async def _serve(project: Project, *, port: int | None, admin_port: int | None, output: str) -> bool:
+    """Supervise until asked to stop; returns whether it was asked more than once."""
+    import asyncio
+    import signal
+
+    from fairway.bootstrap import SERVING_ENVIRONMENT
+    from fairway.supervise.info import UpLock
+    from fairway.supervise.processes import END_ORDER, Processes
+    from fairway.supervise.supervisor import Supervisor
+
+    lock = UpLock(project.state)
+    lock.take()
+    processes = Processes(project, environment=SERVING_ENVIRONMENT, port=port, admin_port=admin_port)
+    try:
+        board = _board(project)
+        supervisor = Supervisor(
+            state=project.state,
+            specs=processes.specs(),
+            end_order=END_ORDER,
+            info=processes.info,
+            report=board.child,
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                loop.add_signal_handler(number, _on_signal, supervisor, board)
+        with board:
+            watching = asyncio.create_task(_watch(supervisor, board, output))
+            try:
+                await supervisor.run()
+            finally:
+                watching.cancel()
+        board.line("ended; nothing of this project runs any more")
+        return supervisor.hurried
+    finally:
+        processes.close()
+        lock.release()
+
+
+def _on_signal(supervisor: Any, board: Any) -> None:
+    """Drain; a second time, faster."""
+    supervisor.stop()
+    board.line("ending at once" if supervisor.hurried else "draining; once more ends at once")
+
+
+async def _watch(supervisor: Any, board: Any, output: str) -> None:
+    """Follow the arms, and say once when everything serves."""
+    import asyncio
+
+    said = False
+    while True:
+        board.arms()
+        if not said and supervisor.info.serving():
+            said = True
+            board.line(f"serving {supervisor.info.url}; Ctrl-C drains and ends it")
+            if output == "json":
+                emit(supervisor.info.to_wire(), output=output, text=str)
+        await asyncio.sleep(0.5)
+
+
+def _board(project: Project) -> Any:
+    """Where people see what happens: live on a terminal, lines otherwise."""
+    import sys
+
+    from fairway.supervise.board import LineBoard, LiveBoard
+
+    is_live = sys.stderr.isatty()
+    return LiveBoard(project.state) if is_live else LineBoard(project.state, write=say)

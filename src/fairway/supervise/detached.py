@@ -1,0 +1,94 @@
+"""A ``fairway up`` in the background: starting it, and ending it from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fairway.clock import Clock, SystemClock
+from fairway.errors import PermanentError, TransientError
+from fairway.state_dir import StateDir
+from fairway.supervise.info import UpInfo, UpLock, running
+from fairway.supervise.supervisor import marker_prefix
+from fairway.targets.local.log import tail
+from fairway.targets.local.process import GroupProcess, find_marked, is_running
+from fairway.targets.local.target import stop_left_behind
+
+_POLL_SECONDS = 0.1
+_LEFTOVER_GRACE_SECONDS = 10.0
+
+
+async def start_detached(
+    state: StateDir, project: Path, options: Sequence[str], *, within: float = 60.0, clock: Clock | None = None
+) -> UpInfo:
+    """Start ``fairway up`` as a process of its own and wait until everything serves.
+
+    Args:
+        state: Of the project.
+        project: Its folder.
+        options: Further options of ``fairway up``.
+        within: Seconds to wait.
+        clock: Time.
+
+    Raises:
+        PermanentError: ``up_ended`` with its last words when it ends at once.
+        TransientError: ``up_slow`` when not everything serves in time; it goes on trying.
+    """
+    time = clock or SystemClock()
+    log = state.logs / "up.log"
+    since = log.stat().st_size if log.exists() else 0
+    command = (sys.executable, "-m", "fairway", "up", "--project", str(project), *options)
+    process = GroupProcess.start(command, cwd=project, environment=os.environ, log=log)
+    deadline = time.monotonic() + within
+    try:
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                words = tail(log, lines=8, since=since)
+                raise PermanentError("fairway up ended at once", code="up_ended", hint=f"log: {log}\n{words}")
+            info = running(state)
+            if info is not None and info.process.pid == process.identity.pid and info.serving():
+                return info
+            await time.sleep(_POLL_SECONDS)
+    finally:
+        process.disown()
+    raise TransientError(
+        f"fairway up (pid {process.identity.pid}) runs, but not everything serves after {within:g} s",
+        code="up_slow",
+        hint=f"see {log} and `fairway doctor`; `fairway up --stop` ends it\n{tail(log, since=since)}",
+    )
+
+
+async def end_running(state: StateDir, *, say: Callable[[str], None], clock: Clock | None = None) -> bool:
+    """Ask the running ``fairway up`` to drain and wait until it has; without one, end what a killed one left.
+
+    Returns:
+        Whether there was anything to end.
+    """
+    time = clock or SystemClock()
+    info = running(state)
+    if info is not None:
+        say(f"draining fairway up (pid {info.process.pid})")
+        os.kill(info.process.pid, signal.SIGTERM)
+        while is_running(info.process):
+            await time.sleep(_POLL_SECONDS)
+        return True
+    lock = UpLock(state)
+    lock.take()
+    try:
+        left = [
+            GroupProcess.adopt(identity, marker=marker)
+            for marker, identities in find_marked(marker_prefix(state)).items()
+            for identity in identities
+        ]
+        await asyncio.gather(*(process.stop(grace=_LEFTOVER_GRACE_SECONDS, clock=time) for process in left))
+        arms = await stop_left_behind(state, clock=time)
+    finally:
+        lock.release()
+    state.pid_file("up").unlink(missing_ok=True)
+    if left or arms:
+        say(f"ended {len(left)} process(es) and {arms} arm(s) that a killed fairway up had left")
+    return bool(left or arms)
