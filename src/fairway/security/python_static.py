@@ -1,0 +1,103 @@
+"""Static security of Python code by bandit, run apart on exactly the files of the release."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fairway.security.command import ToolError, run_tool
+from fairway.security.findings import SecurityFinding, Severity
+from fairway.security.worker import not_parsed
+
+BANDIT = (sys.executable, "-I", "-X", "utf8", "-m", "bandit")
+"""``-I``: no module of the examined folder is imported in place of a real one."""
+
+_BATCH = 500
+_FOUND_OR_NOT = (0, 1)
+_SEVERITIES = {"LOW": Severity.LOW, "MEDIUM": Severity.MEDIUM, "HIGH": Severity.HIGH}
+_PASSWORD_RULES = re.compile(r"^B10[567]$")
+_QUOTED = re.compile(r"'.*'|\".*\"", re.DOTALL)
+
+
+async def scan_python(
+    root: Path, files: Sequence[str], *, timeout_seconds: float, command: Sequence[str] = BANDIT
+) -> tuple[list[SecurityFinding], int]:
+    """What bandit finds in files.
+
+    Files are named one by one, so that neither a ``.bandit`` file nor an exclusion of the project hides one.
+
+    Args:
+        root: The examined content.
+        files: Python code below it.
+        timeout_seconds: Of each batch of files.
+        command: How bandit is started.
+
+    Returns:
+        Findings, and how many places ``# nosec`` keeps bandit from telling about.
+
+    Raises:
+        ToolError: bandit is missing, broke, or says what cannot be read.
+    """
+    findings: list[SecurityFinding] = []
+    silenced = 0
+    for start in range(0, len(files), _BATCH):
+        batch = [f"./{file}" for file in files[start : start + _BATCH]]
+        ended = await run_tool(
+            [*command, "--format", "json", "--quiet", *batch], cwd=root, timeout_seconds=timeout_seconds
+        )
+        if ended.code not in _FOUND_OR_NOT:
+            raise ToolError(f"ended with {ended.code}: {ended.errors}")
+        report = _report(ended.output, expected=len(batch))
+        findings += _findings(report)
+        totals = report["metrics"].get("_totals", {})
+        silenced += sum(int(totals.get(name, 0)) for name in ("nosec", "skipped_tests"))
+    return findings, silenced
+
+
+def _report(output: bytes, *, expected: int) -> dict[str, Any]:
+    try:
+        report = json.loads(output)
+        lists = [report["results"], report["errors"]]
+        scanned = set(report["metrics"]) - {"_totals"}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ToolError("printed no report that can be read") from error
+    if not all(isinstance(entries, list) for entries in lists) or len(scanned) + len(report["errors"]) < expected:
+        raise ToolError(f"reported on {len(scanned)} of {expected} files")
+    assert isinstance(report, dict)
+    return report
+
+
+def _findings(report: dict[str, Any]) -> Iterator[SecurityFinding]:
+    try:
+        for entry in report["errors"]:
+            yield not_parsed(_relative(entry["filename"]), None)
+        for entry in report["results"]:
+            yield SecurityFinding(
+                rule=str(entry["test_id"]),
+                severity=_SEVERITIES.get(entry["issue_severity"], Severity.HIGH),
+                file=_relative(entry["filename"]),
+                line=int(entry["line_number"]),
+                message=_message(entry),
+                source="bandit",
+            )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ToolError("printed a finding that cannot be read") from error
+
+
+def _relative(file: str) -> str:
+    """Bandit puts ``./`` before what it is given, also before ``./``."""
+    return posixpath.normpath(file)
+
+
+def _message(entry: dict[str, Any]) -> str:
+    """What is wrong, without the code. bandit quotes a hard-coded password in its text; we do not."""
+    text = str(entry["issue_text"])
+    if _PASSWORD_RULES.match(str(entry["test_id"])):
+        text = _QUOTED.sub("(not shown)", text)
+    confidence = str(entry.get("issue_confidence", "")).lower()
+    return f"{text} (confidence {confidence})" if confidence else text
