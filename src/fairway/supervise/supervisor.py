@@ -11,7 +11,7 @@ from pathlib import Path
 from fairway.clock import Clock, SystemClock
 from fairway.state_dir import StateDir
 from fairway.supervise.child import Child, ChildSpec
-from fairway.supervise.info import ChildInfo, UpInfo, read_info, write_info
+from fairway.supervise.info import ChildInfo, ChildState, UpInfo, read_info, write_info
 from fairway.targets.local.process import GroupProcess, ProcessIdentity, find_marked, identify, is_running
 from fairway.targets.local.restarts import RestartPolicy
 from fairway.targets.local.target import stop_left_behind
@@ -96,7 +96,8 @@ class Supervisor:
         before = read_info(self._state)
         left = dict(before.children) if before is not None else {}
         marked = find_marked(marker_prefix(self._state))
-        self._info = replace(self._info, children={name: one for name, one in left.items() if one.alive()})
+        unsure = {name: replace(one, state=ChildState.STARTING) for name, one in left.items() if one.alive()}
+        self._info = replace(self._info, children=unsure)
         self._publish()
         for name, child in self._children.items():
             seen = marked.pop(child.marker, [])
