@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import subprocess
 from pathlib import Path
 
@@ -25,10 +26,25 @@ def commit_version(root: Path, commit: str = "HEAD") -> Version:
     here = _versions(_git(root, "tag", "--points-at", sha))
     if here:
         return max(here)
-    behind = [v for v in _versions(_git(root, "tag", "--merged", sha)) if v.kind is VersionKind.RELEASE]
-    nearest = max(behind, default=None)
+    nearest = _newest_behind(root, sha)
     span = sha if nearest is None else f"{_tag_as_written(root, nearest)}..{sha}"
     return dev_version(nearest, int(_git(root, "rev-list", "--count", span)), sha)
+
+
+def nearest_release(root: Path, commit: str) -> str | None:
+    """The commit of the newest release tag at or behind a commit; ``None`` when there is none.
+
+    Raises:
+        UserError: When there is no such commit (``code="no_commit"``).
+    """
+    nearest = _newest_behind(root, commit_sha(root, commit))
+    return None if nearest is None else tagged_commit(root, nearest)
+
+
+def tagged_commit(root: Path, version: Version) -> str | None:
+    """The commit a version's tag is on, in whatever case the tag is written; ``None`` when git has no such tag."""
+    tag = _tag_as_written(root, version)
+    return None if tag is None else commit_sha(root, tag)
 
 
 def commit_sha(root: Path, commit: str = "HEAD") -> str:
@@ -43,6 +59,15 @@ def commit_sha(root: Path, commit: str = "HEAD") -> str:
         raise UserError(
             f"no commit {commit!r} here", code="no_commit", hint="commit first: git add -A && git commit"
         ) from error
+
+
+def identity(root: Path) -> str:
+    """Who works here: git's ``user.email``, else the operating system's user."""
+    try:
+        email = _git(root, "config", "user.email").strip()
+    except PermanentError:
+        email = ""
+    return email or getpass.getuser()
 
 
 def authors_since(root: Path, commit: str, previous: str | None) -> tuple[str, ...]:
@@ -79,12 +104,17 @@ def _versions(tags: str) -> list[Version]:
     return found
 
 
-def _tag_as_written(root: Path, version: Version) -> str:
+def _newest_behind(root: Path, sha: str) -> Version | None:
+    behind = [v for v in _versions(_git(root, "tag", "--merged", sha)) if v.kind is VersionKind.RELEASE]
+    return max(behind, default=None)
+
+
+def _tag_as_written(root: Path, version: Version) -> str | None:
     """The tag's own spelling: ``V1.0.0`` is read as 1.0.0 but git knows only what was written."""
     for tag in _git(root, "tag").split():
         if tag.lower() in (str(version), version.tag):
             return f"refs/tags/{tag}"
-    return version.tag
+    return None
 
 
 def _git(root: Path, *arguments: str) -> str:

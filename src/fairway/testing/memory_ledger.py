@@ -22,7 +22,6 @@ from fairway.rollout.requests import Answer, AnswerKind, Request
 from fairway.traffic.fence import ZERO_FENCE
 from fairway.units import AgentName, Digest, EnvironmentName, RouteId
 
-
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
