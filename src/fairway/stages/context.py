@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from fairway import __version__
 from fairway.bundle.files import Bundle
 from fairway.clock import Clock
+from fairway.ledger.records import DeploymentRecord
 from fairway.pipeline.port import StageResult
 from fairway.pipeline.runner import Opening
 from fairway.project.load import Project
@@ -35,7 +36,15 @@ T = TypeVar("T")
 
 
 class Ledger(RolloutLedger, ReleaseStore, Protocol):
-    """The ledger as stages use it: routes, requests, releases and evidence."""
+    """The ledger as stages use it: routes, requests, releases, evidence and deployments."""
+
+    def record_deployment(self, record: DeploymentRecord) -> None:
+        """Record a deployment, or what became of it under the same id."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
 
 
 @dataclass(kw_only=True, eq=False)
@@ -51,6 +60,7 @@ class Delivery:
         actor: Who runs it.
         folder: Of the run.
         open_ledger, open_store: Open them; called at most once, only by a stage that needs them.
+        required_evidence: Kinds a release needs, unless the project says otherwise.
         results: Of finished stages.
         staging: The release running in staging, while a stage holds it.
         packaged: The release, once it is cut.
@@ -68,6 +78,7 @@ class Delivery:
     open_ledger: Callable[[], Ledger]
     open_store: Callable[[], ContentStore]
     engine: str = __version__
+    required_evidence: tuple[str, ...] = ()
     results: dict[str, StageResult] = field(default_factory=dict)
     staging: Serving | None = None
     packaged: SignedRelease | None = None

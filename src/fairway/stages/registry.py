@@ -196,16 +196,17 @@ def _seed_node(entry: _Entry, project: Project, *, releasing: bool) -> Node:
     if disabled is None and entry.releases and not releasing:
         disabled = NEEDS_RELEASE
     after = raw.get("after")
+    cached = entry.cached or (entry.id == GATES_RELEASE and not releasing)
     further = tuple(str(name) for name in after) if isinstance(after, list) else ()
     return StageNode(
         id=entry.id,
         title=entry.title,
         after=tuple(dict.fromkeys((*entry.after, *further))),
         factory=_lazily(entry.stage),
-        key=_content_key if entry.cached else _never,
+        key=_content_key if cached else _never,
         uses=entry.uses,
         holds=entry.holds,
-        rereads=not entry.cached,
+        rereads=not cached,
         disabled=disabled,
     )
 

@@ -1,0 +1,62 @@
+"""The rollout through its steps: asked for once, followed to promotion or rollback."""
+
+from __future__ import annotations
+
+from fairway.pipeline.port import StageOutcome, StageStatus
+from fairway.rollout.requests import Answer, AnswerKind
+from fairway.stages.config import RolloutStageSection
+from fairway.stages.context import DeliveryContext
+from fairway.stages.rollout_watch import RolloutWatcher, Standing, find_manifest, rolled_back
+
+_THROUGH = frozenset({Standing.PROMOTING, Standing.SERVING})
+
+
+class CanaryDeploy:
+    """Passes when the release has gone through every step; fails with the evidence when it was rolled back."""
+
+    id = "canary_deploy"
+    title = "Canary"
+    after = ("approval_gate",)
+
+    def cache_key(self, context: DeliveryContext) -> str | None:
+        """Never: what serves is read each time."""
+        return None
+
+    async def run(self, context: DeliveryContext) -> StageOutcome:
+        """Ask for the rollout unless it is under way or over, and follow it."""
+        settings = context.settings(RolloutStageSection)
+        manifest = find_manifest(context)
+        watcher = RolloutWatcher(context, manifest, context.project.route(settings.environment))
+        standing = watcher.standing()
+        if standing is Standing.SERVING:
+            return StageOutcome(
+                status=StageStatus.CACHED,
+                summary=f"{manifest.release_version} serves already",
+                details={"release": manifest.release_digest, "release_version": manifest.release_version},
+            )
+        if standing in (Standing.ABSENT, Standing.ROLLED_BACK):
+            context.progress(f"asking for a rollout of {manifest.release_version}")
+            answer = await watcher.ask()
+            if answer.kind is AnswerKind.REFUSED and answer.code not in ("already_rolling", "already_stable"):
+                return _refused(answer)
+        watched = await watcher.follow(_THROUGH, limit=settings.timeout)
+        if watched.standing in _THROUGH:
+            return StageOutcome(
+                status=StageStatus.PASSED,
+                summary=f"{manifest.release_version} went through every step",
+                details=watched.details,
+            )
+        return rolled_back(watched)
+
+
+def _refused(answer: Answer) -> StageOutcome:
+    hints = {
+        "blocked": "fairway rollout lift-block, with a reason, or a new version",
+        "rollout_live": "wait for it, or fairway rollout abort",
+        "frozen": "fairway rollout status says who froze it, why and until when",
+    }
+    return StageOutcome(
+        status=StageStatus.FAILED,
+        summary=f"refused: {answer.message}",
+        details={"code": answer.code, "hint": hints.get(answer.code)},
+    )

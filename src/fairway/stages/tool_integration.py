@@ -1,0 +1,130 @@
+"""Tools against the code: schemas, mocks and example calls agree with what is declared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jsonschema
+import referencing
+import referencing.exceptions
+
+from fairway.bundle.tools import TOOLS_FILE, ToolSection
+from fairway.pipeline.port import Finding, StageOutcome, StageStatus
+from fairway.stages.config import ToolExample, ToolIntegrationSection
+from fairway.stages.context import DeliveryContext
+from fairway.stages.process import run_command
+from fairway.units import Verdict
+
+_SHOWN = 200
+
+
+class ToolIntegration:
+    """Every declared tool has sound schemas; mocks and example calls fit them; with a command, the code does too."""
+
+    id = "tool_integration"
+    title = "Tool integration"
+    after = ("static_analysis",)
+
+    def cache_key(self, context: DeliveryContext) -> str | None:
+        """The registry's."""
+        return context.opening.node.key(context)
+
+    async def run(self, context: DeliveryContext) -> StageOutcome:
+        """Check every tool, whatever the others do."""
+        settings = context.settings(ToolIntegrationSection)
+        tools = context.project.tools.tools
+        if not tools:
+            return StageOutcome(status=StageStatus.SKIPPED, summary="no tools declared")
+        findings = [*check_declarations(tools), *check_examples(tools, settings.examples)]
+        called = 0
+        if settings.command is not None and not findings:
+            for example in settings.examples:
+                context.progress(f"calling {example.tool}")
+                findings += await _call(context, settings, tools[example.tool], example, called)
+                called += 1
+        figures = {"tools": len(tools), "examples": len(settings.examples), "called": called}
+        broken = any(finding.severity == "error" for finding in findings)
+        done = f"{called} calls of " if called else "declarations of "
+        return StageOutcome(
+            status=StageStatus.FAILED if broken else StageStatus.PASSED,
+            summary=f"{len(findings)} of {len(tools)} tools disagree" if broken else f"{done}{len(tools)} tools agree",
+            details=figures,
+            findings=tuple(findings),
+            evidence=(context.found(Verdict.FAIL if broken else Verdict.PASS, figures=figures, instrument=True),),
+        )
+
+
+def check_declarations(tools: Mapping[str, ToolSection]) -> Iterator[Finding]:
+    """Schemas that are no schemas, and mocks that do not fit the result they stand for."""
+    for name, tool in tools.items():
+        wrong = False
+        for part, schema in (("arguments", tool.arguments), ("result", tool.result)):
+            try:
+                jsonschema.Draft202012Validator.check_schema(dict(schema or {}))
+            except jsonschema.SchemaError as error:
+                wrong = True
+                yield _finding("tool/schema", f"{name}: the schema of its {part} is wrong: {error.message}")
+        if tool.result is not None and tool.mock is not None and not isinstance(tool.mock, bool) and not wrong:
+            problem = _misfit(tool.mock, tool.result)
+            if problem:
+                yield _finding("tool/mock", f"{name}: its mock does not fit its result: {problem}")
+
+
+def check_examples(tools: Mapping[str, ToolSection], examples: Sequence[ToolExample]) -> Iterator[Finding]:
+    """Examples of tools that are not declared, or with arguments the schema refuses."""
+    for example in examples:
+        tool = tools.get(example.tool)
+        if tool is None:
+            yield _finding("tool/unknown", f"there is no tool {example.tool!r} in {TOOLS_FILE}", file="fairway.yaml")
+            continue
+        problem = _misfit(dict(example.arguments), tool.arguments)
+        if problem:
+            message = f"{example.tool}: the example's arguments do not fit its schema: {problem}"
+            yield _finding("tool/arguments", message, file="fairway.yaml")
+
+
+async def _call(
+    context: DeliveryContext, settings: ToolIntegrationSection, tool: ToolSection, example: ToolExample, number: int
+) -> list[Finding]:
+    """Call the code with one example; its last line is the result."""
+    assert settings.command is not None
+    ended = await run_command(
+        [*settings.command, json.dumps(dict(example.arguments))],
+        cwd=await context.tree(),
+        environment=context.environment(FAIRWAY_TOOL=example.tool),
+        output=context.workdir / f"call-{number}.log",
+        limit=settings.timeout,
+        clock=context.clock,
+    )
+    if ended.code != 0:
+        how = "did not end in time" if ended.code is None else f"ended with {ended.code}"
+        return [_finding("tool/call", f"{example.tool}: the call {how}: {ended.last_words(3)}")]
+    lines = ended.text().strip().splitlines()
+    try:
+        result = json.loads(lines[-1])
+    except (IndexError, ValueError):
+        return [_finding("tool/call", f"{example.tool}: the call printed no JSON: {ended.last_words(3)}")]
+    problem = _misfit(result, tool.result) if tool.result is not None else None
+    return (
+        [_finding("tool/result", f"{example.tool}: the result does not fit its schema: {problem}")] if problem else []
+    )
+
+
+def _misfit(value: Any, schema: Mapping[str, Any]) -> str | None:
+    """Why a value does not fit a schema, or ``None``."""
+    # An empty registry: a reference to somewhere else is an error, never a download.
+    validator = jsonschema.Draft202012Validator(dict(schema), registry=referencing.Registry())
+    try:
+        error = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    except referencing.exceptions.Unresolvable as missing:
+        return f"the schema refers to {missing.ref!r}, which is not in it"
+    if error is None:
+        return None
+    where = "/".join(str(part) for part in error.absolute_path)
+    return f"{where + ': ' if where else ''}{error.message}"[:_SHOWN]
+
+
+def _finding(rule: str, message: str, *, file: str = TOOLS_FILE) -> Finding:
+    return Finding(severity="error", rule=rule, message=message, file=file)
