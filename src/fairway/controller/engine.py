@@ -76,6 +76,10 @@ class RouteController:
     refused: dict[Digest, str] = field(default_factory=dict)
     seen: tuple[ObservedArm, ...] = ()
     show: Callable[[Snapshot, Decision], None] | None = None
+    _policy_digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._policy_digest = policy_digest(self.policy)
 
     async def run(self, stopping: Callable[[], bool]) -> None:
         """Tick until told to stop; give the lease back at the end. Arms and gateways go on without it."""
@@ -151,7 +155,7 @@ class RouteController:
             refused=dict(self.refused),
             measured=await self.measurer.measure(state),
             block_seconds=self.policy.block_seconds,
-            route_policy=policy_digest(self.policy),
+            route_policy=self._policy_digest,
         )
 
     async def _observe(self) -> tuple[ObservedArm, ...]:

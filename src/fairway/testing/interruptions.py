@@ -1,0 +1,80 @@
+"""A seeded fault injector: kills the process under test before or after any operation it does to the world."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+
+class Killed(BaseException):
+    """The process ended here, as by ``kill -9``: no handler may run, so it is not an ``Exception``."""
+
+
+class FaultInjector:
+    """Decides at each point whether the process is killed there.
+
+    Args:
+        seed: Of the schedule; the same seed kills at the same points.
+        probability: Of a kill at each point.
+        budget: Kills at most, so that a schedule ends.
+    """
+
+    def __init__(self, seed: int, *, probability: float, budget: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311 - a schedule, not a secret
+        self._probability = probability
+        self.budget = budget
+        self.killed_at: list[str] = []
+        self.visited: set[str] = set()
+
+    def point(self, name: str) -> None:
+        """A place where the process may be killed.
+
+        Raises:
+            Killed: When the schedule says so.
+        """
+        self.visited.add(name)
+        if self.budget > 0 and self._random.random() < self._probability:
+            self.budget -= 1
+            self.killed_at.append(name)
+            raise Killed(name)
+
+    def wrap(self, role: str, port: Any) -> Any:
+        """The same object with a point before and after each public method."""
+        return _Interrupted(self, role, port)
+
+
+class _Interrupted:
+    """Passes everything on, through the injector."""
+
+    def __init__(self, injector: FaultInjector, role: str, port: Any) -> None:
+        self._injector = injector
+        self._role = role
+        self._port = port
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._port, name)
+        if not callable(value):
+            return value
+        if inspect.iscoroutinefunction(value):
+            return self._interrupted_later(name, value)
+        return self._interrupted(name, value)
+
+    def _interrupted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def through(*arguments: Any, **named: Any) -> Any:
+            self._injector.point(f"before {self._role}.{name}")
+            result = call(*arguments, **named)
+            self._injector.point(f"after {self._role}.{name}")
+            return result
+
+        return through
+
+    def _interrupted_later(self, name: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def through(*arguments: Any, **named: Any) -> Any:
+            self._injector.point(f"before {self._role}.{name}")
+            result = await call(*arguments, **named)
+            self._injector.point(f"after {self._role}.{name}")
+            return result
+
+        return through
