@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from fairway.errors import ConflictError, NotFoundError, PermanentError, UserError
+from fairway.errors import ConflictError, FairwayError, NotFoundError, PermanentError, UserError
 from fairway.units import Digest
 
 _TIMEOUT = 60.0  # seconds for one git command; a hung network file system must not hang us
@@ -57,14 +57,13 @@ def read_index(root: Path) -> tuple[tuple[GitEntry, ...], GitStatus]:
     Raises:
         UserError: When git is missing, the path is not in a repository, or a merge is unfinished.
     """
-    listing = _start(root, ["ls-files", "--stage", "-z", "--", "."])
-    status = _start(
-        root, ["status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames", "--", "."]
+    listing, status, prefix = _run(
+        root,
+        ["ls-files", "--stage", "-z", "--", "."],
+        ["status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames", "--", "."],
+        ["rev-parse", "--show-prefix"],
     )
-    prefix = _start(root, ["rev-parse", "--show-prefix"])
-    entries = _parse_index(_finish(listing))
-    inside = os.fsdecode(_finish(prefix)).rstrip("\n")
-    return entries, _parse_status(_finish(status), inside)
+    return _parse_index(listing), _parse_status(status, os.fsdecode(prefix).rstrip("\n"))
 
 
 def read_tree(root: Path, rev: str) -> tuple[str, tuple[GitEntry, ...]]:
@@ -77,10 +76,10 @@ def read_tree(root: Path, rev: str) -> tuple[str, tuple[GitEntry, ...]]:
         raise NotFoundError(f"there is no revision {rev!r}", code="revision_not_found")
     command = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}"]
     try:
-        sha = _finish(_start(root, command)).decode().strip()
+        sha = _run(root, command)[0].decode().strip()
     except PermanentError as error:
         raise NotFoundError(f"there is no revision {rev!r}", code="revision_not_found") from error
-    output = _finish(_start(root, ["ls-tree", "-r", "-z", sha, "--", "."]))
+    output = _run(root, ["ls-tree", "-r", "-z", sha, "--", "."])[0]
     entries = []
     for record in output.split(b"\0"):
         if record:
@@ -158,6 +157,21 @@ def _environment() -> dict[str, str]:
     """No ``GIT_DIR`` of a hook we may run in; never take the index lock; English messages."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return kept | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1"}
+
+
+def _run(root: Path, *commands: list[str]) -> list[bytes]:
+    """Output of git commands that run side by side; each is waited for even when another failed."""
+    processes = [_start(root, command) for command in commands]
+    outputs: list[bytes] = []
+    failure: FairwayError | None = None
+    for process in processes:
+        try:
+            outputs.append(_finish(process))
+        except FairwayError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return outputs
 
 
 def _start(root: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
