@@ -18,6 +18,7 @@ class CheckFinding:
         unknown: What could not be checked and why; not empty means the case cannot pass.
         checks: How many things were checked, ``met`` of which hold.
         token_count: As the case counts tokens; ``None``: not reported.
+        tools_expected, tools_met: Expected tool calls, when they could be checked, and how many were made.
     """
 
     violations: tuple[Violation, ...]
@@ -26,6 +27,8 @@ class CheckFinding:
     checks: int
     met: int
     token_count: int | None
+    tools_expected: int = 0
+    tools_met: int = 0
 
     @property
     def score(self) -> float:
@@ -61,6 +64,7 @@ def check_case(case: Case, replies: Sequence[Reply]) -> CheckFinding:
     for count, found in parts:
         checks += count
         violations += found
+    wanted = sum(tool.count for tool in case.expected_tools or ()) if tools_called(replies) is not None else 0
     return CheckFinding(
         violations=tuple(violations),
         unknown=tuple(unknown),
@@ -69,6 +73,8 @@ def check_case(case: Case, replies: Sequence[Reply]) -> CheckFinding:
         # several violations may come from one check (each extra call is one): the score never drops below 0
         met=max(0, checks - len(violations) - len(unknown)),
         token_count=count_tokens(replies, case.count_tokens),
+        tools_expected=wanted,
+        tools_met=wanted - sum(violation.check == "tool/missing" for violation in violations),
     )
 
 

@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from fairway.section import Count, Duration, Flag, Fraction, Name, Positive, ProjectPath, Section, Share, Text
+
+Pointer = Annotated[str, Field(strict=True, max_length=512, pattern=r"^(/([^~/]|~[01])*)*$")]
+"""RFC 6901."""
+KeyPointer = Annotated[str, Field(strict=True, max_length=512, pattern=r"^(/([^~/]|~[01])+)+$")]
+"""RFC 6901, through keys of objects."""
+HeaderName = Annotated[str, Field(strict=True, max_length=128, pattern=r"^[A-Za-z0-9!#$%&'*+.^_|~-]+$")]
+
+
+class ChatRequestSection(Section):
+    """How a message is posted to the service's chat path.
+
+    Attributes:
+        message: Where the message goes.
+        thread: Where the conversation's id goes; ``null``: nowhere.
+        header: Header that carries the conversation's id; ``null``: none.
+        extra: Fields every request has besides.
+    """
+
+    message: KeyPointer = "/message"
+    thread: KeyPointer | None = "/thread_id"
+    header: HeaderName | None = "x-conversation-id"
+    extra: Mapping[str, JsonValue] = {}
+
+
+class ChatResponseSection(Section):
+    """Where an answer says what.
+
+    Attributes:
+        text: The reply.
+        tools: The list of tool calls; ``null``: it does not say.
+        tokens_in, tokens_out: Token counts, for a service that sends no ``Fairway-Outcome`` header.
+    """
+
+    text: Pointer = "/response"
+    tools: Pointer | None = "/tools"
+    tokens_in: Pointer | None = None
+    tokens_out: Pointer | None = None
 
 
 class JudgeSection(Section):
@@ -31,7 +69,9 @@ class EvalsSection(Section):
 
     Attributes:
         suites: Files or globs of suites.
+        required: Whether a project without any case fails the stage; otherwise it is skipped.
         judge: ``None``: only deterministic assertions.
+        request, response: How the agent is talked to.
         environment: Whose effective configuration the agent runs with; ``None``: that of dev.
         maximum_failed: Share of failed cases (parts of 100,000) at which a suite fails.
         errors: Share of cases that may end in an error of provider or judge before the run is an ERROR.
@@ -44,7 +84,10 @@ class EvalsSection(Section):
         "evals/suites/*.json",
         "tests/prompt_test_cases.json",
     )
+    required: Flag = True
     judge: JudgeSection | None = None
+    request: ChatRequestSection = ChatRequestSection()
+    response: ChatResponseSection = ChatResponseSection()
     environment: Name | None = None
     concurrency: Positive = 4
     repeat: Positive = 1

@@ -13,6 +13,7 @@ class GatePolicy:
     """What a run must show.
 
     Attributes:
+        min_tool_accuracy: Share of the expected tool calls of all cases that must be made; ``None``: not looked at.
         max_failed: Failed cases must be *fewer* than this share of those that could be decided.
         max_errors, max_invalid, max_unknown: Share of all cases that may end so; 0 tolerates none.
     """
@@ -21,6 +22,7 @@ class GatePolicy:
     max_errors: float = 0.0
     max_invalid: float = 0.0
     max_unknown: float = 0.0
+    min_tool_accuracy: float | None = None
 
     def cap(self, outcome: CaseOutcome) -> float:
         """The tolerated share of an undecided outcome."""
@@ -48,9 +50,9 @@ _WORDS = {
 def judge_run(run: RunResult, policy: GatePolicy) -> GateFinding:
     """Decide whether a run lets the release go on.
 
-    NO_DATA without cases; FAIL when a critical case failed or too many cases did; ERROR when a critical case is
-    undecided, more cases are undecided than their caps allow, or nothing was decided; else PASS. FAIL comes before
-    ERROR: a failure that was seen stays one, however many other cases broke.
+    NO_DATA without cases; FAIL when a critical case failed, too many cases did, or too few expected tools were called;
+    ERROR when a critical case is undecided, more cases are undecided than their caps allow, or nothing was decided;
+    else PASS. FAIL comes before ERROR: a failure that was seen stays one, however many other cases broke.
     """
     if not run.details:
         return GateFinding(verdict=Verdict.NO_DATA, reasons=("there are no cases",))
@@ -61,6 +63,11 @@ def judge_run(run: RunResult, policy: GatePolicy) -> GateFinding:
         share = len(failed) / decided
         limit = f"fewer than {policy.max_failed:.0%} may"
         reasons.append(f"{len(failed)} of {decided} cases failed ({share:.0%}; {limit})")
+    accuracy = run.tool_accuracy
+    if policy.min_tool_accuracy is not None and accuracy is not None and accuracy < policy.min_tool_accuracy:
+        reasons.append(
+            f"{accuracy:.1%} of the expected tool calls were made (at least {policy.min_tool_accuracy:.1%} must)"
+        )
     if reasons:
         return GateFinding(verdict=Verdict.FAIL, reasons=tuple(reasons), blocking=failed)
     undecided = tuple(result for result in run.details if result.outcome in UNDECIDED)

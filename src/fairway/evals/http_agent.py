@@ -12,6 +12,7 @@ import httpx
 
 from fairway.clock import Clock
 from fairway.errors import PermanentError, TransientError
+from fairway.evals.config import EvalsSection
 from fairway.evals.tool_match import parse_tool_call
 from fairway.evals.values import Reply, ToolCall
 from fairway.llm.client import parse_retry_after
@@ -47,6 +48,22 @@ class ChatMapping:
     tools: str | None = "/tools"
     tokens_in: str | None = None
     tokens_out: str | None = None
+
+
+def chat_mapping(section: EvalsSection, *, path: str) -> ChatMapping:
+    """The mapping a project declares; ``path`` is its service's chat path."""
+    request, response = section.request, section.response
+    return ChatMapping(
+        path=path,
+        message=request.message,
+        thread=request.thread,
+        thread_header=request.header,
+        extra=dict(request.extra),
+        text=response.text,
+        tools=response.tools,
+        tokens_in=response.tokens_in,
+        tokens_out=response.tokens_out,
+    )
 
 
 class HttpAgent:

@@ -30,6 +30,7 @@ def instrument_digest(suites: Sequence[Suite], *, judge: JudgeSettings | None, m
             "scale": dict(judge.scale),
             "threshold": judge.threshold,
             "max_tokens": judge.max_tokens,
+            "repeats": judge.repeats,
         }
     return value_digest(
         {

@@ -42,6 +42,7 @@ class JudgeSettings:
         scale: Grade words and their scores, 0 to 1.
         threshold: A graded case passes with this score or more.
         max_tokens: Of the judge's answer.
+        repeats: Independent grades of each case; the middle one counts (the lower middle of an even number).
     """
 
     model: str
@@ -49,6 +50,7 @@ class JudgeSettings:
     scale: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_SCALE))
     threshold: float = 0.7
     max_tokens: int = 512
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         if len(self.scale) < 2 or not all(0.0 <= score <= 1.0 for score in self.scale.values()):
@@ -129,12 +131,21 @@ class Judge:
         self._nonce = nonce
 
     async def grade(self, case: Case, replies: Sequence[Reply]) -> Graded | Invalid:
-        """Grade the replies of a case by its rubric.
+        """Grade the replies of a case by its rubric; one grade of several that is invalid makes the whole invalid.
 
         Raises:
             TransientError: The model cannot be reached.
             PermanentError: The model refuses.
         """
+        grades: list[Graded] = []
+        for _ in range(self.settings.repeats):
+            found = await self._grade_once(case, replies)
+            if isinstance(found, Invalid):
+                return found
+            grades.append(found)
+        return sorted(grades, key=lambda grade: grade.score)[(len(grades) - 1) // 2]
+
+    async def _grade_once(self, case: Case, replies: Sequence[Reply]) -> Graded | Invalid:
         problem = ""
         for attempt in (1, 2):
             answer_id = self._nonce()

@@ -86,6 +86,8 @@ def _result(
         judge_reason=attempt.grade.reason if isinstance(attempt.grade, Graded) else None,
         duration_seconds=attempt.duration_seconds,
         runs_passed=int(outcome is CaseOutcome.PASSED),
+        tools_expected=finding.tools_expected if finding else 0,
+        tools_met=finding.tools_met if finding else 0,
     )
 
 
@@ -128,5 +130,7 @@ def combine_runs(case: Case, runs: Sequence[CaseResult]) -> CaseResult:
         judge_reason=shown.judge_reason,
         duration_seconds=sum(run.duration_seconds for run in runs),
         runs=len(runs),
+        tools_expected=sum(run.tools_expected for run in runs),
+        tools_met=sum(run.tools_met for run in runs),
         runs_passed=passed,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -198,7 +199,8 @@ def parse_suite(content: bytes, *, file: str) -> Suite:
     seen: dict[str, int] = {}
     for index, item in enumerate(items):
         where = (*path, index)
-        case = _case(document, where, item, count)
+        place = document.position(where)
+        case = replace(_case(document, where, item, count), line=place.line if place else None)
         if case.id in seen:
             first = seen[case.id] + 1
             raise document.error((*where, "id"), f"case '{case.id}' is there twice (first as case {first})")

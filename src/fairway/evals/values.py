@@ -73,6 +73,7 @@ class Case:
             is documentation as long as other checks exist.
         rule: The sentence of a prompt this case protects, for the explanation of a failure.
         prompt_version: Which prompt version the case was written for; informative.
+        line: Where it stands in its suite's file, 1-based; ``None``: not known.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Case:
     rubric_required: bool = True
     rule: str | None = None
     prompt_version: str | None = None
+    line: int | None = None
 
     @property
     def has_checks(self) -> bool:
@@ -183,6 +185,7 @@ class CaseResult:
         undecided: Why it could not be decided, for UNKNOWN, INVALID and ERROR.
         notes: Remarks that decide nothing (an extra call that is allowed).
         runs, runs_passed: How often it ran and passed.
+        tools_expected, tools_met: Expected tool calls over all runs that could be checked, and how many were made.
     """
 
     suite: str
@@ -202,6 +205,8 @@ class CaseResult:
     duration_seconds: float = 0.0
     runs: int = 1
     runs_passed: int = 0
+    tools_expected: int = 0
+    tools_met: int = 0
 
     @property
     def passed(self) -> bool:
@@ -247,6 +252,12 @@ class RunResult:
         """Passed over all cases; ``None`` without cases."""
         return self.count(CaseOutcome.PASSED) / len(self.details) if self.details else None
 
+    @property
+    def tool_accuracy(self) -> float | None:
+        """Share of expected tool calls that were made; ``None`` when none was expected or could be checked."""
+        expected = sum(result.tools_expected for result in self.details)
+        return sum(result.tools_met for result in self.details) / expected if expected else None
+
     def to_json(self) -> dict[str, Any]:
         """``{total, passed, failed, errors, pass_rate, details}`` and the two other undecided counts."""
         return {
@@ -257,5 +268,6 @@ class RunResult:
             "invalid": self.count(CaseOutcome.INVALID),
             "unknown": self.count(CaseOutcome.UNKNOWN),
             "pass_rate": self.pass_rate,
+            "tool_accuracy": self.tool_accuracy,
             "details": [result.to_json() for result in self.details],
         }

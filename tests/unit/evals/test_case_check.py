@@ -60,6 +60,14 @@ def test_extra_calls_are_violations_when_forbidden_and_remarks_when_allowed():
     assert allowed.notes == ("extra call of tool delete_all",)
 
 
+def test_expected_calls_are_counted_when_they_can_be_checked():
+    wanted = case(expected_tools=(ExpectedTool(name="f", count=2), ExpectedTool(name="g")))
+    finding = check_case(wanted, [reply(tools=(ToolCall(name="f"), ToolCall(name="x")))])
+    assert (finding.tools_expected, finding.tools_met) == (3, 1)
+    silent = check_case(wanted, [reply(tools=None)])
+    assert (silent.tools_expected, silent.tools_met) == (0, 0)
+
+
 def test_a_malformed_call_is_a_violation_with_its_reason():
     broken = ToolCall(name="find", malformed="arguments are not JSON (x)")
     finding = check_case(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +69,15 @@ def test_the_gate_decides_as_the_table_says(result, policy, verdict):
     finding = judge_run(result, policy)
     assert finding.verdict is verdict
     assert finding.reasons
+
+
+@pytest.mark.parametrize(
+    ("met", "least", "verdict"),
+    [(19, 0.95, Verdict.PASS), (18, 0.95, Verdict.FAIL), (0, None, Verdict.PASS), (20, 1.0, Verdict.PASS)],
+)
+def test_too_few_expected_tool_calls_fail_the_run_even_when_few_cases_did(met, least, verdict):
+    details = (*run(*[P] * 19).details, replace(run(P).details[0], tools_expected=20, tools_met=met))
+    assert judge_run(RunResult(details=details), GatePolicy(min_tool_accuracy=least)).verdict is verdict
 
 
 def test_the_reasons_name_the_critical_case_and_the_share():

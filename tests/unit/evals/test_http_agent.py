@@ -4,10 +4,12 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from fairway.clock import SystemClock
 from fairway.errors import FairwayError, PermanentError, TransientError
-from fairway.evals.http_agent import ChatMapping, HttpAgent, get_pointer, parse_outcome, set_pointer
+from fairway.evals.config import EvalsSection
+from fairway.evals.http_agent import ChatMapping, HttpAgent, chat_mapping, get_pointer, parse_outcome, set_pointer
 
 
 class NoWait(SystemClock):
@@ -71,6 +73,24 @@ async def test_any_other_shape_is_reached_by_pointers():
     assert (reply.text, reply.tokens_in, reply.tokens_out) == ("Hello", 3, 4)
     assert reply.tools is not None
     assert reply.tools[0].name == "f"
+
+
+def test_a_project_declares_the_mapping_in_its_evals_section():
+    section = EvalsSection.model_validate(
+        {"request": {"message": "/input", "thread": None}, "response": {"text": "/out/0", "tools": None}}
+    )
+    assert chat_mapping(section, path="/ask") == ChatMapping(
+        path="/ask", message="/input", thread=None, text="/out/0", tools=None
+    )
+    assert chat_mapping(EvalsSection(), path="/chat") == ChatMapping()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"request": {"message": ""}}, {"request": {"message": "input"}}, {"response": {"text": "/a~2"}}]
+)
+def test_a_pointer_that_is_none_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        EvalsSection.model_validate(wrong)
 
 
 async def test_what_the_answer_does_not_say_is_unknown():

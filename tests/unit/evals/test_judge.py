@@ -176,6 +176,22 @@ async def test_an_invalid_answer_is_asked_for_once_more_and_then_is_invalid():
     assert len(model.asked) == 2
 
 
+async def test_of_several_grades_the_middle_one_counts_and_an_invalid_one_invalidates():
+    async def grade(*answers: str) -> Graded | Invalid:
+        settings = JudgeSettings(model="m", repeats=len(answers))
+        return await Judge(ScriptedModel(*answers, "x"), settings, nonce=lambda: ID).grade(CASE, REPLIES)
+
+    best, worst, middle = answer("meets"), answer("does_not_meet"), answer("partly_meets")
+    for order in ((best, worst, middle), (middle, best, worst)):
+        found = await grade(*order)
+        assert isinstance(found, Graded)
+        assert found.grade == "partly_meets"
+    two = await grade(best, worst)
+    assert isinstance(two, Graded)
+    assert two.score == 0.0
+    assert isinstance(await grade(best, "nonsense", "nonsense"), Invalid)
+
+
 async def test_an_answer_that_was_cut_off_is_invalid_even_when_it_parses():
     cut = Completion(text=answer(), finish_reason="length")
     assert isinstance(await judge(ScriptedModel(cut, cut)).grade(CASE, REPLIES), Invalid)
