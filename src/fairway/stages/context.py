@@ -42,6 +42,10 @@ class Ledger(RolloutLedger, ReleaseStore, Protocol):
         """Record a deployment, or what became of it under the same id."""
         ...
 
+    def record_run(self, run_id: str, payload: Mapping[str, Any], *, actor: str = "pipeline") -> None:
+        """Record what a run of the pipeline found."""
+        ...
+
     def close(self) -> None:
         """Close it."""
         ...

@@ -1,0 +1,307 @@
+"""One run of a project's pipeline, from what is checked out to its report."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fairway
+from fairway.bundle.files import Bundle, scan
+from fairway.clock import Clock
+from fairway.errors import FairwayError, UserError
+from fairway.pipeline.cache import StageCache
+from fairway.pipeline.dag import select
+from fairway.pipeline.journal import PastRun, RunJournal, find_run, new_run_id, prune_runs, read_run
+from fairway.pipeline.port import RunReport, StageResult
+from fairway.pipeline.runner import Listener, Opening, Runner, graph_of
+from fairway.project.load import Project
+from fairway.release.history import commit_version
+from fairway.release.port import ContentStore
+from fairway.release.versions import Version, VersionKind
+from fairway.stages.config import InterpreterChoice, PrepareSection
+from fairway.stages.context import Delivery, DeliveryContext, Ledger
+from fairway.stages.interpreter import Interpreter, current_interpreter, environment_interpreter
+from fairway.stages.registry import NEEDS_RELEASE, Node, build_pipeline, required_evidence
+from fairway.units import format_duration
+
+_LAST_STAGE = {"dev": "build_image", "test": "build_image", "staging": "e2e_test", "production": None}
+"""Where a run ends that may reach an environment of that kind, and none after it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What is asked of a run.
+
+    Attributes:
+        start, stop: First and last stage.
+        only: These stages and no others.
+        resume: Go on with this run (a beginning of its id is enough); ``""``: the last one; ``None``: a new run.
+        version: What to release; ``None``: by the tag on the commit, else a development run.
+        environment: The last environment it may reach; ``None``: all.
+        cache: Whether results of earlier runs count.
+    """
+
+    start: str | None = None
+    stop: str | None = None
+    only: tuple[str, ...] = ()
+    resume: str | None = None
+    version: str | None = None
+    environment: str | None = None
+    cache: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """What a run needs of the world.
+
+    Attributes:
+        open_ledger, open_store: Called at most once each, when first needed.
+        actor: Who runs it.
+        listeners: Told how it goes.
+        stop: Set to interrupt it.
+        begun: Told the id of the run before the first stage.
+    """
+
+    clock: Clock
+    actor: str
+    open_ledger: Callable[[], Ledger]
+    open_store: Callable[[], ContentStore]
+    listeners: Sequence[Listener] = ()
+    stop: asyncio.Event | None = None
+    begun: Callable[[str, Sequence[Node]], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subject:
+    """What a run is about; a resumed run must be about the same."""
+
+    release: str
+    instrument: str
+    version: str | None
+    selected: tuple[str, ...]
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            "release": self.release,
+            "instrument": self.instrument,
+            "version": self.version,
+            "selected": list(self.selected),
+        }
+
+
+async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunReport:
+    """Run the pipeline and return its report; what stages find is in the report, never raised.
+
+    Raises:
+        UserError: When what is asked cannot be: a version that is none, uncommitted changes, an unknown stage, a run
+            that was about something else.
+        ConflictError: When the run to resume still goes on.
+    """
+    clock = wiring.clock
+    began, begun_at = clock.monotonic(), clock.now()
+    bundle = await asyncio.to_thread(scan, project.root)
+    past = read_run(find_run(project.state.runs, options.resume or None)) if options.resume is not None else None
+    asked = options.version or (str(past.subject.get("version") or "") if past else "") or None
+    release_version, shown_version, note = _version(project, bundle, asked)
+    nodes = build_pipeline(project, releasing=release_version is not None)
+    selected = _selected(project, nodes, options, past)
+    subject = _Subject(
+        release=bundle.digest, instrument=bundle.instrument, version=release_version, selected=tuple(selected)
+    )
+    if past is not None:
+        _check_same(past, subject)
+    prune_runs(project.state.runs, now=begun_at)
+    folder = past.folder if past else project.state.runs / new_run_id(begun_at)
+    with RunJournal(folder) as journal:
+        journal.begin(subject.to_wire(), at=begun_at)
+        delivery = Delivery(
+            project=project,
+            bundle=bundle,
+            interpreter=_interpreter(project, bundle),
+            clock=clock,
+            release_version=release_version,
+            shown_version=shown_version,
+            run_id=journal.run_id,
+            actor=wiring.actor,
+            folder=folder,
+            open_ledger=wiring.open_ledger,
+            open_store=wiring.open_store,
+            engine=engine_version(),
+            required_evidence=required_evidence(nodes),
+        )
+        if wiring.begun is not None:
+            wiring.begun(journal.run_id, [node for node in nodes if node.id in selected])
+        runner = Runner(
+            nodes,
+            open_context=lambda opening: _context(delivery, opening),
+            journal=journal,
+            clock=clock,
+            cache=StageCache(project.state.cache / "stages") if options.cache else None,
+            listeners=[delivery, *wiring.listeners],
+            limit=project.pipeline.parallel,
+        )
+        stop = wiring.stop or asyncio.Event()
+        overtime = _Overtime(stop, limit=project.pipeline.timeout)
+        try:
+            with overtime:
+                results = await runner.run(selected, past=past, stop=stop)
+        finally:
+            await delivery.close()
+        report = RunReport(
+            run_id=journal.run_id,
+            agent=project.name,
+            release=bundle.digest,
+            release_version=shown_version,
+            started_at=begun_at,
+            duration_seconds=clock.monotonic() - began,
+            results=results,
+            prompts=_prompts(project),
+            titles={node.id: node.title for node in nodes},
+            cancelled=stop.is_set(),
+            note=overtime.note or (note if any(result.summary == NEEDS_RELEASE for result in results) else None),
+        )
+        journal.ended(report.verdict, at=clock.now())
+        _record(delivery, report)
+    return report
+
+
+class _Overtime:
+    """Stops a run whose time is up, as a person would."""
+
+    def __init__(self, stop: asyncio.Event, *, limit: float) -> None:
+        self._stop = stop
+        self._limit = limit
+        self._timer: asyncio.TimerHandle | None = None
+        self.note: str | None = None
+
+    def __enter__(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._limit, self._expire)
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        self.note = f"stopped: the run took longer than pipeline.timeout ({format_duration(self._limit)})"
+        self._stop.set()
+
+
+def engine_version() -> str:
+    """Version of the code that runs stages: Fairway's, and times and sizes of its files, so that a change counts."""
+    root = Path(fairway.__file__).parent
+    digest = hashlib.sha256(fairway.__version__.encode())
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in ("__pycache__", "templates"))
+        for name in sorted(names):
+            if name.endswith(".py"):
+                status = os.stat(os.path.join(folder, name))
+                digest.update(f"{folder}/{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return f"{fairway.__version__}+{digest.hexdigest()[:16]}"
+
+
+def _version(project: Project, bundle: Bundle, asked: str | None) -> tuple[str | None, str, str | None]:
+    """The version to release (``None``: a development run), the one to show, and what the reader should know.
+
+    Raises:
+        UserError: When a release is asked for that cannot be.
+    """
+    if asked is not None:
+        version = Version.parse(asked)
+        if bundle.dirty:
+            changed = ", ".join(bundle.changes[:3]) + (" …" if len(bundle.changes) > 3 else "")
+            raise UserError(
+                f"cannot release {version}: uncommitted changes in {changed or 'a folder without git'}",
+                code="dirty_tree",
+                hint="commit them, or run without --version to only check them",
+            )
+        return str(version), str(version), None
+    if bundle.commit_sha is None:
+        return None, "0.0.0-dev", "nothing is released: the project has no git commit yet"
+    version = commit_version(project.root)
+    if bundle.dirty:
+        return None, f"{version}-dirty", f"nothing is released: {len(bundle.changes)} files differ from the commit"
+    if version.kind is VersionKind.DEV:
+        return None, str(version), f"nothing is released: {NEEDS_RELEASE}"
+    return str(version), str(version), None
+
+
+def _selected(project: Project, nodes: Sequence[Node], options: RunOptions, past: PastRun | None) -> frozenset[str]:
+    graph = graph_of(nodes)
+    if past is not None and not (options.start or options.stop or options.only or options.environment):
+        return frozenset(stage for stage in past.subject.get("selected", ()) if stage in graph.after)
+    stop = options.stop
+    if options.environment is not None:
+        last = _LAST_STAGE[project.environment(options.environment).kind.value]
+        stop = stop or last
+    return select(graph, start=options.start, stop=stop, only=options.only)
+
+
+def _check_same(past: PastRun, subject: _Subject) -> None:
+    """Refuse to go on with a run that was about something else.
+
+    Raises:
+        UserError: ``code="resume_changed"``.
+    """
+    for name, now in (("release", subject.release), ("instrument", subject.instrument), ("version", subject.version)):
+        if past.subject.get(name) != now:
+            what = {"release": "the files", "instrument": "the suites or tests", "version": "the version"}[name]
+            raise UserError(
+                f"{what} changed since run {past.run_id}",
+                code="resume_changed",
+                hint="start a new run: fairway run; what did not change comes from the cache",
+            )
+
+
+def _interpreter(project: Project, bundle: Bundle) -> Interpreter:
+    settings = project.stage_config("prepare", PrepareSection)
+    if settings.environment is InterpreterChoice.VENV:
+        lock = bundle.read(settings.lock) if bundle.find(settings.lock) else b""
+        return environment_interpreter(project.state.cache / "envs", lock)
+    return current_interpreter()
+
+
+def _context(delivery: Delivery, opening: Opening[DeliveryContext]) -> DeliveryContext:
+    config: Mapping[str, Any] = delivery.project.pipeline.stages.get(opening.node.id) or {}
+    return DeliveryContext(delivery=delivery, opening=opening, config=config)
+
+
+def _prompts(project: Project) -> dict[str, dict[str, str]]:
+    """The prompts production would serve; none when that cannot be resolved, which static analysis says."""
+    try:
+        pinned = project.overlay("production").prompts
+    except FairwayError:
+        return {}
+    return {name: {"version": one.version, "sha256": one.sha256} for name, one in pinned.items()}
+
+
+def _record(delivery: Delivery, report: RunReport) -> None:
+    """Keep the run with the releases it was about, when the ledger was needed at all."""
+    if "ledger" not in vars(delivery):
+        return
+    delivery.ledger.record_run(report.run_id, _summary(report), actor=delivery.actor)
+
+
+def _summary(report: RunReport) -> dict[str, Any]:
+    def stage(result: StageResult) -> dict[str, Any]:
+        return {
+            "stage": result.stage,
+            "status": result.status.value,
+            "duration_seconds": round(result.duration_seconds, 3),
+            "summary": result.summary,
+        }
+
+    return {
+        "version": 1,
+        "agent": report.agent,
+        "release": report.release,
+        "release_version": report.release_version,
+        "status": report.verdict,
+        "started_at": report.started_at.isoformat(),
+        "duration_seconds": round(report.duration_seconds, 3),
+        "stages": [stage(result) for result in report.results],
+    }
