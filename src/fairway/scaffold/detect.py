@@ -74,8 +74,10 @@ def with_port(words: tuple[str, ...] | str) -> tuple[str, ...]:
         line, replaced = _PORT_IN_ADDRESS.subn(r"\g<host>{port}", line, count=1)
     if replaced and not _SHELL.search(line):
         return _words(line)
-    inner = line if replaced else f"PORT={{port}} exec {line}" if not _SHELL.search(line) else f"PORT={{port}}; {line}"
-    return ("sh", "-c", inner)
+    if replaced:
+        return ("sh", "-c", line)
+    several = _SHELL.search(line) is not None
+    return ("sh", "-c", f"PORT={{port}}; export PORT; {line}" if several else f"PORT={{port}} exec {line}")
 
 
 def _words(line: str) -> tuple[str, ...]:
