@@ -17,7 +17,8 @@ from fairway.validate import suggest
 
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
 # Prompts are text for a model, not HTML; what a user wrote is delimited by the template, not escaped.
-_STRAY = re.compile(r"\}\}|%\}|\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}")
+_HALF_VARIABLE = re.compile(r"(?<!\{)\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}(?!\})")
+_BRACES = re.compile(r"\{|\}\}?")
 _CHECKS: Mapping[VariableType, tuple[type, ...]] = {
     VariableType.STRING: (str,),
     VariableType.INTEGER: (int,),
@@ -139,13 +140,20 @@ def _syntax_problem(error: TemplateSyntaxError) -> TemplateProblem:
 
 
 def _stray_braces(tree: nodes.Template) -> list[TemplateProblem]:
-    """Text that looks like half a variable: ``{name}}`` is no error for Jinja2 but never what was meant."""
+    """Text that looks like half a variable: ``{name}}`` is no error for Jinja2 but never what was meant.
+
+    Braces that balance are left alone: prompts show JSON.
+    """
     problems = []
+    depth = 0
     for node in tree.find_all(nodes.TemplateData):
-        for match in _STRAY.finditer(node.data):
-            line = node.lineno + node.data.count("\n", 0, match.start())
+        strays = [match.start() for match in _HALF_VARIABLE.finditer(node.data)]
+        for match in _BRACES.finditer(node.data):
+            if match.group() == "}}" and depth == 0:
+                strays.append(match.start())
+            depth = max(0, depth + {"{": 1, "}": -1}[match.group()[0]] * len(match.group()))
+        for at in sorted(strays):
+            line = node.lineno + node.data.count("\n", 0, at)
             hint = "write {{ name }}, or {% raw %} around braces that are meant"
-            problems.append(
-                TemplateProblem(message=f"{match.group()!r} closes what was not opened", line=line, hint=hint)
-            )
+            problems.append(TemplateProblem(message="}} closes what {{ did not open", line=line, hint=hint))
     return problems
