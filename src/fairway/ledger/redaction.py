@@ -15,7 +15,7 @@ from fairway.release.wire import read_json
 REDACTED = "[redacted]"
 
 _TELLING_WORDS = (
-    "token|secret|secrets|password|passwd|passphrase|api_?key|apikey|access_?key|private_?key|signing_?key"
+    "token|secret|secrets|password|passwd|passphrase|api[_-]?key|access[_-]?key|private[_-]?key|signing[_-]?key"
     "|credential|credentials|authorization"
 )
 _SECRET_KEY = re.compile(rf"(?:^|[_\-. ])(?:{_TELLING_WORDS})$", re.IGNORECASE)

@@ -57,7 +57,7 @@ class Session:
         found = self.row("SELECT body FROM payloads WHERE digest = :digest", digest=digest)
         if found is None:
             return None
-        body = bytes(found["body"])
+        body = raw(found["body"])
         if sha256_digest(body) != digest:
             raise PermanentError(
                 f"record {short(digest)} of the ledger was altered",
@@ -103,6 +103,13 @@ class Session:
             payload_digest=row.payload_digest, prev_hash=row.prev_hash, hash=row.hash,
         )  # fmt: skip
         return row.seq, digest
+
+
+def raw(value: Any) -> bytes:
+    """Bytes of a column, whatever somebody made of it."""
+    if isinstance(value, bytes):
+        return value
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else b""
 
 
 def link(*, seq: int, at: str, kind: str, subject: str, actor: str, payload_digest: str, prev_hash: str) -> AuditRow:

@@ -14,7 +14,7 @@ from fairway.clock import Clock
 from fairway.errors import NotFoundError, RefusedError
 from fairway.ledger import releases, rollouts
 from fairway.ledger.database import SqliteDatabase
-from fairway.ledger.heads import append_head, heads, last_signed, read_heads, sign_head
+from fairway.ledger.heads import append_head, last_signed, read_heads, sign_head
 from fairway.ledger.records import AuditEntry, AuditReport, AuditRow, DeploymentRecord, SignedHead
 from fairway.ledger.session import Session
 from fairway.ledger.verification import verify_ledger
@@ -254,7 +254,7 @@ class SqlLedger:
         """
         kept = list(read_heads(self.heads_file)) if self.heads_file.exists() else []
         with self._read() as session:
-            return verify_ledger(session, [*heads(session), *kept, *anchors], trusted_keys(self._keys))
+            return verify_ledger(session, [*kept, *anchors], trusted_keys(self._keys))
 
     def sign_head(self) -> SignedHead | None:
         """Sign the chain's last row now; ``None`` when it is signed already."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairway.canonical import sha256_digest
-from fairway.ledger.heads import is_genuine
+from fairway.errors import UserError
+from fairway.ledger.heads import head_from_wire, is_genuine
 from fairway.ledger.records import AuditProblem, AuditReport, AuditRow, SignedHead
-from fairway.ledger.session import GENESIS, Session, link
+from fairway.ledger.session import GENESIS, Session, link, raw
 from fairway.release.trust import TrustedKeys
 from fairway.release.wire import read_json
 from fairway.rollout.requests import AnswerKind
@@ -80,7 +81,7 @@ def verify_ledger(session: Session, heads: Iterable[SignedHead], trusted: Truste
 
     Args:
         session: A read transaction.
-        heads: From the ledger, the file beside it, and wherever else they were kept.
+        heads: From the file beside the ledger and wherever else they were kept; the ledger's own are read anyway.
         trusted: Keys whose heads count.
     """
     # Damaged text must be found, not stumble over.
@@ -95,7 +96,7 @@ def _verify(session: Session, heads: Iterable[SignedHead], trusted: TrustedKeys)
     found = _Findings()
     rows = list(_rows(session, found))
     _check_chain(rows, found)
-    heads = sorted(set(heads), key=lambda head: head.seq)
+    heads = sorted({*heads, *_own_heads(session, found)}, key=lambda head: head.seq)
     proved = _check_heads(rows, heads, trusted, found)
     bodies, erased = _check_bodies(session, rows, found)
     _check_tables(session, rows, bodies, erased, found)
@@ -120,6 +121,14 @@ def _rows(session: Session, found: _Findings) -> Iterator[AuditRow]:
             yield AuditRow(seq=row["seq"], **values)
         else:
             found.add(int(row["seq"] or 0), "altered", f"row {row['seq']} holds values of another type")
+
+
+def _own_heads(session: Session, found: _Findings) -> Iterator[SignedHead]:
+    for row in session.rows("SELECT seq, hash, at, key_id, signature FROM heads"):
+        try:
+            yield head_from_wire(dict(row))
+        except UserError:
+            found.add(row["seq"], "bad_head", f"the head of row {row['seq']} is malformed")
 
 
 def _check_chain(rows: list[AuditRow], found: _Findings) -> None:
@@ -164,7 +173,7 @@ def _check_heads(rows: list[AuditRow], heads: list[SignedHead], trusted: Trusted
 
 def _check_bodies(session: Session, rows: list[AuditRow], found: _Findings) -> tuple[dict[int, Any], frozenset[str]]:
     """Bodies by row; each has the digest its row names, or was erased with a record of it."""
-    kept = {row["digest"]: bytes(row["body"]) for row in session.rows("SELECT digest, body FROM payloads")}
+    kept = {row["digest"]: raw(row["body"]) for row in session.rows("SELECT digest, body FROM payloads")}
     erased = {row.subject for row in rows if row.kind == "erase"} - set(kept)
     bodies: dict[int, Any] = {}
     for row in rows:
@@ -191,17 +200,22 @@ def _check_tables(
         records = {row.seq: row for row in rows if row.kind == kind}
         if kind in _REPLACED:
             records = {row.seq: row for row in {row.subject: row for row in records.values()}.values()}
-        shown = {row["audit_seq"]: row for row in session.rows(f"SELECT * FROM {table}")}  # noqa: S608
+        shown = {}
+        for row in session.rows(f"SELECT * FROM {table}"):  # noqa: S608
+            if type(row["audit_seq"]) is int:
+                shown[row["audit_seq"]] = row
+            else:
+                found.add(0, "record_altered", f"{table} holds a row that belongs to no record")
         for seq in sorted(set(records) - set(shown)):
             found.add(seq, "record_missing", f"row {seq} records a {kind} that {table} does not show")
         for seq in sorted(set(shown) - set(records)):
-            found.add(int(seq), "record_inserted", f"{table} shows a {kind} that the chain does not record")
+            found.add(seq, "record_inserted", f"{table} shows a {kind} that the chain does not record")
         for seq in sorted(set(shown) & set(records)):
-            row = records[seq]
-            wanted: dict[str, Any] = {"payload": row.payload_digest}
+            record = records[seq]
+            wanted: dict[str, Any] = {"payload": record.payload_digest}
             if seq in bodies:
-                wanted |= expected(row.subject, bodies[seq])
-            elif row.payload_digest not in erased:
+                wanted |= expected(record.subject, bodies[seq])
+            elif record.payload_digest not in erased:
                 continue  # reported with the bodies
             if wrong := _differences(shown[seq], wanted):
                 found.add(seq, "record_altered", f"{table} was altered at row {seq}: {', '.join(wrong)}")
@@ -224,4 +238,5 @@ def _check_answers(session: Session, rows: list[AuditRow], bodies: Mapping[int, 
         shown = (row["answer"], row["answer_seq"], row["answer_code"], row["answer_message"])
         expected = answers.get(row["id"], (AnswerKind.PENDING.value, None, "", ""))
         if shown != expected and not (unread and row["id"] not in answers):
-            found.add(int(row["audit_seq"]), "record_altered", f"the answer to request {row['id']} was altered")
+            seq = row["audit_seq"] if type(row["audit_seq"]) is int else 0
+            found.add(seq, "record_altered", f"the answer to request {row['id']} was altered")
