@@ -9,7 +9,8 @@ together:
     T1 (``stats.logrank``) with ``M = 1 + margin / p̄``, p̄ the previous bound of a confidence sequence of stable's
     rate (lower for FAIL, upper for PASS; each errs with a tenth of the gate's α, which adds to it), and T2
     (``stats.paired``) on units first seen in the same block, scored ``settle_blocks`` later. T1 is fast and sees units
-    of any age, T2 needs neither p̄ nor a constant rate. FAIL is half and half.
+    of any age, T2 needs neither p̄ nor a constant rate. FAIL is half and half. T1 compares units alike in age
+    (``verdict.ages``) in every gate.
 
     T1 towards FAIL at rates near 0: the lower bound is 0 and M infinite, so that it could never find anything. p̄
     therefore has a *floor* f = margin / 4, and as long as the lower bound is below it the absolute e-value against
@@ -35,6 +36,7 @@ above 1 % is an ERROR. Source of the design and its simulations: ``docs/explanat
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from fairway.observe.fold import ArmBlock, Block
@@ -44,7 +46,8 @@ from fairway.stats.intervals import rate_bounds
 from fairway.stats.logrank import ERRORS, QUANTILES, Direction, Grid, log_e_value, nothing_yet, with_events
 from fairway.stats.logspace import log_sum_exp
 from fairway.stats.paired import differences, with_differences
-from fairway.units import Digest, UnitHash, Verdict
+from fairway.units import Digest, Verdict
+from fairway.verdict.ages import Ages, Units, bands, newborn, with_block
 from fairway.verdict.needed import clean_weight, units_still_needed
 from fairway.verdict.reasons import reason_for
 from fairway.verdict.tally import ArmTally, Cohort, GateState, Latch
@@ -62,12 +65,18 @@ _BOUND_SHARE = 0.1
 _LN_HALF = math.log(0.5)
 
 
-def start(spec: GateSpec) -> GateState:
-    """The state of a gate before any block; a gate whose spec changes starts anew."""
+def start(spec: GateSpec, *, since: float | None = None) -> GateState:
+    """The state of a gate before any block; a gate whose spec changes starts anew.
+
+    Args:
+        spec: The gate.
+        since: Epoch seconds from which blocks count. Earlier blocks shown to :func:`observe` only teach it which
+            units are old: a minute or two of them keep a gate from taking running conversations for new ones.
+    """
     if spec.kind is GateKind.SUCCESS:
-        return GateState()
+        return GateState(since=since)
     grid = _grid(spec)
-    return GateState(fail_ratios=nothing_yet(grid), pass_ratios=nothing_yet(grid))
+    return GateState(since=since, fail_ratios=nothing_yet(grid), pass_ratios=nothing_yet(grid))
 
 
 def observe(spec: GateSpec, state: GateState, block: Block, *, candidate: Digest, stable: Digest | None) -> GateState:
@@ -82,16 +91,18 @@ def observe(spec: GateSpec, state: GateState, block: Block, *, candidate: Digest
     """
     if state.last_t0 is not None and block.t0 <= state.last_t0:
         return state
-    state = replace(state, last_t0=block.t0)
+    arms = (block.arms.get(candidate), block.arms.get(stable) if stable else None)
+    state = replace(state, last_t0=block.t0, ages=_aged(spec, state, block, arms))
+    if state.since is not None and block.t0 < state.since:
+        return state
     if not block.comparable:
         return replace(state, skipped=state.skipped + 1)
-    look = _look(spec, state, block.arms.get(candidate), block.arms.get(stable) if stable else None)
+    look = _look(spec, state, *arms)
     if spec.scope is Scope.CONCURRENT and not (look.candidate.active and look.stable.active):
         return state
     if not (look.candidate.requests or look.stable.requests):
         return state
-    state = _with_ratios(spec, state, look)
-    entrants = _entrants(state, look)
+    state = _with_ratios(spec, state, look, block)
     state = replace(
         state,
         candidate=_with_arm(spec, state.candidate, look.candidate),
@@ -102,7 +113,7 @@ def observe(spec: GateSpec, state: GateState, block: Block, *, candidate: Digest
         seconds=state.seconds + block.seconds,
     )
     if spec.kind is GateKind.FAILURES:
-        state = _with_cohort(spec, state, entrants)
+        state = _with_cohort(spec, state, look, block)
     return _latched(spec, state)
 
 
@@ -147,9 +158,9 @@ class _ArmLook:
     """One arm of one block, as a gate sees it: units only; ``bad`` are those at risk with their first bad event."""
 
     block: ArmBlock | None
-    active: frozenset[UnitHash]
-    bad: frozenset[UnitHash]
-    at_risk: int
+    active: Units
+    bad: Units
+    at_risk: Units
 
     @property
     def requests(self) -> int:
@@ -168,17 +179,8 @@ class _Look:
     stable: _ArmLook
 
     @property
-    def events(self) -> tuple[int, int]:
-        both = len(self.candidate.bad & self.stable.bad)
-        return len(self.candidate.bad) - both, len(self.stable.bad) - both
-
-    @property
-    def weight(self) -> float:
-        return self.candidate.at_risk / max(1, self.candidate.at_risk + self.stable.at_risk)
-
-    @property
     def expected_bad(self) -> float:
-        return self.candidate.at_risk * len(self.stable.bad) / max(1, self.stable.at_risk)
+        return len(self.candidate.at_risk) * len(self.stable.bad) / max(1, len(self.stable.at_risk))
 
 
 def _look(spec: GateSpec, state: GateState, candidate: ArmBlock | None, stable: ArmBlock | None) -> _Look:
@@ -187,64 +189,106 @@ def _look(spec: GateSpec, state: GateState, candidate: ArmBlock | None, stable: 
 
 def _arm_look(spec: GateSpec, state: GateState, arm: ArmBlock | None) -> _ArmLook:
     if arm is None:
-        return _ArmLook(block=None, active=frozenset(), bad=frozenset(), at_risk=0)
+        return _ArmLook(block=None, active=frozenset(), bad=frozenset(), at_risk=frozenset())
     if spec.kind is GateKind.LATENCY_P95:
         marked = frozenset(arm.slow_units)
         active = frozenset(arm.active) | marked
     else:
         marked = frozenset(arm.failed_units)
         active = (frozenset(arm.active) - frozenset(arm.unknown_units)) | marked
-    return _ArmLook(block=arm, active=active, bad=marked - state.spent, at_risk=len(active - state.spent))
+    return _ArmLook(block=arm, active=active, bad=marked - state.spent, at_risk=active - state.spent)
 
 
-def _with_ratios(spec: GateSpec, state: GateState, look: _Look) -> GateState:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stratum:
+    """Units of one age in one block: events and units at risk by arm."""
+
+    candidate: int
+    stable: int
+    candidate_at_risk: int
+    stable_at_risk: int
+
+    @property
+    def weight(self) -> float:
+        return self.candidate_at_risk / max(1, self.candidate_at_risk + self.stable_at_risk)
+
+
+def _strata(state: GateState, look: _Look, block: Block) -> list[_Stratum]:
+    """The block by age, where there are events. A unit that is bad on both arms at once does not say which is worse."""
+    both = look.candidate.bad & look.stable.bad
+    candidate, stable = look.candidate.bad - both, look.stable.bad - both
+    found = []
+    for units, inside in bands(state.ages, t0=block.t0, seconds=block.seconds):
+        pick = frozenset.intersection if inside else frozenset.difference
+        stratum = _Stratum(
+            candidate=len(pick(candidate, units)),
+            stable=len(pick(stable, units)),
+            candidate_at_risk=len(pick(look.candidate.at_risk, units)),
+            stable_at_risk=len(pick(look.stable.at_risk, units)),
+        )
+        if stratum.candidate_at_risk and stratum.stable_at_risk:
+            found.append(stratum)
+    return found
+
+
+def _with_ratios(spec: GateSpec, state: GateState, look: _Look, block: Block) -> GateState:
     """T1 with this block's events; every margin is fixed by the blocks before."""
     if spec.kind is GateKind.SUCCESS:
         return state
-    grid = _grid(spec)
-    candidate, stable = look.events
-    lost = min(look.candidate.unfinished, max(0, look.candidate.at_risk - candidate))
-    if spec.kind is GateKind.LATENCY_P95:
-        margin_fail, margin_pass = 1.0, 1.0
-    else:
+    margin_fail, margin_pass = 1.0, 1.0
+    if spec.kind is GateKind.FAILURES:
         margin_fail, margin_pass = _ratio_margins(spec, state)
         if state.pass_start is None and state.stable.bad:
-            state = replace(
-                state, pass_start=_log_e_clean(spec, state.candidate), paired=replace(state.paired, log_e_pass=0.0)
-            )
-    fail = with_events(
-        state.fail_ratios,
-        grid,
-        Direction.WORSE,
-        candidate=candidate,
-        stable=stable,
-        weight=look.weight,
-        margin=margin_fail,
+            start_log = _log_e_clean(spec, state.candidate)
+            state = replace(state, pass_start=start_log, paired=replace(state.paired, log_e_pass=0.0))
+    strata = _strata(state, look, block)
+    failing, passing = state.fail_ratios, state.pass_ratios
+    passing_counts = spec.kind is GateKind.LATENCY_P95 or state.pass_start is not None
+    lost = look.candidate.unfinished
+    for stratum in strata:
+        failing = _with_stratum(spec, failing, Direction.WORSE, stratum, margin=margin_fail, lost=0)
+        if passing_counts:
+            failed_too = min(lost, stratum.candidate_at_risk - stratum.candidate)
+            passing = _with_stratum(spec, passing, Direction.BETTER, stratum, margin=margin_pass, lost=failed_too)
+            lost -= failed_too
+    return replace(state, fail_ratios=failing, pass_ratios=passing)
+
+
+def _with_stratum(
+    spec: GateSpec,
+    ratios: tuple[float, ...],
+    direction: Direction,
+    stratum: _Stratum,
+    *,
+    margin: float,
+    lost: int,
+) -> tuple[float, ...]:
+    return with_events(
+        ratios,
+        _grid(spec),
+        direction,
+        candidate=stratum.candidate + lost,
+        stable=stratum.stable,
+        weight=stratum.weight,
+        margin=margin,
     )
-    passing = state.pass_ratios
-    if spec.kind is GateKind.LATENCY_P95 or state.pass_start is not None:
-        passing = with_events(
-            passing,
-            grid,
-            Direction.BETTER,
-            candidate=candidate + lost,
-            stable=stable,
-            weight=look.weight,
-            margin=margin_pass,
-        )
-    return replace(state, fail_ratios=fail, pass_ratios=passing)
 
 
-def _entrants(state: GateState, look: _Look) -> Cohort:
-    """Units nobody saw before this block; one that is active on both arms belongs to neither."""
-    candidate = look.candidate.active - state.candidate.units - state.stable.units
-    stable = look.stable.active - state.candidate.units - state.stable.units
-    return Cohort(candidate=candidate - stable, stable=stable - candidate)
+def _aged(spec: GateSpec, state: GateState, block: Block, arms: Iterable[ArmBlock | None]) -> Ages:
+    if spec.scope is Scope.ABSOLUTE:
+        return state.ages
+    units = frozenset(unit for arm in arms if arm is not None for unit in arm.active)
+    return with_block(state.ages, units, t0=block.t0, seconds=block.seconds)
 
 
-def _with_cohort(spec: GateSpec, state: GateState, entrants: Cohort) -> GateState:
-    """T2 over the cohort whose time is up; ``state`` already holds this block's bad units."""
-    cohorts = (*state.cohorts, entrants)
+def _with_cohort(spec: GateSpec, state: GateState, look: _Look, block: Block) -> GateState:
+    """T2 over the cohort whose time is up; ``state`` already holds this block's bad units.
+
+    A cohort is who began in one block; a unit that is active on both arms belongs to neither.
+    """
+    new = newborn(state.ages, t0=block.t0)
+    candidate, stable = look.candidate.active & new, look.stable.active & new
+    cohorts = (*state.cohorts, Cohort(candidate=candidate - stable, stable=stable - candidate))
     if len(cohorts) <= spec.settle_blocks:
         return replace(state, cohorts=cohorts)
     due = cohorts[0]

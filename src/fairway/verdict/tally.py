@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fairway.stats.paired import Paired
 from fairway.units import UnitHash
+from fairway.verdict.ages import Ages
 
 STATE_VERSION: Literal[1] = 1
 
@@ -101,6 +102,8 @@ class GateState:
     """The evidence of one gate so far.
 
     Attributes:
+        since: Blocks that start earlier only teach the ages of units; ``None``: all blocks count.
+        ages: When units were first seen; only kept by a gate that compares arms.
         spent: Units that had their first bad event, on whichever arm: no longer at risk.
         fail_ratios: Log likelihood ratios of T1 towards FAIL, one for each alternative of the grid.
         pass_ratios: The same towards PASS.
@@ -116,6 +119,8 @@ class GateState:
 
     candidate: ArmTally = ArmTally()
     stable: ArmTally = ArmTally()
+    since: float | None = None
+    ages: Ages = Ages()  # noqa: RUF009 - frozen
     spent: frozenset[UnitHash] = frozenset()
     fail_ratios: tuple[float, ...] = ()
     pass_ratios: tuple[float, ...] = ()
@@ -137,6 +142,8 @@ class GateState:
             "version": self.version,
             "candidate": self.candidate.to_wire(),
             "stable": self.stable.to_wire(),
+            "since": self.since,
+            "ages": self._ages_to_wire(),
             "spent": _pack(self.spent),
             "fail_ratios": list(self.fail_ratios),
             "pass_ratios": list(self.pass_ratios),
@@ -152,6 +159,14 @@ class GateState:
             "passed": None if self.passed is None else self.passed.to_wire(),
         }
 
+    def _ages_to_wire(self) -> dict[str, Any]:
+        """The ages; of the units ever seen only those that no arm counts, because the others are written anyway."""
+        return {
+            "present": None if self.ages.present is None else _pack(self.ages.present),
+            "recent": [[t0, _pack(units)] for t0, units in self.ages.recent],
+            "uncounted": _pack(self.ages.seen - self.candidate.units - self.stable.units),
+        }
+
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> GateState:
         """Read a state.
@@ -162,9 +177,12 @@ class GateState:
         if wire.get("version") != STATE_VERSION:
             raise ValueError(f"gate state version {wire.get('version')!r} is not supported")
         try:
+            candidate, stable = ArmTally.from_wire(wire["candidate"]), ArmTally.from_wire(wire["stable"])
             return cls(
-                candidate=ArmTally.from_wire(wire["candidate"]),
-                stable=ArmTally.from_wire(wire["stable"]),
+                candidate=candidate,
+                stable=stable,
+                since=wire["since"],
+                ages=_ages_from_wire(wire["ages"], candidate.units | stable.units),
                 spent=_unpack(wire["spent"]),
                 fail_ratios=_finite(wire["fail_ratios"]),
                 pass_ratios=_finite(wire["pass_ratios"]),
@@ -181,6 +199,17 @@ class GateState:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"gate state is malformed: {type(error).__name__}: {error}") from error
+
+
+def _ages_from_wire(wire: Mapping[str, Any], counted: frozenset[UnitHash]) -> Ages:
+    present = wire["present"]
+    if present is None:
+        return Ages()
+    return Ages(
+        present=_unpack(present),
+        recent=tuple((float(t0), _unpack(units)) for t0, units in wire["recent"]),
+        seen=_unpack(wire["uncounted"]) | counted,
+    )
 
 
 def _finite(values: Iterable[float]) -> tuple[float, ...]:
