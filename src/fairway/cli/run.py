@@ -97,7 +97,6 @@ async def _run(project: Project, options: RunOptions, display: RunDisplay) -> Ru
 
     from fairway.cli.verbs import actor_of
     from fairway.clock import SystemClock
-    from fairway.ledger import open_ledger
     from fairway.release.store import FileContentStore
     from fairway.stages.delivery import Wiring, deliver
 
@@ -114,6 +113,8 @@ async def _run(project: Project, options: RunOptions, display: RunDisplay) -> Ru
     ledger: list[Any] = []
 
     def opened() -> Any:
+        from fairway.ledger import open_ledger
+
         ledger.append(open_ledger(project.state.ledger))
         return ledger[0]
 

@@ -16,7 +16,6 @@ from pydantic import BaseModel
 from fairway import __version__
 from fairway.bundle.files import Bundle
 from fairway.clock import Clock
-from fairway.ledger.records import DeploymentRecord
 from fairway.pipeline.port import StageResult
 from fairway.pipeline.runner import Opening
 from fairway.project.load import Project
@@ -28,7 +27,8 @@ from fairway.stages.tree import write_tree
 from fairway.state_dir import StateDir
 from fairway.units import Digest, EnvironmentName, Verdict
 
-if TYPE_CHECKING:  # the two know each other; a stage only ever holds the value
+if TYPE_CHECKING:  # values a stage only hands on; what makes them is loaded by the stage that does
+    from fairway.ledger.records import DeploymentRecord
     from fairway.stages.serving import Serving
 
 M = TypeVar("M", bound=BaseModel)

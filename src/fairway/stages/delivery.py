@@ -32,6 +32,14 @@ from fairway.units import format_duration
 _LAST_STAGE = {"dev": "build_image", "test": "build_image", "staging": "e2e_test", "production": None}
 """Where a run ends that may reach an environment of that kind, and none after it."""
 
+_NO_STAGE_CODE = frozenset(
+    {
+        "__pycache__", "cli", "controller", "gateway", "ledger", "observe", "rollout", "scaffold", "stats", "supervise",
+        "testing", "traffic", "verdict",
+    }
+)  # fmt: skip
+"""Packages whose change changes no cached result."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
@@ -192,11 +200,14 @@ class _Overtime:
 
 
 def engine_version() -> str:
-    """Version of the code that runs stages: Fairway's, and times and sizes of its files, so that a change counts."""
+    """Version of the code that runs stages: Fairway's, and times and sizes of its files, so that a change counts.
+
+    Parts that no cached stage runs are left out.
+    """
     root = Path(fairway.__file__).parent
     digest = hashlib.sha256(fairway.__version__.encode())
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in ("__pycache__", "templates"))
+        folders[:] = sorted(name for name in folders if name not in _NO_STAGE_CODE)
         for name in sorted(names):
             if name.endswith(".py"):
                 status = os.stat(os.path.join(folder, name))

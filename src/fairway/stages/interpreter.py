@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fairway.targets.local.service import agent_path
+from fairway.targets.local.path import agent_path
 
 _DROPPED = (
     "PYTHONPATH",
