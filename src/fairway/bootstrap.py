@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fairway.clock import Clock, SystemClock
@@ -116,7 +116,7 @@ class ControllerParts:
 def build_controller(workspace: Workspace) -> ControllerParts:
     """The controller of the route that the embedded gateway serves, over local processes."""
     project = workspace.project
-    trusted: Mapping[str, bytes] = trusted_keys(workspace.state.keys)
+    trusted = partial(trusted_keys, workspace.state.keys)  # read anew each time: the first release makes the key
     route = workspace.route
     target = LocalTarget(
         state=workspace.state,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class ReleaseArmFiles:
 
     releases: ReleaseStore
     store: ContentStore
-    trusted: TrustedKeys
+    trusted: Callable[[], TrustedKeys]
 
     async def prepare(self, route: RouteId, spec: ArmSpec, folder: Path) -> PreparedArm:
         """Verify the release and write its tree and its config bundle for the route's environment.
@@ -54,7 +55,7 @@ class ReleaseArmFiles:
             signed = self.releases.find_release(route.agent, spec.release_digest)
         except NotFoundError as error:
             raise RefusedError(f"the ledger has no release {short(spec.release_digest)}", code="no_release") from error
-        manifest = verify_release(signed, self.store, self.trusted)
+        manifest = verify_release(signed, self.store, self.trusted())
         tree = materialise(manifest.tree, self.store, folder)
         project = load_project(tree)
         bundle = folder / "bundle"

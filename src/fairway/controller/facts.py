@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fairway.bundle.environment import Environment
@@ -21,7 +22,7 @@ class ReleaseFactsLookup:
 
     releases: ReleaseStore
     store: ContentStore
-    trusted: TrustedKeys
+    trusted: Callable[[], TrustedKeys]
     environment: Environment
 
     def __call__(self, request: Request, state: RouteState) -> ReleaseFacts | None:
@@ -39,7 +40,7 @@ class ReleaseFactsLookup:
         )
         authors = tuple(dict.fromkeys((*manifest.authors, manifest.publisher)))
         try:
-            verify_release(signed, self.store, self.trusted)
+            verify_release(signed, self.store, self.trusted())
         except FairwayError as error:
             return ReleaseFacts(arm=arm, refusal=error.message, authors=authors)
         return ReleaseFacts(arm=arm, refusal=self._cannot_follow(manifest, request, state), authors=authors)
