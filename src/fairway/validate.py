@@ -21,7 +21,8 @@ from fairway.yaml_file import KeyPath, YamlDocument, value_at
 M = TypeVar("M", bound=BaseModel)
 
 _TOLD = 20
-_SENSITIVE = re.compile(r"key|secret|token|password|credential", re.IGNORECASE)
+_SENSITIVE = re.compile(r"api_?key|secret|password|credential|(^|_)token$", re.IGNORECASE)
+"""Keys whose value is never repeated in a message."""
 _NOUNS = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -148,7 +149,7 @@ def _translate(model: type[BaseModel], document: YamlDocument, base: KeyPath, de
         return document.error(path, "is required and missing")
     if kind in ("enum", "literal_error"):
         return _not_one_of(document, path, detail)
-    return document.error(path, _in_words(kind, detail, sensitive=bool(_SENSITIVE.search(str(path[-1:])))))
+    return document.error(path, _in_words(kind, detail, sensitive=any(_SENSITIVE.search(str(part)) for part in path)))
 
 
 def _in_document(
