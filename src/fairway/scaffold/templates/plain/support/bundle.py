@@ -69,9 +69,7 @@ def load_bundle(environ: dict[str, str] | None = None) -> Bundle:
         BundleError: A file, model, prompt or secret is missing.
     """
     environ = dict(os.environ) if environ is None else environ
-    folder = environ.get("FAIRWAY_BUNDLE")
-    root = Path(folder) if folder else PROJECT
-    effective = _read(root / "effective.json") if folder else _from_project(root)
+    root, effective = _effective(environ)
     settings = effective["settings"]
     prompt = effective["prompts"][PROMPT]
     alias = effective["roles"][ROLE]
@@ -83,9 +81,15 @@ def load_bundle(environ: dict[str, str] | None = None) -> Bundle:
         prompt_version=prompt["version"],
         system_prompt=render(prompt_file),
         model=_model(effective["models"][alias], prompt_file, settings, environ),
-        tools=tuple(_tools(_read(root / "tools.yaml"), effective["tools"])),
+        tools=_tools(_read(root / "tools.yaml"), effective["tools"]),
         log_level=settings["log_level"],
     )
+
+
+def load_tools(environ: dict[str, str] | None = None) -> tuple[ToolSpec, ...]:
+    """Only the tools of the bundle; needs no model."""
+    root, effective = _effective(dict(os.environ) if environ is None else environ)
+    return _tools(_read(root / "tools.yaml"), effective["tools"])
 
 
 def render(prompt_file: dict[str, Any]) -> str:
@@ -94,6 +98,13 @@ def render(prompt_file: dict[str, Any]) -> str:
     values = {name: spec["default"] for name, spec in variables.items() if "default" in spec}
     environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)  # nosec
     return environment.from_string(prompt_file["template"]).render(values)
+
+
+def _effective(environ: dict[str, str]) -> tuple[Path, dict[str, Any]]:
+    """The folder of the bundle and what is in force in it."""
+    folder = environ.get("FAIRWAY_BUNDLE")
+    root = Path(folder) if folder else PROJECT
+    return root, _read(root / "effective.json") if folder else _from_project(root)
 
 
 def _model(
@@ -123,8 +134,8 @@ def _model(
     )
 
 
-def _tools(manifest: dict[str, Any], enabled: dict[str, Any]) -> list[ToolSpec]:
-    return [
+def _tools(manifest: dict[str, Any], enabled: dict[str, Any]) -> tuple[ToolSpec, ...]:
+    return tuple(
         ToolSpec(
             name=name,
             description=tool["description"],
@@ -134,7 +145,7 @@ def _tools(manifest: dict[str, Any], enabled: dict[str, Any]) -> list[ToolSpec]:
         )
         for name, tool in manifest["tools"].items()
         if enabled.get(name, {}).get("enabled")
-    ]
+    )
 
 
 def _from_project(root: Path) -> dict[str, Any]:

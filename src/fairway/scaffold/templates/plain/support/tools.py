@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from support.bundle import ToolSpec
+from support.bundle import ToolSpec, load_tools
+from support.shop import open_shop
 
 _TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict}
 
@@ -162,3 +165,13 @@ def create_exchange(shop: sqlite3.Connection, order_id: str, new_product_id: str
 def price(cents: int) -> str:
     """``4500`` as ``45.00 EUR``."""
     return f"{cents / 100:.2f} EUR"
+
+
+def main() -> None:
+    """Call the tool named by ``FAIRWAY_TOOL`` with the arguments given as JSON; prints its result."""
+    use = asyncio.run(Toolbox(load_tools(), open_shop()).call(os.environ["FAIRWAY_TOOL"], sys.argv[1]))
+    print(json.dumps(use.result))
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support.bundle import load_bundle
+from support.bundle import load_tools
 from support.shop import open_shop
 from support.tools import Toolbox
 
@@ -25,7 +25,7 @@ def shop() -> Iterator[sqlite3.Connection]:
 
 @pytest.fixture
 def toolbox(shop: sqlite3.Connection) -> Toolbox:
-    return Toolbox(load_bundle({"FAIRWAY_MOCK_LLM_URL": "http://127.0.0.1:9/v1"}).tools, shop)
+    return Toolbox(load_tools({}), shop)
 
 
 class _Provider(BaseHTTPRequestHandler):

@@ -8,10 +8,8 @@ import sqlite3
 
 import pytest
 
-from support.bundle import ToolSpec, load_bundle
-from support.tools import Toolbox, check_arguments, search_products
-
-ENVIRON = {"FAIRWAY_MOCK_LLM_URL": "http://127.0.0.1:9/v1"}
+from support.bundle import ToolSpec, load_tools
+from support.tools import Toolbox, check_arguments, main, search_products
 
 
 def call(toolbox: Toolbox, name: str, **arguments: object) -> dict[str, object]:
@@ -73,10 +71,20 @@ def test_arguments_that_are_not_an_object_cannot_be_read(toolbox: Toolbox) -> No
 
 
 def test_the_manifest_and_the_code_agree(shop: sqlite3.Connection) -> None:
-    specs = load_bundle(ENVIRON).tools
+    specs = load_tools({})
     assert {spec.name for spec in specs} == {
         definition["function"]["name"] for definition in Toolbox(specs, shop).definitions()
     }
     stranger = ToolSpec(name="fly", description="", parameters={}, timeout_seconds=1.0)
     with pytest.raises(LookupError, match="fly"):
         Toolbox([stranger], shop)
+
+
+def test_a_tool_can_be_called_from_a_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FAIRWAY_BUNDLE", raising=False)
+    monkeypatch.setenv("FAIRWAY_TOOL", "search_products")
+    monkeypatch.setattr("sys.argv", ["tools.py", '{"query": "lamp"}'])
+    main()
+    assert json.loads(capsys.readouterr().out)["count"] == 1
