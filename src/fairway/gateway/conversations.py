@@ -17,9 +17,10 @@ from fairway.traffic.pin import Pin
 from fairway.units import UnitHash
 
 WAYS = 8
-_UNITS = struct.Struct("<8Q")
 _ENTRY = struct.Struct("<QIII")  # release tag, expiry, salt tag, check
-_GROUP = _UNITS.size + WAYS * _ENTRY.size
+_EMPTY = bytes(8)
+_UNITS = 8 * WAYS  # bytes of a group that hold its units' hashes; their entries follow
+_GROUP = _UNITS + WAYS * _ENTRY.size
 DEFAULT_GROUPS = 1 << 16
 """524,288 conversations in 14.7 MB; pages never touched take no memory."""
 
@@ -50,38 +51,45 @@ class ConversationMemory:
 
     def recall(self, unit: UnitHash, now: float) -> Pin | None:
         """Where the unit began; ``None`` when unknown or expired."""
-        number = int(unit, 16)
+        raw = bytes.fromhex(unit)
+        number = int.from_bytes(raw, "little")
         offset = (number % self._groups) * _GROUP
-        units = _UNITS.unpack_from(self._map, offset)
-        if number not in units:
+        way = self._way(raw, offset)
+        if way < 0:
             return None
-        place = offset + _UNITS.size + units.index(number) * _ENTRY.size
+        place = offset + _UNITS + way * _ENTRY.size
         release, expires, salt, check = _ENTRY.unpack_from(self._map, place)
         if expires <= now or check != _check(number, release, expires, salt):
             return None
         return Pin(release=release, salt=salt, hashed=True, expires=expires)
 
-    def remember(self, unit: UnitHash, *, release: int, salt: int, expires: int, now: float) -> None:
+    def remember(self, unit: UnitHash, *, release: int, salt: int, expires: int) -> None:
         """Note where a unit began; replaces what was known of it."""
-        number = int(unit, 16)
+        raw = bytes.fromhex(unit)
+        number = int.from_bytes(raw, "little")
         offset = (number % self._groups) * _GROUP
-        units = _UNITS.unpack_from(self._map, offset)
-        if number in units:
-            way = units.index(number)
-        elif 0 in units:
-            way = units.index(0)
-        else:
+        way = self._way(raw, offset)
+        if way < 0:
+            way = self._way(_EMPTY, offset)
+        if way < 0:
             way = min(range(WAYS), key=lambda index: self._expiry(offset, index))
-        place = offset + _UNITS.size + way * _ENTRY.size
+        place = offset + _UNITS + way * _ENTRY.size
         _ENTRY.pack_into(self._map, place, release, expires, salt, _check(number, release, expires, salt))
-        self._map[offset + way * 8 : offset + way * 8 + 8] = number.to_bytes(8, "little")
+        self._map[offset + way * 8 : offset + way * 8 + 8] = raw
+
+    def _way(self, raw: bytes, offset: int) -> int:
+        """Which of a group's eight places holds ``raw``; -1 when none does."""
+        at = self._map.find(raw, offset, offset + _UNITS)
+        while at >= 0 and (at - offset) % 8:
+            at = self._map.find(raw, at + 1, offset + _UNITS)
+        return -1 if at < 0 else (at - offset) // 8
 
     def close(self) -> None:
         """Unmap."""
         self._map.close()
 
     def _expiry(self, offset: int, way: int) -> int:
-        return int(_ENTRY.unpack_from(self._map, offset + _UNITS.size + way * _ENTRY.size)[1])
+        return int(_ENTRY.unpack_from(self._map, offset + _UNITS + way * _ENTRY.size)[1])
 
 
 def _check(unit: int, release: int, expires: int, salt: int) -> int:

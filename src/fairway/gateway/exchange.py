@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from functools import lru_cache
-from random import random
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Literal
-from uuid import uuid4
 
-from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import (
     CHUNKED,
     LAST_CHUNK,
@@ -24,13 +21,13 @@ from fairway.gateway.framing import (
     parse_answer,
     returned_head,
 )
+from fairway.gateway.placing import Placement, place
 from fairway.gateway.serving import ArmServing, Serving
 from fairway.gateway.sse import OutcomeFilter
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.upstream import Upstream
 from fairway.traffic.outcome import COMMENT_PREFIX, Outcome, OutcomeStatus, parse_outcome
-from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin
-from fairway.traffic.rules import Assignment, By, cookie_value
+from fairway.traffic.rules import By
 from fairway.traffic.table import Role
 
 if TYPE_CHECKING:
@@ -43,6 +40,7 @@ _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 Reason = Literal["transport", "agent", "client"]
+Verdict = Literal["ok", "failed", "unknown"]
 
 REASONS = {
     400: "Bad Request", 408: "Request Timeout", 413: "Content Too Large", 431: "Request Header Fields Too Large",
@@ -67,14 +65,32 @@ def _read_outcome(raw: bytes) -> Outcome | None:
 
 
 class Exchange:
-    """One request and its answer."""
+    """One request and its answer.
 
-    __slots__ = (
-        "_answer", "_answer_dechunk", "_answer_left", "_assignment", "_body_dechunk", "_body_left", "_body_sent",
-        "_cell", "_connecting", "_cookie", "_done", "_early", "_filter", "_first_byte", "_framing", "_held", "_replay",
-        "_retried", "_served", "_serving", "_started", "_unreachable", "_upstream", "_waiting", "client", "head",
-        "request_id", "touched",
-    )  # fmt: skip
+    The class attributes are what most requests never change; not writing them for each is a tenth of its cost.
+    """
+
+    _done = False
+    _upstream: Upstream | None = None
+    _connecting: asyncio.Task[None] | None = None
+    _answer: AnswerHead | None = None
+    _answer_dechunk: Dechunker | None = None
+    _answer_left = 0
+    _framing: Literal["kept", "chunked", "close"] = "kept"
+    _filter: OutcomeFilter | None = None
+    _held = b""
+    _early = b""
+    _first_byte = -1.0
+    _replay: bytes | None = b""
+    _retried = False
+    _unreachable = False
+    _waiting = False
+    _body_dechunk: Dechunker | None = None
+    _body_left = 0
+    _body_sent = True
+    _cell: Cell | None = None
+    _served: ArmServing | None = None
+    _placement: Placement
 
     def __init__(self, client: ClientConnection, head: RequestHead, serving: Serving) -> None:
         self.client = client
@@ -82,46 +98,30 @@ class Exchange:
         self._serving = serving
         self._started = self.touched = perf_counter()
         self.request_id = client.worker.next_request_id()
-        self._done = False
-        self._upstream: Upstream | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._answer: AnswerHead | None = None
-        self._answer_dechunk: Dechunker | None = None
-        self._answer_left = 0
-        self._framing: Literal["kept", "chunked", "close"] = "kept"
-        self._filter: OutcomeFilter | None = None
-        self._held = b""
-        self._early = b""
-        self._first_byte = -1.0
-        self._replay: bytes | None = b""
-        self._retried = False
-        self._unreachable = False
-        self._cookie = b""
-        self._waiting = False
-        self._body_dechunk: Dechunker | None = None
-        self._body_left = head.length if head.length > 0 else 0
-        self._body_sent = head.length == 0
-        self._cell: Cell | None = None
-        self._served: ArmServing | None = None
 
     # --- the request -------------------------------------------------------------------------------------------
 
     def begin(self, rest: bytes) -> bytes:
-        """Assign the request and start sending it; the bytes of ``rest`` that belong to what comes after it."""
+        """Place the request and start sending it; the bytes of ``rest`` that belong to what comes after it."""
         head = self.head
-        serving = self._serving
-        if self._body_left > serving.table.limits.body_bytes:
-            self.client.refuse(RefusalError(413, "body_too_large", self._too_large()))
-            return b""
-        if head.length == CHUNKED:
-            self._body_dechunk = Dechunker(strict=True)
-        self._assign()
-        if self._done:
+        length = head.length
+        if length:
+            if length > self._serving.table.limits.body_bytes:
+                self._body_sent = False
+                self.client.refuse(RefusalError(413, "body_too_large", self._too_large()))
+                return b""
+            self._body_sent = False
+            if length == CHUNKED:
+                self._body_dechunk = Dechunker(strict=True)
+            else:
+                self._body_left = length
+        if not self._place():
             return rest if self._body_sent else b""
-        if head.length and not rest and head.headers.get(b"expect", b"").strip().lower() == b"100-continue":
-            self.client.write(_CONTINUE)
-        first = forwarded_head(head, b"%bx-fairway-request: %b\r\n" % (self.client.forwarded_line, self.request_id))
-        if head.length:
+        extra = b"%bx-fairway-request: %b\r\n" % (self.client.forwarded_line, self.request_id)
+        first = forwarded_head(head, extra)
+        if length:
+            if not rest and not head.plain and head.headers.get(b"expect", b"").strip().lower() == b"100-continue":
+                self.client.write(_CONTINUE)
             try:
                 payload, rest = self._take_body(rest)
             except RefusalError as refused:
@@ -131,68 +131,32 @@ class Exchange:
         self._connect(first)
         return rest
 
-    def _assign(self) -> None:
+    def _place(self) -> bool:
+        """Decide which arm serves, and count the request; ``False`` when none does (and that is answered)."""
         serving = self._serving
         worker = self.client.worker
         now = time()
-        facts = HeadFacts(self.head)
-        chance = int(random() * 100_000)  # noqa: S311 - a coin for requests without a key, no secret
-        pin = self._sent_pin(facts, now)
-        assignment = serving.ruleset.assign(facts, chance=chance, pin=pin, recall=worker.recall)
-        if assignment.why is By.KEYLESS and serving.issue_cookie is not None:
-            assignment = self._issue(facts, serving.issue_cookie)
-        self._assignment = assignment
-        if assignment.release is None:
-            self._unserved()
-            return
-        cell = serving.cells.get(assignment.role)
-        if cell is None or not cell.t0 <= now < cell.end:
-            cell = serving.cells[assignment.role] = worker.telemetry.cell(
-                start=now,
-                block_seconds=serving.table.block_seconds,
-                release=assignment.release,
-                role=assignment.role,
-                fence=serving.table.fence,
-            )
-        self._cell = cell
-        cell.start(assignment.by, assignment.unit if assignment.counts else None)
-        if assignment.served is None:
-            self._unserved()
-            return
-        self._served = serving.arms[assignment.served.role]
-        if assignment.fresh:
-            self._pin(assignment, now)
-
-    def _sent_pin(self, facts: HeadFacts, now: float) -> Pin | None:
-        headers = self.head.headers
-        if b"x-fairway-pin" not in headers and b"cookie" not in headers:
-            return None
-        token = facts.header(PIN_HEADER) or cookie_value(facts, PIN_COOKIE)
-        return self.client.worker.signer.read(token, now=now) if token else None
-
-    def _issue(self, facts: HeadFacts, name: str) -> Assignment:
-        """Give a keyless client a key for good, and assign it by that."""
-        value = uuid4().hex
-        facts.issue(name, value)
-        self._cookie = f"set-cookie: {name}={value}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax\r\n".encode()
-        return self._serving.ruleset.assign(facts, chance=0)
-
-    def _pin(self, assignment: Assignment, now: float) -> None:
-        """The conversation begins here: remember it, and let the client bring it back."""
-        serving = self._serving
-        arm = serving.arms[assignment.role]
-        hashed = assignment.why is By.HASH
-        seconds = serving.table.pin_seconds
-        salt = serving.ruleset.salt_tag
-        worker = self.client.worker
-        if hashed and assignment.unit is not None:
-            worker.memory.remember(
-                assignment.unit, release=arm.tag, salt=salt, expires=int(now + max(1.0, seconds)), now=now
-            )
-        self._cookie += arm.pin_lines(worker.signer, now=int(now), seconds=seconds, salt=salt, hashed=hashed)
-
-    def _unserved(self) -> None:
-        self.fail(503, "no_release", "no release is serving", extra=b"retry-after: 1\r\n")
+        self._placement = placement = place(self.head, serving, worker, now)
+        decision = placement.decision
+        if decision.release is not None:
+            cell = serving.cells.get(decision.role)
+            if cell is None or not cell.t0 <= now < cell.end:
+                cell = serving.cells[decision.role] = worker.telemetry.cell(
+                    start=now,
+                    block_seconds=serving.table.block_seconds,
+                    release=decision.release,
+                    role=decision.role,
+                    fence=serving.table.fence,
+                )
+            self._cell = cell
+            cell.start(decision.by)
+            if placement.key is not None:
+                cell.mark("active", placement.key)
+        if decision.served is None:
+            self.fail(503, "no_release", "no release is serving", extra=b"retry-after: 1\r\n")
+            return False
+        self._served = serving.arms[decision.served.role]
+        return True
 
     def body_data(self, data: bytes) -> bytes:
         """More bytes from the client; those that belong to what comes after the request are returned."""
@@ -240,7 +204,11 @@ class Exchange:
         served = self._served
         assert served is not None
         pools = served.pools
-        upstream = pools[0].get() if len(pools) == 1 else next((u for p in served.order() if (u := p.get())), None)
+        now = self._started
+        if len(pools) == 1:
+            upstream = pools[0].get(now)
+        else:
+            upstream = next((open_one for pool in served.order() if (open_one := pool.get(now))), None)
         if upstream is None:
             self._early = first
             self._connecting = asyncio.ensure_future(self._open())
@@ -253,17 +221,17 @@ class Exchange:
     def _attach(self, upstream: Upstream, data: bytes) -> None:
         upstream.exchange = self
         self._upstream = upstream
-        served = self._served
-        assert served is not None
+        assert self._served is not None
         assert self._cell is not None
-        if served.arm.role is self._assignment.role and not self._retried:
+        if self._served.arm.role is self._placement.decision.role and not self._retried:
             self._cell.served += 1
             self._cell.dirty = True
         self._send(data)
 
     def _send(self, data: bytes) -> None:
-        if self._replay is not None:
-            self._replay = self._replay + data if len(self._replay) + len(data) <= REPLAY_BYTES else None
+        replay = self._replay
+        if replay is not None:
+            self._replay = replay + data if len(replay) + len(data) <= REPLAY_BYTES else None
         if self._upstream is None:
             self._early += data
         else:
@@ -275,7 +243,7 @@ class Exchange:
         served = self._served
         assert served is not None
         upstream = await self._first_that_answers(served)
-        if upstream is None and served.arm.role is not Role.STABLE and self._assignment.why is not By.RULE:
+        if upstream is None and served.arm.role is not Role.STABLE and self._placement.decision.why is not By.RULE:
             stable = serving.arms.get(Role.STABLE)
             if stable is not None and stable.arm.endpoints and stable.arm.release not in serving.table.masks:
                 self._unreachable = True  # the user is served; the arm that was not there has failed all the same
@@ -361,20 +329,46 @@ class Exchange:
             return
         self._answer = answer
         self._replay = None
-        self._answer_body(self._returned(answer), data[answer.end :])
+        if answer.plain and len(data) - answer.end == answer.length and self._body_sent:
+            self._answer_whole(answer, data)
+        else:
+            self._answer_body(self._returned(answer), data[answer.end :])
+
+    def _answer_whole(self, answer: AnswerHead, data: bytes) -> None:
+        """The usual case: the whole answer in one piece, with nothing in its head to take out."""
+        client = self.client
+        self._first_byte = self.touched
+        if client.worker.draining:
+            client.close_after = True
+        if client.close_after or self.head.http10:
+            client.write(self._returned(answer) + data[answer.end :])
+        else:
+            assert self._served is not None
+            client.transport.write(
+                b"%b%b%bx-fairway-request: %b\r\n\r\n%b"
+                % (
+                    answer.raw[:-2],
+                    self._served.version_line,
+                    self._placement.cookie,
+                    self.request_id,
+                    data[answer.end :],
+                )
+            )
+        self._finish_answer()
 
     def _returned(self, answer: AnswerHead) -> bytes:
         """The head for the client, and how the body will be framed to it."""
-        headers = answer.headers
         client = self.client
         length = answer.length
         if length == CHUNKED:
             self._answer_dechunk = Dechunker(strict=False)
         elif length > 0:
             self._answer_left = length
-        events = headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
-        if events and length and b"content-encoding" not in headers:
-            self._filter = OutcomeFilter()
+        if length and not answer.plain:
+            headers = answer.headers
+            events = headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
+            if events and b"content-encoding" not in headers:
+                self._filter = OutcomeFilter()
         if length == CHUNKED or self._filter is not None:
             self._framing = "close" if self.head.http10 or length == UNTIL_CLOSE else "chunked"
         elif length == UNTIL_CLOSE:
@@ -384,7 +378,7 @@ class Exchange:
         if client.worker.draining or not self._body_sent:
             client.close_after = True  # what still comes of the request is not read
         assert self._served is not None
-        extra = b"%b%bx-fairway-request: %b\r\n" % (self._served.version_line, self._cookie, self.request_id)
+        extra = b"%b%bx-fairway-request: %b\r\n" % (self._served.version_line, self._placement.cookie, self.request_id)
         if client.close_after:
             extra += b"connection: close\r\n"
         elif self.head.http10:
@@ -521,12 +515,8 @@ class Exchange:
 
     def upstream_reading(self, *, on: bool) -> None:
         """Read the answer, or stop reading it."""
-        upstream = self._upstream
-        if upstream is not None and not upstream.transport.is_closing():
-            if on:
-                upstream.transport.resume_reading()
-            else:
-                upstream.transport.pause_reading()
+        if self._upstream is not None:
+            self._upstream.reading(on=on)
 
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None
@@ -546,31 +536,41 @@ class Exchange:
         cell.dirty = True
         cell.open -= 1
         cell.finished += 1
-        verdict, code = self._judge(reason, code)
-        unit = self._assignment.unit if self._assignment.counts else None
-        if verdict == "unknown":
-            cell.unknown += 1
-        elif verdict == "failed":
-            cell.failed += 1
-            answer_status = status or (self._answer.status if self._answer is not None else 0)
-            cell.describe({"request": self.request_id.decode(), "status": str(answer_status), "reason": code})
-        if unit is not None and verdict != "ok":
-            cell.mark(verdict, unit)
+        verdict, code = self._judge(reason, code, cell)
+        key = self._placement.key
+        if verdict != "ok":
+            self._describe(cell, verdict, code, status)
         if reason == "client":
             cell.sums["client_aborted"] = cell.sums.get("client_aborted", 0) + 1
             return
-        latency = (now - self._started) * 1000
-        cell.time(latency, (self._first_byte - self._started) * 1000 if self._first_byte >= 0 else -1.0)
+        latency = now - self._started
+        cell.latency_us.append(int(latency * 1e6))
+        if self._first_byte >= 0:
+            cell.first_byte_us.append(int((self._first_byte - self._started) * 1e6))
         slow = self._serving.slow_above_ms
-        if slow and unit is not None and latency > slow.get(self._assignment.role, latency):
-            cell.mark("slow", unit)
+        if slow and key is not None and latency * 1000 > slow.get(self._placement.decision.role, float("inf")):
+            cell.mark("slow", key)
 
-    def _judge(self, reason: Reason, code: str) -> tuple[Literal["ok", "failed", "unknown"], str]:
+    def _describe(self, cell: Cell, verdict: Verdict, code: str, status: int) -> None:
+        """Note a request that failed, or whose outcome nobody knows."""
+        key = self._placement.key
+        if key is not None:
+            cell.mark(verdict, key)
+        if verdict == "unknown":
+            cell.unknown += 1
+            return
+        cell.failed += 1
+        status = status or (self._answer.status if self._answer is not None else 0)
+        cell.describe({"request": self.request_id.decode(), "status": str(status), "reason": code})
+
+    def _judge(self, reason: Reason, code: str, cell: Cell) -> tuple[Verdict, str]:
         """What became of the request: transport first, then what the agent said, then whether it ever says."""
         answer = self._answer
-        outcome, said = self._outcome()
-        if outcome is not None and self._cell is not None:
-            self._cell.add(outcome)
+        outcome, said = None, False
+        if answer is not None and not answer.plain:
+            outcome, said = self._outcome(answer)
+            if outcome is not None:
+                cell.add(outcome)
         if self._unreachable:
             return "failed", "unreachable"
         if reason == "transport":
@@ -587,11 +587,8 @@ class Exchange:
             return "unknown", "no_outcome"
         return "ok", ""
 
-    def _outcome(self) -> tuple[Outcome | None, bool]:
+    def _outcome(self, answer: AnswerHead) -> tuple[Outcome | None, bool]:
         """What the agent reported, and whether it reported at all (a malformed report is one)."""
-        answer = self._answer
-        if answer is None:
-            return None, False
         raw = answer.headers.get(b"fairway-outcome")
         if raw is None and self._filter is not None and self._filter.comment is not None:
             raw = self._filter.comment[len(COMMENT_PREFIX) :]

@@ -21,10 +21,11 @@ class HeadFacts:
 
     def header(self, name: str) -> str | None:
         """Value of a header, without the white space around it."""
-        value = self._head.headers.get(name.encode("latin-1", "replace"))
+        value = self._head.value(name.encode("latin-1", "replace"))
+        text = None if value is None else value.decode("utf-8", "surrogateescape")
         if name == "cookie" and self._cookie:
-            return f"{value.decode('utf-8', 'surrogateescape')}; {self._cookie}" if value else self._cookie
-        return None if value is None else value.decode("utf-8", "surrogateescape").rstrip(" \t")
+            return f"{text}; {self._cookie}" if text else self._cookie
+        return text
 
     def issue(self, name: str, value: str) -> None:
         """From now on the request has this cookie, which its answer will set."""

@@ -8,22 +8,27 @@ counted or de-chunked here, so that what goes on to the other side is always fra
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Literal
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_FIELDS = rb"((?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
+_FIELDS = rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n"
 
 _request = re.compile(rb"(" + _TOKEN + rb"{1,32}+) ([\x21-\x7e]++) HTTP/1\.([01])\r\n" + _FIELDS).match
 _answer = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n" + _FIELDS).match
+_special = re.compile(
+    rb"\r\n(?:transfer-encoding|connection|cookie|expect|keep-alive|proxy-connection|te|trailer|upgrade"
+    rb"|proxy-authenticate|proxy-authorization|http2-settings|x-fairway-[^:]*):"
+).search
+_special_answer = re.compile(
+    rb"\r\n(?:transfer-encoding|connection|keep-alive|proxy-connection|te|trailer|upgrade"
+    rb"|fairway-outcome|x-fairway-[^:]*|content-type:[ \t]*text/event-stream):?"
+).search
 _fields = re.compile(rb"([^:\r\n]++):[ \t]*+([^\r\n]*)\r\n").findall
 _request_line = re.compile(rb"(" + _TOKEN + rb"{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n").match
 _bare_lf = re.compile(rb"(?<!\r)\n").search
 _bare_cr = re.compile(rb"\r(?!\n|\Z)").search
 _starts_like_request = re.compile(_TOKEN).match
 _host = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=%:\[\]\-]{1,255}").fullmatch
-_length = re.compile(rb"[0-9]{1,15}").fullmatch
-_inbound_fairway = re.compile(rb"\r\nx-fairway-", re.IGNORECASE).search
 
 CHUNKED = -1
 """Body length of a message whose body is chunked."""
@@ -36,7 +41,6 @@ HOP_BY_HOP = frozenset(
      b"proxy-authorization", b"transfer-encoding", b"http2-settings")
 )  # fmt: skip
 _NEVER_NOMINATED = frozenset((b"host", b"content-length", b"transfer-encoding", b"cookie", b"authorization"))
-_SINGLE = (b"host", b"content-length", b"transfer-encoding", b"expect", b"content-type", b"authorization")
 _ANSWER_STRIP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"transfer-encoding",
      b"fairway-outcome")
@@ -63,23 +67,44 @@ class RequestHead:
 
     Attributes:
         raw: The head as it came, through the blank line.
-        headers: By lower-case name; of a repeated one the last (the repeated ones that matter were refused, a
-            repeated ``connection`` is joined).
+        lower: The same in lower case, for looking names up.
         length: Bytes of the body, or :data:`CHUNKED`.
         http10: An HTTP/1.0 client: no chunks, no keep-alive.
         close: The client wants, or must have, the connection closed after the answer.
+        plain: Nothing in it has to be taken out before it goes to the arm, and it has no cookie.
     """
 
-    __slots__ = ("close", "headers", "http10", "length", "method", "raw", "target")
+    __slots__ = ("_headers", "close", "http10", "length", "lower", "method", "plain", "raw", "target")
 
-    def __init__(self, raw: bytes, method: bytes, target: bytes, http10: bool, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, raw: bytes, lower: bytes, method: bytes, target: bytes, http10: bool) -> None:
         self.raw = raw
+        self.lower = lower
         self.method = method
         self.target = target
         self.http10 = http10
-        self.headers = headers
         self.length = 0
         self.close = http10
+        self.plain = False
+        self._headers: dict[bytes, bytes] | None = None
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """By lower-case name; of a repeated one the last, except that a repeated ``connection`` is joined."""
+        if self._headers is None:
+            pairs = _fields(self.raw, self.raw.find(b"\r\n") + 2)
+            self._headers = {name.lower(): value for name, value in pairs}
+            if self.lower.count(b"\r\nconnection:") > 1:
+                joined = b",".join(value for name, value in pairs if name.lower() == b"connection")
+                self._headers[b"connection"] = joined
+        return self._headers
+
+    def value(self, name: bytes) -> bytes | None:
+        """Value of the first header of that lower-case name, without the white space around it."""
+        at = self.lower.find(b"\r\n%b:" % name)
+        if at < 0:
+            return None
+        at += len(name) + 3
+        return self.raw[at : self.raw.find(b"\r\n", at)].strip(b" \t")
 
 
 def parse_request(data: bytes, limit: int) -> RequestHead | None:
@@ -99,26 +124,72 @@ def parse_request(data: bytes, limit: int) -> RequestHead | None:
     end = match.end()
     if end > limit:
         raise RefusalError(431, "head_too_large", f"the request head is larger than {limit} bytes")
-    method, target, minor, block = match.groups()
-    pairs = _fields(block)
-    headers = {name.lower(): value for name, value in pairs}
-    head = RequestHead(data[:end], method, target, minor == b"0", headers)
-    if len(headers) != len(pairs):
-        _check_repeated(pairs, headers)
+    raw = data[:end]
+    method, target, minor = match.groups()
+    head = RequestHead(raw, raw.lower(), method, target, minor == b"0")
     if target[0] != 47 and not (target == b"*" and method == b"OPTIONS"):  # 47 is "/"
         raise RefusalError(400, "target", "only origin-form targets (starting with /) are served")
-    host = headers.get(b"host")
-    if host is None:
+    _check_host(head)
+    at = head.lower.find(b"\r\ncontent-length:")
+    if at >= 0:
+        head.length = _content_length(head.lower, at)
+    if _special(head.lower) is None:
+        head.plain = not head.http10
+    else:
+        _special_request(head, has_length=at >= 0)
+    return head
+
+
+def _check_host(head: RequestHead) -> None:
+    lower = head.lower
+    at = lower.find(b"\r\nhost:")
+    if at < 0:
         if not head.http10:
             raise RefusalError(400, "host", "the Host header is missing")
-    elif not _host(host.rstrip(b" \t")):
-        raise RefusalError(400, "host", "the Host header is malformed")
-    if b"content-length" in headers or b"transfer-encoding" in headers:
-        head.length = _request_length(headers, head.http10)
+        return
+    host = lower[at + 7 : lower.find(b"\r\n", at + 7)]
+    if host not in _good_hosts:
+        if not _host(host.strip(b" \t")):
+            raise RefusalError(400, "host", "the Host header is malformed")
+        if len(_good_hosts) < _MAX_GOOD_HOSTS:
+            _good_hosts.add(host)
+    if lower.find(b"\r\nhost:", at + 7) >= 0:
+        raise RefusalError(400, "repeated_header", "the header host is repeated")
+
+
+_MAX_GOOD_HOSTS = 1024
+_good_hosts: set[bytes] = set()
+"""Host values seen and found good; saves matching the same few again."""
+
+
+def _content_length(lower: bytes, at: int) -> int:
+    at += 17
+    if lower.find(b"\r\ncontent-length:", at) >= 0:
+        raise RefusalError(400, "repeated_header", "the header content-length is repeated")
+    text = lower[at : lower.find(b"\r\n", at)].strip(b" \t")
+    if not text.isdigit() or len(text) > 15:
+        raise RefusalError(400, "content_length", "Content-Length is not a number")
+    return int(text)
+
+
+def _special_request(head: RequestHead, *, has_length: bool) -> None:
+    """The head has headers that are about the connection, the framing, or the gateway itself."""
+    headers = head.headers
+    for name in (b"transfer-encoding", b"expect"):
+        if head.lower.count(b"\r\n%b:" % name) > 1:
+            raise RefusalError(400, "repeated_header", f"the header {name.decode()} is repeated")
+    coding = headers.get(b"transfer-encoding")
+    if coding is not None:
+        if has_length:
+            raise RefusalError(400, "two_lengths", "both Content-Length and Transfer-Encoding are given")
+        if head.http10:
+            raise RefusalError(400, "chunked_http10", "HTTP/1.0 has no Transfer-Encoding")
+        if coding.strip(b" \t").lower() != b"chunked":
+            raise RefusalError(501, "transfer_encoding", "only the transfer coding 'chunked' is known")
+        head.length = CHUNKED
     connection = headers.get(b"connection")
     if connection is not None:
         _request_connection(head, connection)
-    return head
 
 
 def _why_not_request(data: bytes, limit: int) -> None:
@@ -140,33 +211,6 @@ def _why_not_request(data: bytes, limit: int) -> None:
         raise RefusalError(431, "head_too_large", f"the request head is larger than {limit} bytes")
 
 
-def _check_repeated(pairs: list[tuple[bytes, bytes]], headers: dict[bytes, bytes]) -> None:
-    names = [name.lower() for name, _ in pairs]
-    for name in _SINGLE:
-        if names.count(name) > 1:
-            raise RefusalError(400, "repeated_header", f"the header {name.decode()} is repeated")
-    if names.count(b"connection") > 1:
-        headers[b"connection"] = b",".join(value for name, value in pairs if name.lower() == b"connection")
-
-
-def _request_length(headers: Mapping[bytes, bytes], http10: bool) -> int:
-    coding = headers.get(b"transfer-encoding")
-    length = headers.get(b"content-length")
-    if coding is not None:
-        if length is not None:
-            raise RefusalError(400, "two_lengths", "both Content-Length and Transfer-Encoding are given")
-        if http10:
-            raise RefusalError(400, "chunked_http10", "HTTP/1.0 has no Transfer-Encoding")
-        if coding.rstrip(b" \t").lower() != b"chunked":
-            raise RefusalError(501, "transfer_encoding", "only the transfer coding 'chunked' is known")
-        return CHUNKED
-    assert length is not None
-    text = length.rstrip(b" \t")
-    if not _length(text):
-        raise RefusalError(400, "content_length", "Content-Length is not a number")
-    return int(text)
-
-
 def _request_connection(head: RequestHead, connection: bytes) -> None:
     tokens = {token.strip(b" \t").lower() for token in connection.split(b",")}
     if not _NEVER_NOMINATED.isdisjoint(tokens):
@@ -184,8 +228,7 @@ def forwarded_head(head: RequestHead, extra: bytes) -> bytes:
         extra: Header lines, each ended by CRLF.
     """
     raw = head.raw
-    plain = HOP_BY_HOP.isdisjoint(head.headers) and not _inbound_fairway(raw)
-    if plain and not head.http10:
+    if head.plain:
         return b"%b%b\r\n" % (raw[:-2], extra)
     nominated = {token.strip(b" \t").lower() for token in head.headers.get(b"connection", b"").split(b",")}
     drop = HOP_BY_HOP | nominated
@@ -208,21 +251,32 @@ class AnswerHead:
     """An arm's answer head.
 
     Attributes:
+        raw: The head through the blank line; without a ``Connection: keep-alive``, which says nothing.
+        end: Where the head ends in the data it was read from.
         length: Bytes of the body, :data:`CHUNKED` or :data:`UNTIL_CLOSE`.
         reusable: Whether the arm keeps the connection open after the body.
-        end: Where the head ends in the data it was read from.
+        plain: Nothing in it has to be looked at or taken out before it goes to the client.
     """
 
-    __slots__ = ("end", "headers", "http10", "length", "raw", "reusable", "status")
+    __slots__ = ("_headers", "end", "http10", "length", "plain", "raw", "reusable", "status")
 
-    def __init__(self, raw: bytes, end: int, status: int, http10: bool, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, raw: bytes, end: int, status: int, http10: bool) -> None:
         self.raw = raw
         self.end = end
         self.status = status
         self.http10 = http10
-        self.headers = headers
         self.length = 0
         self.reusable = not http10
+        self.plain = False
+        self._headers: dict[bytes, bytes] | None = None
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """By lower-case name; of a repeated one the last."""
+        if self._headers is None:
+            pairs = _fields(self.raw, self.raw.find(b"\r\n") + 2)
+            self._headers = {name.lower(): value for name, value in pairs}
+        return self._headers
 
 
 def parse_answer(data: bytes, *, limit: int, head_request: bool) -> AnswerHead | None:
@@ -236,40 +290,48 @@ def parse_answer(data: bytes, *, limit: int, head_request: bool) -> AnswerHead |
         if data.find(b"\r\n\r\n") >= 0 or len(data) > limit or _bare_lf(data) or not b"HTTP/1.".startswith(data[:7]):
             raise RefusalError(502, "malformed_answer", "the arm's answer head is malformed")
         return None
-    minor, status_text, block = match.groups()
-    pairs = _fields(block)
-    headers = {name.lower(): value for name, value in pairs}
-    status = int(status_text)
+    minor, status = match.groups()
     end = match.end()
-    answer = AnswerHead(data[:end], end, status, minor == b"0", headers)
-    if len(headers) != len(pairs):
-        names = [name.lower() for name, _ in pairs]
-        if names.count(b"content-length") > 1 or names.count(b"transfer-encoding") > 1:
-            raise RefusalError(502, "malformed_answer", "the arm's answer gives its length twice")
-        if names.count(b"fairway-outcome") > 1:
-            headers[b"fairway-outcome"] = b"repeated"  # malformed on purpose: two outcomes are no outcome
-    connection = headers.get(b"connection")
-    if connection is not None:
-        answer.reusable = b"close" not in connection.lower() and not answer.http10
-    answer.length = _answer_length(answer, head_request)
+    raw = data[:end]
+    lower = raw.lower()
+    at = lower.find(b"\r\nconnection: keep-alive\r\n")
+    if at >= 0:
+        raw = raw[:at] + raw[at + 24 :]
+        lower = lower[:at] + lower[at + 24 :]
+    answer = AnswerHead(raw, end, int(status), minor == b"0")
+    at = lower.find(b"\r\ncontent-length:")
+    has_length = at >= 0
+    if has_length:
+        try:
+            answer.length = _content_length(lower, at)
+        except RefusalError as refused:
+            raise RefusalError(502, "malformed_answer", f"the arm's answer: {refused.message}") from refused
+    answer.plain = _special_answer(lower) is None and minor == b"1"
+    chunked = False if answer.plain else _special_headers(answer, lower, has_length)
+    if head_request or answer.status < 200 or answer.status in (204, 304):
+        answer.length = 0
+    elif chunked:
+        answer.length = CHUNKED
+    elif not has_length:
+        answer.length = UNTIL_CLOSE
+        answer.reusable = False
     return answer
 
 
-def _answer_length(answer: AnswerHead, head_request: bool) -> int:
-    coding = answer.headers.get(b"transfer-encoding")
-    length = answer.headers.get(b"content-length")
-    if coding is not None and (length is not None or coding.rstrip(b" \t").lower() != b"chunked" or answer.http10):
+def _special_headers(answer: AnswerHead, lower: bytes, has_length: bool) -> bool:
+    """Read the headers about connection and framing; whether the body is chunked."""
+    headers = answer.headers
+    if lower.count(b"\r\nfairway-outcome:") > 1:
+        headers[b"fairway-outcome"] = b"repeated"  # malformed on purpose: two outcomes are no outcome
+    if b"close" in headers.get(b"connection", b"").lower():
+        answer.reusable = False
+    coding = headers.get(b"transfer-encoding")
+    if coding is None:
+        return False
+    repeated = lower.count(b"\r\ntransfer-encoding:") > 1
+    if has_length or repeated or answer.http10 or coding.strip(b" \t").lower() != b"chunked":
         raise RefusalError(502, "malformed_answer", "the arm's answer has an ambiguous length")
-    if length is not None and not _length(length.rstrip(b" \t")):
-        raise RefusalError(502, "malformed_answer", "the arm's Content-Length is not a number")
-    if head_request or answer.status < 200 or answer.status in (204, 304):
-        return 0
-    if coding is not None:
-        return CHUNKED
-    if length is not None:
-        return int(length)
-    answer.reusable = False
-    return UNTIL_CLOSE
+    return True
 
 
 def returned_head(answer: AnswerHead, extra: bytes, *, length: Literal["kept", "chunked", "close"]) -> bytes:
@@ -280,14 +342,8 @@ def returned_head(answer: AnswerHead, extra: bytes, *, length: Literal["kept", "
         extra: Header lines, each ended by CRLF.
         length: How the body is framed to the client: as the arm said, in our chunks, or by closing.
     """
-    raw = answer.raw
-    if answer.headers.get(b"connection") == b"keep-alive":
-        raw = raw.replace(b"\r\nConnection: keep-alive\r\n", b"\r\n", 1)
-        plain = len(raw) != len(answer.raw) and _only_connection(answer.headers)
-    else:
-        plain = _ANSWER_STRIP.isdisjoint(answer.headers)
-    if plain and length == "kept" and not answer.http10 and not _inbound_fairway(raw):
-        return b"%b%b\r\n" % (raw[:-2], extra)
+    if answer.plain and length == "kept":
+        return b"%b%b\r\n" % (answer.raw[:-2], extra)
     start = answer.raw.find(b"\r\n") + 2
     lines = [b"HTTP/1.1" + answer.raw[8:start]]
     for name, value in _fields(answer.raw, start):
@@ -302,13 +358,6 @@ def returned_head(answer: AnswerHead, extra: bytes, *, length: Literal["kept", "
     lines.append(extra)
     lines.append(b"\r\n")
     return b"".join(lines)
-
-
-_OTHER_STRIP = _ANSWER_STRIP - {b"connection"}
-
-
-def _only_connection(headers: Mapping[bytes, bytes]) -> bool:
-    return _OTHER_STRIP.isdisjoint(headers)
 
 
 class Dechunker:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import NamedTuple
 
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.upstream import Pool
 from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, PinSigner, release_tag
-from fairway.traffic.rules import Ruleset, issued_cookie
-from fairway.traffic.table import Arm, Role, RouteTable
+from fairway.traffic.rules import Decision, Ruleset, issued_cookie, looked_at
+from fairway.traffic.table import Arm, KeyKind, Role, RouteTable
 
 
 class ArmServing:
@@ -51,6 +54,18 @@ class ArmServing:
         return self._pin[hashed]
 
 
+MAX_KNOWN = 16_384
+"""Units a worker keeps at hand under one table."""
+
+
+class Known(NamedTuple):
+    """How a unit was decided under this table, good until ``expires`` (epoch seconds)."""
+
+    decision: Decision
+    key: str | None
+    expires: float
+
+
 @dataclass(slots=True)
 class Serving:
     """One table in force; replaced whole, while running requests keep theirs."""
@@ -61,6 +76,12 @@ class Serving:
     cells: dict[Role, Cell] = field(default_factory=dict)
     slow_above_ms: dict[Role, float] = field(default_factory=dict)
     issue_cookie: str | None = None
+    key_line: bytes = b""
+    """``\\r\\nname:`` of the header the key is read from first; empty when that is not a header."""
+    other_lines: Callable[[bytes], object] | None = None
+    """Searches a lower-case head for headers a rule looks at."""
+    known: dict[bytes, Known] = field(default_factory=dict)
+    """Units seen under this table by this worker: saves hashing the key of every turn of a conversation."""
     sweep_seconds: float = 0.25
 
 
@@ -79,5 +100,22 @@ def prepare(table: RouteTable, pools: dict[str, Pool], loop: asyncio.AbstractEve
         arms={arm.role: ArmServing(arm, [pools[endpoint] for endpoint in arm.endpoints]) for arm in table.arms},
         slow_above_ms=dict(table.theta.get("latency_ms", {})),
         issue_cookie=issued_cookie(table.keys),
+        key_line=_key_line(table),
+        other_lines=_other_lines(table),
         sweep_seconds=min(0.25, max(0.02, shortest / 4)),
     )
+
+
+def _key_line(table: RouteTable) -> bytes:
+    first = table.keys[0] if table.keys else None
+    if first is None or first.kind is not KeyKind.HEADER:
+        return b""
+    return b"\r\n%b:" % first.name.lower().encode("latin-1", "replace")
+
+
+def _other_lines(table: RouteTable) -> Callable[[bytes], object] | None:
+    names = looked_at(table.rules)
+    if not names:
+        return None
+    either = b"|".join(re.escape(name.encode("latin-1", "replace")) for name in names)
+    return re.compile(rb"\r\n(?:" + either + rb"):").search

@@ -6,28 +6,26 @@ to the cell they started in, so they are counted where they belong whenever they
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from math import ceil, log
 
-from fairway.observe.blocks import GAMMA, Batch, Increment
+from fairway.observe.blocks import Batch, Increment, bin_of
+from fairway.traffic.bucket import unit_hash
 from fairway.traffic.fence import Fence
 from fairway.traffic.outcome import Outcome
 from fairway.traffic.table import Role
-from fairway.units import Digest, UnitHash
+from fairway.units import Digest
 
 MAX_EXEMPLARS = 20
 """Failing requests described per cell."""
-
-_INVERSE_LOG_GAMMA = 1 / log(GAMMA)
-_EPSILON_MS = 1e-6
 
 
 class Cell:
     """Counts of one block of one release under one table, since the last flush."""
 
     __slots__ = (
-        "_described", "assigned", "by", "dirty", "end", "exemplars", "failed", "fence", "finished", "first_byte",
-        "latency", "marks", "open", "release", "role", "seen", "served", "sums", "t0", "unknown",
+        "_described", "assigned", "by", "dirty", "end", "exemplars", "failed", "fence", "finished", "first_byte_us",
+        "latency_us", "marks", "open", "release", "role", "seen", "served", "sums", "t0", "unknown",
     )  # fmt: skip
 
     def __init__(self, *, t0: float, end: float, release: Digest, role: Role, fence: Fence) -> None:
@@ -36,7 +34,7 @@ class Cell:
         self.release = release
         self.role = role
         self.fence = fence
-        self.seen: dict[str, set[UnitHash]] = {}
+        self.seen: dict[str, set[str]] = {}
         self.exemplars: list[dict[str, str]] = []
         self.open = 0
         self.dirty = False
@@ -46,14 +44,14 @@ class Cell:
     def _clear(self) -> None:
         self.assigned = self.served = self.finished = self.failed = self.unknown = 0
         self.by: dict[str, int] = {}
-        self.latency: dict[int, int] = {}
-        self.first_byte: dict[int, int] = {}
+        self.latency_us: list[int] = []
+        self.first_byte_us: list[int] = []
         self.sums: dict[str, float] = {}
-        self.marks: dict[str, list[UnitHash]] = {}
+        self.marks: dict[str, list[str]] = {}
         self.exemplars = []
 
-    def mark(self, kind: str, unit: UnitHash) -> None:
-        """Mark a unit once in this block."""
+    def mark(self, kind: str, unit: str) -> None:
+        """Mark a unit, given by its key, once in this block."""
         seen = self.seen.get(kind)
         if seen is None:
             seen = self.seen[kind] = set()
@@ -65,22 +63,12 @@ class Cell:
             else:
                 units.append(unit)
 
-    def start(self, by: str, unit: UnitHash | None) -> None:
-        """A request begins; ``unit`` is given when it takes part in unit tests."""
+    def start(self, by: str) -> None:
+        """A request begins."""
         self.dirty = True
         self.assigned += 1
         self.open += 1
         self.by[by] = self.by.get(by, 0) + 1
-        if unit is not None:
-            self.mark("active", unit)
-
-    def time(self, latency_ms: float, first_byte_ms: float) -> None:
-        """How long a finished request took; negative ``first_byte_ms``: no byte came."""
-        index = ceil(log(latency_ms if latency_ms > _EPSILON_MS else _EPSILON_MS) * _INVERSE_LOG_GAMMA)
-        self.latency[index] = self.latency.get(index, 0) + 1
-        if first_byte_ms >= 0:
-            index = ceil(log(first_byte_ms if first_byte_ms > _EPSILON_MS else _EPSILON_MS) * _INVERSE_LOG_GAMMA)
-            self.first_byte[index] = self.first_byte.get(index, 0) + 1
 
     def add(self, outcome: Outcome) -> None:
         """Sum an outcome's figures."""
@@ -96,10 +84,10 @@ class Cell:
     def take(self) -> Increment:
         """What changed since the last time; the counts begin again at zero."""
         histograms = {}
-        if self.latency:
-            histograms["latency_ms"] = self.latency
-        if self.first_byte:
-            histograms["first_byte_ms"] = self.first_byte
+        if self.latency_us:
+            histograms["latency_ms"] = _histogram(self.latency_us)
+        if self.first_byte_us:
+            histograms["first_byte_ms"] = _histogram(self.first_byte_us)
         increment = Increment(
             t0=self.t0,
             release=self.release,
@@ -113,12 +101,21 @@ class Cell:
             by=self.by,
             histograms=histograms,
             sums=self.sums,
-            marks={kind: tuple(units) for kind, units in self.marks.items()},
+            marks={kind: tuple(unit_hash(key) for key in units) for kind, units in self.marks.items()},
             exemplars=tuple(self.exemplars),
         )
         self._clear()
         self.dirty = False
         return increment
+
+
+def _histogram(times_us: list[int]) -> dict[int, int]:
+    """Times in whole microseconds, counted in bins of milliseconds; done at the flush, off the hot path."""
+    bins: dict[int, int] = {}
+    for time_us, count in Counter(times_us).items():
+        index = bin_of(time_us / 1000)
+        bins[index] = bins.get(index, 0) + count
+    return bins
 
 
 class Telemetry:

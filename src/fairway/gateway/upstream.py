@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ MAX_IDLE = 256
 class Upstream(asyncio.Protocol):
     """One connection to an arm; serves one exchange at a time."""
 
-    __slots__ = ("closed", "exchange", "idle_since", "pool", "reused", "transport")
+    __slots__ = ("closed", "exchange", "idle_since", "paused", "pool", "reused", "transport")
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -31,6 +31,7 @@ class Upstream(asyncio.Protocol):
         self.idle_since = 0.0
         self.reused = False
         self.closed = False
+        self.paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
@@ -66,10 +67,26 @@ class Upstream(asyncio.Protocol):
     def release(self) -> None:
         """Give the connection back for the next request."""
         self.exchange = None
-        if self.closed or self.transport.is_closing():
+        if self.closed:
             return
-        self.transport.resume_reading()
-        self.pool.put(self)
+        if self.paused:
+            self.reading(on=True)
+        pool = self.pool
+        if pool.retired or len(pool.idle) >= MAX_IDLE:
+            self.close()
+            return
+        self.idle_since = perf_counter()
+        pool.idle.append(self)
+
+    def reading(self, *, on: bool) -> None:
+        """Read from the arm, or stop reading (the client is slow)."""
+        if self.closed or self.transport.is_closing() or self.paused is not on:
+            return
+        self.paused = not on
+        if on:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
 
     def close(self) -> None:
         """Close without telling the exchange."""
@@ -94,15 +111,19 @@ class Pool:
         self.down_until = 0.0
         self.retired = False
 
-    def get(self) -> Upstream | None:
-        """A connection that was used a moment ago, the warmest first; ``None`` when there is none."""
+    def get(self, now: float) -> Upstream | None:
+        """A connection that was used a moment ago, the warmest; ``None`` when there is none.
+
+        Args:
+            now: ``perf_counter()`` seconds.
+        """
         idle = self.idle
         while idle:
             upstream = idle.pop()
             if upstream.closed:
                 continue
-            if monotonic() - upstream.idle_since > IDLE_SECONDS:
-                idle.append(upstream)
+            if now - upstream.idle_since > IDLE_SECONDS:
+                upstream.close()
                 self.sweep(0.0)  # the warmest is too cold, so all are
                 return None
             upstream.reused = True
@@ -123,14 +144,6 @@ class Pool:
         self.down_until = 0.0
         return upstream
 
-    def put(self, upstream: Upstream) -> None:
-        """Keep a connection for the next request."""
-        if self.retired or len(self.idle) >= MAX_IDLE:
-            upstream.close()
-            return
-        upstream.idle_since = monotonic()
-        self.idle.append(upstream)
-
     def forget(self, upstream: Upstream) -> None:
         """A connection is gone."""
         if upstream in self.idle:
@@ -138,7 +151,7 @@ class Pool:
 
     def sweep(self, older_than: float) -> None:
         """Close connections idle for more than so many seconds."""
-        limit = monotonic() - older_than
+        limit = perf_counter() - older_than
         old = [upstream for upstream in self.idle if upstream.idle_since <= limit]
         if old:
             self.idle = [upstream for upstream in self.idle if upstream.idle_since > limit]

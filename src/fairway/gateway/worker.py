@@ -80,9 +80,9 @@ class Worker:
         """An id unique over gateways, boots and workers."""
         return b"%b%x" % (self._prefix, next(self._count))
 
-    def recall(self, unit: UnitHash, /) -> Pin | None:
+    def recall(self, unit: UnitHash, now: float) -> Pin | None:
         """Where a unit began, as any worker saw it."""
-        return self.memory.recall(unit, time())
+        return self.memory.recall(unit, now)
 
     def count_refused(self, code: str) -> None:
         """A message or connection was refused before it reached an arm."""

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import unquote
 
 from fairway.traffic.bucket import bucket, tag_of, unit_hash
@@ -89,8 +89,8 @@ class Recall(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
-    """Where a request belongs and who serves it.
+class Decision:
+    """Where a request belongs and who serves it; one value for all requests that are decided alike.
 
     Attributes:
         role, release: Assigned; what verdicts count it under. ``release`` is ``None`` when no arm has the role.
@@ -99,9 +99,6 @@ class Assignment:
         by: Why; ``fallback`` when ``served`` is not the assigned arm.
         why: Why it was assigned, whoever serves it (never ``fallback``).
         rule: Id of the rule that fired.
-        key: Key of the unit; ``None`` when keyless.
-        bucket: 0-99,999; ``None`` when neither key nor chance decided.
-        unit: Hash of the key.
         counts: Whether the unit takes part in unit tests: assigned by the hash under the current salt.
         fresh: Whether the conversation begins here, so that the answer carries a pin.
     """
@@ -111,16 +108,32 @@ class Assignment:
     served: Arm | None
     by: By
     why: By
-    rule: str | None = None
+    rule: str | None
+    counts: bool
+    fresh: bool
+
+
+class Assigned(NamedTuple):
+    """A decision and what it was made from.
+
+    Attributes:
+        decision: Where the request goes.
+        key: Key of the unit; ``None`` when keyless.
+        bucket: 0-99,999; ``None`` when neither the hash nor chance decided.
+    """
+
+    decision: Decision
     key: str | None = None
     bucket: int | None = None
-    unit: UnitHash | None = None
-    counts: bool = False
-    fresh: bool = False
+
+    @property
+    def unit(self) -> UnitHash | None:
+        """Hash of the key."""
+        return None if self.key is None else unit_hash(self.key)
 
 
 class Ruleset:
-    """A table prepared for assigning: arms by role and tag, rules in order, masks applied."""
+    """A table prepared for assigning: arms by role and tag, rules in order, masks applied, decisions made once."""
 
     def __init__(self, table: RouteTable) -> None:
         """Prepare ``table``; it is not changed."""
@@ -132,11 +145,12 @@ class Ruleset:
         stable = self._arms.get(Role.STABLE)
         self._stable = stable if stable is not None and self._ready(stable) else None
         self._serving = {role: arm if self._ready(arm) else self._stable for role, arm in self._arms.items()}
+        self._decisions: dict[tuple[Role, By, str | None, bool], Decision] = {}
 
     def _ready(self, arm: Arm) -> bool:
         return bool(arm.endpoints) and arm.release not in self.table.masks
 
-    def assign(self, facts: Facts, *, chance: int, pin: Pin | None = None, recall: Recall | None = None) -> Assignment:
+    def assign(self, facts: Facts, *, chance: int, pin: Pin | None = None, recall: Recall | None = None) -> Assigned:
         """Assign one request; total.
 
         Args:
@@ -148,87 +162,95 @@ class Ruleset:
         for rule in self._rules:
             role = _match(rule, facts, self.table.arms)
             if role is not None:
-                return self._result(role, By.RULE, rule=rule.id, key=unit_key(self.table.keys, facts))
+                return Assigned(self._decide(role, By.RULE, rule=rule.id), unit_key(self.table.keys, facts))
         key = unit_key(self.table.keys, facts)
         if pin is not None and pin.release in self._by_tag:
             return self._pinned(pin, key)
         if key is None:
             role = Role.CANDIDATE if chance < self.table.split else Role.STABLE
-            return self._result(role, By.KEYLESS, number=chance, fresh=True)
-        unit = unit_hash(key)
+            return Assigned(self._decide(role, By.KEYLESS), None, chance)
         if recall is not None:
-            known = recall(unit)
+            known = recall(unit_hash(key))
             if known is not None and known.release in self._by_tag:
                 return self._pinned(known, key)
         number = bucket(self.table.salt, key)
         role = Role.CANDIDATE if number < self.table.split else Role.STABLE
-        return self._result(role, By.HASH, key=key, unit=unit, number=number, counts=True, fresh=True)
+        return Assigned(self._decide(role, By.HASH, counts=True), key, number)
 
-    def _pinned(self, pin: Pin, key: str | None) -> Assignment:
+    def afterwards(self, decision: Decision) -> Decision:
+        """How later requests of a conversation are decided that began with, or was pinned by, ``decision``."""
+        return self._decide(decision.role, By.PIN, counts=decision.counts)
+
+    def _pinned(self, pin: Pin, key: str | None) -> Assigned:
         counts = key is not None and pin.hashed and pin.salt == self.salt_tag
-        return self._result(self._by_tag[pin.release], By.PIN, key=key, counts=counts)
+        return Assigned(self._decide(self._by_tag[pin.release], By.PIN, counts=counts), key)
 
-    def _result(
-        self,
-        role: Role,
-        why: By,
-        *,
-        rule: str | None = None,
-        key: str | None = None,
-        unit: UnitHash | None = None,
-        number: int | None = None,
-        counts: bool = False,
-        fresh: bool = False,
-    ) -> Assignment:
+    def _decide(self, role: Role, why: By, *, rule: str | None = None, counts: bool = False) -> Decision:
+        known = self._decisions.get((role, why, rule, counts))
+        if known is not None:
+            return known
         arm = self._arms.get(role)
         served = self._serving.get(role, self._stable)
-        return Assignment(
+        decision = Decision(
             role=role,
             release=None if arm is None else arm.release,
             served=served,
             by=why if served is arm else By.FALLBACK,
             why=why,
             rule=rule,
-            key=key,
-            bucket=number,
-            unit=unit if unit is not None or key is None else unit_hash(key),
             counts=counts,
-            fresh=fresh,
+            fresh=why in (By.HASH, By.KEYLESS),
         )
+        self._decisions[role, why, rule, counts] = decision
+        return decision
 
 
 def assign(
     table: RouteTable, facts: Facts, *, chance: int = 0, pin: Pin | None = None, recall: Recall | None = None
-) -> Assignment:
+) -> Assigned:
     """Assign one request under ``table``; see :meth:`Ruleset.assign`."""
     return Ruleset(table).assign(facts, chance=chance, pin=pin, recall=recall)
 
 
 def explain(table: RouteTable, facts: Facts, *, pin: Pin | None = None) -> dict[str, object]:
     """Why a request with these facts goes where it goes, as a JSON-able value: what each rule saw, and the result."""
-    assignment = assign(table, facts, pin=pin)
+    assigned = assign(table, facts, pin=pin)
+    decision = assigned.decision
     tried: list[dict[str, object]] = []
     for rule in sorted(table.rules, key=lambda item: _ORDER[item.kind]):
         matched = _match(rule, facts, table.arms)
         tried.append({"rule": rule.id, "kind": rule.kind.value, "matched": matched is not None})
         if matched is not None:
             break
-    served = assignment.served
+    served = decision.served
     return {
         "fence": str(table.fence),
-        "assigned": {"role": assignment.role.value, "release": assignment.release},
+        "assigned": {"role": decision.role.value, "release": decision.release},
         "served": None
         if served is None
         else {"role": served.role.value, "release": served.release, "version": served.version},
-        "by": assignment.by.value,
-        "why": assignment.why.value,
-        "rule": assignment.rule,
+        "by": decision.by.value,
+        "why": decision.why.value,
+        "rule": decision.rule,
         "tried": tried,
-        "key": assignment.key,
-        "unit": assignment.unit,
-        "bucket": assignment.bucket,
+        "key": assigned.key,
+        "unit": assigned.unit,
+        "bucket": assigned.bucket,
         "split": int(table.split),
     }
+
+
+def looked_at(rules: tuple[Rule, ...]) -> tuple[str, ...]:
+    """Lower-case names of the headers that decide whether any of these rules applies."""
+    names = {
+        "cookie"
+        if rule.kind is RuleKind.COOKIE
+        else FLAGS_HEADER
+        if rule.kind is RuleKind.FLAG
+        else (rule.name or _DEFAULT_HEADER.get(rule.kind, "")).lower()
+        for rule in rules
+    }
+    return tuple(sorted(names - {""}))
 
 
 def cookie_value(facts: Facts, name: str) -> str | None:

@@ -1,0 +1,112 @@
+"""Which arm a request goes to, and what its answer tells the client to bring back next time."""
+
+from __future__ import annotations
+
+from random import random
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
+
+from fairway.gateway.facts import HeadFacts
+from fairway.gateway.framing import RequestHead
+from fairway.gateway.serving import MAX_KNOWN, Known, Serving
+from fairway.traffic.bucket import unit_hash
+from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin
+from fairway.traffic.rules import Assigned, By, Decision, cookie_value
+from fairway.units import UnitHash
+
+if TYPE_CHECKING:
+    from fairway.gateway.worker import Worker
+
+
+class Placement(NamedTuple):
+    """Where one request goes.
+
+    Attributes:
+        decision: The assigned arm, the serving arm, and why.
+        key: Key of the unit when it takes part in unit tests.
+        cookie: Header lines for the answer: the pin, an issued cookie.
+    """
+
+    decision: Decision
+    key: str | None
+    cookie: bytes
+
+
+def place(head: RequestHead, serving: Serving, worker: Worker, now: float) -> Placement:
+    """Place a request.
+
+    Args:
+        head: Of the request.
+        serving: The table in force.
+        worker: Remembers conversations and signs pins.
+        now: Epoch seconds.
+    """
+    line = serving.key_line
+    raw = b""
+    if head.plain and line and (serving.other_lines is None or serving.other_lines(head.lower) is None):
+        at = head.lower.find(line)
+        if at >= 0:
+            at += len(line)
+            raw = head.raw[at : head.raw.find(b"\r\n", at)]
+            known = serving.known.get(raw)
+            if known is not None and known.expires > now:
+                return Placement(known.decision, known.key, b"")
+    return _place(head, serving, worker, now, raw)
+
+
+def _place(head: RequestHead, serving: Serving, worker: Worker, now: float, raw: bytes) -> Placement:
+    """Place a request that cannot be placed by what is at hand; ``raw``: its key, when it can be from now on."""
+    facts = HeadFacts(head)
+    until = now + max(1.0, serving.table.pin_seconds)
+
+    def recall(unit: UnitHash, /) -> Pin | None:
+        nonlocal until
+        known = worker.recall(unit, now)
+        if known is not None:
+            until = known.expires
+        return known
+
+    chance = int(random() * 100_000)  # noqa: S311 - a coin for requests without a key, no secret
+    assigned = serving.ruleset.assign(facts, chance=chance, pin=_sent_pin(facts, head, worker, now), recall=recall)
+    cookie = b""
+    if assigned.decision.why is By.KEYLESS and serving.issue_cookie is not None:
+        assigned, cookie = _issue(facts, serving, serving.issue_cookie)
+    decision = assigned.decision
+    if decision.fresh and decision.release is not None:
+        cookie += _begin(assigned, serving, worker, now, until)
+    if raw and decision.why in (By.HASH, By.PIN) and assigned.key is not None:
+        if len(serving.known) >= MAX_KNOWN:
+            serving.known.clear()
+        serving.known[raw] = Known(serving.ruleset.afterwards(decision), _counted(assigned), until)
+    return Placement(decision, _counted(assigned), cookie)
+
+
+def _counted(assigned: Assigned) -> str | None:
+    return assigned.key if assigned.decision.counts else None
+
+
+def _sent_pin(facts: HeadFacts, head: RequestHead, worker: Worker, now: float) -> Pin | None:
+    if head.plain:
+        return None
+    token = facts.header(PIN_HEADER) or cookie_value(facts, PIN_COOKIE)
+    return worker.signer.read(token, now=now) if token else None
+
+
+def _issue(facts: HeadFacts, serving: Serving, name: str) -> tuple[Assigned, bytes]:
+    """Give a keyless client a key for good, and assign it by that."""
+    value = uuid4().hex
+    facts.issue(name, value)
+    line = f"set-cookie: {name}={value}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax\r\n".encode()
+    return serving.ruleset.assign(facts, chance=0), line
+
+
+def _begin(assigned: Assigned, serving: Serving, worker: Worker, now: float, until: float) -> bytes:
+    """A conversation begins: remember where, and let the client bring it back."""
+    decision = assigned.decision
+    arm = serving.arms[decision.role]
+    salt = serving.ruleset.salt_tag
+    hashed = decision.why is By.HASH
+    if hashed and assigned.key is not None:
+        worker.memory.remember(unit_hash(assigned.key), release=arm.tag, salt=salt, expires=int(until))
+    seconds = serving.table.pin_seconds
+    return arm.pin_lines(worker.signer, now=int(now), seconds=seconds, salt=salt, hashed=hashed)
