@@ -144,5 +144,6 @@ async def test_the_judge_is_not_asked_about_a_case_that_already_failed():
 async def test_a_run_without_cases_has_no_pass_rate():
     result = await runner(ScriptedAgent()).run()
     assert result.to_json() | {"details": []} == {
-        "total": 0, "passed": 0, "failed": 0, "errors": 0, "invalid": 0, "unknown": 0, "pass_rate": None, "tool_accuracy": None, "details": [],
+        "total": 0, "passed": 0, "failed": 0, "errors": 0, "invalid": 0, "unknown": 0, "pass_rate": None,
+        "tool_accuracy": None, "details": [],
     }  # fmt: skip
