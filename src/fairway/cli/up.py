@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from fairway.cli.output import emit, output_option, project_option, say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fairway.project.load import Project
+    from fairway.supervise.board import LineBoard
     from fairway.supervise.info import UpInfo
+    from fairway.supervise.supervisor import Supervisor
 
 EPILOG = """\b
 Examples:
@@ -90,18 +94,21 @@ def _serving_text(info: UpInfo) -> str:
 async def _serve(project: Project, *, port: int | None, admin_port: int | None, output: str) -> bool:
     """Supervise until asked to stop; returns whether it was asked more than once."""
     import asyncio
-    import signal
 
     from fairway.bootstrap import SERVING_ENVIRONMENT
     from fairway.supervise.info import UpLock
     from fairway.supervise.processes import END_ORDER, Processes
     from fairway.supervise.supervisor import Supervisor
 
+    board = _board(project)
+    interrupts = _Interrupts(board)
+    interrupts.listen()
+    # A Ctrl-C from before the line above has cancelled this task: here it ends, with nothing started.
+    await asyncio.sleep(0)
     lock = UpLock(project.state)
     lock.take()
     processes = Processes(project, environment=SERVING_ENVIRONMENT, port=port, admin_port=admin_port)
     try:
-        board = _board(project)
         supervisor = Supervisor(
             state=project.state,
             specs=processes.specs(),
@@ -109,10 +116,7 @@ async def _serve(project: Project, *, port: int | None, admin_port: int | None, 
             info=processes.info,
             report=board.child,
         )
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                loop.add_signal_handler(number, _on_signal, supervisor, board)
+        interrupts.reach(supervisor.stop)
         with board:
             watching = asyncio.create_task(_watch(supervisor, board, output))
             try:
@@ -126,13 +130,39 @@ async def _serve(project: Project, *, port: int | None, admin_port: int | None, 
         lock.release()
 
 
-def _on_signal(supervisor: Any, board: Any) -> None:
-    """Drain; a second time, faster."""
-    supervisor.stop()
-    board.line("ending at once" if supervisor.hurried else "draining; once more ends at once")
+class _Interrupts:
+    """Ctrl-C, SIGTERM and a closed terminal: the first drains, each further one hurries."""
+
+    def __init__(self, board: LineBoard) -> None:
+        self._board = board
+        self._count = 0
+        self._stop: Callable[[], None] | None = None
+
+    def listen(self) -> None:
+        """Take the signals from now on, except those that are ignored (``nohup``)."""
+        import asyncio
+        import signal
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._interrupt)
+
+    def reach(self, stop: Callable[[], None]) -> None:
+        """Call ``stop`` for each interrupt, also for those there were already."""
+        self._stop = stop
+        for _ in range(self._count):
+            stop()
+
+    def _interrupt(self) -> None:
+        """One more."""
+        self._count += 1
+        if self._stop is not None:
+            self._stop()
+        self._board.line("draining; once more ends at once" if self._count == 1 else "ending at once")
 
 
-async def _watch(supervisor: Any, board: Any, output: str) -> None:
+async def _watch(supervisor: Supervisor, board: LineBoard, output: str) -> None:
     """Follow the arms, and say once when everything serves."""
     import asyncio
 
@@ -147,7 +177,7 @@ async def _watch(supervisor: Any, board: Any, output: str) -> None:
         await asyncio.sleep(0.5)
 
 
-def _board(project: Project) -> Any:
+def _board(project: Project) -> LineBoard:
     """Where people see what happens: live on a terminal, lines otherwise."""
     import sys
 

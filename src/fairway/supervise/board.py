@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -61,8 +62,9 @@ class LineBoard:
         return None
 
     def line(self, text: str) -> None:
-        """Say something."""
-        self._write(text)
+        """Say something; nobody listening any more is no reason to stop serving."""
+        with suppress(OSError):
+            self._write(text)
 
     def child(self, child: ChildInfo) -> None:
         """Show a change of a child."""
@@ -99,18 +101,19 @@ class LiveBoard(LineBoard):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.update(self._drawn())
-        self._live.stop()
+        with suppress(OSError):
+            self._live.update(self._drawn())
+            self._live.stop()
 
     def child(self, child: ChildInfo) -> None:
         """Show a change of a child."""
         super().child(child)
-        self._live.update(self._drawn())
+        self._draw()
 
     def arms(self) -> None:
         """Look at the arms and redraw."""
         super().arms()
-        self._live.update(self._drawn())
+        self._draw()
 
     def _event(self, text: str) -> None:
         """Keep an event; what has scrolled away is in the logs."""
@@ -118,7 +121,12 @@ class LiveBoard(LineBoard):
             self._live.console.print(text, markup=False, highlight=False)
             return
         self._events.append(text)
-        self._live.update(self._drawn())
+        self._draw()
+
+    def _draw(self) -> None:
+        """Show what is now; a terminal that was closed shows nothing."""
+        with suppress(OSError):
+            self._live.update(self._drawn())
 
     def _drawn(self) -> Group:
         """The table and the last events."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from fairway.clock import Clock, SystemClock
 from fairway.errors import PermanentError, TransientError
 from fairway.state_dir import StateDir
-from fairway.supervise.info import UpInfo, UpLock, running
+from fairway.supervise.info import ChildState, UpInfo, UpLock, running
 from fairway.supervise.supervisor import marker_prefix
 from fairway.targets.local.log import tail
 from fairway.targets.local.process import GroupProcess, find_marked, is_running
@@ -36,7 +36,8 @@ async def start_detached(
 
     Raises:
         PermanentError: ``up_ended`` with its last words when it ends at once.
-        TransientError: ``up_slow`` when not everything serves in time; it goes on trying.
+        TransientError: ``up_crash_loop`` when a child keeps ending, ``up_slow`` when not everything serves in time; it
+            goes on trying.
     """
     time = clock or SystemClock()
     log = state.logs / "up.log"
@@ -50,8 +51,10 @@ async def start_detached(
                 words = tail(log, lines=8, since=since)
                 raise PermanentError("fairway up ended at once", code="up_ended", hint=f"log: {log}\n{words}")
             info = running(state)
-            if info is not None and info.process.pid == process.identity.pid and info.serving():
-                return info
+            if info is not None and info.process.pid == process.identity.pid:
+                if info.serving():
+                    return info
+                _complain_of_crash_loop(info)
             await time.sleep(_POLL_SECONDS)
     finally:
         process.disown()
@@ -60,6 +63,21 @@ async def start_detached(
         code="up_slow",
         hint=f"see {log} and `fairway doctor`; `fairway up --stop` ends it\n{tail(log, since=since)}",
     )
+
+
+def _complain_of_crash_loop(info: UpInfo) -> None:
+    """Say early that waiting will not help.
+
+    Raises:
+        TransientError: When a child is in a crash loop.
+    """
+    for child in info.children.values():
+        if child.state is ChildState.CRASH_LOOP:
+            raise TransientError(
+                f"fairway up (pid {info.process.pid}) runs, but its {child.name} {child.detail}",
+                code="up_crash_loop",
+                hint="it goes on trying; `fairway up --stop` ends it",
+            )
 
 
 async def end_running(state: StateDir, *, say: Callable[[str], None], clock: Clock | None = None) -> bool:

@@ -19,6 +19,9 @@ from fairway.targets.local.target import stop_left_behind
 _HURRIED_GRACE_SECONDS = 1.0
 _ARM_GRACE_SECONDS = 5.0
 
+EAGER = RestartPolicy(first=0.2, ceiling=5.0)
+"""Without its gateway a project serves nothing, so even a crash loop is tried again soon."""
+
 
 class Supervisor:
     """Runs the children of one project.
@@ -56,7 +59,7 @@ class Supervisor:
                 spec,
                 marker=f"{marker_prefix(state)}{spec.name}",
                 clock=self._clock,
-                policy=policy or RestartPolicy(),
+                policy=policy or EAGER,
                 changed=self._changed,
             )
             for spec in specs
