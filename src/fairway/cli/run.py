@@ -11,10 +11,12 @@ import click
 from fairway.cli.output import emit, output_option, project_option, say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fairway.cli.run_display import RunDisplay
     from fairway.pipeline.port import RunReport
     from fairway.project.load import Project
-    from fairway.stages.delivery import RunOptions
+    from fairway.stages.options import RunOptions
 
 EPILOG = """\b
 Examples:
@@ -65,13 +67,10 @@ def command(
     Without a version tag on the commit (or --version) it is a development run, which ends before
     anything is deployed to production. Ctrl-C stops what runs and keeps what passed.
     """
-    import asyncio
     from pathlib import Path
 
-    from fairway.project.load import load_project
-    from fairway.stages.delivery import RunOptions
+    from fairway.stages.options import RunOptions
 
-    project = load_project(None if project_dir is None else Path(project_dir))
     options = RunOptions(
         start=start,
         stop=stop,
@@ -81,13 +80,38 @@ def command(
         environment=environment,
         cache=not no_cache,
     )
-    display = _display()
-    with display:
-        report = asyncio.run(_run(project, options, display))
-    folders = [project.state.runs / report.run_id, *([Path(report_dir)] if report_dir else [])]
-    wire = write_reports(report, folders)
+    report = _unchanged(Path(project_dir or "."), options) or _delivered(project_dir, options)
+    wire = write_reports(report, [Path(report_dir)] if report_dir else [])
     emit(wire, output=output, text=lambda: _summary(report))
     raise SystemExit(report.exit_code)
+
+
+def _unchanged(start: Path, options: RunOptions) -> RunReport | None:
+    """The run, when nothing changed since it last passed; loads nothing heavy."""
+    import time
+    from dataclasses import replace
+    from datetime import UTC, datetime
+
+    from fairway.pipeline.journal import new_run_id
+    from fairway.stages.options import nothing_changed
+
+    began, now = time.monotonic(), datetime.now(UTC)
+    report = nothing_changed(start.resolve(), options, run_id=new_run_id(now), now=now)
+    return None if report is None else replace(report, duration_seconds=time.monotonic() - began)
+
+
+def _delivered(project_dir: str | None, options: RunOptions) -> RunReport:
+    """The run, through every stage that has to."""
+    import asyncio
+    from pathlib import Path
+
+    from fairway.project.load import load_project
+
+    project = load_project(None if project_dir is None else Path(project_dir))
+    with _display() as display:
+        report = asyncio.run(_run(project, options, display))
+    write_reports(report, [project.state.runs / report.run_id])
+    return report
 
 
 async def _run(project: Project, options: RunOptions, display: RunDisplay) -> RunReport:
@@ -137,7 +161,7 @@ async def _run(project: Project, options: RunOptions, display: RunDisplay) -> Ru
             one.close()
 
 
-def write_reports(report: RunReport, folders: Sequence[Any]) -> dict[str, Any]:
+def write_reports(report: RunReport, folders: Sequence[Path]) -> dict[str, Any]:
     """Write ``report.json``, ``report.md`` and ``junit.xml`` into each folder; returns the JSON report."""
     import json
 

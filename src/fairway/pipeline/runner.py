@@ -17,6 +17,7 @@ from fairway.pipeline.cache import StageCache
 from fairway.pipeline.dag import Graph, build_graph, next_moves, restorable
 from fairway.pipeline.journal import PastRun, RunJournal
 from fairway.pipeline.port import ContextT, StageNode, StageOutcome, StageResult, StageStatus
+from fairway.pipeline.unchanged import as_cached, is_fresh
 
 STOP_GRACE_SECONDS = 20.0
 """How long cancelled stages may clean up before the run ends without them."""
@@ -150,8 +151,15 @@ class Runner(Generic[ContextT]):
                 hits[stage] = past.passed[stage][1]
             elif key is not None and self._cache is not None and (found := self._cache.find(key)) is not None:
                 hits[stage] = found
-        usable = restorable(self._graph, selected, hits)
-        return {stage: result for stage, result in hits.items() if stage in usable}
+        now = self._clock.now()
+        fresh = {stage: result for stage, result in hits.items() if is_fresh(result, now)}
+        usable = restorable(self._graph, selected, fresh)
+        return {stage: result for stage, result in fresh.items() if stage in usable}
+
+    @property
+    def keys(self) -> Mapping[str, str | None]:
+        """Cache keys of the selected stages, once the run has begun."""
+        return dict(self._keys)
 
     def _key(self, node: StageNode[ContextT]) -> str | None:
         try:
@@ -189,7 +197,7 @@ class Runner(Generic[ContextT]):
                 self._finish(_skipped(stage, node.disabled))
                 ended = True
             elif stage in kept:
-                self._finish(_restored(kept[stage]))
+                self._finish(as_cached(kept[stage]))
                 ended = True
             elif len(self._tasks) < self._limit:
                 self._start(node)
@@ -287,12 +295,6 @@ def _judged(outcome: StageOutcome) -> StageOutcome:
     if outcome.status is StageStatus.PASSED and any(finding.severity == "error" for finding in outcome.findings):
         return replace(outcome, status=StageStatus.FAILED)
     return outcome
-
-
-def _restored(result: StageResult) -> StageResult:
-    """A kept result as this run shows it: CACHED, or SKIPPED as the stage said itself."""
-    status = StageStatus.SKIPPED if result.status is StageStatus.SKIPPED else StageStatus.CACHED
-    return replace(result, status=status, duration_seconds=0.0)
 
 
 def _skipped(stage: str, summary: str, *, caused_by: str | None = None) -> StageResult:

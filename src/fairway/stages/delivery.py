@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import fairway
 from fairway.bundle.files import Bundle, scan
 from fairway.clock import Clock
 from fairway.errors import FairwayError, UserError
@@ -19,6 +16,7 @@ from fairway.pipeline.dag import select
 from fairway.pipeline.journal import PastRun, RunJournal, find_run, new_run_id, prune_runs, read_run
 from fairway.pipeline.port import RunReport, StageResult
 from fairway.pipeline.runner import Listener, Opening, Runner, graph_of
+from fairway.pipeline.unchanged import remember
 from fairway.project.load import Project
 from fairway.release.history import commit_version
 from fairway.release.port import ContentStore
@@ -26,41 +24,12 @@ from fairway.release.versions import Version, VersionKind
 from fairway.stages.config import InterpreterChoice, PrepareSection
 from fairway.stages.context import Delivery, DeliveryContext, Ledger
 from fairway.stages.interpreter import Interpreter, current_interpreter, environment_interpreter
+from fairway.stages.options import RunOptions, stage_code_version, unchanged_folder, unchanged_key
 from fairway.stages.registry import NEEDS_RELEASE, Node, build_pipeline, required_evidence
 from fairway.units import format_duration
 
 _LAST_STAGE = {"dev": "build_image", "test": "build_image", "staging": "e2e_test", "production": None}
 """Where a run ends that may reach an environment of that kind, and none after it."""
-
-_NO_STAGE_CODE = frozenset(
-    {
-        "__pycache__", "cli", "controller", "gateway", "ledger", "observe", "rollout", "scaffold", "stats", "supervise",
-        "testing", "traffic", "verdict",
-    }
-)  # fmt: skip
-"""Packages whose change changes no cached result."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What is asked of a run.
-
-    Attributes:
-        start, stop: First and last stage.
-        only: These stages and no others.
-        resume: Go on with this run (a beginning of its id is enough); ``""``: the last one; ``None``: a new run.
-        version: What to release; ``None``: by the tag on the commit, else a development run.
-        environment: The last environment it may reach; ``None``: all.
-        cache: Whether results of earlier runs count.
-    """
-
-    start: str | None = None
-    stop: str | None = None
-    only: tuple[str, ...] = ()
-    resume: str | None = None
-    version: str | None = None
-    environment: str | None = None
-    cache: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +81,7 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
     """
     clock = wiring.clock
     began, begun_at = clock.monotonic(), clock.now()
+    key = await asyncio.to_thread(unchanged_key, project.root, options)
     bundle = await asyncio.to_thread(scan, project.root)
     past = read_run(find_run(project.state.runs, options.resume or None)) if options.resume is not None else None
     asked = options.version or (str(past.subject.get("version") or "") if past else "") or None
@@ -139,7 +109,7 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
             folder=folder,
             open_ledger=wiring.open_ledger,
             open_store=wiring.open_store,
-            engine=engine_version(),
+            engine=stage_code_version(),
             required_evidence=required_evidence(nodes),
         )
         if wiring.begun is not None:
@@ -175,6 +145,9 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
         )
         journal.ended(report.verdict, at=clock.now())
         _record(delivery, report)
+        if key is not None:
+            with contextlib.suppress(OSError):  # only the next run is slower
+                remember(unchanged_folder(project.state), key, report, runner.keys)
     return report
 
 
@@ -197,22 +170,6 @@ class _Overtime:
     def _expire(self) -> None:
         self.note = f"stopped: the run took longer than pipeline.timeout ({format_duration(self._limit)})"
         self._stop.set()
-
-
-def engine_version() -> str:
-    """Version of the code that runs stages: Fairway's, and times and sizes of its files, so that a change counts.
-
-    Parts that no cached stage runs are left out.
-    """
-    root = Path(fairway.__file__).parent
-    digest = hashlib.sha256(fairway.__version__.encode())
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in _NO_STAGE_CODE)
-        for name in sorted(names):
-            if name.endswith(".py"):
-                status = os.stat(os.path.join(folder, name))
-                digest.update(f"{folder}/{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return f"{fairway.__version__}+{digest.hexdigest()[:16]}"
 
 
 def _version(project: Project, bundle: Bundle, asked: str | None) -> tuple[str | None, str, str | None]:

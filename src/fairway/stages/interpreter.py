@@ -11,6 +11,8 @@ from pathlib import Path
 
 from fairway.targets.local.path import agent_path
 
+ENVIRONMENT_COMPLETE = ".fairway-complete"
+"""Written last into an environment of Fairway's."""
 _DROPPED = (
     "PYTHONPATH",
     "PYTHONHOME",
@@ -36,6 +38,11 @@ class Interpreter:
     path: str
     python: Path | None
     made_from: str | None = None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether an environment of Fairway's is there, whole."""
+        return self.python is not None and (self.python.parent.parent / ENVIRONMENT_COMPLETE).exists()
 
     def environment(self, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
         """Variables for a command of the project: the caller's, with this path and without what would mislead it."""

@@ -18,11 +18,9 @@ from fairway.pipeline.port import Finding, StageOutcome, StageStatus
 from fairway.project.load import load_project
 from fairway.stages.config import InterpreterChoice, PrepareSection
 from fairway.stages.context import DeliveryContext
-from fairway.stages.interpreter import current_interpreter
+from fairway.stages.interpreter import ENVIRONMENT_COMPLETE, current_interpreter
 from fairway.stages.lockfile import Pin, compare, normal_name, read_lock
 from fairway.stages.process import run_command
-
-ENVIRONMENT_COMPLETE = ".fairway-complete"
 
 _ASK = """
 import json, sys

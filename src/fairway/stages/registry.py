@@ -203,7 +203,7 @@ def _seed_node(entry: _Entry, project: Project, *, releasing: bool) -> Node:
         title=entry.title,
         after=tuple(dict.fromkeys((*entry.after, *further))),
         factory=_lazily(entry.stage),
-        key=_content_key if cached else _never,
+        key=_prepare_key if entry.id == "prepare" else _content_key if cached else _never,
         uses=entry.uses,
         holds=entry.holds,
         rereads=not cached,
@@ -225,6 +225,14 @@ def _content_key(context: DeliveryContext) -> str:
     """The same content, instrument, interpreter and settings give the same result."""
     delivery = context.delivery
     return stage_key(context.stage, code=delivery.engine, config=context.config, inputs=delivery.inputs)
+
+
+def _prepare_key(context: DeliveryContext) -> str | None:
+    """As the others', but an environment that is not there any more has to be made again."""
+    interpreter = context.delivery.interpreter
+    if interpreter.made_from is not None and not interpreter.is_made:
+        return None
+    return _content_key(context)
 
 
 def _never(_: DeliveryContext) -> None:
