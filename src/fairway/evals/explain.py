@@ -37,6 +37,15 @@ class Explanation:
     changes: tuple[PromptChange, ...] = ()
     rule_lost: bool = False
 
+    def cause(self) -> str | None:
+        """What in the prompts most likely did it, in one line; ``None``: nothing changed there."""
+        if self.rule_lost:
+            return f"the prompts lost the rule it protects: {self.result.rule}"
+        if not self.changes:
+            return None
+        first = self.changes[0]
+        return f"the prompt {first.prompt} {'lost' if first.sign == '-' else 'won'}: {first.line}"
+
     def lines(self) -> tuple[str, ...]:
         """The explanation as a person reads it."""
         result = self.result
@@ -62,7 +71,8 @@ def prompt_changes(previous: Mapping[str, str], current: Mapping[str, str]) -> t
         after = [line.strip() for line in current.get(name, "").splitlines()]
         for line in difflib.ndiff(before, after):
             if line[:2] in ("- ", "+ ") and line[2:].strip():
-                changes.append(PromptChange(prompt=name, sign=line[0], line=line[2:].strip()))
+                # a bullet's own dash would look like a second sign
+                changes.append(PromptChange(prompt=name, sign=line[0], line=line[2:].strip().lstrip("-*• ")))
     return tuple(changes)
 
 

@@ -58,7 +58,7 @@ def judge_run(run: RunResult, policy: GatePolicy) -> GateFinding:
         return GateFinding(verdict=Verdict.NO_DATA, reasons=("there are no cases",))
     failed = tuple(result for result in run.details if result.outcome is CaseOutcome.FAILED)
     decided = len(run.details) - run.count(*UNDECIDED)
-    reasons = [f"critical case {result.case_id} failed" for result in failed if result.critical]
+    reasons = [_critical(result) for result in failed if result.critical]
     if decided and len(failed) >= policy.max_failed * decided and failed:
         share = len(failed) / decided
         limit = f"fewer than {policy.max_failed:.0%} may"
@@ -76,6 +76,12 @@ def judge_run(run: RunResult, policy: GatePolicy) -> GateFinding:
         return GateFinding(verdict=Verdict.ERROR, reasons=tuple(reasons), blocking=undecided)
     passed = run.count(CaseOutcome.PASSED)
     return GateFinding(verdict=Verdict.PASS, reasons=(f"{passed} of {len(run.details)} cases passed",))
+
+
+def _critical(result: CaseResult) -> str:
+    more = len(result.violations) - 1
+    said = f": {result.violations[0].message}" + (f" and {more} more" if more else "") if result.violations else ""
+    return f"critical case {result.case_id} failed{said}"
 
 
 def _undecided_reasons(

@@ -254,7 +254,7 @@ def _findings(examined: _Examination, gate: GateFinding, explanations: Sequence[
         result = explanation.result
         key = (result.suite, result.case_id)
         file, line = places[key]
-        first, *rest = explanation.lines()
+        first = explanation.lines()[0]
         problems = result.undecided or "; ".join(violation.message for violation in result.violations)
         check = result.violations[0].check if result.violations else result.outcome.value
         found.append(
@@ -264,7 +264,7 @@ def _findings(examined: _Examination, gate: GateFinding, explanations: Sequence[
                 message=f"{first}: {problems}" if not first.endswith(problems) else first,
                 file=file,
                 line=line,
-                hint="\n".join(line.strip() for line in rest[len(result.violations) :]) or None,
+                hint=explanation.cause(),
             )
         )
     if examined.evals.spend is not None:

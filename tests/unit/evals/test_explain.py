@@ -26,6 +26,8 @@ def test_the_line_that_speaks_of_the_violation_comes_first():
     explanation = explain_case(failed(), prompt_changes({"support": BEFORE}, {"support": AFTER}))
     lines = explanation.lines()
     assert lines[0] == "critical case refund-1 (asks first)"
+    assert explanation.cause() == "the prompt support lost: Always ask for confirmation before a refund."
+    assert explain_case(failed(), ()).cause() is None
     assert lines[1] == "  expected keyword 'confirm' is not there"
     assert lines[3] == "    support: - Always ask for confirmation before a refund."
     assert "    support: + Use emojis." in lines
@@ -36,6 +38,7 @@ def test_a_rule_that_is_gone_is_named():
     previous, current = {"support": BEFORE}, {"support": AFTER}
     lost = explain_case(failed(rule=rule), prompt_changes(previous, current), previous=previous, current=current)
     assert f"  the rule it protects is gone: {rule}" in lost.lines()
+    assert lost.cause() == f"the prompts lost the rule it protects: {rule}"
     kept = explain_case(failed(rule=rule), (), previous=previous, current=previous)
     assert not kept.rule_lost
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.evals.gate import GatePolicy, judge_run
-from fairway.evals.values import CaseOutcome, CaseResult, RunResult
+from fairway.evals.values import CaseOutcome, CaseResult, RunResult, Violation
 from fairway.units import Verdict
 
 P, F, U, I, E = (  # noqa: E741
@@ -81,8 +81,10 @@ def test_too_few_expected_tool_calls_fail_the_run_even_when_few_cases_did(met, l
 
 
 def test_the_reasons_name_the_critical_case_and_the_share():
-    finding = judge_run(run(F, P, critical=frozenset({0})), GatePolicy())
-    assert finding.reasons[0] == "critical case c0 failed"
+    details = run(F, P, critical=frozenset({0})).details
+    violations = tuple(Violation(check="x", message=message) for message in ("no order number", "too long"))
+    finding = judge_run(RunResult(details=(replace(details[0], violations=violations), details[1])), GatePolicy())
+    assert finding.reasons[0] == "critical case c0 failed: no order number and 1 more"
     assert "1 of 2 cases failed (50%; fewer than 10% may)" in finding.reasons[1]
     assert [result.case_id for result in finding.blocking] == ["c0"]
 
