@@ -87,7 +87,12 @@ def add_to_service(directory: Path, *, name: str | None = None, wishes: Wishes |
         name=agent,
         files=tuple(sorted(texts)),
         notes=tuple(notes),
-        next_steps=("fairway doctor", "git add -A && git commit -m 'Add Fairway'", "fairway run", "fairway up"),
+        next_steps=(
+            "git add -A && git commit -m 'Add Fairway'",
+            "fairway run                     # check it; nothing goes live",
+            "fairway up --detach             # serve",
+            "fairway run --version 1.0.0     # release it",
+        ),
     )
 
 

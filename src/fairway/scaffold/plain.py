@@ -61,7 +61,12 @@ def make_project(directory: Path, *, name: str | None = None, commit: bool = Tru
         files=tuple(sorted([*written, "prompts.lock", "requirements.lock"])),
         commit=made,
         notes=(note,) if note else (),
-        next_steps=(f"cd {directory}", "fairway run", "fairway up"),
+        next_steps=(
+            *(() if target == Path.cwd() else (f"cd {directory}",)),
+            "fairway run                     # check it; nothing goes live",
+            "fairway up --detach             # serve",
+            "fairway run --version 1.0.0     # release it",
+        ),
     )
 
 
