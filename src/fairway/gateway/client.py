@@ -83,8 +83,6 @@ class ClientConnection(asyncio.Protocol):
                 return  # not complete: do not look at all of it again for every byte of a slow client
             data = self._buffer
             self._buffer = b""
-        else:
-            self.since = perf_counter()
         self._next(data)
 
     def eof_received(self) -> None:
@@ -140,6 +138,8 @@ class ClientConnection(asyncio.Protocol):
             data = exchange.begin(rest)
         self._in_next = False
         if not self.closing:
+            if data and not self._buffer and self.exchange is None:
+                self.since = perf_counter()  # a head has begun to arrive
             self._buffer = data
 
     def _overloaded(self, length: int, rest: bytes) -> bytes:
@@ -158,7 +158,7 @@ class ClientConnection(asyncio.Protocol):
         if exchange is None:
             return
         self.worker.in_flight -= 1
-        self.since = perf_counter()
+        self.since = exchange.touched
         if self.close_after:
             if exchange.request_complete:
                 self.closing = True

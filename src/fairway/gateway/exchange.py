@@ -105,6 +105,8 @@ class Exchange:
         """Place the request and start sending it; the bytes of ``rest`` that belong to what comes after it."""
         head = self.head
         length = head.length
+        if head.plain and 0 <= length <= len(rest) and length <= self._serving.table.limits.body_bytes:
+            return self._begin_whole(head, rest, length)
         if length:
             if length > self._serving.table.limits.body_bytes:
                 self._body_sent = False
@@ -129,6 +131,28 @@ class Exchange:
                 return b""
             first += payload
         self._connect(first)
+        return rest
+
+    def _begin_whole(self, head: RequestHead, rest: bytes, length: int) -> bytes:
+        """The usual case: the whole request is here, and nothing in its head has to be taken out."""
+        if not self._place():
+            return rest[length:]
+        body, rest = (rest, b"") if len(rest) == length else (rest[:length], rest[length:])
+        line = self.client.forwarded_line
+        first = b"%b%bx-fairway-request: %b\r\n\r\n%b" % (head.raw[:-2], line, self.request_id, body)
+        served = self._served
+        assert served is not None
+        upstream = served.pools[0].get(self._started) if len(served.pools) == 1 else None
+        cell = self._cell
+        if upstream is None or cell is None:
+            self._connect(first)
+            return rest
+        upstream.exchange = self
+        self._upstream = upstream
+        if self._placement.decision.served_as_assigned:
+            cell.served += 1
+        self._replay = first if len(first) <= REPLAY_BYTES else None
+        upstream.transport.write(first)
         return rest
 
     def _place(self) -> bool:
@@ -221,9 +245,8 @@ class Exchange:
     def _attach(self, upstream: Upstream, data: bytes) -> None:
         upstream.exchange = self
         self._upstream = upstream
-        assert self._served is not None
         assert self._cell is not None
-        if self._served.arm.role is self._placement.decision.role and not self._retried:
+        if self._placement.decision.served_as_assigned and not self._retried and not self._unreachable:
             self._cell.served += 1
             self._cell.dirty = True
         self._send(data)
@@ -252,7 +275,7 @@ class Exchange:
         self._connecting = None
         if self._done:
             if upstream is not None:
-                upstream.release()
+                upstream.release(perf_counter())
             return
         if upstream is None:
             self.fail(502, "unreachable", "the release cannot be reached")
@@ -301,26 +324,19 @@ class Exchange:
     def answer_data(self, data: bytes) -> None:
         """Bytes of the answer."""
         self.touched = perf_counter()
-        if self._answer is None:
-            self._answer_head(data)
-        else:
+        if self._answer is not None:
             self._answer_body(b"", data)
-
-    def _answer_head(self, data: bytes) -> None:
+            return
         if self._held:
             data = self._held + data
             self._held = b""
         try:
-            answer = parse_answer(
-                data, limit=self._serving.table.limits.head_bytes, head_request=self.head.method == b"HEAD"
-            )
+            answer = self._parse(data)
             while answer is not None and answer.status < 200:
                 if answer.status == 101:
                     raise RefusalError(502, "malformed_answer", "the arm switched protocols unasked")
                 data = data[answer.end :]
-                answer = parse_answer(
-                    data, limit=self._serving.table.limits.head_bytes, head_request=self.head.method == b"HEAD"
-                ) if data else None  # fmt: skip
+                answer = self._parse(data) if data else None
         except RefusalError as refused:
             self.fail(502, refused.code, refused.message)
             return
@@ -328,33 +344,45 @@ class Exchange:
             self._held = data
             return
         self._answer = answer
-        self._replay = None
-        if answer.plain and len(data) - answer.end == answer.length and self._body_sent:
+        if answer.plain and len(data) - answer.end == answer.length and self._body_sent and not self.head.http10:
             self._answer_whole(answer, data)
         else:
             self._answer_body(self._returned(answer), data[answer.end :])
 
+    def _parse(self, data: bytes) -> AnswerHead | None:
+        limit = self._serving.table.limits.head_bytes
+        return parse_answer(data, limit=limit, head_request=self.head.method == b"HEAD")
+
     def _answer_whole(self, answer: AnswerHead, data: bytes) -> None:
         """The usual case: the whole answer in one piece, with nothing in its head to take out."""
         client = self.client
-        self._first_byte = self.touched
         if client.worker.draining:
             client.close_after = True
-        if client.close_after or self.head.http10:
-            client.write(self._returned(answer) + data[answer.end :])
+        served, upstream, cell = self._served, self._upstream, self._cell
+        assert served is not None
+        assert upstream is not None
+        assert cell is not None
+        head = answer.raw[:-2]
+        close = b"connection: close\r\n" if client.close_after else b""
+        extra = (head, served.version_line, self._placement.cookie, close, self.request_id, data[answer.end :])
+        client.transport.write(b"%b%b%b%bx-fairway-request: %b\r\n\r\n%b" % extra)
+        self._upstream = None
+        if answer.reusable:
+            upstream.release(self.touched)
         else:
-            assert self._served is not None
-            client.transport.write(
-                b"%b%b%bx-fairway-request: %b\r\n\r\n%b"
-                % (
-                    answer.raw[:-2],
-                    self._served.version_line,
-                    self._placement.cookie,
-                    self.request_id,
-                    data[answer.end :],
-                )
-            )
-        self._finish_answer()
+            upstream.close()
+        if answer.status < 500 and not served.attested and not self._unreachable and not self._serving.slow_above_ms:
+            self._done = True
+            cell.dirty = True
+            cell.open -= 1
+            cell.finished += 1
+            time_us = int((self.touched - self._started) * 1e6)
+            cell.latency_us.append(time_us)
+            cell.first_byte_us.append(time_us)
+        else:
+            self._first_byte = self.touched
+            self._record("agent", "")
+        client.exchange_done()
 
     def _returned(self, answer: AnswerHead) -> bytes:
         """The head for the client, and how the body will be framed to it."""
@@ -442,7 +470,7 @@ class Exchange:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             if answer.reusable and self._body_sent:
-                upstream.release()
+                upstream.release(self.touched)
             else:
                 upstream.close()
         self._record("agent", "")
@@ -583,7 +611,7 @@ class Exchange:
         if outcome is not None:
             ok = outcome.status is OutcomeStatus.OK
             return ("ok" if ok else "failed"), f"outcome_{outcome.status.value}"
-        if said or self.client.worker.attests(self._served):
+        if said or (self._served is not None and self._served.attested):
             return "unknown", "no_outcome"
         return "ok", ""
 

@@ -19,10 +19,12 @@ from fairway.traffic.table import Arm, KeyKind, Role, RouteTable
 class ArmServing:
     """One arm: its endpoints' pools in turn, and the lines its answers carry."""
 
-    __slots__ = ("_pin", "_pin_at", "_turn", "arm", "pools", "tag", "version_line")
+    __slots__ = ("_pin", "_pin_at", "_turn", "arm", "attested", "pools", "tag", "version_line")
 
     def __init__(self, arm: Arm, pools: list[Pool]) -> None:
         self.arm = arm
+        self.attested = False
+        """Whether outcomes are expected: it has sent one, or stable has (then a candidate should)."""
         self.pools = pools
         self.tag = release_tag(arm.release)
         version = "".join(char for char in arm.version if " " < char < "\x7f")
@@ -83,6 +85,14 @@ class Serving:
     known: dict[bytes, Known] = field(default_factory=dict)
     """Units seen under this table by this worker: saves hashing the key of every turn of a conversation."""
     sweep_seconds: float = 0.25
+
+
+def expect_outcomes(serving: Serving, attested: set[str]) -> None:
+    """Note which arms are expected to report outcomes, given the releases that ever have."""
+    stable = serving.arms.get(Role.STABLE)
+    stable_does = stable is not None and stable.arm.release in attested
+    for served in serving.arms.values():
+        served.attested = stable_does or served.arm.release in attested
 
 
 def prepare(table: RouteTable, pools: dict[str, Pool], loop: asyncio.AbstractEventLoop) -> Serving:

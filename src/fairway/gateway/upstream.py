@@ -64,8 +64,8 @@ class Upstream(asyncio.Protocol):
         if self.exchange is not None:
             self.exchange.client.go_on_reading()
 
-    def release(self) -> None:
-        """Give the connection back for the next request."""
+    def release(self, now: float) -> None:
+        """Give the connection back for the next request; ``now`` in ``perf_counter()`` seconds."""
         self.exchange = None
         if self.closed:
             return
@@ -75,7 +75,7 @@ class Upstream(asyncio.Protocol):
         if pool.retired or len(pool.idle) >= MAX_IDLE:
             self.close()
             return
-        self.idle_since = perf_counter()
+        self.idle_since = now
         pool.idle.append(self)
 
     def reading(self, *, on: bool) -> None:

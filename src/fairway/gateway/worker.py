@@ -24,11 +24,11 @@ import uvloop
 from fairway.gateway.channel import receive, send
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.conversations import ConversationMemory
-from fairway.gateway.serving import ArmServing, Serving, prepare
+from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare
 from fairway.gateway.telemetry import Telemetry
 from fairway.gateway.upstream import IDLE_SECONDS, Pool
 from fairway.traffic.pin import Pin, PinSigner
-from fairway.traffic.table import Role, RouteTable
+from fairway.traffic.table import RouteTable
 from fairway.units import UnitHash
 
 log = logging.getLogger("fairway.gateway.worker")
@@ -92,17 +92,12 @@ class Worker:
         """The release reports outcomes: from now on a missing one is unknown."""
         release = served.arm.release
         if release not in self._attested:
-            self._attested.add(release)
+            self._expect(release)
             self._tell({"type": "attested", "release": release})
 
-    def attests(self, served: ArmServing | None) -> bool:
-        """Whether outcomes are expected of the arm: it has sent one, or stable has (then a candidate should)."""
-        if served is None:
-            return False
-        if served.arm.release in self._attested:
-            return True
-        stable = self.serving.arms.get(Role.STABLE)
-        return stable is not None and stable.arm.release in self._attested
+    def _expect(self, *releases: str) -> None:
+        self._attested.update(releases)
+        expect_outcomes(self.serving, self._attested)
 
     # --- life --------------------------------------------------------------------------------------------------
 
@@ -140,7 +135,7 @@ class Worker:
                 except ValueError as error:
                     log.error("a table was not installed: %s", error)  # not acknowledged, so the parent knows
             elif message["type"] == "attested":
-                self._attested.add(message["release"])
+                self._expect(message["release"])
             elif message["type"] == "drain":
                 self._drain_asked.set()
         self._drain_asked.set()  # the parent is gone: finish what runs, the next parent's workers take over
@@ -149,7 +144,7 @@ class Worker:
         table = RouteTable.from_wire(message["table"])
         self.serving = prepare(table, self._pools, self._loop)
         self.signer = PinSigner(self._key, route=str(table.route))
-        self._attested.update(message.get("attested", ()))
+        self._expect(*message.get("attested", ()))
         self._tell({"type": "ack", "generation": message["generation"], "fence": str(table.fence)})
 
     def _tell(self, message: dict[str, Any]) -> bool:

@@ -101,6 +101,7 @@ class Decision:
         rule: Id of the rule that fired.
         counts: Whether the unit takes part in unit tests: assigned by the hash under the current salt.
         fresh: Whether the conversation begins here, so that the answer carries a pin.
+        served_as_assigned: Whether the assigned arm itself serves.
     """
 
     role: Role
@@ -111,6 +112,7 @@ class Decision:
     rule: str | None
     counts: bool
     fresh: bool
+    served_as_assigned: bool
 
 
 class Assigned(NamedTuple):
@@ -200,6 +202,7 @@ class Ruleset:
             rule=rule,
             counts=counts,
             fresh=why in (By.HASH, By.KEYLESS),
+            served_as_assigned=served is not None and served is arm,
         )
         self._decisions[role, why, rule, counts] = decision
         return decision
