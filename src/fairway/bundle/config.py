@@ -26,18 +26,17 @@ class TokensSection(Section):
 
 
 class BudgetsSection(Section):
-    """What a request, a run and a day may cost.
+    """What a request and a day may cost.
 
     Attributes:
         prompt_tokens: Of every prompt of the project.
         prompts: Of one prompt, by name; wins over ``prompt_tokens``.
-        cost_per_request, cost_per_run, cost_per_day: USD; ``None``: no limit.
+        cost_per_request, cost_per_day: USD; ``None``: no limit.
     """
 
     prompt_tokens: TokensSection = TokensSection()
     prompts: dict[str, TokensSection] = {}
     cost_per_request: Money | None = None
-    cost_per_run: Money | None = None
     cost_per_day: Money | None = None
 
     def tokens_of(self, prompt: str) -> TokensSection:

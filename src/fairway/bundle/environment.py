@@ -68,7 +68,6 @@ class Environment:
         secrets: ``{environment variable: reference}``.
         variables: Environment variables of the service.
         latency_p95_seconds, tool_accuracy: What must hold here; ``None``: nothing is asked.
-        gateway_port, gateway_admin_port: ``None``: those of the ``gateway`` section.
         differs: Settings declared to differ from other environments; ``models.*`` is a pattern.
         declared: Settings written in ``fairway.yaml``, the rest are defaults.
     """
@@ -93,8 +92,6 @@ class Environment:
     clusters: tuple[str, ...] = ()
     latency_p95_seconds: float | None = None
     tool_accuracy: float | None = None
-    gateway_port: int | None = None
-    gateway_admin_port: int | None = None
     differs: tuple[str, ...] = ()
     declared: frozenset[str] = frozenset()
 

@@ -98,9 +98,9 @@ def ordered(findings: Iterable[LintFinding]) -> tuple[LintFinding, ...]:
 def count_tokens(text: str) -> int:
     """About how many tokens a text has: ``max(1.3 x words, characters / 4)``, rounded up.
 
-    An approximation that needs no vocabulary and is the same everywhere. Against the tokenizers of current models it is
-    within about 20 % for English prose; for code and other scripts it errs to the high side of a quarter of the
-    characters, or to the low side for scripts with a token a character (there, ``characters`` is counted whole).
+    The usual rule of thumb (100 tokens are about 75 English words or 400 characters), on the high side: it needs no
+    vocabulary and is the same everywhere. A character from U+2E80 on (Chinese, Japanese, Korean …) counts as a token.
+    For budgets, not for bills.
     """
     wide = sum(1 for char in text if ord(char) >= 0x2E80)  # CJK and beyond: about a token a character
     narrow = len(text) - wide

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairway.section import Duration, Port, Positive, ProjectPath, Section
+from fairway.section import Port, ProjectPath, Section
 
 
 class MockSection(Section):
@@ -13,8 +13,6 @@ class MockSection(Section):
 
 
 class LlmSection(Section):
-    """How model calls are made by Fairway itself (evals, judge, mock)."""
+    """How model calls are made by Fairway itself ."""
 
     mock: MockSection = MockSection()
-    timeout: Duration = 60.0
-    concurrency: Positive = 8

@@ -30,7 +30,6 @@ from fairway.section import (
     Flag,
     Fraction,
     Name,
-    Port,
     Positive,
     SecretReference,
     Section,
@@ -116,13 +115,6 @@ class ResourcesSection(Section):
     gpu: Annotated[int, Field(strict=True, ge=0, le=64)] | None = None
 
 
-class PortsSection(Section):
-    """Ports of this environment's gateway, when it has its own."""
-
-    port: Port | None = None
-    admin_port: Port | None = None
-
-
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
@@ -175,7 +167,6 @@ class EnvironmentSection(Section):
     clusters: tuple[Text, ...] = ()
     latency_sla: Duration | None = None
     tool_accuracy: Fraction | None = None
-    gateway: PortsSection = PortsSection()
     differs: tuple[Text, ...] = ()
 
     @model_validator(mode="after")
@@ -281,8 +272,6 @@ def _resolve(
         clusters=section.clusters,
         latency_p95_seconds=section.latency_sla,
         tool_accuracy=section.tool_accuracy,
-        gateway_port=section.gateway.port,
-        gateway_admin_port=section.gateway.admin_port,
         differs=section.differs,
         declared=frozenset((written or {}).get(name) or {}),
     )

@@ -158,7 +158,6 @@ class RolloutSection(Section):
     instrument_budget: Duration = 60.0
     replicas: Positive | None = None
     trip: TripSection | None = TripSection()
-    block_after_rollback: Flag = True
 
     @field_validator("steps")
     @classmethod

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import model_validator
 
-from fairway.section import Command, Duration, HttpPath, Port, ProjectPath, Section, Variables
+from fairway.section import Command, Duration, HttpPath, Port, Section, Variables
 
 
 class Binding(StrEnum):
@@ -33,7 +33,6 @@ class ServiceSection(Section):
         ready_timeout: Seconds an instance has to become ready.
         drain: Seconds a stopping instance has to finish its requests.
         environment: Environment variables of the process.
-        mount: Where ``binding: mount`` expects the bundle.
     """
 
     command: Command
@@ -45,7 +44,6 @@ class ServiceSection(Section):
     ready_timeout: Duration = 60.0
     drain: Duration = 30.0
     environment: Variables = {}
-    mount: ProjectPath | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> ServiceSection:
@@ -54,6 +52,6 @@ class ServiceSection(Section):
         reserved = sorted(name for name in self.environment if name.startswith("FAIRWAY_"))
         if reserved:
             raise ValueError(f"Fairway sets {reserved[0]} itself; choose another name")
-        if (self.binding is Binding.MOUNT) != (self.mount is not None):
-            raise ValueError("`mount` goes with `binding: mount`, and only with it")
+        if self.binding is Binding.MOUNT:
+            raise ValueError("binding: mount needs a container target, which is not available yet; use env")
         return self
