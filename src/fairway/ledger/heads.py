@@ -31,6 +31,12 @@ def sign_head(session: Session, key: SigningKey) -> SignedHead | None:
     return head
 
 
+def last_row(session: Session) -> int:
+    """Number of the last row; 0 when there is none."""
+    row = session.row("SELECT max(seq) AS seq FROM audit")
+    return (row["seq"] if row is not None else None) or 0
+
+
 def last_signed(session: Session) -> int:
     """The last row with a signature over it; 0 when there is none."""
     row = session.row("SELECT max(seq) AS seq FROM heads")

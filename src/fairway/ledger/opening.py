@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fairway.clock import Clock
-from fairway.errors import ConflictError, NotFoundError, PermanentError, UserError
+from fairway.errors import ConflictError, NotFoundError, PermanentError, TransientError, UserError
 from fairway.ledger.database import SqliteDatabase, connect, copy_database, errors
 from fairway.ledger.migration import upgrade
 from fairway.ledger.placement import refuse_network_filesystem
@@ -36,7 +36,8 @@ def open_ledger(
     """
     path = _path(path_or_url)
     refuse_network_filesystem(path)
-    _make_folder(path.parent)
+    if migrate:
+        _make_folder(path.parent)
     _check_readable(path)
     if (revision := _revision(path)) != REVISIONS[-1]:
         if not migrate:
@@ -58,6 +59,7 @@ def restore_ledger(backup: Path, target: Path, *, actor: str, keys: Path | None 
 
     Raises:
         NotFoundError: When there is no such backup.
+        ConflictError: When somebody has the ledger open (``code="ledger_open"``).
         PermanentError: When it is not a ledger, or newer than this code.
     """
     if not backup.is_file():
@@ -200,10 +202,15 @@ def _create(path: Path) -> None:
 
 
 def _settle(path: Path) -> None:
-    """Bring what is in the write-ahead log into the file, so that it can be moved alone."""
-    with errors(path):
-        connection = sqlite3.connect(path, timeout=5.0)
-        try:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            connection.close()
+    """Bring the write-ahead log into the file, so that it can be moved alone; refused while somebody has it open."""
+    try:
+        with errors(path):
+            connection = sqlite3.connect(path, timeout=0.5, isolation_level=None)
+            try:
+                connection.execute("PRAGMA journal_mode=DELETE")
+            finally:
+                connection.close()
+    except TransientError as error:
+        raise ConflictError(
+            f"{path} is in use", code="ledger_open", hint="stop what uses it (fairway up) and restore again"
+        ) from error

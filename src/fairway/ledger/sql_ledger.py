@@ -14,7 +14,7 @@ from fairway.clock import Clock
 from fairway.errors import NotFoundError, RefusedError
 from fairway.ledger import releases, rollouts
 from fairway.ledger.database import SqliteDatabase
-from fairway.ledger.heads import append_head, last_signed, read_heads, sign_head
+from fairway.ledger.heads import append_head, last_row, last_signed, read_heads, sign_head
 from fairway.ledger.records import AuditEntry, AuditReport, AuditRow, DeploymentRecord, SignedHead
 from fairway.ledger.session import Session
 from fairway.ledger.verification import verify_ledger
@@ -246,6 +246,11 @@ class SqlLedger:
                 AuditEntry(row=AuditRow(**dict(row)), payload=session.body(row["payload_digest"])) for row in rows
             )
 
+    def last_row(self) -> int:
+        """Number of the chain's last row; 0 when there is none."""
+        with self._read() as session:
+            return last_row(session)
+
     def verify_audit(self, *, anchors: Iterable[SignedHead] = ()) -> AuditReport:
         """Prove the chain, its bodies and its indexes, or say what is not as it was written.
 
@@ -295,8 +300,7 @@ class SqlLedger:
         with self._database.write() as connection:
             session = self._session(connection)
             yield session
-            row = session.row("SELECT max(seq) AS seq FROM audit")
-            if ((row["seq"] if row is not None else None) or 0) - last_signed(session) >= SIGN_EVERY:
+            if last_row(session) - last_signed(session) >= SIGN_EVERY:
                 head = sign_head(session, local_key(self._keys))
         self._wrote = True
         if head is not None:

@@ -1,0 +1,233 @@
+"""``fairway release``: cut releases by hand, look at them, compare them, prove them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fairway.cli.output import emit, output_option, project_option, say
+
+if TYPE_CHECKING:
+    from fairway.ledger import SqlLedger
+    from fairway.project.load import Project
+    from fairway.release.diff import ReleaseDiff
+    from fairway.release.store import FileContentStore
+    from fairway.release.values import Manifest, SignedRelease
+
+EPILOG = """\b
+Examples:
+  fairway release create v1.2.0
+  fairway release diff 1.1.0 1.2.0
+
+\b
+A release is named by version (1.2.0, v1.2.0), by digest or its first 8 digits, or by commit.
+"""
+
+
+@click.group(name="release", epilog=EPILOG)
+def command() -> None:
+    """Releases: immutable, signed, and bound to what was found about them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    project: Project
+    ledger: SqlLedger
+    store: FileContentStore
+
+    def find(self, reference: str) -> SignedRelease:
+        return self.ledger.find_release(self.project.name, reference)
+
+
+@contextmanager
+def _open(project_dir: str | None) -> Iterator[_Place]:
+    from fairway.ledger import open_ledger
+    from fairway.project.load import load_project
+    from fairway.release.store import FileContentStore
+
+    project = load_project(Path(project_dir) if project_dir else None)
+    with open_ledger(project.state.ledger) as ledger:
+        yield _Place(project, ledger, FileContentStore(project.state.blobs))
+
+
+@command.command("create", epilog="Example: fairway release create v1.2.0")
+@click.argument("version", required=False)
+@output_option
+@project_option
+def create(version: str | None, output: str, project_dir: str | None) -> None:
+    """Cut, sign and record a release of the current commit.
+
+    VERSION is by default the commit's tag, else a development version. The evidence that the packaging
+    stage asks for must be there, taken on this very content; `fairway run` takes it.
+    """
+    from datetime import UTC, datetime
+
+    from fairway.stages.config import BuildImageSection
+    from fairway.stages.packaging import package
+    from fairway.stages.registry import build_pipeline, required_evidence
+
+    with _open(project_dir) as place:
+        required = place.project.stage_config("build_image", BuildImageSection).evidence
+        if required is None:
+            required = required_evidence(build_pipeline(place.project, releasing=True))
+        release = package(
+            place.project,
+            place.ledger,
+            place.store,
+            version=version,
+            evidence_required=required,
+            now=datetime.now(UTC),
+        )
+    manifest = release.manifest
+    say(f"recorded {manifest.release_version}; tag the commit with: git tag {manifest.tag}")
+    emit(_summary(manifest), output=output, text=lambda: _line(manifest))
+
+
+@command.command("list", epilog="Example: fairway release list -o json")
+@output_option
+@project_option
+def list_releases(output: str, project_dir: str | None) -> None:
+    """Every release of the agent, newest first."""
+    with _open(project_dir) as place:
+        found = [release.manifest for release in place.ledger.list_releases(place.project.name)]
+    emit(
+        [_summary(manifest) for manifest in found],
+        output=output,
+        text=lambda: "\n".join(_line(manifest) for manifest in found) or "no release yet: fairway run",
+    )
+
+
+@command.command("show", epilog="Example: fairway release show 1.2.0")
+@click.argument("reference")
+@click.option("--envelope", is_flag=True, help="Print the DSSE envelope: the signed manifest, as others verify it.")
+@output_option
+@project_option
+def show(reference: str, envelope: bool, output: str, project_dir: str | None) -> None:
+    """Everything about one release, with its evidence."""
+    from fairway.release.wire import manifest_to_wire
+
+    with _open(project_dir) as place:
+        release = place.find(reference)
+    if envelope:
+        click.echo(release.envelope)
+        return
+    emit(manifest_to_wire(release.manifest), output=output, text=lambda: _details(release.manifest))
+
+
+@command.command("diff", epilog="Example: fairway release diff 1.1.0 1.2.0")
+@click.argument("before")
+@click.argument("after")
+@output_option
+@project_option
+def diff(before: str, after: str, output: str, project_dir: str | None) -> None:
+    """What differs between two releases, component by component."""
+    from dataclasses import asdict
+
+    from fairway.release.diff import diff as compare
+    from fairway.release.tree import read_tree
+
+    with _open(project_dir) as place:
+        one, other = place.find(before).manifest, place.find(after).manifest
+        found = compare(one, other, read_tree(place.store.get(one.tree)), read_tree(place.store.get(other.tree)))
+    emit(asdict(found), output=output, text=lambda: _diff_text(found))
+
+
+@command.command("verify", epilog="Example: fairway release verify 1.2.0")
+@click.argument("reference", required=False)
+@output_option
+@project_option
+def verify(reference: str | None, output: str, project_dir: str | None) -> int:
+    """Prove releases as every deploy does: signature, signer, digests from the files, every file.
+
+    Without REFERENCE, all of them. Exits 1 when one does not verify.
+    """
+    from fairway.release.trust import trusted_keys
+
+    with _open(project_dir) as place:
+        trusted = trusted_keys(place.project.state.keys)
+        known = place.ledger.list_releases(place.project.name) if reference is None else (place.find(reference),)
+        results = [_verdict(release, place.store, trusted) for release in known]
+    emit(
+        results,
+        output=output,
+        text=lambda: (
+            "\n".join(
+                f"{result['release_version']:<24} {'verified' if result['ok'] else 'REFUSED: ' + result['message']}"
+                for result in results
+            )
+            or "no release yet: fairway run"
+        ),
+    )
+    return 0 if all(result["ok"] for result in results) else 1
+
+
+def _verdict(release: SignedRelease, store: FileContentStore, trusted: dict[str, bytes]) -> dict[str, Any]:
+    from fairway.errors import FairwayError
+    from fairway.release.materialise import verify_release
+
+    named = {"release_version": release.manifest.release_version, "release_digest": release.manifest.release_digest}
+    try:
+        verify_release(release, store, trusted)
+    except FairwayError as error:
+        return {**named, "ok": False, "code": error.code, "message": error.message, "hint": error.hint}
+    return {**named, "ok": True, "code": "", "message": "", "hint": None}
+
+
+def _summary(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "release_version": manifest.release_version,
+        "tag": manifest.tag,
+        "release_digest": manifest.release_digest,
+        "commit_sha": manifest.commit_sha,
+        "created_at": manifest.created_at.isoformat(),
+        "publisher": manifest.publisher,
+        "evidence": {evidence.kind: evidence.verdict.value for evidence in manifest.evidence},
+    }
+
+
+def _line(manifest: Manifest) -> str:
+    from fairway.units import short
+
+    return (
+        f"{manifest.release_version:<24} {short(manifest.release_digest)}  {manifest.commit_sha[:10]}"
+        f"  {manifest.created_at:%Y-%m-%d %H:%M}  {manifest.publisher}"
+    )
+
+
+def _details(manifest: Manifest) -> str:
+    lines = [
+        f"{manifest.agent} {manifest.release_version} (tag {manifest.tag})",
+        f"  digest     {manifest.release_digest}",
+        f"  commit     {manifest.commit_sha}",
+        f"  created    {manifest.created_at:%Y-%m-%d %H:%M:%S} UTC by {manifest.publisher}",
+        f"  authors    {', '.join(manifest.authors) or '-'}",
+    ]
+    lines += [f"  {component.value:<10} {digest}" for component, digest in manifest.components.items()]
+    lines += [f"  in {name:<13} {digest[:15]}" for name, digest in manifest.effective.items()]
+    lines += [f"  prompt {name} {entry.get('version', '?')}" for name, entry in manifest.prompts.items()]
+    lines += [f"  model {alias} = {model}" for alias, model in manifest.models.items()]
+    lines += [f"  tool {name}" for name in manifest.tools]
+    lines += [f"  {e.verdict.value:<12} {e.kind} by {e.produced_by}, {e.at:%Y-%m-%d %H:%M}" for e in manifest.evidence]
+    return "\n".join(lines)
+
+
+def _diff_text(found: ReleaseDiff) -> str:
+    if found.identical:
+        return f"{found.before} and {found.after} have the same content"
+    lines = []
+    for part in found.components:
+        if part.changed:
+            lines.append(part.component.value)
+            lines += [f"  + {path}" for path in part.added]
+            lines += [f"  - {path}" for path in part.removed]
+            lines += [f"  ~ {path}" for path in part.modified]
+    for what, changes in (("prompt", found.prompts), ("model", found.models), ("tool", found.tools)):
+        lines += [f"{what} {change.name}: {change.before or '-'} -> {change.after or '-'}" for change in changes]
+    if found.environments:
+        lines.append("changes in " + ", ".join(change.name for change in found.environments))
+    return "\n".join(lines)
