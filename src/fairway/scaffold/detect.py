@@ -27,6 +27,7 @@ _SKIPPED = frozenset(
         "test",
     }
 )
+_TEST_FOLDERS = frozenset({"tests", "test"})
 _SOURCES = frozenset({".py", ".js", ".ts", ".mjs", ".cjs", ".go", ".rb", ".rs", ".java", ".kt", ".php", ".cs", ".ex"})
 _PORT_OPTION = re.compile(r"(?P<option>(?:--port|--listen-port|-p)(?:[= ]))(?P<port>\d{2,5})\b")
 _PORT_IN_ADDRESS = re.compile(r"(?P<host>(?:0\.0\.0\.0|127\.0\.0\.1|localhost|\[::\]|\*)?:)(?P<port>\d{4,5})\b")
@@ -38,13 +39,18 @@ _CHAT = ("/v1/chat/completions", "/api/chat", "/chat", "/v1/chat", "/invoke", "/
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guess:
-    """What was found; ``None``: nothing. ``source`` says where, for people."""
+    """What was found; ``None``: nothing. ``source`` says where, for people.
+
+    Attributes:
+        tests: Command that runs the tests; empty: pytest finds them by itself.
+    """
 
     command: tuple[str, ...] | None = None
     source: str | None = None
     health: str | None = None
     ready: str | None = None
     chat: str | None = None
+    tests: tuple[str, ...] | None = None
 
 
 def guess_service(root: Path) -> Guess:
@@ -57,6 +63,7 @@ def guess_service(root: Path) -> Guess:
         health=_path_in(sources, _HEALTH),
         ready=_path_in(sources, _READY),
         chat=_path_in(sources, _CHAT),
+        tests=_tests(root),
     )
 
 
@@ -163,12 +170,34 @@ def _python_script(path: str, text: str) -> tuple[str, ...]:
     return ("python", path)
 
 
+def _tests(root: Path) -> tuple[str, ...] | None:
+    everywhere = _source_texts(root, suffixes=frozenset({".py"}), skipped=_SKIPPED - _TEST_FOLDERS)
+    if any(path.name.startswith("test_") or path.name.endswith("_test.py") for path, _ in everywhere):
+        return ()
+    try:
+        scripts = json.loads(_read(root / "package.json") or "{}").get("scripts", {})
+    except (ValueError, AttributeError, RecursionError):
+        scripts = {}
+    written = scripts.get("test") if isinstance(scripts, dict) else None
+    if isinstance(written, str) and "no test specified" not in written:
+        return ("npm", "test", "--silent")
+    if (root / "go.mod").is_file():
+        return ("go", "test", "./...")
+    if (root / "Cargo.toml").is_file():
+        return ("cargo", "test")
+    if re.search(r"^test:", _read(root / "Makefile"), re.MULTILINE):
+        return ("make", "test")
+    return None
+
+
 def _path_in(sources: str, candidates: tuple[str, ...]) -> str | None:
     """The first candidate that stands in the sources as a whole quoted path."""
     return next((path for path in candidates if re.search(rf"[\"'`]{re.escape(path)}/?[\"'`?]", sources)), None)
 
 
-def _source_texts(root: Path, *, suffixes: frozenset[str] = _SOURCES) -> Iterator[tuple[Path, str]]:
+def _source_texts(
+    root: Path, *, suffixes: frozenset[str] = _SOURCES, skipped: frozenset[str] = _SKIPPED
+) -> Iterator[tuple[Path, str]]:
     """Sources near the top first, bounded in number and size."""
     waiting, seen = [root], 0
     while waiting and seen < MAX_FILES:
@@ -181,7 +210,7 @@ def _source_texts(root: Path, *, suffixes: frozenset[str] = _SOURCES) -> Iterato
             if path.is_symlink() or path.name.startswith("."):
                 continue
             if path.is_dir():
-                if path.name not in _SKIPPED:
+                if path.name not in skipped:
                     waiting.append(path)
             elif path.suffix in suffixes and seen < MAX_FILES:
                 seen += 1

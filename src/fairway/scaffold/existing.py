@@ -39,6 +39,7 @@ class Service:
     health: str
     ready: str
     chat: str
+    tests: tuple[str, ...] | None
     notes: tuple[str, ...]
 
 
@@ -122,7 +123,9 @@ def _service(root: Path, wishes: Wishes) -> Service:
     if chat is None:
         notes.append("no chat path was found in the sources: check service.chat, /chat was written")
         chat = "/chat"
-    return Service(command=command, health=health, ready=ready, chat=chat, notes=tuple(notes))
+    if guess.tests is None:
+        notes.append("no tests were found: the stage unit_test is off, set its command when you have some")
+    return Service(command=command, health=health, ready=ready, chat=chat, tests=guess.tests, notes=tuple(notes))
 
 
 def _given_command(text: str) -> tuple[str, ...]:
@@ -156,8 +159,26 @@ def _agent_name(name: str | None, root: Path) -> str:
 
 
 def _config(name: str, service: Service) -> str:
-    command = yaml.safe_dump(list(service.command), default_flow_style=True, width=1000).strip()
-    return _CONFIG.format(name=name, command=command, health=service.health, ready=service.ready, chat=service.chat)
+    return _CONFIG.format(
+        name=name,
+        command=_flow(service.command),
+        health=service.health,
+        ready=service.ready,
+        chat=service.chat,
+        unit_test=_unit_test(service.tests),
+    )
+
+
+def _unit_test(tests: tuple[str, ...] | None) -> str:
+    if tests is None:
+        return "{enabled: false, reason: no tests yet} # when there are: command: [what, runs, them]"
+    if not tests:
+        return "{coverage: {total: 0%, module: 0%}} # pytest; Fairway asks for 80% and 70% unless you say otherwise"
+    return f"{{command: {_flow(tests)}}}"
+
+
+def _flow(words: tuple[str, ...]) -> str:
+    return yaml.safe_dump(list(words), default_flow_style=True, width=1000).strip()
 
 
 def _ignore(root: Path) -> str | None:
@@ -219,6 +240,10 @@ environments:
     after: [staging]
     replicas: 1
     approval: automatic # `required` makes a person say yes before the first user meets a release
+
+pipeline:
+  stages:
+    unit_test: {unit_test}
 
 evals:
   suites: [evals/starter.yaml]

@@ -147,6 +147,31 @@ def test_common_layouts_are_recognised(tmp_path: Path, files: dict[str, str], co
     assert guess_service(write(tmp_path, **files)).command == command
 
 
+@pytest.mark.parametrize(
+    ("files", "stage"),
+    [
+        ({"readme_dot_md": "x"}, {"enabled": False, "reason": "no tests yet"}),
+        ({"tests__test_a_dot_py": ""}, {"coverage": {"total": "0%", "module": "0%"}}),
+        ({"pkg__a_test_dot_py": ""}, {"coverage": {"total": "0%", "module": "0%"}}),
+        ({"package_dot_json": '{"scripts": {"test": "jest"}}'}, {"command": ["npm", "test", "--silent"]}),
+        (
+            {"package_dot_json": '{"scripts": {"test": "echo Error: no test specified && exit 1"}}'},
+            {"enabled": False, "reason": "no tests yet"},
+        ),
+        ({"go_dot_mod": "module x"}, {"command": ["go", "test", "./..."]}),
+        ({"Cargo_dot_toml": "[package]"}, {"command": ["cargo", "test"]}),
+        ({"Makefile": "test: all\n\tx"}, {"command": ["make", "test"]}),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_tests_that_are_there_are_run_and_missing_ones_are_said(
+    tmp_path: Path, files: dict[str, str], stage: dict[str, object]
+) -> None:
+    result = add_to_service(write(tmp_path, **files), wishes=Wishes(command="./x {port}"))
+    assert load_project(tmp_path).pipeline.stages["unit_test"] == stage
+    assert any("unit_test is off" in note for note in result.notes) == ("enabled" in stage)
+
+
 def test_paths_are_found_in_sources_of_any_language(tmp_path: Path) -> None:
     write(tmp_path, main_dot_go='mux.HandleFunc("/healthz", h); mux.HandleFunc("/readyz", r); mux.Handle("/api/chat")')
     guess = guess_service(tmp_path)
