@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import textwrap
 import time
@@ -310,6 +311,19 @@ async def test_stop_does_not_wait_for_a_drain(state: StateDir) -> None:
         await until(target, lambda seen: seen == (), seconds=3)
 
 
+async def test_a_service_that_does_not_answer_delays_neither_its_stop_nor_news_of_its_end(state: StateDir) -> None:
+    slow = replace(FAST, health_timeout=30.0, ready_timeout=30.0)
+    async with supervising(state, ScriptFiles(source(before="time.sleep(60)")), timing=slow) as target:
+        await target.ensure(ROUTE, spec())
+        await until(target, lambda seen: bool(find_processes(state)))
+        await asyncio.sleep(0.5)
+        os.kill(find_processes(state)[0], signal.SIGKILL)
+        await until(target, lambda seen: seen[0].restarts == 1, seconds=3)
+        await asyncio.sleep(0.5)
+        await target.stop(ROUTE, RELEASE)
+        await until(target, lambda seen: seen == (), seconds=4)
+
+
 async def test_what_a_service_forked_dies_with_it_even_when_it_left_the_group(state: StateDir) -> None:
     late = (
         "children = [subprocess.Popen(['sleep', '60']), subprocess.Popen(['sleep', '60'], start_new_session=True)]; "
@@ -499,6 +513,19 @@ async def test_a_service_whose_port_was_taken_gets_another(state: StateDir) -> N
         (one,) = await until(target, all_ready(1))
         assert one.restarts == 0
         assert "in use" in next(state.logs.glob("arm-*")).read_text()
+
+
+async def test_a_service_whose_port_went_to_somebody_else_while_it_was_down_gets_another(state: StateDir) -> None:
+    async with supervising(state, ScriptFiles(source()), policy=replace(PATIENT, first=1.0, ceiling=1.0)) as target:
+        await target.ensure(ROUTE, spec())
+        (one,) = await until(target, all_ready(1))
+        os.kill(find_processes(state)[0], signal.SIGKILL)
+        await until(target, is_in(InstanceState.BACKING_OFF))
+        with socket.create_server(("127.0.0.1", int(one.endpoint.split(":")[1]))):
+            (again,) = await until(target, all_ready(1))
+        assert again.endpoint != one.endpoint
+        assert again.restarts == 1
+        assert "in use" not in next(state.logs.glob("arm-*")).read_text()  # it was not even tried
 
 
 async def test_arms_live_on_when_their_controller_is_killed_with_9_and_are_adopted(state: StateDir) -> None:

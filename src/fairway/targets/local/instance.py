@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from dataclasses import dataclass, replace
@@ -150,7 +151,7 @@ class Instance:
                 ended = self._start() if self._process is None else None
                 if ended is None:
                     ended = await self._watch()
-                if ended is not None:
+                if ended is not None and self.goal is Goal.SERVE:
                     await self._back_off(ended)
             await self._end()
         finally:
@@ -187,23 +188,34 @@ class Instance:
     async def _watch(self) -> str | None:
         """Look after the running process; returns why it ended, or ``None`` when something else is wanted of it."""
         assert self._process is not None
+        question: asyncio.Task[str | None] | None = None
         next_question = 0.0
-        while self.goal is Goal.SERVE:
-            ended = self._process.poll()
-            if ended is not None:
-                self._process = None
-                return f"{ended} {format_duration(self._clock.monotonic() - self._started)} after its start"
-            if self._clock.monotonic() >= next_question:
-                complaint = await self._question()
-                if complaint is not None:
-                    return await self._give_up(complaint)
-                ready = self._ready_since is not None
-                interval = self._timing.health_interval if ready else self._timing.ready_interval
-                next_question = self._clock.monotonic() + interval
-            self._settle()
-            self._rotate()
-            await self._clock.sleep(self._timing.poll)
-        return None
+        try:
+            while self.goal is Goal.SERVE:
+                ended = self._process.poll()
+                if ended is not None:
+                    self._process = None
+                    return f"{ended} {format_duration(self._clock.monotonic() - self._started)} after its start"
+                if question is None and self._clock.monotonic() >= next_question:
+                    # Asked on the side: a service that does not answer delays neither a drain nor news of its end.
+                    question = asyncio.create_task(self._question())
+                elif question is not None and question.done():
+                    if complaint := question.result():
+                        return await self._give_up(complaint)
+                    question = None
+                    next_question = self._clock.monotonic() + self._question_interval()
+                self._settle()
+                self._rotate()
+                await self._clock.sleep(self._timing.poll)
+            return None
+        finally:
+            if question is not None:
+                question.cancel()
+                await asyncio.gather(question, return_exceptions=True)
+
+    def _question_interval(self) -> float:
+        """Seconds to the next question."""
+        return self._timing.ready_interval if self._ready_since is None else self._timing.health_interval
 
     async def _question(self) -> str | None:
         """Ask how it is; returns why it has to be restarted, or ``None``."""
@@ -235,6 +247,8 @@ class Instance:
             readiness = Readiness(ready=False, detail=str(error))
         else:
             readiness = judge(answer, path=path, release=record.placement.release, effective=record.placement.effective)
+        if self.goal is not Goal.SERVE:
+            return False  # asked before it was told to end; what it says no longer matters
         self._readiness = readiness
         now = self._clock.monotonic()
         if readiness.ready:
