@@ -15,37 +15,44 @@ from fairway.release.wire import read_json
 REDACTED = "[redacted]"
 
 _TELLING_WORDS = (
-    "token|secret|secrets|password|passwd|passphrase|api[_-]?key|access[_-]?key|private[_-]?key|signing[_-]?key"
-    "|credential|credentials|authorization"
-)
-_SECRET_KEY = re.compile(rf"(?:^|[_\-. ])(?:{_TELLING_WORDS})$", re.IGNORECASE)
+    "token", "secret", "secrets", "password", "passwd", "passphrase", "credential", "credentials", "authorization",
+    "api_key", "api-key", "apikey", "access_key", "access-key", "accesskey", "private_key", "private-key", "privatekey",
+    "signing_key", "signing-key", "signingkey",
+)  # fmt: skip
+_SECRET_KEY = re.compile(rf"(?:^|[_\-. ])(?:{'|'.join(_TELLING_WORDS)})$", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _REFERENCE = re.compile(r"^(?:env|file|sops|vault|k8s|aws-sm):\S+$")
 
-_SHAPES = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"
-    r"|\bsk-[A-Za-z0-9_-]{16,}"
-    r"|\b(?:ghp|gho|ghu|ghs|ghr)_[A-Za-z0-9]{20,}"
-    r"|\bgithub_pat_[A-Za-z0-9_]{20,}"
-    r"|\bglpat-[A-Za-z0-9_-]{16,}"
-    r"|\bhf_[A-Za-z0-9]{20,}"
-    r"|\bxox[abeoprs]-[A-Za-z0-9-]{10,}"
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
-    r"|\bAIza[A-Za-z0-9_-]{30,}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"
-    r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{12,}"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)",
-    re.DOTALL,
+_SHAPES = (
+    ("private key-", r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"),
+    ("sk-", r"\bsk-[A-Za-z0-9_-]{16,}"),
+    ("gh", r"\bgh[pousr]_[A-Za-z0-9]{20,}"),
+    ("github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{20,}"),
+    ("glpat-", r"\bglpat-[A-Za-z0-9_-]{16,}"),
+    ("hf_", r"\bhf_[A-Za-z0-9]{20,}"),
+    ("xox", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
+    ("akia", r"\bAKIA[A-Z0-9]{16}\b"),
+    ("asia", r"\bASIA[A-Z0-9]{16}\b"),
+    ("aiza", r"\bAIza[A-Za-z0-9_-]{30,}"),
+    ("eyj", r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
+    ("bearer ", r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{12,}"),
+    ("://", r"(?<=://)[^/\s:@\"]+:[^/\s@\"]+(?=@)"),
 )
-_ASSIGNED = re.compile(
-    r"\b([A-Za-z_]*(?:api_?key|password|passwd|secret|token))(\s?=\s?)(?!\[redacted\])[^\s,;&\"']{6,}", re.IGNORECASE
-)
-_WORTH_A_LOOK = re.compile(rf"(?:{_TELLING_WORDS})[\"']?\s*:", re.IGNORECASE)
+"""What a shape holds in lower case, and the shape: a plain search first, because most texts hold none."""
+
+_COMPILED = tuple((literal, re.compile(shape, re.DOTALL)) for literal, shape in _SHAPES)
+_ASSIGNED = re.compile(rf"((?:{'|'.join(_TELLING_WORDS)})\s?=\s?)(?!\[redacted\])[^\s,;&\"']{{6,}}", re.IGNORECASE)
+_TELLING = tuple(re.compile(rf"{word}[\"']?\s*[:=]") for word in _TELLING_WORDS)
+"""On lower case, one by one: a pattern that begins with plain text is searched far faster than alternatives."""
 
 
 def redact_text(text: str) -> str:
     """``text`` with every string of a known secret's shape replaced."""
-    return _ASSIGNED.sub(rf"\1\2{REDACTED}", _SHAPES.sub(REDACTED, text))
+    low = text.lower()
+    for literal, shape in _COMPILED:
+        if literal in low:
+            text = shape.sub(REDACTED, text)
+    return _ASSIGNED.sub(rf"\1{REDACTED}", text) if "=" in text else text
 
 
 def redact(value: Any) -> Any:
@@ -67,7 +74,9 @@ def redact_json(content: bytes) -> bytes:
     What is not JSON is searched as text.
     """
     text = content.decode("utf-8", errors="replace")
-    if not any(pattern.search(text) for pattern in (_SHAPES, _ASSIGNED, _WORTH_A_LOOK)):
+    low = text.lower()
+    shaped = any(literal in low and shape.search(text) for literal, shape in _COMPILED)
+    if not shaped and not any(telling.search(low) for telling in _TELLING):
         return content
     try:
         value = read_json(text)

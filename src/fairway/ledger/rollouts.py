@@ -11,7 +11,7 @@ from fairway.errors import ConflictError, NotFoundError
 from fairway.ledger.redaction import redact, redact_json
 from fairway.ledger.session import Session
 from fairway.ledger.wire import entry_from_wire, entry_to_wire, request_from_wire, request_to_wire
-from fairway.release.wire import read_json
+from fairway.release.wire import plain, read_json
 from fairway.rollout.port import JournalEntry, JournalHead, Lease
 from fairway.rollout.requests import Answer, AnswerKind, Request
 from fairway.traffic.fence import ZERO_FENCE, Fence
@@ -155,11 +155,11 @@ def answer(session: Session, request_id: str) -> Answer:
 def add_blocks(session: Session, route: RouteId, blocks: Iterable[Mapping[str, Any]]) -> None:
     """Keep mature blocks, one a time and release; measurements, so not part of the chain."""
     for block in blocks:
-        body = redact(block)
         session.run(
             "INSERT INTO blocks (agent, environment, t0, release, body) "
             "VALUES (:agent, :environment, :t0, :release, :body) ON CONFLICT DO NOTHING",
-            t0=float(body["t0"]), release=str(body.get("release", "")), body=canonical_json(body), **_keys(route),
+            t0=float(block["t0"]), release=str(block.get("release", "")),
+            body=redact_json(canonical_json(plain(block))), **_keys(route),
         )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from fairway.canonical import canonical_json, sha256_digest, value_digest
 from fairway.errors import PermanentError
 from fairway.ledger.records import AuditRow
-from fairway.ledger.redaction import redact
+from fairway.ledger.redaction import redact_json
 from fairway.release.wire import format_time, read_json
 from fairway.units import short
 
@@ -84,7 +84,9 @@ class Session:
         Returns:
             The row's number and its payload's digest.
         """
-        body = canonical_json(payload if exact else redact(payload))
+        body = canonical_json(payload)
+        if not exact:
+            body = redact_json(body)
         digest = self.keep(body)
         last = self.row("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")
         row = link(

@@ -306,4 +306,4 @@ def _kept_entry(entry: JournalEntry) -> JournalEntry:
 
 def _copy(value: Mapping[str, Any]) -> Any:
     """As it comes back from a database: JSON, without secrets, shared with nobody."""
-    return read_json(canonical_json(redact(plain(value))))
+    return read_json(redact_json(canonical_json(plain(value))))

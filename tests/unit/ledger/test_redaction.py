@@ -83,6 +83,21 @@ def test_redaction_is_final_and_never_leaves_a_planted_secret(value: Any, secret
     assert secret not in json.dumps(once, ensure_ascii=False)
 
 
+keys = st.sampled_from(["token", "dbPassword", "api_key", "API-KEY", "x.secret", "tokens", "max_tokens", "n", "note"])
+texts = st.sampled_from(["", "env:NAME", "hunter2", "task-1", "http://127.0.0.1:80/x", *SECRETS.values()]) | st.text()
+
+
+@given(
+    st.recursive(
+        texts | st.integers(0, 9) | st.none(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | st.text(max_size=5), inner, max_size=3),
+        max_leaves=10,
+    )
+)
+def test_the_fast_way_over_bytes_hides_what_the_slow_way_over_values_does(value: Any) -> None:
+    assert redact_json(canonical_json(value)) == canonical_json(redact(value))
+
+
 def test_a_snapshot_that_is_not_json_is_searched_as_text() -> None:
     assert SECRETS["openai"].encode() not in redact_json(b"not json " + SECRETS["openai"].encode())
     assert redact_text("nothing here") == "nothing here"
