@@ -112,12 +112,7 @@ class Worker:
         listener = socket.socket(fileno=self.settings.listen_fd)
         listener.setblocking(False)
         self._server = await self._loop.create_server(lambda: ClientConnection(self), sock=listener, backlog=4096)
-        self._loop.add_signal_handler(signal.SIGTERM, self._drain_asked.set)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
         self._tell({"type": "ready", "pid": os.getpid()})
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 50)
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(self._obey(reader)), tasks.create_task(self._flush_forever())]
             background.append(tasks.create_task(self._sweep_forever()))
@@ -126,6 +121,10 @@ class Worker:
             for task in background:
                 task.cancel()
         await self._say_goodbye()
+
+    def drain(self) -> None:
+        """Begin to drain."""
+        self._drain_asked.set()
 
     async def _obey(self, reader: asyncio.StreamReader) -> None:
         while (message := await receive(reader)) is not None:
@@ -202,8 +201,15 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     settings = WorkerSettings(**json.loads(arguments[0]))
 
+    gc.collect()
+    gc.freeze()  # what was imported lives as long as the process
+    gc.set_threshold(20_000, 20, 50)
+
     async def serve() -> None:
-        await Worker(settings).run()
+        worker = Worker(settings)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.drain)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+        await worker.run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())

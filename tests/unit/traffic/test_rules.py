@@ -1,0 +1,239 @@
+"""SPEC H1 and law 2: who serves, in which order, and that a conversation stays."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairway.traffic.bucket import bucket, tag_of, unit_hash
+from fairway.traffic.fence import Fence
+from fairway.traffic.pin import Pin, release_tag
+from fairway.traffic.rules import By, GivenFacts, assign, explain, looked_at, unit_key
+from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind
+from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
+
+OLD, NEW = Digest("sha256:" + "a" * 64), Digest("sha256:" + "b" * 64)
+CONVERSATION = KeyExtractor(kind=KeyKind.HEADER, name="x-conversation-id")
+STABLE = Arm(role=Role.STABLE, release=OLD, version="1.0.0", endpoints=("127.0.0.1:1",))
+CANDIDATE = Arm(role=Role.CANDIDATE, release=NEW, version="1.1.0", endpoints=("127.0.0.1:2",))
+TABLE = RouteTable(
+    route=RouteId(agent=AgentName("support"), environment=EnvironmentName("production")),
+    fence=Fence(term=1, seq=1),
+    arms=(STABLE, CANDIDATE),
+    split=Parts(10_000),
+    salt="r-1",
+    keys=(CONVERSATION,),
+)
+
+
+def rule(kind: RuleKind, name: str = "", values: tuple[str, ...] = (), to: Role = Role.CANDIDATE) -> Rule:
+    return Rule(id=f"{kind.value}-rule", kind=kind, name=name, values=values, to=to)
+
+
+def facts(path: str = "/", **headers: str) -> GivenFacts:
+    return GivenFacts(path=path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def key_with_bucket(below: bool, split: int = 10_000) -> str:
+    return next(str(n) for n in range(10_000) if (bucket("r-1", str(n)) < split) is below)
+
+
+def pin_to(release: str, *, salt: str = "r-1", hashed: bool = True) -> Pin:
+    return Pin(release=release_tag(release), salt=tag_of(salt), hashed=hashed, expires=2**31)
+
+
+@pytest.mark.parametrize(
+    ("made", "headers"),
+    [
+        (rule(RuleKind.RELEASE_HEADER), {"x-fairway-release": "1.1.0"}),
+        (rule(RuleKind.RELEASE_HEADER), {"x-fairway-release": "candidate"}),
+        (rule(RuleKind.RELEASE_HEADER), {"x-fairway-release": NEW}),
+        (rule(RuleKind.HEADER, "X-Gray-Tag", ("beta",)), {"x-gray-tag": "beta"}),
+        (rule(RuleKind.COOKIE, "trace.gray_tag", ("beta",)), {"cookie": "a=b; trace.gray_tag=beta"}),
+        (rule(RuleKind.TENANT, "", ("acme",)), {"x-tenant": "acme"}),
+        (rule(RuleKind.REGION, "", ("eu",)), {"x-region": "eu"}),
+        (rule(RuleKind.TRACE_TYPE, "", ("replay",)), {"x-trace-type": "replay"}),
+        (rule(RuleKind.FLAG, "new-agent"), {"x-feature-flags": "other, new-agent=on"}),
+    ],
+    ids=lambda value: value.kind.value if isinstance(value, Rule) else next(iter(value.values()))[:12],
+)
+def test_a_rule_fires_on_its_fact_and_only_then(made: Rule, headers: dict[str, str]) -> None:
+    table = replace(TABLE, rules=(made,), split=Parts(0))
+    fired = assign(table, GivenFacts(headers=headers)).decision
+    assert (fired.role, fired.by, fired.rule) == (Role.CANDIDATE, By.RULE, made.id)
+    other = assign(table, GivenFacts(headers=dict.fromkeys(headers, "something-else"))).decision
+    assert other.rule is None
+    assert assign(table, GivenFacts(headers={})).decision.by is By.KEYLESS
+
+
+def test_rules_are_tried_in_the_order_of_their_kinds_whatever_the_table_says() -> None:
+    kinds = [RuleKind.FLAG, RuleKind.TRACE_TYPE, RuleKind.REGION, RuleKind.TENANT, RuleKind.COOKIE]
+    kinds += [RuleKind.RELEASE_HEADER]
+    names = {RuleKind.FLAG: "f", RuleKind.COOKIE: "c"}
+    table = replace(TABLE, rules=tuple(rule(kind, names.get(kind, "")) for kind in kinds))
+    headers = {
+        "x-feature-flags": "f", "x-trace-type": "t", "x-region": "r", "x-tenant": "t", "cookie": "c=1",
+        "x-fairway-release": "1.0.0",
+    }  # fmt: skip
+    for kind, gone in zip(reversed(kinds), ["x-fairway-release", "cookie", "x-tenant", "x-region", "x-trace-type", ""],
+                          strict=True):  # fmt: skip
+        assert assign(table, GivenFacts(headers=headers)).decision.rule == f"{kind.value}-rule"
+        headers.pop(gone, None)
+
+
+def test_the_release_header_names_nothing_unless_the_table_has_the_rule() -> None:
+    asked = facts(x_fairway_release="1.1.0", x_conversation_id=key_with_bucket(below=False))
+    assert assign(TABLE, asked).decision.role is Role.STABLE
+
+
+@given(st.text(min_size=1, max_size=30).filter(str.strip), st.integers(0, 100_000), st.integers(0, 100_000))
+def test_a_larger_weight_moves_nobody_back(key: str, one: int, other: int) -> None:
+    small, large = sorted((one, other))
+    told = GivenFacts(headers={"x-conversation-id": key})
+    before = assign(replace(TABLE, split=Parts(small)), told).decision.role
+    after = assign(replace(TABLE, split=Parts(large)), told).decision.role
+    assert not (before is Role.CANDIDATE and after is Role.STABLE)
+
+
+@given(st.text(min_size=1, max_size=30).filter(str.strip), st.lists(st.integers(0, 100_000), min_size=1, max_size=8))
+def test_a_conversation_ends_where_it_began_while_its_release_serves(key: str, splits: list[int]) -> None:
+    told = GivenFacts(headers={"x-conversation-id": key})
+    first = assign(TABLE, told).decision
+    assert first.release is not None
+    pin = pin_to(first.release)
+    for seq, split in enumerate(splits, start=2):
+        table = replace(TABLE, split=Parts(split), fence=Fence(term=1, seq=seq))
+        for later in (assign(table, told, pin=pin), assign(table, told, recall=lambda _: pin)):
+            assert later.decision.release == first.release
+            assert later.decision.by is By.PIN
+            assert later.decision.counts
+
+
+def test_a_conversation_stays_when_its_candidate_is_promoted() -> None:
+    promoted = replace(TABLE, arms=(replace(CANDIDATE, role=Role.STABLE),), split=Parts(0))
+    decision = assign(promoted, facts(x_conversation_id="c"), pin=pin_to(NEW)).decision
+    assert (decision.role, decision.release, decision.by) == (Role.STABLE, NEW, By.PIN)
+
+
+def test_a_conversation_whose_candidate_is_gone_falls_to_stable() -> None:
+    rolled_back = replace(TABLE, arms=(STABLE,), split=Parts(0))
+    decision = assign(rolled_back, facts(x_conversation_id="c"), pin=pin_to(NEW)).decision
+    assert (decision.role, decision.by, decision.fresh) == (Role.STABLE, By.HASH, True)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [replace(TABLE, masks=(NEW,)), replace(TABLE, arms=(STABLE, replace(CANDIDATE, endpoints=())))],
+    ids=["masked", "not ready"],
+)
+def test_what_a_masked_or_unready_candidate_should_have_served_still_counts_as_its_own(table: RouteTable) -> None:
+    told = facts(x_conversation_id=key_with_bucket(below=True))
+    for decision in (
+        assign(table, told).decision,
+        assign(table, told, pin=pin_to(NEW)).decision,
+        assign(replace(table, rules=(rule(RuleKind.HEADER, "x-conversation-id"),)), told).decision,
+    ):
+        assert decision.release == NEW
+        assert decision.by is By.FALLBACK
+        assert decision.served == STABLE
+        assert not decision.served_as_assigned
+
+
+def test_nobody_serves_when_stable_is_masked_too() -> None:
+    assert assign(replace(TABLE, masks=(OLD, NEW)), facts(x_conversation_id="c")).decision.served is None
+
+
+def test_without_any_arm_nobody_serves() -> None:
+    decision = assign(replace(TABLE, arms=(), split=Parts(0)), facts(x_conversation_id="c")).decision
+    assert decision.release is None
+    assert decision.served is None
+
+
+@pytest.mark.parametrize(
+    ("pin", "counts"),
+    [
+        (pin_to(NEW), True),
+        (pin_to(NEW, hashed=False), False),
+        (pin_to(NEW, salt="an earlier rollout"), False),
+    ],
+    ids=["hashed now", "keyless", "other salt"],
+)
+def test_a_pinned_unit_counts_only_when_hashed_under_the_current_salt(pin: Pin, counts: bool) -> None:
+    assert assign(TABLE, facts(x_conversation_id="c"), pin=pin).decision.counts is counts
+
+
+def test_a_pinned_request_without_a_key_is_no_unit() -> None:
+    assert not assign(TABLE, facts(), pin=pin_to(NEW)).decision.counts
+
+
+def test_rule_and_keyless_traffic_stays_out_of_unit_tests() -> None:
+    table = replace(TABLE, rules=(rule(RuleKind.TENANT, "", ("acme",)),))
+    assert not assign(table, facts(x_tenant="acme", x_conversation_id="c")).decision.counts
+    assert not assign(table, facts()).decision.counts
+
+
+@pytest.mark.parametrize(("chance", "role"), [(9_999, Role.CANDIDATE), (10_000, Role.STABLE)])
+def test_keyless_requests_are_split_by_chance(chance: int, role: Role) -> None:
+    decision = assign(TABLE, facts(), chance=chance).decision
+    assert (decision.role, decision.by) == (role, By.KEYLESS)
+
+
+def _jwt(claims: dict[str, object]) -> str:
+    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"Bearer e30.{body}.c2ln"
+
+
+@pytest.mark.parametrize(
+    ("extractor", "told", "key"),
+    [
+        (KeyExtractor(kind=KeyKind.HEADER, name="X-User"), facts(x_user="u1"), "u1"),
+        (KeyExtractor(kind=KeyKind.COOKIE, name="sid"), facts(cookie='x=1; sid="s 1"'), "s 1"),
+        (KeyExtractor(kind=KeyKind.PATH_SEGMENT, name="1"), facts("/threads/t%201/runs"), "t 1"),
+        (KeyExtractor(kind=KeyKind.PATH_SEGMENT, name="9"), facts("/threads"), None),
+        (KeyExtractor(kind=KeyKind.JWT_CLAIM, name="sub"), facts(authorization=_jwt({"sub": "u7"})), "u7"),
+        (KeyExtractor(kind=KeyKind.JWT_CLAIM, name="sub"), facts(authorization="Bearer a.%%.c"), None),
+        (KeyExtractor(kind=KeyKind.JWT_CLAIM, name="sub"), facts(authorization=_jwt({"sub": ["no"]})), None),
+        (KeyExtractor(kind=KeyKind.ISSUE_COOKIE, name=""), facts(cookie="fairway_unit=abc"), "abc"),
+        (KeyExtractor(kind=KeyKind.HEADER, name="x-user"), facts(x_user="x" * 513), None),
+        (KeyExtractor(kind=KeyKind.HEADER, name="x-user"), facts(x_user=""), None),
+    ],
+)
+def test_a_key_is_read_from_where_the_table_says(extractor: KeyExtractor, told: GivenFacts, key: str | None) -> None:
+    assert unit_key((extractor,), told) == key
+
+
+def test_extractors_are_tried_in_order() -> None:
+    keys = (CONVERSATION, KeyExtractor(kind=KeyKind.HEADER, name="x-user"))
+    assert unit_key(keys, facts(x_user="u", x_conversation_id="c")) == "c"
+    assert unit_key(keys, facts(x_user="u")) == "u"
+
+
+def test_explain_names_the_rule_that_fires_and_those_that_did_not() -> None:
+    table = replace(TABLE, rules=(rule(RuleKind.REGION, "", ("eu",)), rule(RuleKind.TENANT, "", ("acme",))))
+    found = explain(table, facts(x_region="eu", x_conversation_id="c-1"))
+    assert found["rule"] == "region-rule"
+    assert found["tried"] == [
+        {"rule": "tenant-rule", "kind": "tenant", "matched": False},
+        {"rule": "region-rule", "kind": "region", "matched": True},
+    ]
+    assert found["unit"] == unit_hash("c-1")
+
+
+def test_explain_shows_the_bucket_when_the_hash_decides() -> None:
+    found = explain(TABLE, facts(x_conversation_id="c-1"))
+    assert (found["bucket"], found["why"]) == (bucket("r-1", "c-1"), "hash")
+
+
+def test_the_headers_rules_look_at_are_known_beforehand() -> None:
+    rules = (
+        rule(RuleKind.HEADER, "X-Gray"),
+        rule(RuleKind.COOKIE, "c"),
+        rule(RuleKind.FLAG, "f"),
+        rule(RuleKind.TENANT),
+    )
+    assert looked_at(rules) == ("cookie", "x-feature-flags", "x-gray", "x-tenant")
