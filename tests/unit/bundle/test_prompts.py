@@ -267,7 +267,8 @@ def test_a_wrong_variable_is_told(tmp_path: Path, values: dict[str, object], say
     [
         "{{ x.__class__.__mro__ }}",
         "{{ ''.__class__.__base__.__subclasses__() }}",
-        "{{ x.missing.more }}",
+        "{{ x.missing }}",
+        "{{ undeclared }}",
         "{{ 1 / 0 }}",
         "{{ items.append(1) }}",
         "{% include '/etc/passwd' %}",
