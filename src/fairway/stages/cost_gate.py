@@ -16,7 +16,7 @@ from fairway.project.load import load_project
 from fairway.section import Positive
 from fairway.stages.config import StageSection
 from fairway.stages.context import DeliveryContext
-from fairway.stages.prompt_cost import LargestInput, PromptLoad, largest_input, prompt_loads
+from fairway.stages.prompt_cost import LargestInput, Loads, PromptLoad, largest_input, prompt_loads
 from fairway.units import Verdict
 
 _UNKNOWN = "cost/unknown"
@@ -49,8 +49,9 @@ class CostGate:
         """Count, compare, and write the report whatever comes out."""
         settings = context.settings(CostGateSection)
         tree = await context.tree(instrument=False)
-        loads, budgets, largest = await asyncio.to_thread(_measure, context, tree)
-        findings = tuple(judge_costs(loads, budgets, settings))
+        measured, budgets, largest = await asyncio.to_thread(_measure, context, tree)
+        loads = measured.loads
+        findings = (*judge_costs(loads, budgets, settings), *_unresolved(measured))
         verdict = _verdict(findings)
         report = context.workdir / "cost.json"
         value = cost_report(loads, budgets, settings, largest, verdict)
@@ -68,7 +69,7 @@ class CostGate:
         )
 
 
-def _measure(context: DeliveryContext, tree: Path) -> tuple[tuple[PromptLoad, ...], BudgetsSection, LargestInput]:
+def _measure(context: DeliveryContext, tree: Path) -> tuple[Loads, BudgetsSection, LargestInput]:
     project = load_project(tree)
     bundle = context.bundle
     suites = load_suites([file.path for file in bundle.files], bundle.read, project.evals.suites)
@@ -93,6 +94,14 @@ def judge_costs(loads: Sequence[PromptLoad], budgets: BudgetsSection, settings: 
             file="fairway.yaml",
             hint="set pipeline.stages.cost_gate.requests_per_day",
         )
+
+
+def _unresolved(measured: Loads) -> Iterator[Finding]:
+    """A warning: nothing can be deployed there. When nothing could be counted at all, nothing is known: no pass."""
+    for environment, why in measured.unresolved.items():
+        message = f"environment {environment} cannot be resolved, so its prompts are not counted: {why}"
+        severity, rule = ("warning", "cost/unresolved") if measured.loads else ("error", _UNKNOWN)
+        yield Finding(severity=severity, rule=rule, message=message, file="fairway.yaml")
 
 
 def _tokens(load: PromptLoad, budgets: BudgetsSection) -> Iterator[Finding]:

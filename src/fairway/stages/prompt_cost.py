@@ -13,6 +13,7 @@ from fairway.bundle.lint import count_tokens
 from fairway.bundle.models import PriceSection
 from fairway.bundle.prompts import Prompt, VariableType
 from fairway.bundle.rendering import render
+from fairway.errors import NotFoundError, RefusedError
 from fairway.evals.values import Suite
 from fairway.project.load import Project
 
@@ -23,6 +24,8 @@ _SAMPLES: Mapping[VariableType, Any] = {
     VariableType.LIST: [],
     VariableType.OBJECT: {},
 }
+_Key = tuple[str, str, str | None, int]
+"""Prompt, version, alias, most tokens of an answer."""
 _MILLION = Decimal(1_000_000)
 _CENT_OF_CENT = Decimal("0.000001")
 
@@ -94,23 +97,37 @@ class PromptLoad:
         return (calls * (sent + answered) / _MILLION).quantize(_CENT_OF_CENT)
 
 
-def prompt_loads(project: Project, suites: Sequence[Suite]) -> tuple[PromptLoad, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loads:
+    """What the prompts take, and the environments that could not be resolved, with why: nothing is served there."""
+
+    loads: tuple[PromptLoad, ...]
+    unresolved: Mapping[str, str]
+
+
+def prompt_loads(project: Project, suites: Sequence[Suite]) -> Loads:
     """One load for each prompt version and model that any environment serves, by name and version.
 
     Raises:
-        UserError: A prompt cannot be rendered, or an environment cannot be resolved.
+        UserError: A prompt cannot be read or rendered.
     """
     largest = largest_input(suites)
-    environments: dict[tuple[str, str, str | None, int], list[str]] = {}
+    environments: dict[_Key, list[str]] = {}
+    unresolved: dict[str, str] = {}
     for environment in project.environments:
-        overlay = project.overlay(environment)
+        try:
+            overlay = project.overlay(environment)
+        except (NotFoundError, RefusedError) as error:
+            unresolved[environment] = error.message
+            continue
         for name, pin in overlay.prompts.items():
             model = project.prompts.get(name, pin.version).content.model
             alias = None if model is None else overlay.roles.get(model) or project.models.alias_of(model)
             key = (name, pin.version, _replaced(project, environment, alias), overlay.max_tokens)
             environments.setdefault(key, []).append(environment)
     ordered = sorted(environments.items(), key=lambda item: repr(item[0]))
-    return tuple(_load(project, largest, key, tuple(where)) for key, where in ordered)
+    loads = tuple(_load(project, largest, key, tuple(where)) for key, where in ordered)
+    return Loads(loads=loads, unresolved=unresolved)
 
 
 def _replaced(project: Project, environment: str, alias: str | None) -> str | None:
@@ -121,9 +138,7 @@ def _replaced(project: Project, environment: str, alias: str | None) -> str | No
     return models.get(alias) or models.get(EVERY) or alias
 
 
-def _load(
-    project: Project, largest: LargestInput, key: tuple[str, str, str | None, int], environments: tuple[str, ...]
-) -> PromptLoad:
+def _load(project: Project, largest: LargestInput, key: _Key, environments: tuple[str, ...]) -> PromptLoad:
     name, version, alias, output = key
     prompt = project.prompts.get(name, version)
     text, holds_input = fill(prompt, largest.text)
