@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +29,10 @@ class Session:
     def rows(self, sql: str, **values: Any) -> list[sqlite3.Row]:
         """Every row of a query."""
         return self.connection.execute(sql, values).fetchall()
+
+    def stream(self, sql: str, **values: Any) -> Iterator[sqlite3.Row]:
+        """Rows of a query, one at a time; for what may be larger than memory."""
+        yield from self.connection.execute(sql, values)
 
     def row(self, sql: str, **values: Any) -> sqlite3.Row | None:
         """The first row of a query, or ``None``."""

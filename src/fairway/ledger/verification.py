@@ -67,6 +67,15 @@ _REPLACED = frozenset({"deployment", "run"})
 """Kinds whose table shows the last record of a subject only."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Body:
+    """What the body of a row says that its indexing table must show; nothing when it was erased."""
+
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    answers: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    erased: bool = False
+
+
 @dataclass(slots=True)
 class _Findings:
     problems: list[AuditProblem] = field(default_factory=list)
@@ -98,8 +107,8 @@ def _verify(session: Session, heads: Iterable[SignedHead], trusted: TrustedKeys)
     _check_chain(rows, found)
     heads = sorted({*heads, *_own_heads(session, found)}, key=lambda head: head.seq)
     proved = _check_heads(rows, heads, trusted, found)
-    bodies, erased = _check_bodies(session, rows, found)
-    _check_tables(session, rows, bodies, erased, found)
+    bodies, erased = _check_bodies(session, found)
+    _check_tables(session, rows, bodies, found)
     _check_answers(session, rows, bodies, found)
     last = rows[-1].seq if rows else 0
     first_bad = min((problem.seq for problem in found.problems), default=last + 1)
@@ -107,7 +116,7 @@ def _verify(session: Session, heads: Iterable[SignedHead], trusted: TrustedKeys)
         rows=len(rows),
         proved_to=min(proved, max(0, first_bad - 1)),
         unsigned=max(0, last - proved),
-        erased=len(erased),
+        erased=erased,
         heads=len(heads),
         problems=tuple(sorted(found.problems, key=lambda problem: (problem.seq, problem.kind))),
     )
@@ -171,32 +180,57 @@ def _check_heads(rows: list[AuditRow], heads: list[SignedHead], trusted: Trusted
     return proved
 
 
-def _check_bodies(session: Session, rows: list[AuditRow], found: _Findings) -> tuple[dict[int, Any], frozenset[str]]:
-    """Bodies by row; each has the digest its row names, or was erased with a record of it."""
-    kept = {row["digest"]: raw(row["body"]) for row in session.rows("SELECT digest, body FROM payloads")}
-    erased = {row.subject for row in rows if row.kind == "erase"} - set(kept)
-    bodies: dict[int, Any] = {}
-    for row in rows:
-        body = kept.get(row.payload_digest)
-        if body is None:
-            if row.payload_digest not in erased:
-                found.add(row.seq, "payload_missing", f"the body of row {row.seq} is gone, and nobody recorded why")
-        elif sha256_digest(body) != row.payload_digest:
-            found.add(row.seq, "payload_altered", f"the body of row {row.seq} was altered")
+def _check_bodies(session: Session, found: _Findings) -> tuple[dict[int, _Body], int]:
+    """What each row's body says; it has the digest its row names, or was erased with a record of it.
+
+    One body at a time is in memory.
+    """
+    erased = {row["subject"] for row in session.rows("SELECT subject FROM audit WHERE kind = 'erase'")}
+    bodies: dict[int, _Body] = {}
+    forgotten = set()
+    for row in session.stream(
+        "SELECT seq, kind, subject, payload_digest, body FROM audit "
+        "LEFT JOIN payloads ON payloads.digest = audit.payload_digest ORDER BY seq"
+    ):
+        seq, digest = row["seq"], row["payload_digest"]
+        if row["body"] is None:
+            if digest in erased:
+                forgotten.add(digest)
+                bodies[seq] = _Body(erased=True)
+            else:
+                found.add(seq, "payload_missing", f"the body of row {seq} is gone, and nobody recorded why")
+        elif sha256_digest(raw(row["body"])) != digest:
+            found.add(seq, "payload_altered", f"the body of row {seq} was altered")
         else:
-            bodies[row.seq] = read_json(body)
-    for row in rows:
-        snapshot = bodies[row.seq].get("snapshot") if row.kind == "event" and row.seq in bodies else None
-        if snapshot is not None and snapshot not in erased and sha256_digest(kept.get(snapshot, b"")) != snapshot:
-            found.add(row.seq, "payload_altered", f"the snapshot of row {row.seq} is missing or was altered")
-    return bodies, frozenset(erased)
+            try:
+                bodies[seq] = _read_body(row["kind"], row["subject"], read_json(raw(row["body"])))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                found.add(seq, "unreadable", f"row {seq} is called {row['kind']}, but its body is none")
+    for row in session.stream(
+        "SELECT audit_seq, snapshot, body FROM events LEFT JOIN payloads ON payloads.digest = events.snapshot "
+        "WHERE snapshot IS NOT NULL"
+    ):
+        if row["body"] is None and row["snapshot"] in erased:
+            forgotten.add(row["snapshot"])
+        elif row["body"] is None or sha256_digest(raw(row["body"])) != row["snapshot"]:
+            seq = row["audit_seq"] if type(row["audit_seq"]) is int else 0
+            found.add(seq, "payload_altered", f"the snapshot of row {seq} is missing or was altered")
+    return bodies, len(forgotten)
 
 
-def _check_tables(
-    session: Session, rows: list[AuditRow], bodies: Mapping[int, Any], erased: frozenset[str], found: _Findings
-) -> None:
+def _read_body(kind: str, subject: str, body: Any) -> _Body:
+    if kind not in _TABLES:
+        return _Body()
+    answers = body["answers"] if kind == "event" else ()
+    return _Body(
+        columns=_TABLES[kind][1](subject, body),
+        answers={a["request_id"]: (a["kind"], a["seq"], a["code"], a["message"]) for a in answers},
+    )
+
+
+def _check_tables(session: Session, rows: list[AuditRow], bodies: Mapping[int, _Body], found: _Findings) -> None:
     """Each indexing table says what the chain says: no row more, none less, none other."""
-    for kind, (table, expected) in _TABLES.items():
+    for kind, (table, _) in _TABLES.items():
         records = {row.seq: row for row in rows if row.kind == kind}
         if kind in _REPLACED:
             records = {row.seq: row for row in {row.subject: row for row in records.values()}.values()}
@@ -210,13 +244,8 @@ def _check_tables(
             found.add(seq, "record_missing", f"row {seq} records a {kind} that {table} does not show")
         for seq in sorted(set(shown) - set(records)):
             found.add(seq, "record_inserted", f"{table} shows a {kind} that the chain does not record")
-        for seq in sorted(set(shown) & set(records)):
-            record = records[seq]
-            wanted: dict[str, Any] = {"payload": record.payload_digest}
-            if seq in bodies:
-                wanted |= expected(record.subject, bodies[seq])
-            elif record.payload_digest not in erased:
-                continue  # reported with the bodies
+        for seq in sorted(set(shown) & set(records) & set(bodies)):
+            wanted = {**bodies[seq].columns, "payload": records[seq].payload_digest}
             if wrong := _differences(shown[seq], wanted):
                 found.add(seq, "record_altered", f"{table} was altered at row {seq}: {', '.join(wrong)}")
 
@@ -225,15 +254,10 @@ def _differences(shown: sqlite3.Row, wanted: Mapping[str, Any]) -> list[str]:
     return sorted(name for name, value in wanted.items() if shown[name] != value)
 
 
-def _check_answers(session: Session, rows: list[AuditRow], bodies: Mapping[int, Any], found: _Findings) -> None:
+def _check_answers(session: Session, rows: list[AuditRow], bodies: Mapping[int, _Body], found: _Findings) -> None:
     """A request is answered as the event that consumed it says, and by nothing else."""
-    answers = {
-        answer["request_id"]: (answer["kind"], answer["seq"], answer["code"], answer["message"])
-        for row in rows
-        if row.kind == "event" and row.seq in bodies
-        for answer in bodies[row.seq]["answers"]
-    }
-    unread = any(row.kind == "event" and row.seq not in bodies for row in rows)
+    answers = {name: answer for body in bodies.values() for name, answer in body.answers.items()}
+    unread = any(row.kind == "event" and (row.seq not in bodies or bodies[row.seq].erased) for row in rows)
     for row in session.rows("SELECT * FROM requests"):
         shown = (row["answer"], row["answer_seq"], row["answer_code"], row["answer_message"])
         expected = answers.get(row["id"], (AnswerKind.PENDING.value, None, "", ""))
