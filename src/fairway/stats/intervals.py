@@ -45,7 +45,6 @@ def log_e_rate(bad: int, units: int, rate: float, *, tuned_units: float = DEFAUL
     )
 
 
-@lru_cache(maxsize=4096)
 def rate_bounds(bad: int, units: int, alpha: float, *, tuned_units: float = DEFAULT_TUNED_UNITS) -> tuple[float, float]:
     """A confidence sequence for a rate: with probability ≥ 1 − ``alpha`` it holds the rate at every look, together.
 
@@ -59,34 +58,68 @@ def rate_bounds(bad: int, units: int, alpha: float, *, tuned_units: float = DEFA
         tuned_units: Where the sequence is tightest.
 
     Returns:
-        Lower and upper bound; ``(0, 1)`` without units.
+        Lower and upper bound, to a relative 1e-7; ``(0, 1)`` without units.
     """
-    if units == 0:
-        return 0.0, 1.0
+    return (
+        rate_lower(bad, units, alpha, tuned_units=tuned_units),
+        rate_upper(bad, units, alpha, tuned_units=tuned_units),
+    )
+
+
+_TINY = 1e-12
+
+
+@lru_cache(maxsize=4096)
+def rate_lower(bad: int, units: int, alpha: float, *, tuned_units: float = DEFAULT_TUNED_UNITS) -> float:
+    """The lower bound of :func:`rate_bounds` alone."""
+    excess = _excess(bad, units, alpha, tuned_units)
+    return _root(excess, _TINY, bad / units) if bad and excess(_TINY) > 0 else 0.0
+
+
+@lru_cache(maxsize=4096)
+def rate_upper(bad: int, units: int, alpha: float, *, tuned_units: float = DEFAULT_TUNED_UNITS) -> float:
+    """The upper bound of :func:`rate_bounds` alone."""
+    excess = _excess(bad, units, alpha, tuned_units)
+    return _root(excess, 1 - _TINY, bad / units) if bad < units and excess(1 - _TINY) > 0 else 1.0
+
+
+def _excess(bad: int, units: int, alpha: float, tuned_units: float) -> Callable[[float], float]:
     threshold = math.log(1.0 / alpha)
 
     def excess(rate: float) -> float:
-        return log_e_rate(bad, units, rate, tuned_units=tuned_units) - threshold
+        return log_e_rate(bad, units, min(max(rate, _TINY), 1 - _TINY), tuned_units=tuned_units) - threshold
 
-    seen = bad / units
-    tiny = 1e-12
-    lower = _root(excess, tiny, seen) if bad and excess(tiny) > 0 else 0.0
-    upper = _root(excess, 1 - tiny, seen) if bad < units and excess(1 - tiny) > 0 else 1.0
-    return lower, upper
+    return excess
 
 
 def _root(function: Callable[[float], float], outside: float, inside: float) -> float:
-    """Where ``function`` falls from above to below zero between the two, to 1e-7 of the distance, from outside."""
-    gap = abs(outside - inside)
-    while abs(outside - inside) > 1e-7 * max(gap, 1e-9):
-        # In the geometric middle when the bounds differ by orders of magnitude: rates near 0 are what this is for.
-        low, high = sorted((outside, inside))
-        middle = math.sqrt(low * high) if low > 0 and high > 4 * low else (low + high) / 2
-        if function(middle) > 0:
-            outside = middle
+    """Where ``function`` falls from above zero at ``outside`` to below zero at ``inside``; a point still outside.
+
+    Bisection while the ends differ by much - in the geometric middle when by orders of magnitude, because rates near 0
+    are what this is for - then regula falsi with the Illinois step (Dowell and Jarratt 1971).
+    """
+    above, below = function(outside), function(inside)
+    side = 0
+    for _ in range(200):
+        low, high = min(outside, inside), max(outside, inside)
+        if high - low <= 1e-7 * high:
+            break
+        if above > 3.0:
+            middle = math.sqrt(low * high) if low > 0 and high > 4 * low else (low + high) / 2
+            side = 0
         else:
-            inside = middle
-        gap = max(min(gap, 10 * middle), 1e-9)
+            middle = outside + (inside - outside) * above / (above - below)
+            margin = 2e-8 * (high - low) + 1e-9 * high  # so that both ends close in
+            middle = min(max(middle, low + margin), high - margin)
+        value = function(middle)
+        if value > 0:
+            outside, above = middle, value
+            below *= 0.5 if side == 1 else 1.0
+            side = 1
+        else:
+            inside, below = middle, value
+            above *= 0.5 if side == -1 else 1.0
+            side = -1
     return outside
 
 

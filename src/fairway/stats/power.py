@@ -49,8 +49,8 @@ def clean_units_mixture(limit: float, alpha: float, *, clean_weight: float = 0.0
 def units_to_pass(limit: float, rate: float, alpha: float) -> int | None:
     """About how many units, at a true ``rate``, until an absolute gate passes at ``alpha``; ``None`` when it will not.
 
-    ``(ln(1/α) + ½) / KL(rate ‖ limit)``, at least the mixture's clean count: within 15 % of the exact median of
-    :func:`median_units_to_pass` for rates up to .6 of the limit.
+    ``(ln(1/α) + ½) / KL(rate ‖ limit)``, at least the mixture's clean count: within 20 % of the exact median of
+    :func:`median_units_to_pass` for rates of .2 to .6 of the limit.
     """
     if rate >= limit:
         return None

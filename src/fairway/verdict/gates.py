@@ -42,7 +42,7 @@ from dataclasses import dataclass, replace
 from fairway.observe.fold import ArmBlock, Block
 from fairway.observe.quantile import merged, quantile
 from fairway.stats.bernoulli import log_e_above, log_e_below
-from fairway.stats.intervals import rate_bounds
+from fairway.stats.intervals import rate_lower, rate_upper
 from fairway.stats.logrank import ERRORS, QUANTILES, Direction, Grid, log_e_value, nothing_yet, with_events
 from fairway.stats.logspace import log_sum_exp
 from fairway.stats.paired import differences, with_differences
@@ -301,12 +301,12 @@ def _with_cohort(spec: GateSpec, state: GateState, look: _Look, block: Block) ->
 def _ratio_margins(spec: GateSpec, state: GateState) -> tuple[float, float]:
     """The additive margin as a ratio of hazards, towards FAIL and towards PASS."""
     lower = _stable_lower(spec, state)
-    _, upper = rate_bounds(state.stable.bad, state.stable.settled, spec.alpha_pass * _BOUND_SHARE)
+    upper = rate_upper(state.stable.bad, state.stable.settled, spec.alpha_pass * _BOUND_SHARE)
     return 1.0 + spec.margin / max(lower, FLOOR * spec.margin), 1.0 + spec.margin / upper
 
 
 def _stable_lower(spec: GateSpec, state: GateState) -> float:
-    return rate_bounds(state.stable.bad, state.stable.count, spec.alpha_fail * _BOUND_SHARE)[0]
+    return rate_lower(state.stable.bad, state.stable.count, spec.alpha_fail * _BOUND_SHARE)
 
 
 def _log_e_fail_additive(spec: GateSpec, state: GateState, grid: Grid) -> float:

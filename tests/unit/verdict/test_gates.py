@@ -1,0 +1,308 @@
+"""The rules of the gates, one at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from fairway.observe.blocks import bin_of
+from fairway.observe.fold import ArmBlock, Block
+from fairway.traffic.fence import Fence
+from fairway.traffic.table import Role
+from fairway.units import Digest, UnitHash, Verdict
+from fairway.verdict.gates import GateState, find, observe, start
+from fairway.verdict.needed import clean_units_needed
+from fairway.verdict.values import GateFinding, GateKind, GateSpec
+
+STABLE = Digest("sha256:" + "a" * 64)
+CANDIDATE = Digest("sha256:" + "c" * 64)
+FAILURES = GateSpec(name="failures", kind=GateKind.FAILURES, margin=0.05, alpha_fail=1 / 75, alpha_pass=0.05)
+LATENCY = GateSpec(name="p95", kind=GateKind.LATENCY_P95, margin=1.1, alpha_fail=1 / 75, alpha_pass=0.05)
+SUCCESS = GateSpec(name="success", kind=GateKind.SUCCESS, margin=0.995, alpha_fail=1 / 75, alpha_pass=0.05)
+EVERY = pytest.mark.parametrize("spec", [FAILURES, LATENCY, SUCCESS], ids=lambda spec: spec.name)
+
+
+def names(prefix: str, first: int, count: int) -> tuple[UnitHash, ...]:
+    return tuple(UnitHash(f"{prefix}{i:015x}") for i in range(first, first + count))
+
+
+def arm(
+    units: tuple[UnitHash, ...],
+    *,
+    failed: int = 0,
+    slow: int = 0,
+    unknown: int = 0,
+    unfinished: int = 0,
+    role: Role = Role.STABLE,
+    ms: float = 300,
+) -> ArmBlock:
+    """One request a unit; the first ``failed`` failed, the first ``slow`` were slow, the last ``unknown`` unknown."""
+    return ArmBlock(
+        role=role,
+        assigned=len(units) + unfinished,
+        finished=len(units),
+        failed=failed + unfinished,
+        unknown=unknown,
+        unfinished=unfinished,
+        latency_ms={bin_of(ms): len(units)},
+        active=units,
+        failed_units=units[:failed],
+        slow_units=units[:slow],
+        unknown_units=units[len(units) - unknown :],
+    )
+
+
+def block(t0: float, candidate: ArmBlock | None, stable: ArmBlock | None, **changes: object) -> Block:
+    arms = {}
+    if stable is not None:
+        arms[STABLE] = stable
+    if candidate is not None:
+        arms[CANDIDATE] = replace(candidate, role=Role.CANDIDATE)
+    made = Block(t0=t0, seconds=10.0, fence=Fence(term=1, seq=1), arms=arms)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def steady(count: int, *, candidate: int = 5, stable: int = 45, first: int = 0, **of_candidate: int) -> list[Block]:
+    """Blocks of new units; what is said of the candidate holds in each of them."""
+    return [
+        block(
+            10.0 * i,
+            arm(names("c", candidate * i, candidate), **of_candidate),
+            arm(names("a", stable * i, stable)),
+        )
+        for i in range(first, first + count)
+    ]
+
+
+def folded(spec: GateSpec, blocks: list[Block], state: GateState | None = None) -> GateState:
+    state = start(spec) if state is None else state
+    for item in blocks:
+        state = observe(spec, state, item, candidate=CANDIDATE, stable=STABLE)
+    return state
+
+
+def found(spec: GateSpec, blocks: list[Block]) -> GateFinding:
+    return find(spec, folded(spec, blocks))
+
+
+@EVERY
+def test_no_block_at_all_is_no_data(spec: GateSpec) -> None:
+    finding = find(spec, start(spec))
+    assert finding.verdict is Verdict.NO_DATA
+    assert (finding.log_e_fail, finding.log_e_pass) == (pytest.approx(0, abs=1e-12), pytest.approx(0, abs=1e-12))
+    assert finding.estimate_candidate is None
+
+
+@EVERY
+def test_below_the_minimum_of_units_nothing_is_said(spec: GateSpec) -> None:
+    awful = steady(3, candidate=6, failed=6, slow=6)
+    assert found(spec, awful).verdict is Verdict.NO_DATA
+    assert found(replace(spec, minimum_units=18), awful).verdict is Verdict.FAIL
+
+
+@EVERY
+def test_zero_evidence_never_passes(spec: GateSpec) -> None:
+    for minimum in (0, 1):
+        eager = replace(spec, minimum_units=minimum)
+        empty = [block(10.0 * i, None, arm(names("a", i * 9, 9))) for i in range(200)]
+        nobody = [block(10.0 * i, arm(()), arm(())) for i in range(200)]
+        for blocks in ([], empty, nobody):
+            assert found(eager, blocks).verdict is Verdict.NO_DATA
+
+
+def test_a_latency_gate_without_slow_units_stays_undecided() -> None:
+    assert found(LATENCY, steady(300)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_sixty_clean_units_pass_a_margin_of_five_points() -> None:
+    assert clean_units_needed(FAILURES) == 60
+    settled = FAILURES.settle_blocks
+    assert found(FAILURES, steady(11 + settled)).verdict is Verdict.INCONCLUSIVE
+    finding = found(FAILURES, steady(12 + settled))
+    assert finding.verdict is Verdict.PASS
+    assert finding.reason.startswith(
+        "0 of 75 candidate conversations failed against 0 of 675 on stable (e-value 21 ≥ 20)"
+    )
+
+
+def test_a_candidate_that_fails_is_found_with_the_evidence_in_the_sentence() -> None:
+    finding = found(FAILURES, steady(6, failed=2))
+    assert finding.verdict is Verdict.FAIL
+    assert finding.log_e_fail >= math.log(75)
+    assert finding.reason.startswith("10 of 25 candidate conversations failed against 0 of 225 on stable (e-value ")
+    assert finding.reason.endswith("≥ 75)")
+
+
+def test_fail_is_latched_and_wins_over_what_comes_later() -> None:
+    bad = folded(FAILURES, steady(6, failed=2))
+    healed = folded(FAILURES, steady(400, first=6), bad)
+    assert find(FAILURES, healed).verdict is Verdict.FAIL
+    assert find(FAILURES, healed).log_e_pass >= math.log(20)
+    assert find(FAILURES, healed).reason == find(FAILURES, bad).reason
+
+
+def test_pass_is_latched_until_fail_takes_over() -> None:
+    good = folded(FAILURES, steady(16))
+    assert find(FAILURES, good).verdict is Verdict.PASS
+    shaky = folded(FAILURES, steady(1, first=16, failed=2), good)
+    assert find(FAILURES, shaky).log_e_pass < math.log(20)
+    assert find(FAILURES, shaky).verdict is Verdict.PASS
+    assert find(FAILURES, folded(FAILURES, steady(60, first=17, failed=3), shaky)).verdict is Verdict.FAIL
+
+
+@EVERY
+def test_gap_blocks_and_mixed_blocks_are_left_out_for_both_arms(spec: GateSpec) -> None:
+    for spoilt in ({"gap": True}, {"fence": None}):
+        blocks = [replace(item, **spoilt) for item in steady(50, failed=5, slow=5)]  # type: ignore[arg-type]
+        state = folded(spec, blocks)
+        assert (state.skipped, state.blocks, state.candidate.count, state.stable.count) == (50, 0, 0, 0)
+        assert find(spec, state).verdict is Verdict.NO_DATA
+
+
+@EVERY
+def test_a_block_that_was_seen_changes_nothing(spec: GateSpec) -> None:
+    blocks = steady(8, failed=1, slow=1)
+    state = folded(spec, blocks)
+    assert folded(spec, [blocks[3], blocks[7], blocks[7]], state) == state
+    assert folded(spec, [item for item in blocks for _ in range(3)]) == state
+
+
+@EVERY
+def test_state_survives_its_wire_form_to_the_last_bit(spec: GateSpec) -> None:
+    state = start(spec, since=-5.0)
+    for item in steady(12, failed=1, slow=1, unknown=1, unfinished=1):
+        state = GateState.from_wire(json.loads(json.dumps(state.to_wire())))
+        state = observe(spec, state, item, candidate=CANDIDATE, stable=STABLE)
+    assert state == replace(folded(spec, steady(12, failed=1, slow=1, unknown=1, unfinished=1)), since=-5.0)
+    with pytest.raises(ValueError, match="version 9"):
+        GateState.from_wire({**state.to_wire(), "version": 9})
+    with pytest.raises(ValueError, match="malformed"):
+        GateState.from_wire({"version": 1})
+
+
+def test_a_unit_counts_once_for_its_first_bad_event() -> None:
+    same = [block(10.0 * i, arm(names("c", 0, 25), failed=3), arm(names("a", 0, 200))) for i in range(40)]
+    state, once = folded(FAILURES, same), folded(FAILURES, same[:1])
+    assert (state.candidate.bad, state.candidate.count, len(state.spent)) == (3, 25, 3)
+    assert state.fail_ratios == once.fail_ratios
+
+
+def test_the_weight_is_the_share_of_units_at_risk_and_not_of_requests() -> None:
+    calm = block(0, arm(names("c", 0, 10)), arm(names("a", 0, 90)))
+    event = block(10, arm(names("c", 0, 10), slow=1), arm(names("a", 0, 90)))
+    loud = replace(event, arms={r: replace(a, assigned=a.assigned * 50) for r, a in event.arms.items()})
+    one = folded(LATENCY, [calm, event])
+    assert one.fail_ratios == folded(LATENCY, [calm, loud]).fail_ratios
+    step = math.log(1 + 0.1 * (math.exp(0.05) - 1))
+    assert one.fail_ratios[0] == pytest.approx(0.05 - step)
+
+
+def test_units_of_different_age_are_not_compared() -> None:
+    # Every slow unit is old; the candidate has young units only. By age nothing can be said.
+    old = names("a", 0, 50)
+    blocks = [block(0, None, arm(old))]
+    for i in range(1, 40):
+        young_c, young_s = names("c", 5 * i, 5), names("b", 5 * i, 5)
+        stable = replace(arm(old[i : i + 1] + young_s + old[i + 1 :], slow=1))
+        blocks.append(block(10.0 * i, arm(young_c), stable))
+    assert found(LATENCY, blocks).log_e_pass == pytest.approx(0, abs=1e-12)
+
+
+def test_blocks_before_since_only_teach_ages() -> None:
+    warm = start(FAILURES, since=60.0)
+    state = folded(FAILURES, steady(6, failed=5), warm)
+    assert (state.blocks, state.candidate.count, state.candidate.bad) == (0, 0, 0)
+    assert len(state.ages.seen) == 300
+    assert folded(FAILURES, steady(1, first=6), state).blocks == 1
+
+
+def test_a_block_without_both_arms_says_nothing_to_a_comparison_and_counts_for_an_absolute_gate() -> None:
+    alone = [block(10.0 * i, arm(names("c", 5 * i, 5), failed=2, slow=2), None) for i in range(20)]
+    assert found(FAILURES, alone).verdict is Verdict.NO_DATA
+    assert found(LATENCY, alone).verdict is Verdict.NO_DATA
+    assert found(SUCCESS, alone).verdict is Verdict.FAIL
+
+
+def test_without_a_stable_release_a_comparison_has_no_data() -> None:
+    state = start(FAILURES)
+    for item in steady(60):
+        state = observe(FAILURES, state, item, candidate=CANDIDATE, stable=None)
+    assert find(FAILURES, state).verdict is Verdict.NO_DATA
+
+
+def test_success_needs_723_clean_units() -> None:
+    settled = SUCCESS.settle_blocks * 5
+    blocks = steady(160)
+    assert found(SUCCESS, blocks[: (720 + settled) // 5]).verdict is Verdict.INCONCLUSIVE
+    assert found(SUCCESS, blocks[: (725 + settled) // 5]).verdict is Verdict.PASS
+
+
+def test_success_fails_and_says_when_stable_fails_too() -> None:
+    alone = found(SUCCESS, steady(30, failed=1))
+    assert (alone.verdict, alone.stable_fails_too) == (Verdict.FAIL, False)
+    outage = [
+        replace(b, arms={r: replace(a, failed_units=a.active[:2]) for r, a in b.arms.items()}) for b in steady(30)
+    ]
+    both = found(SUCCESS, outage)
+    assert (both.verdict, both.stable_fails_too) == (Verdict.FAIL, True)
+
+
+def test_an_outage_at_a_large_split_is_seen_as_shared_in_spite_of_stables_long_calm_past() -> None:
+    calm = steady(200, candidate=0, stable=100)  # 20,000 stable units before
+    struck = [
+        block(2000.0 + 10 * i, arm(names("c", 1000 * i, 20), failed=2), arm(names("b", 1000 * i, 20), failed=2))
+        for i in range(8)
+    ]
+    finding = found(SUCCESS, calm + struck)
+    assert finding.bad_stable / finding.units_stable < 0.005
+    assert (finding.verdict, finding.stable_fails_too) == (Verdict.FAIL, True)
+
+
+def test_too_many_unknown_outcomes_are_an_error_and_never_a_success() -> None:
+    for spec in (FAILURES, SUCCESS):
+        finding = found(spec, steady(400, unknown=1))
+        assert finding.verdict is Verdict.ERROR
+        assert "400 of the candidate's 2000 requests (20.0%) is unknown" in finding.reason
+        assert finding.units_candidate == 1600
+    assert found(LATENCY, steady(50, unknown=1)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_failures_are_found_among_unknown_outcomes() -> None:
+    assert found(FAILURES, steady(20, unknown=1, failed=3)).verdict is Verdict.FAIL
+
+
+def test_requests_without_an_end_count_against_health_and_are_no_proof_of_harm() -> None:
+    whole = folded(FAILURES, steady(16))
+    lossy = folded(FAILURES, steady(16, unfinished=1))
+    assert find(FAILURES, whole).verdict is Verdict.PASS
+    assert find(FAILURES, lossy).verdict is Verdict.INCONCLUSIVE
+    assert lossy.fail_ratios == whole.fail_ratios
+    assert found(SUCCESS, steady(200, unfinished=1)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_unit_counts_as_good_only_after_it_settled() -> None:
+    at_once = replace(FAILURES, settle_blocks=0)
+    assert found(at_once, steady(12)).verdict is Verdict.PASS
+    assert found(FAILURES, steady(12)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_estimates_are_rates_and_p95_in_milliseconds() -> None:
+    blocks = steady(30, failed=1, slow=1)
+    failures, latency, success = (found(spec, blocks) for spec in (FAILURES, LATENCY, SUCCESS))
+    assert (failures.estimate_candidate, failures.estimate_stable) == (0.2, 0.0)
+    assert latency.estimate_candidate == pytest.approx(300, rel=0.005)
+    assert (success.estimate_candidate, success.estimate_stable) == (0.8, 1.0)
+
+
+def test_what_is_still_needed_is_said_and_shrinks() -> None:
+    some, more = found(FAILURES, steady(6)), found(FAILURES, steady(10))
+    assert some.units_needed is not None
+    assert more.units_needed is not None
+    assert (some.units_needed, more.units_needed) == (60 - 15, 60 - 35)
+    assert some.reason.endswith("needs about 45 more candidate conversations")
+    assert found(SUCCESS, steady(10)).units_needed == 723 - 35
+    # far beyond the margin it will not pass
+    assert found(replace(FAILURES, alpha_fail=1e-9), steady(6, failed=2)).units_needed is None
