@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
+
 from fairway.pipeline.port import Finding
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -58,27 +60,37 @@ def read_lock(text: str, *, file: str) -> tuple[tuple[Pin, ...], tuple[Finding, 
     return tuple(pins), tuple(findings)
 
 
-def compare(
-    pins: tuple[Pin, ...], installed: Mapping[str, str], *, applies: Mapping[int, bool], file: str
-) -> tuple[Finding, ...]:
-    """What is missing or drifted, by name.
+def applicable(pins: tuple[Pin, ...], environment: Mapping[str, str]) -> tuple[Pin, ...]:
+    """The pins that hold for an interpreter; one whose marker cannot be read counts as holding.
 
     Args:
         pins: Of the lock file.
+        environment: The interpreter's marker variables (PEP 508).
+    """
+    return tuple(pin for pin in pins if pin.marker is None or _holds(pin.marker, environment))
+
+
+def _holds(marker: str, environment: Mapping[str, str]) -> bool:
+    try:
+        return Marker(marker).evaluate({**environment, "extra": ""})
+    except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName):
+        return True
+
+
+def compare(pins: tuple[Pin, ...], installed: Mapping[str, str], *, file: str) -> tuple[Finding, ...]:
+    """What is missing or drifted, by name.
+
+    Args:
+        pins: Those that apply.
         installed: ``{normal name: version}`` of the interpreter that runs the project.
-        applies: ``{line: whether its marker holds there}``; a line that is not listed applies.
         file: The lock file.
     """
-    return tuple(_differences(pins, installed, applies=applies, file=file))
+    return tuple(_differences(pins, installed, file=file))
 
 
-def _differences(
-    pins: tuple[Pin, ...], installed: Mapping[str, str], *, applies: Mapping[int, bool], file: str
-) -> Iterator[Finding]:
+def _differences(pins: tuple[Pin, ...], installed: Mapping[str, str], *, file: str) -> Iterator[Finding]:
     hint = f"pip install -r {file}"
     for pin in pins:
-        if not applies.get(pin.line, True):
-            continue
         found = installed.get(pin.name)
         if found is None:
             message = f"{pin.name} {pin.version} is not installed"

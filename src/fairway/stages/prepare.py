@@ -19,28 +19,32 @@ from fairway.project.load import load_project
 from fairway.stages.config import InterpreterChoice, PrepareSection
 from fairway.stages.context import DeliveryContext
 from fairway.stages.interpreter import ENVIRONMENT_COMPLETE, current_interpreter
-from fairway.stages.lockfile import Pin, compare, normal_name, read_lock
+from fairway.stages.lockfile import Pin, applicable, compare, normal_name, read_lock
 from fairway.stages.process import run_command
 
 _ASK = """
-import json, sys
+import json, os, platform, sys
 from importlib import metadata
-markers = json.loads(sys.argv[1])
-try:
-    from packaging.markers import Marker
-except ImportError:
-    try:
-        from pip._vendor.packaging.markers import Marker
-    except ImportError:
-        Marker = None
 found = {}
 for one in metadata.distributions():
     name = one.metadata["Name"]
     if name and name not in found:
         found[name] = one.version
-applies = {line: Marker(text).evaluate({"extra": ""}) if Marker else True for line, text in markers.items()}
-answer = {"version": "%d.%d.%d" % sys.version_info[:3], "packages": found, "applies": applies}
-print("fairway-answer " + json.dumps(answer))
+version = "%d.%d.%d" % sys.version_info[:3]
+environment = {
+    "implementation_name": sys.implementation.name,
+    "implementation_version": version,
+    "os_name": os.name,
+    "platform_machine": platform.machine(),
+    "platform_python_implementation": platform.python_implementation(),
+    "platform_release": platform.release(),
+    "platform_system": platform.system(),
+    "platform_version": platform.version(),
+    "python_full_version": version,
+    "python_version": "%d.%d" % sys.version_info[:2],
+    "sys_platform": sys.platform,
+}
+print("fairway-answer " + json.dumps({"version": version, "packages": found, "environment": environment}))
 """
 
 
@@ -50,7 +54,7 @@ class _Installed:
 
     version: str
     packages: Mapping[str, str]
-    applies: Mapping[int, bool]
+    environment: Mapping[str, str]
 
 
 class Prepare:
@@ -81,9 +85,10 @@ class Prepare:
         python = context.delivery.interpreter.python
         details: dict[str, object] = {"lock": settings.lock if pins else None, "pins": len(pins)}
         if python is not None:
-            said = await _ask(context, python, pins, limit=settings.timeout)
+            said = await _ask(context, python, limit=settings.timeout)
             details |= {"python": said.version, "packages": len(said.packages)}
-            findings.extend(compare(pins, said.packages, applies=said.applies, file=settings.lock))
+            wanted = applicable(pins, said.environment)
+            findings.extend(compare(wanted, said.packages, file=settings.lock))
             if settings.python and not _is_version(said.version, settings.python):
                 findings.append(_wrong_python(said.version, settings.python))
         elif pins or settings.python:
@@ -126,15 +131,14 @@ def _is_version(found: str, wanted: str) -> bool:
     return found.split(".")[: wanted.count(".") + 1] == wanted.split(".")
 
 
-async def _ask(context: DeliveryContext, python: Path, pins: tuple[Pin, ...], *, limit: float) -> _Installed:
+async def _ask(context: DeliveryContext, python: Path, *, limit: float) -> _Installed:
     """What is installed for an interpreter, by asking that interpreter.
 
     Raises:
         PermanentError: When it gives no answer (``code="interpreter"``).
     """
-    markers = {str(pin.line): pin.marker for pin in pins if pin.marker}
     ended = await run_command(
-        [str(python), "-c", _ASK, json.dumps(markers)],
+        [str(python), "-c", _ASK],
         cwd=context.workdir,
         environment=context.environment(),
         output=context.workdir / "interpreter.log",
@@ -145,8 +149,7 @@ async def _ask(context: DeliveryContext, python: Path, pins: tuple[Pin, ...], *,
         if line.startswith("fairway-answer "):
             answer = json.loads(line.removeprefix("fairway-answer "))
             packages = {normal_name(name): version for name, version in answer["packages"].items()}
-            applies = {int(number): bool(holds) for number, holds in answer["applies"].items()}
-            return _Installed(version=answer["version"], packages=packages, applies=applies)
+            return _Installed(version=answer["version"], packages=packages, environment=answer["environment"])
     raise PermanentError(
         f"{python} does not answer what is installed for it", code="interpreter", hint=ended.last_words(4) or None
     )

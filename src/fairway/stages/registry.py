@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from typing import Any
 
 from fairway.canonical import value_digest
 from fairway.pipeline.cache import stage_key
@@ -48,7 +49,7 @@ class _Entry:
 
     Attributes:
         stage: ``module:Class`` below ``fairway.stages``.
-        section: Its settings; ``None``: the stage checks them itself.
+        section: Its settings; by name where its module is heavy: then loaded only when something is set.
         cached: Whether the same inputs give the same result; else it reads what others may have changed.
         releases: It acts on a release, so a development run ends before it.
     """
@@ -57,7 +58,7 @@ class _Entry:
     title: str
     after: tuple[str, ...]
     stage: str
-    section: type[StageSection] | None = None
+    section: type[StageSection] | str = StageSection
     uses: tuple[str, ...] = ()
     holds: bool = False
     cached: bool = True
@@ -89,8 +90,20 @@ _ENTRIES = (
         stage="tool_integration:ToolIntegration",
         section=ToolIntegrationSection,
     ),
-    _Entry(id="security_scan", title="Security scan", after=("prepare",), stage="security_scan:SecurityScan"),
-    _Entry(id="cost_gate", title="Cost gate", after=("prepare",), stage="cost_gate:CostGate"),
+    _Entry(
+        id="security_scan",
+        title="Security scan",
+        after=("prepare",),
+        stage="security_scan:SecurityScan",
+        section="security_scan:SecurityScanSection",
+    ),
+    _Entry(
+        id="cost_gate",
+        title="Cost gate",
+        after=("prepare",),
+        stage="cost_gate:CostGate",
+        section="cost_gate:CostGateSection",
+    ),
     _Entry(
         id="build_image",
         title="Package",
@@ -189,19 +202,15 @@ def required_evidence(nodes: Iterable[Node]) -> tuple[str, ...]:
 
 
 def _seed_node(entry: _Entry, project: Project, *, releasing: bool) -> Node:
-    raw = project.pipeline.stages.get(entry.id) or {}
-    section = project.stage_config(entry.id, entry.section) if entry.section else None
-    enabled, reason = (section.enabled, section.reason) if section else (raw.get("enabled", True), raw.get("reason"))
-    disabled = None if enabled else f"disabled: {reason or 'no reason given'}"
+    section = _section(entry, project)
+    disabled = None if section.enabled else f"disabled: {section.reason}"
     if disabled is None and entry.releases and not releasing:
         disabled = NEEDS_RELEASE
-    after = raw.get("after")
     cached = entry.cached or (entry.id == GATES_RELEASE and not releasing)
-    further = tuple(str(name) for name in after) if isinstance(after, list) else ()
     return StageNode(
         id=entry.id,
         title=entry.title,
-        after=tuple(dict.fromkeys((*entry.after, *further))),
+        after=tuple(dict.fromkeys((*entry.after, *section.after))),
         factory=_lazily(entry.stage),
         key=_prepare_key if entry.id == "prepare" else _content_key if cached else _never,
         uses=entry.uses,
@@ -211,11 +220,29 @@ def _seed_node(entry: _Entry, project: Project, *, releasing: bool) -> Node:
     )
 
 
-def _lazily(stage: str) -> Callable[[], Stage[DeliveryContext]]:
-    module, name = stage.split(":")
+def _section(entry: _Entry, project: Project) -> StageSection:
+    """The stage's settings, checked.
 
+    Raises:
+        ProjectFileError: With file, line, column and key of each mistake.
+    """
+    if not project.pipeline.stages.get(entry.id):
+        return StageSection()
+    if not isinstance(entry.section, str):
+        return project.stage_config(entry.id, entry.section)
+    section: type[StageSection] = _load(entry.section)
+    return project.stage_config(entry.id, section)
+
+
+def _load(name: str) -> Any:
+    """``module:Name`` of this package."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(f"fairway.stages.{module}"), attribute)
+
+
+def _lazily(stage: str) -> Callable[[], Stage[DeliveryContext]]:
     def make() -> Stage[DeliveryContext]:
-        made: Stage[DeliveryContext] = getattr(importlib.import_module(f"fairway.stages.{module}"), name)()
+        made: Stage[DeliveryContext] = _load(stage)()
         return made
 
     return make
