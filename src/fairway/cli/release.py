@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fairway.project.load import Project
     from fairway.release.diff import ReleaseDiff
     from fairway.release.store import FileContentStore
+    from fairway.release.trust import TrustedKeys
     from fairway.release.values import Manifest, SignedRelease
 
 EPILOG = """\b
@@ -166,7 +167,7 @@ def verify(reference: str | None, output: str, project_dir: str | None) -> int:
     return 0 if all(result["ok"] for result in results) else 1
 
 
-def _verdict(release: SignedRelease, store: FileContentStore, trusted: dict[str, bytes]) -> dict[str, Any]:
+def _verdict(release: SignedRelease, store: FileContentStore, trusted: TrustedKeys) -> dict[str, Any]:
     from fairway.errors import FairwayError
     from fairway.release.materialise import verify_release
 

@@ -69,12 +69,12 @@ def restore_ledger(backup: Path, target: Path, *, actor: str, keys: Path | None 
         aside = None
         if target.exists():
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-            aside = target.with_name(f"{target.name}.before-restore-{stamp}")
+            aside = target.with_name(f"{target.stem}.before-restore-{stamp}{target.suffix}")
             _settle(target)
             target.rename(aside)
             heads = target.with_suffix(".heads")
             if heads.exists():
-                heads.rename(aside.with_name(aside.name + ".heads"))
+                heads.rename(aside.with_suffix(".heads"))
         for leftover in ("-wal", "-shm"):
             target.with_name(target.name + leftover).unlink(missing_ok=True)
         copy_database(backup, target)

@@ -242,6 +242,8 @@ def test_a_restored_ledger_says_that_it_was_and_the_old_one_is_kept(tmp_path: Pa
         assert found.verify_audit().ok
     with open_ledger(aside, migrate=False) as old:
         assert [request.id for request in old.pending(ROUTE)] == ["one", "lost"]
+        assert old.heads_file.exists()
+        assert old.verify_audit().proved_to == 2
     assert failure(lambda: restore_ledger(tmp_path / "nothing", path, actor="ada")).code == "backup_not_found"
 
 
