@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from fairway.cli.mock_llm import command
 from fairway.errors import ProjectFileError
+from fairway.llm.mock.http import HttpRequest
 from fairway.llm.mock.scenario import parse_scenario
 from fairway.llm.mock.server import MockModel, MockModelServer
 
@@ -208,6 +209,14 @@ async def test_pipelined_requests_are_answered_in_order(server: MockModelServer)
     )
     assert answer.count(b"HTTP/1.1 200 OK") == 2
     assert answer.index(b'"scenario"') < answer.index(b'"m-1"')
+    await switch(server, {"kind": "latency", "delay": {"median": "100ms"}})
+    slow = json.dumps({"model": "m", "messages": user("hello")}).encode()
+    answer = await send(
+        server,
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(slow), slow)
+        + b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    )
+    assert answer.index(b"How can I help") < answer.index(b'"m-1"')
 
 
 @pytest.mark.parametrize(
@@ -251,13 +260,19 @@ async def test_stopping_lets_a_running_answer_end() -> None:
             assert (await asking).choices[0].message.content
 
 
-def test_windows_are_measured_from_the_start() -> None:
+def test_windows_are_measured_from_the_start_or_from_when_they_were_switched_on() -> None:
     now = [100.0]
     text = SCENARIO + "faults: [{kind: rate_limit, until: 60s}]\n"
     model = MockModel(parse_scenario(text, file="x"), monotonic=lambda: now[0])
     assert [fault[1] for fault in model._faults()] == [0.0]
     now[0] = 161.0
-    assert [fault[1] for fault in model._faults()] == [61.0]
+    body = b'{"faults": [{"kind": "server_error"}]}'
+    model.handle(HttpRequest(method="POST", path="/admin/faults", headers={}, body=body))
+    now[0] = 164.0
+    assert [(fault.kind, elapsed) for fault, elapsed in model._faults()] == [
+        ("rate_limit", 64.0),
+        ("server_error", 3.0),
+    ]
 
 
 def test_the_command_says_where_it_listens_and_stops_on_a_signal(tmp_path: Path) -> None:

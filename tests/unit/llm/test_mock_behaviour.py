@@ -88,6 +88,12 @@ def test_what_a_tool_found_is_in_the_reply(scenario: Scenario) -> None:
     assert ask(scenario, "order 7", system=LOOK, results=[found]).content == "Order 7 is shipped, due soon."
 
 
+def test_only_the_newest_tool_result_counts_unless_any_is_asked_for(scenario: Scenario) -> None:
+    found, late = ("lookup", {"status": "shipped"}), ("lookup", {"status": "late"})
+    assert ask(scenario, "order 7", system=LOOK, results=[late, found]).rule == "found"
+    assert ask(scenario, "order 7", system=LOOK, results=[found, late]).rule != "found"
+
+
 def test_a_capture_may_come_from_earlier_in_the_conversation(scenario: Scenario) -> None:
     assert ask(scenario, "order 7", "sorry, order 8", "And when?").content == "about 8"
 
