@@ -35,7 +35,8 @@ def arm_line(record: InstanceRecord) -> str:
     """One instance of an arm in one line."""
     placement = record.placement
     name = f"{placement.environment} {placement.release_version} ({short(placement.release)})"
-    why = f": {record.detail}" if record.detail and record.state is not InstanceState.READY else ""
+    quiet = record.state in (InstanceState.READY, InstanceState.STARTING)
+    why = f": {record.detail}" if record.detail and not quiet else ""
     return f"{'arm':<10}  {name} {record.state.value} at {record.endpoint}{why}"
 
 

@@ -282,8 +282,10 @@ def _ports(project: Project) -> Iterator[Check]:
         else:
             yield warn("ports", detail, "fairway up takes another one by itself")
     if not taken:
-        said = ", ".join(f"{port}{' (ours)' if port in ours else ''}" for port in wanted.values())
-        yield ok("ports", f"{said} free" if not ours else said)
+        said = [
+            f"{port} is {'ours' if port in ours else 'free'}" if port else "any free one" for port in wanted.values()
+        ]
+        yield ok("ports", ", ".join(dict.fromkeys(said)))
 
 
 def _ports_of(info: UpInfo) -> set[int]:
