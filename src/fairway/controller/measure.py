@@ -102,7 +102,7 @@ class BlockMeasurer:
     def _read(self, rollout: RolloutState, error: str) -> Measured:
         now = self.clock.now().timestamp()
         stable = None if rollout.stable is None else rollout.stable.release
-        limit = None if stable is None else theta(self._blocks, now, stable)
+        limit = None if stable is None else theta(self._blocks, now, stable, window=self._yardstick_window())
         if rollout.step_from is None:
             return Measured(theta=limit, error=error)
         soaking = rollout.phase is Phase.SOAKING
@@ -121,6 +121,10 @@ class BlockMeasurer:
             theta=limit,
             error=error,
         )
+
+    def _yardstick_window(self) -> float:
+        """Sixty blocks: the ten minutes of the contract at ten seconds a block, less where blocks are shorter."""
+        return 600.0 if not self._blocks else 60.0 * self._blocks[-1].seconds
 
     def _finding(self, gate: GateSpec, rollout: RolloutState, stable: Digest | None) -> GateFinding:
         step = -1 if rollout.phase is Phase.SOAKING else rollout.step

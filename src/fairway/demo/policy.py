@@ -17,11 +17,12 @@ rollout: # compressed for the demo: a real project dwells for minutes and has na
   soak: 3s
   warm: 15s
   gates:
-    success: 93%
+    success: 92%
     failures:
-      margins: [15pt, 10pt, 7pt, 5pt]
+      margins: [20pt, 12pt, 8pt, 5pt]
     p95:
       margins: ["+150%", "+100%", "+100%", "+75%"]
+      must_pass: false # must not fail; proving it at 5% would take minutes at this traffic
     minimum_units: 8
 
 gateway:

@@ -33,7 +33,8 @@ from fairway.units import format_share
 
 CONVERSATIONS_PER_SECOND = 20.0
 UP_READY_SECONDS = 40.0
-CHAPTERS = ("1.0.0", "1.1.0", "1.2.0", "1.3.0")
+RUN_SECONDS = 240.0
+"""After this a chapter has not gone as it should, whatever it waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +255,12 @@ class Story:
     async def _run(self, version: str) -> Done:
         self.told.status = f"fairway run: v{version}"
         self.timeline.say(f"fairway run ({version})", "note")
-        done = await execute(fairway("run", "-o", "json"), cwd=self.root)
+        try:
+            async with asyncio.timeout(RUN_SECONDS):
+                done = await execute(fairway("run", "-o", "json"), cwd=self.root)
+        except TimeoutError:
+            waiting = str((self._state().get("rollout") or {}).get("paused") or self.told.status)
+            done = Done(arguments=("fairway", "run"), code=124, stdout="", stderr=f"gave up waiting: {waiting}")
         for each in _report(done).get("stages", ()):
             status = each.get("status", "?")
             mark = "bad" if status in ("failed", "error") else "note"

@@ -25,6 +25,10 @@ from fairway.units import Digest, Verdict, format_duration, format_share
 from fairway.verdict.values import GateFinding, GateKind
 
 _BROKEN = frozenset({InstanceState.CRASH_LOOP, InstanceState.NEVER_READY})
+YARDSTICK_MOVED = 1.25
+"""Ratio by which stable's P95 has to have moved before gateways get the new one."""
+YARDSTICK_BLOCKS = 12
+"""Blocks one yardstick stays at least: each change costs a block."""
 _URGENT = frozenset({Verb.ABORT, Verb.ROLLBACK})
 
 
@@ -293,14 +297,26 @@ def _next_block(snapshot: Snapshot) -> float:
 
 
 def _yardstick(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
-    """Give gateways stable's P95 when there was too little traffic to know it as the step began."""
-    step = rollout.plan.steps[rollout.step]
-    needed = any(gate.kind is GateKind.LATENCY_P95 for gate in step.gates)
-    if not needed or rollout.theta is not None or snapshot.measured.theta is None:
+    """Give gateways stable's P95: when it becomes known, and again when it has moved.
+
+    Any yardstick fixed before a block is valid, so evidence gathered under the old one stays; the block in which the
+    table changes is mixed and left out.
+    """
+    known, seen = rollout.theta, snapshot.measured.theta
+    needed = any(gate.kind is GateKind.LATENCY_P95 for gate in rollout.plan.steps[rollout.step].gates)
+    if not needed or seen is None:
         return None
-    noted = replace(rollout, theta=snapshot.measured.theta, step_from=None)
-    reason = f"stable's P95 is {snapshot.measured.theta:.0f} ms; counting begins again with it"
-    return _wait(replace(snapshot.state, rollout=noted), "yardstick_set", reason, again=0.05)
+    if known is None:
+        noted = replace(rollout, theta=seen, theta_at=snapshot.now, step_from=None)
+        reason = f"stable's P95 is {seen:.0f} ms; counting begins again with it"
+        return _wait(replace(snapshot.state, rollout=noted), "yardstick_set", reason, again=0.05)
+    since = rollout.theta_at or rollout.phase_at
+    moved = max(known / seen, seen / known) > YARDSTICK_MOVED
+    if not moved or (snapshot.now - since).total_seconds() < YARDSTICK_BLOCKS * snapshot.block_seconds:
+        return None
+    noted = replace(rollout, theta=seen, theta_at=snapshot.now)
+    reason = f"stable's P95 moved from {known:.0f} to {seen:.0f} ms"
+    return _wait(replace(snapshot.state, rollout=noted), "yardstick_moved", reason)
 
 
 def _person_waits(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:

@@ -143,7 +143,8 @@ class RolloutState:
         paused: Why automation waits for a person; empty when it does not. A paused rollout still rolls back.
         telemetry_lost_at: Since when telemetry could not be read; ``None`` when it can.
         cause: Code and sentence of what ended it or is ending it.
-        theta: Stable's P95 in ms when the step began, carried in the route table.
+        theta: Stable's P95 in ms, carried in the route table: as the step began, or as last refreshed.
+        theta_at: When it was refreshed within the step.
         going_back: It returns to a former stable; the release it leaves is blocked once it is done.
         requested_by: Who started it.
     """
@@ -162,6 +163,7 @@ class RolloutState:
     paused: str = ""
     telemetry_lost_at: datetime | None = None
     theta: float | None = None
+    theta_at: datetime | None = None
     going_back: bool = False
     cause: str = ""
     cause_text: str = ""

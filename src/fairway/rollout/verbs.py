@@ -208,6 +208,7 @@ def advance(state: RouteState, snapshot: Snapshot, *, full: bool = False) -> Rou
             step_from=None,
             paused="",
             theta=theta,
+            theta_at=None,
         )
     return replace(state, rollout=moved)
 

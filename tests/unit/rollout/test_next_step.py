@@ -202,6 +202,17 @@ def test_a_step_that_began_without_stables_p95_counts_again_once_it_is_known():
     assert decision.state.rollout.step_from is None
 
 
+def test_a_yardstick_that_moved_is_refreshed_and_the_evidence_stays():
+    state = route_state(rollout_state(Phase.STEPPING, phase_at=T0 - timedelta(seconds=200)))
+    near = next_step(snapshot(state, measured=measured(INCONCLUSIVE, theta=450.0)))
+    assert near.state.rollout.theta == 400.0
+    far = next_step(snapshot(state, measured=measured(INCONCLUSIVE, theta=200.0)))
+    assert far.code == "yardstick_moved"
+    assert (far.state.rollout.theta, far.state.rollout.step_from) == (200.0, 0.0)
+    again = next_step(snapshot(far.state, measured=measured(INCONCLUSIVE, theta=600.0)))
+    assert again.state.rollout.theta == 200.0, "not twice within a few blocks"
+
+
 def test_no_living_gateway_confirms_nothing():
     nobody = RouterObserved(confirmed=None, gateways=0)
     for phase in (Phase.PROMOTING, Phase.ROLLING_BACK):

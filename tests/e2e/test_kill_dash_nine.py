@@ -1,0 +1,116 @@
+"""``kill -9`` of controller, gateway, worker, arm, or all, under load and in the middle of a rollout: it converges."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import psutil
+import pytest
+
+from fairway.demo.commands import git
+from fairway.supervise.info import running
+
+SERVICE = """\
+import asyncio, sys
+
+BODY = b'{"reply": "hello"}'
+ANSWER = b"HTTP/1.1 200 OK\\r\\ncontent-type: application/json\\r\\ncontent-length: %d\\r\\n\\r\\n" % len(BODY) + BODY
+
+
+class Service(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport, self.buffer = transport, b""
+
+    def data_received(self, data):
+        self.buffer += data
+        while b"\\r\\n\\r\\n" in self.buffer:
+            head, _, rest = self.buffer.partition(b"\\r\\n\\r\\n")
+            length = 0
+            for line in head.lower().split(b"\\r\\n"):
+                if line.startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            if len(rest) < length:
+                return
+            self.buffer = rest[length:]
+            self.transport.write(ANSWER)
+
+
+async def main():
+    server = await asyncio.get_running_loop().create_server(Service, "127.0.0.1", int(sys.argv[1]))
+    await server.serve_forever()
+
+
+asyncio.run(main())
+"""
+
+WHO = ("controller", "gateway", "worker", "arm", "mock", "up", "everything")
+
+
+async def project(lab):
+    """Stable 1.0.0 serves; 1.1.0 is released and ready to start."""
+    lab.root.mkdir()
+    (lab.root / "service.py").write_text(SERVICE)
+    await git(lab.root, "init", "-q")
+    await lab.fairway(
+        "init", ".", "--template", "existing", "--name", "hello",
+        "--command", "python service.py {port}", "--health", "/", "--ready", "/", "--chat", "/chat",
+    )  # fmt: skip
+    lab.write_policy()
+    await lab.commit("v1.0.0")
+    await lab.up()
+    await lab.fairway("run")
+
+
+def victims(lab, who):
+    """Processes of this project that a name stands for."""
+    info = running(lab.state)
+    pids = {name: child.process.pid for name, child in info.children.items() if child.process is not None}
+    if who in ("controller", "gateway"):
+        return [pids[who]]
+    if who == "worker":
+        return [psutil.Process(pids["gateway"]).children()[0].pid]
+    if who == "up":
+        return [info.process.pid]
+    arms = [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if process.info["cmdline"]
+        and "service.py" in process.info["cmdline"][1:2]
+        and str(lab.root) in (process.environ().get("FAIRWAY_BUNDLE") or "")
+    ]
+    if who == "arm":
+        return arms[:1]
+    return [info.process.pid, *pids.values(), *arms]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+async def test_after_any_kill_under_load_the_rollout_ends_as_decided_and_every_record_is_there(lab, seed):
+    chance = random.Random(seed)
+    await project(lab)
+    kills = [chance.choice(["controller", "gateway", "worker", "arm", "up", "everything"]) for _ in range(3)]
+    kills.append("everything" if seed == 0 else "up")
+    async with lab.traffic(rate=20) as traffic:
+        (lab.root / "service.py").write_text(SERVICE.replace("hello", "good day"))
+        await lab.commit("v1.1.0")
+        await lab.fairway("run", "--to", "build_image")
+        await lab.fairway("rollout", "start", "v1.1.0")
+        for who in kills:
+            await asyncio.sleep(chance.uniform(0.2, 4.0))
+            up_died = who in ("up", "everything")
+            for pid in victims(lab, who):
+                psutil.Process(pid).kill()
+            if up_died:
+                await asyncio.sleep(0.5)
+                await lab.up()
+        status = await lab.until("done", "rolled_back", seconds=150)
+    assert status["rollout"]["phase"] == "done", status["rollout"]
+    assert status["stable"]["version"] == "1.1.0"
+    verified = (await lab.fairway("audit", "verify", "-o", "json")).json()
+    assert verified
+    replayed = await lab.fairway("audit", "replay", "-o", "json")
+    assert replayed.code == 0
+    assert traffic.stats().requests > 0
+    answered = [record for record in traffic.records if record.status == 200][-20:]
+    assert {record.release for record in answered} == {"1.1.0"}, "the last answers come from the promoted release"
