@@ -110,11 +110,12 @@ class Exchange:
         if length:
             if length > self._serving.table.limits.body_bytes:
                 self._body_sent = False
-                self.client.refuse(RefusalError(413, "body_too_large", self._too_large()))
+                text = f"the request body is larger than {self._serving.table.limits.body_bytes} bytes"
+                self.client.refuse(RefusalError(413, "body_too_large", text))
                 return b""
             self._body_sent = False
             if length == CHUNKED:
-                self._body_dechunk = Dechunker(strict=True)
+                self._body_dechunk = Dechunker(strict=True, limit=self._serving.table.limits.body_bytes)
             else:
                 self._body_left = length
         if not self._place():
@@ -205,16 +206,11 @@ class Exchange:
             self._body_sent = not self._body_left
             return payload, data[len(payload) :]
         payload, rest = dechunk.feed(data)
-        if dechunk.total > self._serving.table.limits.body_bytes:
-            raise RefusalError(413, "body_too_large", self._too_large())
         framed = as_chunk(payload)
         if dechunk.done:
             self._body_sent = True
             framed += LAST_CHUNK
         return framed, rest
-
-    def _too_large(self) -> str:
-        return f"the request body is larger than {self._serving.table.limits.body_bytes} bytes"
 
     def _reject(self, refused: RefusalError) -> None:
         """The client's body is wrong: not the arm's failure."""

@@ -366,13 +366,15 @@ class Dechunker:
     Strict (requests): no chunk extensions, no trailers. Otherwise (answers) both are read and dropped.
     """
 
-    __slots__ = ("_buffer", "_left", "_state", "_strict", "done", "total")
+    __slots__ = ("_buffer", "_left", "_limit", "_state", "_strict", "done", "total")
 
     _SIZE, _DATA, _DATA_END, _TRAILER = range(4)
     _MAX_LINE = 4096
 
-    def __init__(self, *, strict: bool) -> None:
+    def __init__(self, *, strict: bool, limit: int | None = None) -> None:
+        """Begin a body; ``limit``: bytes of payload it may have."""
         self._strict = strict
+        self._limit = limit
         self._state = self._SIZE
         self._left = 0
         self._buffer = b""
@@ -383,7 +385,7 @@ class Dechunker:
         """Payload found in ``data``, and the bytes after the body's end (empty until :attr:`done`).
 
         Raises:
-            RefusalError: 400, when a chunk is malformed.
+            RefusalError: 400, when a chunk is malformed; 413 as soon as a chunk's size passes the limit.
         """
         if self._buffer:
             data = self._buffer + data
@@ -422,6 +424,8 @@ class Dechunker:
             if match is None:
                 raise RefusalError(400, "chunk", "a chunk size is malformed")
             self._left = int(match.group(1), 16)
+            if self._limit is not None and self.total + self._left > self._limit:
+                raise RefusalError(413, "body_too_large", f"the request body is larger than {self._limit} bytes")
             self._state = self._DATA if self._left else self._TRAILER
         elif self._state == self._DATA_END:
             if line != b"\r\n":

@@ -103,6 +103,23 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until the parent asks for a drain, or is gone; returns when drained."""
+        try:
+            await self._serve()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for client in tuple(self.clients):
+            client.transport.abort()
+        for pool in self._pools.values():
+            pool.retire()
+        if self._writer is not None:
+            self._writer.close()
+        self.memory.close()
+
+    async def _serve(self) -> None:
         channel = socket.socket(fileno=self.settings.channel_fd)
         reader, self._writer = await asyncio.open_unix_connection(sock=channel)
         first = await receive(reader)

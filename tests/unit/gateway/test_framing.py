@@ -1,0 +1,394 @@
+"""An ambiguous message is refused, never guessed."""
+
+from __future__ import annotations
+
+import random
+
+import httptools
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairway.gateway.framing import (
+    CHUNKED,
+    LAST_CHUNK,
+    UNTIL_CLOSE,
+    Dechunker,
+    RefusalError,
+    RequestHead,
+    as_chunk,
+    forwarded_head,
+    parse_answer,
+    parse_request,
+    returned_head,
+)
+
+LIMIT = 4096
+
+
+def head(*lines: bytes, start: bytes = b"POST /chat HTTP/1.1", host: bytes | None = b"Host: agent") -> bytes:
+    return b"\r\n".join([start, *([host] if host else []), *lines, b"", b""])
+
+
+def read(data: bytes) -> RequestHead:
+    found = parse_request(data, LIMIT)
+    assert found is not None
+    return found
+
+
+REFUSED = {
+    "two equal lengths": (head(b"Content-Length: 3", b"Content-Length: 3"), 400),
+    "two lengths": (head(b"Content-Length: 3", b"content-length: 4"), 400),
+    "a list of lengths": (head(b"Content-Length: 3, 3"), 400),
+    "a signed length": (head(b"Content-Length: +3"), 400),
+    "a negative length": (head(b"Content-Length: -3"), 400),
+    "a hexadecimal length": (head(b"Content-Length: 0x3"), 400),
+    "a length with an underscore": (head(b"Content-Length: 1_0"), 400),
+    "a length with a space inside": (head(b"Content-Length: 1 0"), 400),
+    "an empty length": (head(b"Content-Length: "), 400),
+    "an endless length": (head(b"Content-Length: 1234567890123456"), 400),
+    "a length and chunks": (head(b"Content-Length: 3", b"Transfer-Encoding: chunked"), 400),
+    "chunks and a length": (head(b"Transfer-Encoding: chunked", b"Content-Length: 3"), 400),
+    "two transfer codings": (head(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"), 400),
+    "an unknown coding": (head(b"Transfer-Encoding: gzip, chunked"), 501),
+    "a coding like chunked": (head(b"Transfer-Encoding: xchunked"), 501),
+    "a quoted coding": (head(b'Transfer-Encoding: "chunked"'), 501),
+    "chunks of HTTP/1.0": (head(b"Transfer-Encoding: chunked", start=b"POST / HTTP/1.0"), 400),
+    "a bare line feed": (b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", 400),
+    "only line feeds": (b"GET / HTTP/1.1\nHost: a\n\n", 400),
+    "a bare carriage return": (head(b"X: a\rb"), 400),
+    "obs-fold with a space": (head(b"X: a", b" b"), 400),
+    "obs-fold with a tab": (head(b"X: a", b"\tb"), 400),
+    "a space before the colon": (head(b"Content-Length : 3"), 400),
+    "a tab before the colon": (head(b"Transfer-Encoding\t: chunked"), 400),
+    "a header without a name": (head(b": a"), 400),
+    "a line without a colon": (head(b"nonsense"), 400),
+    "NUL in a value": (head(b"X: a\0b"), 400),
+    "NUL in a name": (head(b"X\0: a"), 400),
+    "a control character": (head(b"X: a\x01b"), 400),
+    "DEL": (head(b"X: a\x7fb"), 400),
+    "a byte over 127 in a name": (head(b"X\xff: a"), 400),
+    "a missing host": (head(host=None), 400),
+    "two hosts": (head(b"Host: other"), 400),
+    "an empty host": (head(host=b"Host: "), 400),
+    "a host with a space": (head(host=b"Host: a b"), 400),
+    "a host with a path": (head(host=b"Host: a/b"), 400),
+    "a host with user data": (head(host=b"Host: a@b"), 400),
+    "a list of hosts": (head(host=b"Host: a,b"), 400),
+    "an absolute target": (head(start=b"GET http://other/ HTTP/1.1"), 400),
+    "an authority target": (head(start=b"CONNECT other:443 HTTP/1.1"), 400),
+    "a star target": (head(start=b"GET * HTTP/1.1"), 400),
+    "two spaces in the request line": (head(start=b"GET  / HTTP/1.1"), 400),
+    "a tab in the request line": (head(start=b"GET\t/ HTTP/1.1"), 400),
+    "a space in the target": (head(start=b"GET /a b HTTP/1.1"), 400),
+    "a space after the version": (head(start=b"GET / HTTP/1.1 "), 400),
+    "a byte over 127 in the target": (head(start=b"GET /\xc3\xbc HTTP/1.1"), 400),
+    "a lower-case protocol": (head(start=b"GET / http/1.1"), 400),
+    "no version": (b"GET /\r\nHost: a\r\n\r\n", 400),
+    "HTTP/1.2": (head(start=b"GET / HTTP/1.2"), 505),
+    "HTTP/2.0": (head(start=b"GET / HTTP/2.0"), 505),
+    "the HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    "a TLS hello": (b"\x16\x03\x01\x02\x00\x01\x00", 400),
+    "an empty line first": (b"\r\n" + head(), 400),
+    "a head over the limit": (head(b"X: " + b"a" * LIMIT), 431),
+    "an unfinished head over the limit": (b"GET / HTTP/1.1\r\nX: " + b"a" * LIMIT, 431),
+    "a connection header that drops the length": (head(b"Connection: content-length", b"Content-Length: 3"), 400),
+    "a connection header that drops the host": (head(b"Connection: close", b"connection: Host"), 400),
+    "two expectations": (head(b"Expect: 100-continue", b"Expect: 100-continue"), 400),
+    "a WebSocket upgrade": (head(b"Connection: Upgrade", b"Upgrade: websocket", start=b"GET / HTTP/1.1"), 501),
+}
+
+
+@pytest.mark.parametrize(("data", "status"), REFUSED.values(), ids=REFUSED)
+def test_an_ambiguous_request_is_refused(data: bytes, status: int) -> None:
+    with pytest.raises(RefusalError) as refused:
+        parse_request(data, LIMIT)
+    assert refused.value.status == status
+
+
+@pytest.mark.parametrize("end", range(1, len(head(b"Content-Length: 3"))))
+def test_a_head_that_has_not_all_arrived_is_waited_for(end: int) -> None:
+    assert parse_request(head(b"Content-Length: 3")[:end], LIMIT) is None
+
+
+def test_what_follows_the_head_is_left_alone() -> None:
+    found = read(head(b"Content-Length: 3") + b"abcGET / HTTP/1.1\r\n")
+    assert found.raw == head(b"Content-Length: 3")
+    assert found.length == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "start", "close"),
+    [
+        ((), b"GET / HTTP/1.1", False),
+        ((b"Connection: close",), b"GET / HTTP/1.1", True),
+        ((b"Connection: keep-alive", b"connection: Close"), b"GET / HTTP/1.1", True),
+        ((), b"GET / HTTP/1.0", True),
+        ((b"Connection: Keep-Alive",), b"GET / HTTP/1.0", False),
+    ],
+)
+def test_the_connection_is_kept_as_the_client_asks(lines: tuple[bytes, ...], start: bytes, close: bool) -> None:
+    assert read(head(*lines, start=start)).close is close
+
+
+def test_the_arm_gets_the_head_as_it_was_and_our_lines() -> None:
+    data = head(b"X-Conversation-Id:  c 1 ", b"Accept: */*")
+    assert forwarded_head(read(data), b"x-a: b\r\n") == data[:-2] + b"x-a: b\r\n\r\n"
+
+
+def test_hop_by_hop_and_fairway_headers_do_not_reach_the_arm() -> None:
+    data = head(
+        b"Connection: keep-alive, X-Secret", b"X-Secret: 1", b"Keep-Alive: 5", b"TE: trailers", b"X-Fairway-Pin: p",
+        b"x-fairway-RELEASE: r", b"Transfer-Encoding: Chunked", b"Expect: 100-continue", b"X-Kept: 1",
+        b"Cookie: a=b; fairway_pin=c",
+    )  # fmt: skip
+    sent = forwarded_head(read(data), b"x-a: b\r\n").split(b"\r\n")
+    assert sent[1:] == [
+        b"Host: agent", b"X-Kept: 1", b"Cookie: a=b; fairway_pin=c", b"transfer-encoding: chunked", b"x-a: b", b"", b"",
+    ]  # fmt: skip
+
+
+def test_an_http_1_0_request_goes_on_as_http_1_1() -> None:
+    sent = forwarded_head(read(head(start=b"GET /a HTTP/1.0", host=None)), b"")
+    assert sent == b"GET /a HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+ANSWERS = {
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "a length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "an unknown coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+    "chunks of HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "obs-fold": b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+    "a bare line feed": b"HTTP/1.1 200 OK\nA: b\n\n",
+    "another protocol": b"SSH-2.0-OpenSSH\r\n",
+    "a strange status": b"HTTP/1.1 20 OK\r\n\r\n",
+    "a head over the limit": b"HTTP/1.1 200 OK\r\nA: " + b"b" * LIMIT,
+}
+
+
+@pytest.mark.parametrize("data", ANSWERS.values(), ids=ANSWERS)
+def test_an_ambiguous_answer_is_a_bad_gateway(data: bytes) -> None:
+    with pytest.raises(RefusalError) as refused:
+        parse_answer(data, limit=LIMIT, head_request=False)
+    assert refused.value.status == 502
+
+
+@pytest.mark.parametrize(
+    ("status", "lines", "asked_head", "length"),
+    [
+        (b"200", b"Content-Length: 5\r\n", False, 5),
+        (b"200", b"Content-Length: 5\r\n", True, 0),
+        (b"200", b"Transfer-Encoding: chunked\r\n", False, CHUNKED),
+        (b"200", b"Transfer-Encoding: chunked\r\n", True, 0),
+        (b"204", b"", False, 0),
+        (b"304", b"Content-Length: 5\r\n", False, 0),
+        (b"100", b"", False, 0),
+        (b"200", b"", False, UNTIL_CLOSE),
+    ],
+)
+def test_where_an_answer_ends(status: bytes, lines: bytes, asked_head: bool, length: int) -> None:
+    data = b"HTTP/1.1 " + status + b" X\r\n" + lines + b"\r\n"
+    found = parse_answer(data, limit=LIMIT, head_request=asked_head)
+    assert found is not None
+    assert found.length == length
+
+
+def test_the_client_gets_no_outcome_no_hop_by_hop_and_no_forged_fairway_header() -> None:
+    data = (
+        b"HTTP/1.1 200 OK\r\nServer: x\r\nConnection: keep-alive\r\nFairway-Outcome: status=ok\r\n"
+        b"X-Fairway-Release: forged\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n\r\n"
+    )
+    found = parse_answer(data, limit=LIMIT, head_request=False)
+    assert found is not None
+    assert returned_head(found, b"x-fairway-release: 1\r\n", length="kept") == (
+        b"HTTP/1.1 200 OK\r\nServer: x\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n"
+        b"x-fairway-release: 1\r\n\r\n"
+    )
+
+
+def test_two_outcomes_are_no_outcome() -> None:
+    data = b"HTTP/1.1 200 OK\r\nFairway-Outcome: status=ok\r\nFairway-Outcome: status=ok\r\nContent-Length: 0\r\n\r\n"
+    found = parse_answer(data, limit=LIMIT, head_request=False)
+    assert found is not None
+    assert found.headers[b"fairway-outcome"] == b"repeated"
+
+
+# --- chunks ----------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50), max_size=6), st.lists(st.integers(1, 20), min_size=1), st.binary())
+def test_chunks_are_read_however_they_are_cut(parts: list[bytes], cuts: list[int], after: bytes) -> None:
+    wire = b"".join(as_chunk(part) for part in parts) + LAST_CHUNK + after
+    reader = Dechunker(strict=True)
+    payload, rest, at, turn = b"", b"", 0, 0
+    while not reader.done:
+        size = cuts[turn % len(cuts)]
+        found, rest = reader.feed(wire[at : at + size])
+        payload += found
+        at += size
+        turn += 1
+    assert payload == b"".join(parts)
+    assert rest + wire[at:] == after
+
+
+BAD_CHUNKS = {
+    "a size that is no number": b"x\r\n",
+    "an empty size": b"\r\n",
+    "a size with a sign": b"+3\r\nabc\r\n0\r\n\r\n",
+    "a size with a prefix": b"0x3\r\nabc\r\n0\r\n\r\n",
+    "a size with spaces": b"3 \r\nabc\r\n0\r\n\r\n",
+    "an endless size": b"fffffffff\r\n",
+    "a bare line feed": b"3\nabc\r\n0\r\n\r\n",
+    "a chunk longer than its size": b"3\r\nabcd\r\n0\r\n\r\n",
+    "a chunk without its end": b"3\r\nabc0\r\n\r\n",
+    "an extension": b"3;a=b\r\nabc\r\n0\r\n\r\n",
+    "a trailer": b"0\r\nX: y\r\n\r\n",
+    "a bare line feed at the end": b"0\r\n\n",
+}
+
+
+@pytest.mark.parametrize("data", BAD_CHUNKS.values(), ids=BAD_CHUNKS)
+@pytest.mark.parametrize("whole", [True, False], ids=["in one piece", "byte by byte"])
+def test_a_bad_chunk_in_a_request_is_refused(data: bytes, whole: bool) -> None:
+    reader = Dechunker(strict=True)
+    with pytest.raises(RefusalError):  # noqa: PT012 - any of the pieces may be the one
+        for piece in [data] if whole else [data[i : i + 1] for i in range(len(data))]:
+            reader.feed(piece)
+
+
+def test_an_arm_may_send_extensions_and_trailers_which_end_here() -> None:
+    reader = Dechunker(strict=False)
+    assert reader.feed(b'3;x="y"\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\nrest') == (b"abc", b"rest")
+
+
+def test_an_endless_chunk_line_is_refused() -> None:
+    reader = Dechunker(strict=False)
+    with pytest.raises(RefusalError):
+        reader.feed(b"3;" + b"a" * 5000)
+
+
+# --- against llhttp --------------------------------------------------------------------------------------------
+
+
+class Heard:
+    """What llhttp (by httptools) reads."""
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = b""
+        self.messages = 0
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.messages += 1
+
+
+SEEDS = [
+    head(b"Content-Length: 5", b"Accept: */*") + b"hello",
+    head(b"Transfer-Encoding: chunked") + b"5\r\nhello\r\n0\r\n\r\n",
+    head(b"X-Conversation-Id: c-1", b"Cookie: a=b; c=d", start=b"GET /a/b?c=d HTTP/1.1"),
+    head(b"Connection: close", b"Authorization: Bearer x", start=b"DELETE /x HTTP/1.1"),
+]
+PIECES = [
+    b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b",", b"\0", b"0", b"5", b"Content-Length: 6\r\n", b";", b"_", b"-", b"+",
+    b"content-length:4\r\n", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: identity\r\n", b"\r\n\r\n",
+    b"Transfer-Encoding:\tchunked\r\n", b"Host: b\r\n", b"chunked", b"\x0b", b"\x80", b"HTTP/1.0", b"HTTP/1.1",
+    b"Expect: x\r\n",
+]  # fmt: skip
+
+
+def mutated(rng: random.Random) -> bytes:
+    data = bytearray(rng.choice(SEEDS))
+    for _ in range(rng.randint(1, 4)):
+        place = rng.randrange(len(data) + 1)
+        match rng.randrange(4):
+            case 0:
+                data[place:place] = rng.choice(PIECES)
+            case 1:
+                del data[place : place + rng.randint(1, 6)]
+            case 2:
+                data[place : place + 1] = bytes([rng.randrange(256)])
+            case _:
+                line = data.find(b"\r\n", place)
+                if line >= 0:
+                    data[line + 2 : line + 2] = rng.choice(PIECES)
+    return bytes(data)
+
+
+def ours(data: bytes) -> tuple[bytes, list[tuple[bytes, bytes]], bytes] | None:
+    """Target, framing headers and body as the gateway would send them on; ``None``: refused or unfinished."""
+    try:
+        found = parse_request(data, 65_536)
+        if found is None:
+            return None
+        rest = data[len(found.raw) :]
+        if found.length == CHUNKED:
+            reader = Dechunker(strict=True)
+            body, _ = reader.feed(rest)
+            if not reader.done:
+                return None
+        else:
+            body = rest[: found.length]
+            if len(body) < found.length:
+                return None
+    except RefusalError:
+        return None
+    return found.target, sorted(found.headers.items()), body
+
+
+def test_what_we_accept_llhttp_reads_the_same() -> None:
+    rng = random.Random(20261120)
+    accepted = 0
+    for _ in range(6_000):
+        data = mutated(rng)
+        mine = ours(data)
+        if mine is None or data.split(b" ", 1)[0] not in (b"POST", b"GET", b"DELETE"):
+            continue  # llhttp knows registered methods only
+        heard = Heard()
+        parser = httptools.HttpRequestParser(heard)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError:
+            assert heard.messages, data  # it may well dislike what follows our message
+        accepted += 1
+        target, headers, body = mine
+        assert heard.messages >= 1, data
+        assert heard.target.startswith(target), data
+        assert heard.body.startswith(body), data
+        if heard.messages == 1:
+            assert (heard.target, heard.body) == (target, body), data
+            assert dict(heard.headers).keys() == dict(headers).keys(), data
+    assert accepted > 500  # the mutations must leave enough to compare
+
+
+def test_what_goes_on_to_the_arm_reads_as_one_message_with_the_same_body() -> None:
+    rng = random.Random(7)
+    compared = 0
+    for _ in range(3_000):
+        data = mutated(rng)
+        mine = ours(data)
+        if mine is None:
+            continue
+        found = parse_request(data, 65_536)
+        assert found is not None
+        body = mine[2]
+        wire = forwarded_head(found, b"x-a: b\r\n") + (as_chunk(body) + LAST_CHUNK if found.length == CHUNKED else body)
+        heard = Heard()
+        try:
+            httptools.HttpRequestParser(heard).feed_data(wire)
+        except httptools.HttpParserError:
+            continue
+        assert (heard.messages, heard.target, heard.body) == (1, mine[0], body), data
+        compared += 1
+    assert compared > 200

@@ -1,0 +1,60 @@
+"""Outcome comments end at the gateway; nothing else of a stream is touched or delayed."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairway.gateway.sse import OutcomeFilter
+
+LINES = st.sampled_from(
+    [b"data: x", b"data: [DONE]", b"", b": ping", b":", b": fairway", b": fairway-outcomes", b"event: a", b"data: \r",
+     b" : fairway-outcome status=ok", b"data: : fairway-outcome status=ok"]
+)  # fmt: skip
+
+
+def feed(stream: bytes, cuts: list[int]) -> tuple[bytes, bytes | None]:
+    sse, out, at, turn = OutcomeFilter(), b"", 0, 0
+    while at < len(stream):
+        size = cuts[turn % len(cuts)]
+        out += sse.feed(stream[at : at + size])
+        at += size
+        turn += 1
+    return out + sse.end(), sse.comment
+
+
+@given(st.lists(LINES, max_size=12), st.lists(st.integers(1, 30), min_size=1), st.booleans())
+def test_a_stream_without_an_outcome_passes_byte_for_byte(lines: list[bytes], cuts: list[int], ended: bool) -> None:
+    stream = b"\n".join(lines) + (b"\n" if ended else b"")
+    if any(line.startswith(b": fairway-outcome") for line in stream.split(b"\n")):
+        return  # ": fairway-outcomes" is near enough: the prefix is ours
+    assert feed(stream, cuts) == (stream, None)
+
+
+@given(st.lists(LINES, max_size=8), st.lists(st.integers(1, 30), min_size=1))
+def test_the_outcome_comment_is_taken_out_wherever_it_is_cut(lines: list[bytes], cuts: list[int]) -> None:
+    kept = [line for line in lines if not line.startswith(b": fairway-outcome")]
+    before = b"".join(line + b"\n" for line in kept)
+    comment = b": fairway-outcome status=ok, tokens_in=3"
+    out, found = feed(before + b"data: [DONE]\n" + comment + b"\n\n", cuts)
+    assert out == before + b"data: [DONE]\n\n"
+    assert found == comment
+
+
+def test_the_last_comment_counts() -> None:
+    stream = b": fairway-outcome status=failed\n: fairway-outcome status=ok\r\n\n"
+    assert feed(stream, [5]) == (b"\n", b": fairway-outcome status=ok")
+
+
+def test_an_event_is_never_held_back() -> None:
+    sse = OutcomeFilter()
+    for event in (b"data: a\n\n", b": ping\n\n", b"data: half", b" a line\n\n"):
+        assert sse.feed(event) == event
+    assert sse.feed(b": fair") == b""
+    assert sse.feed(b"y tales\n\n") == b": fairy tales\n\n"
+
+
+def test_an_endless_comment_is_not_hoarded() -> None:
+    sse = OutcomeFilter()
+    out = b"".join(sse.feed(b": fairway-outcome" + b"x" * 500) for _ in range(10)) + sse.end()
+    assert len(out) > 3_000
