@@ -13,6 +13,7 @@ import httpx
 from fairway.clock import Clock
 from fairway.errors import PermanentError, TransientError
 from fairway.evals.config import EvalsSection
+from fairway.evals.plain_text import writable
 from fairway.evals.tool_match import parse_tool_call
 from fairway.evals.values import Reply, ToolCall
 from fairway.llm.client import parse_retry_after
@@ -149,8 +150,7 @@ def _reply(response: httpx.Response, mapping: ChatMapping) -> Reply:
         raise PermanentError(f"the agent's answer has no text at {mapping.text}", code="agent_answer", hint=hint)
     outcome = parse_outcome(response.headers.get(_OUTCOME_HEADER))
     return Reply(
-        # half of a surrogate pair is legal in JSON and can be written nowhere
-        text=text.encode("utf-8", "replace").decode(),
+        text=writable(text),
         tools=_tools(body, mapping.tools),
         tokens_in=_tokens(outcome, "tokens_in", body, mapping.tokens_in),
         tokens_out=_tokens(outcome, "tokens_out", body, mapping.tokens_out),

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fairway.evals.plain_text import plain
 from fairway.evals.values import Case, Reply
 from fairway.llm.client import ChatMessage, Completion, CompletionRequest, ModelClient
 
@@ -101,7 +102,7 @@ def read_grade(text: str, *, answer_id: str, scale: Mapping[str, float]) -> Grad
         return Invalid(problem="the answer gives no reason")
     if not isinstance(grade, str) or grade not in scale:
         return Invalid(problem="the verdict is none of the scale's grades")
-    return Graded(score=scale[grade], grade=grade, reason=_printable(reason.strip())[:_LONGEST_REASON])
+    return Graded(score=scale[grade], grade=grade, reason=plain(reason.strip())[:_LONGEST_REASON])
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -110,10 +111,6 @@ class _Pairs(list[tuple[str, Any]]):
 
 def _refuse(name: str) -> Any:
     raise ValueError(name)
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 class Judge:

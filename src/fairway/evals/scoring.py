@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fairway.evals.case_check import CheckFinding, check_case, tools_called
 from fairway.evals.judge import Graded, Invalid
+from fairway.evals.plain_text import plain
 from fairway.evals.values import PASS_SCORE, UNDECIDED, Case, CaseOutcome, CaseResult, Reply, Violation
 
 _PREVIEW = 300
@@ -92,7 +93,7 @@ def _result(
 
 
 def _preview(text: str) -> str:
-    flat = " ".join(text.split())
+    flat = plain(" ".join(text.split()))
     return flat if len(flat) <= _PREVIEW else flat[: _PREVIEW - 1] + "…"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fairway.evals.plain_text import plain, writable, writable_value
 from fairway.evals.values import ArgumentMatch, ExpectedTool, ToolCall
 
 _SHOWN = 120
@@ -22,23 +23,26 @@ def parse_tool_call(raw: Any) -> ToolCall:
     object or its JSON text. What cannot be read is a call with ``malformed`` set, never an exception.
     """
     if isinstance(raw, str) and raw:
-        return ToolCall(name=raw)
+        return ToolCall(name=plain(raw))
     if isinstance(raw, Mapping) and isinstance(raw.get("function"), Mapping):
         raw = raw["function"]
     if not isinstance(raw, Mapping) or not isinstance(raw.get("name"), str) or not raw["name"]:
         return ToolCall(name="?", malformed=f"not a tool call: {_shown(raw)}")
-    arguments = raw.get("arguments")
+    name, arguments = plain(raw["name"]), raw.get("arguments")
     if arguments is None or arguments == "":
-        return ToolCall(name=raw["name"])
+        return ToolCall(name=name)
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
         except (ValueError, RecursionError) as error:
             reason = str(error)[:_SHOWN] if isinstance(error, ValueError) else "nested too deeply"
-            return ToolCall(name=raw["name"], malformed=f"arguments are not JSON ({reason})")
+            return ToolCall(name=name, malformed=f"arguments are not JSON ({plain(reason)})")
     if not isinstance(arguments, Mapping):
-        return ToolCall(name=raw["name"], malformed=f"arguments are not an object: {_shown(arguments)}")
-    return ToolCall(name=raw["name"], arguments=arguments)
+        return ToolCall(name=name, malformed=f"arguments are not an object: {_shown(arguments)}")
+    try:
+        return ToolCall(name=name, arguments=writable_value(arguments))
+    except RecursionError:
+        return ToolCall(name=name, malformed="arguments are nested too deeply")
 
 
 def values_match(expected: Any, actual: Any, *, subset: bool, tolerance: float = 0.0, depth: int = 0) -> bool:
@@ -192,4 +196,5 @@ def _shown(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (ValueError, RecursionError, TypeError):
         text = "…"
+    text = writable(text)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -272,14 +272,27 @@ def _findings(examined: _Examination, gate: GateFinding, explanations: Sequence[
         found.append(Finding(severity="warning", rule="eval/spend", message=message, file="fairway.yaml"))
     if examined.judge is None:
         found += _unjudged(examined)
+    found += _written_for_others(examined)
     return tuple(found)
+
+
+def _written_for_others(examined: _Examination) -> list[Finding]:
+    """Cases that say they were written for a prompt version this environment does not serve."""
+    served = {pin.version for pin in examined.overlay.prompts.values()}
+    wanted = [case.prompt_version for suite in examined.suites for case in suite.cases if case.prompt_version]
+    others = [version for version in wanted if version.removeprefix("v") not in served]
+    if not others or not served:
+        return []
+    named = ", ".join(sorted(set(others))[:5])
+    message = f"cases written for prompt version {named}, while {', '.join(sorted(served))} is served: {len(others)}"
+    return [Finding(severity="note", rule="eval/prompt-version", message=message, file="fairway.yaml")]
 
 
 def _unjudged(examined: _Examination) -> list[Finding]:
     count = sum(case.rubric is not None for suite in examined.suites for case in suite.cases)
     if not count:
         return []
-    message = f"{count} cases describe a behaviour that nobody judged: no judge is configured"
+    message = f"cases whose described behaviour nobody judged, because no judge is configured: {count}"
     hint = "set evals.judge.model to an alias of models.yaml"
     return [Finding(severity="note", rule="eval/unjudged", message=message, file="fairway.yaml", hint=hint)]
 

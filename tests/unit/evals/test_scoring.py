@@ -91,4 +91,6 @@ def test_repeats_are_decided_only_when_no_undecided_run_could_turn_them(outcomes
 def test_the_preview_is_one_short_line():
     result = score_attempt("s", case(), Attempt(replies=(Reply(text="Hello\n" + "word " * 500),)))
     assert len(result.response_preview) <= 300
+    steering = score_attempt("s", case(), Attempt(replies=(Reply(text="Hello \x1b]0;owned\x07 \u202eabc"),)))
+    assert steering.response_preview == "Hello \ufffd]0;owned\ufffd \ufffdabc"
     assert "\n" not in result.response_preview

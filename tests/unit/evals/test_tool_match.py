@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 
 import pytest
@@ -112,6 +113,16 @@ def test_malformed_arguments_carry_a_reason_and_meet_nothing(arguments):
     call = parse_tool_call({"name": "f", "arguments": arguments})
     assert call.malformed
     assert match_tools([ExpectedTool(name="f")], [call]).missing
+
+
+@pytest.mark.parametrize("shape", [lambda a: a, json.dumps])
+def test_what_an_agent_names_and_passes_can_be_written_to_a_file_and_shown_on_a_terminal(shape):
+    call = parse_tool_call({"name": "f\x1b[2J\ud800\u202e", "arguments": shape({"a\ud800": ["\ud800"]})})
+    shown = f"{call.name} {call.arguments} {why_missing(ExpectedTool(name=call.name, arguments={'x': 1}), [call])}"
+    shown.encode()
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert parse_tool_call({"name": "f", "arguments": "\ud800"}).malformed.encode()
 
 
 def test_arguments_as_json_text_and_openai_calls_are_read():

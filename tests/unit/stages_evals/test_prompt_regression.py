@@ -271,3 +271,17 @@ async def test_the_agent_may_have_any_shape_that_pointers_reach(bench, agent):
     bench.commit()
     agent.answer = lambda body: (200, {"output": ["Hello"] if json.loads(body)["input"]["text"] == "Hi" else []})
     assert (await bench.run(PromptRegression())).status is StageStatus.PASSED
+
+
+async def test_cases_written_for_another_prompt_version_are_noted_and_still_run(bench, agent):
+    bench.write_at("prompts/support/1.1.0.yaml", "template: You help.\nvariables: {}\n")
+    seed = [
+        {"id": name, "system_prompt_version": version, "user_input": "Hi", "expected_response_keywords": ["hello"]}
+        for name, version in (("old", "v1.0.0"), ("same", "v1.1.0"))
+    ]
+    bench.write_at("tests/prompt_test_cases.json", json.dumps(seed))
+    bench.commit()
+    outcome = await bench.run(PromptRegression())
+    assert outcome.status is StageStatus.PASSED
+    assert [(finding.severity, finding.rule) for finding in outcome.findings] == [("note", "eval/prompt-version")]
+    assert outcome.findings[0].message == "cases written for prompt version v1.0.0, while 1.1.0 is served: 1"
