@@ -17,7 +17,7 @@ import pytest
 
 from fairway.errors import UserError
 from fairway.state_dir import StateDir
-from fairway.supervise.child import ChildSpec, Launch, Takeover
+from fairway.supervise.child import ChildSpec, Launch, Patience, Takeover
 from fairway.supervise.info import ChildInfo, ChildState, UpInfo, UpLock, read_info, running
 from fairway.supervise.leash import Leash
 from fairway.supervise.listener import Listener
@@ -73,8 +73,16 @@ class Project:
             async def ready() -> bool:
                 return (self.folder / f"{name}.ready").exists()
 
+            async def alive() -> bool:
+                try:
+                    return bool(await call(listener.port, within=0.3))
+                except (OSError, TimeoutError):
+                    return False
+
             return ChildSpec(
                 name=name,
+                alive=alive if name == "gateway" else None,
+                patience=Patience(interval=0.2, failures=3),
                 launch=launch,
                 cwd=self.folder,
                 log=self.state.logs / f"{name}.log",
@@ -160,11 +168,11 @@ def serving(supervisor: Supervisor) -> Callable[[], bool]:
     return lambda: len(supervisor.info.children) == 2 and supervisor.info.serving()
 
 
-async def call(port: int, data: bytes = b"hello") -> bytes:
+async def call(port: int, data: bytes = b"hello", *, within: float = 10.0) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
     try:
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), within)
     except ConnectionResetError:
         return b""
     finally:
@@ -215,6 +223,18 @@ async def test_a_child_that_ends_at_once_is_a_crash_loop_with_its_last_words(
         await until(lambda: child(supervisor, "controller").state is ChildState.CRASH_LOOP)
         assert "cannot read the ledger" in child(supervisor, "controller").detail
         assert child(supervisor, "gateway").state is ChildState.SERVING
+
+
+async def test_a_gateway_that_hangs_is_killed_and_started_again(cleaned: Project, unused_tcp_port: int) -> None:
+    async with supervising(cleaned.supervisor(unused_tcp_port)) as supervisor:
+        await until(serving(supervisor))
+        hung = child(supervisor, "gateway").process
+        assert hung is not None
+        os.kill(hung.pid, signal.SIGSTOP)
+        await until(lambda: child(supervisor, "gateway").restarts == 1)
+        assert "did not answer 3 times and was killed by SIGKILL" in child(supervisor, "gateway").detail
+        await until(serving(supervisor))
+        assert await call(unused_tcp_port) != str(hung.pid).encode()
 
 
 async def test_a_second_request_to_stop_does_not_wait_for_the_grace(cleaned: Project, unused_tcp_port: int) -> None:

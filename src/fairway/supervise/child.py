@@ -22,6 +22,14 @@ _POLL_SECONDS = 0.1
 _ROTATE_EVERY_SECONDS = 5.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """When a child that serves counts as hung: so many questions in a row without an answer, so many seconds apart."""
+
+    interval: float = 5.0
+    failures: int = 5
+
+
 class Takeover(StrEnum):
     """What the next supervisor does with a child that outlived the last one."""
 
@@ -45,9 +53,12 @@ class ChildSpec:
     Attributes:
         launch: Called before every start; a FairwayError it raises counts as a failed start.
         ready: Whether it serves now; asked every tenth of a second until it does. ``None``: as soon as it runs.
+        alive: Whether it still answers, asked once it serves; one that does not is killed and started again. ``None``:
+            not asked. It is SIGKILL, because to a controller that comes to itself SIGTERM means to stop the arms.
         grace: Seconds between SIGTERM and SIGKILL.
         fingerprint: What it is started with, apart from descriptors; see :class:`Takeover`.
         takeover_grace: Seconds a child that is to be replaced has to go by itself before SIGKILL.
+        patience: When it counts as hung.
         sweeps: Whether processes it leaves behind when it crashes are killed; the gateway's workers are not, so that
             they can finish what they are serving.
         say_goodbye: Whether a child that is to be replaced is asked to end with SIGTERM; without, it is expected to
@@ -59,6 +70,7 @@ class ChildSpec:
     cwd: Path
     log: Path
     ready: Callable[[], Awaitable[bool]] | None = None
+    alive: Callable[[], Awaitable[bool]] | None = None
     url: Callable[[], str] | None = None
     grace: float = 10.0
     fingerprint: str = ""
@@ -66,6 +78,7 @@ class ChildSpec:
     takeover_grace: float = 5.0
     say_goodbye: bool = True
     sweeps: bool = True
+    patience: Patience = Patience()
 
 
 class Child:
@@ -101,6 +114,8 @@ class Child:
         self._ready_since: float | None = None
         self._log_start = 0
         self._next_rotation = 0.0
+        self._next_question = 0.0
+        self._unanswered = 0
 
     async def take_over(self, left: ChildInfo | None) -> None:
         """Deal with the process an earlier supervisor left: adopt it, or see it gone."""
@@ -158,6 +173,7 @@ class Child:
         spec = self.spec
         self._started = self._clock.monotonic()
         self._ready_since = None
+        self._unanswered = 0
         self._log_start = spec.log.stat().st_size if spec.log.exists() else 0
         self._note(state=ChildState.STARTING, process=None)
         try:
@@ -185,10 +201,13 @@ class Child:
             ended = self._process.poll()
             if ended is not None:
                 self._process = None
-                return f"{ended} {format_duration(self._clock.monotonic() - self._started)} after its start"
+                hung = f"did not answer {self._unanswered} times and " if self._is_hung() else ""
+                return f"{hung}{ended} {format_duration(self._clock.monotonic() - self._started)} after its start"
             if self._ready_since is None and await self._is_ready():
                 self._ready_since = self._clock.monotonic()
+                self._unanswered = 0
                 self._note(state=ChildState.SERVING, url=self.spec.url() if self.spec.url else None, detail="")
+            await self._question()
             if self._clock.monotonic() >= self._next_rotation:
                 self._next_rotation = self._clock.monotonic() + _ROTATE_EVERY_SECONDS
                 rotate(self.spec.log)
@@ -198,6 +217,20 @@ class Child:
     async def _is_ready(self) -> bool:
         """Whether it serves."""
         return self.spec.ready is None or await self.spec.ready()
+
+    async def _question(self) -> None:
+        """Ask a child that serves whether it still answers, and kill one that hangs."""
+        now = self._clock.monotonic()
+        if self.spec.alive is None or self._ready_since is None or now < self._next_question:
+            return
+        self._unanswered = 0 if await self.spec.alive() else self._unanswered + 1
+        self._next_question = self._clock.monotonic() + self.spec.patience.interval
+        if self._process is not None and self._is_hung():
+            self._process.kill_leader()
+
+    def _is_hung(self) -> bool:
+        """Whether it has not answered for too long."""
+        return self._unanswered >= self.spec.patience.failures
 
     async def _back_off(self, ended: str) -> None:
         """Wait before the next start, longer each time, and say why."""

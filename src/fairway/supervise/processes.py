@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from fairway import __version__
 from fairway.bundle.models import MOCK_PROVIDER
 from fairway.clock import Clock, SystemClock
-from fairway.errors import NotFoundError, UserError
+from fairway.errors import NotFoundError, TransientError, UserError
 from fairway.project.load import Project
 from fairway.supervise.child import ChildSpec, Launch, Takeover
 from fairway.supervise.info import UpInfo, read_info
@@ -21,6 +21,7 @@ from fairway.supervise.listener import Listener
 from fairway.supervise.supervisor import describe_self
 from fairway.targets.local.probe import ProbeError, fetch
 from fairway.targets.local.process import LOOPBACK, free_port, listener_of, port_is_free
+from fairway.traffic.local_http import LocalClient
 
 GATEWAY, CONTROLLER, MOCK = "gateway", "controller", "mock-llm"
 END_ORDER = (GATEWAY, CONTROLLER, MOCK)
@@ -28,6 +29,7 @@ END_ORDER = (GATEWAY, CONTROLLER, MOCK)
 
 _HTTP_OK = 200
 _READY_SECONDS = 1.0
+_ALIVE_SECONDS = 3.0
 _MARGIN_SECONDS = 10.0  # beyond what a child gives its own work
 
 
@@ -180,6 +182,7 @@ class Processes:
             cwd=self._project.root,
             log=self._log(GATEWAY),
             ready=lambda: _answers(ports.admin, "/healthz"),
+            alive=lambda: _says_anything(ports.admin, "/healthz"),
             url=lambda: self.url,
             grace=drain + _MARGIN_SECONDS,
             fingerprint=" ".join((__version__, self._host, str(ports.gateway), *options)),
@@ -205,7 +208,8 @@ class Processes:
             launch=launch,
             cwd=self._project.root,
             log=self._log(CONTROLLER),
-            ready=lambda: _listens(self._state.socket(CONTROLLER)),
+            ready=lambda: _responds(self._state.socket(CONTROLLER)),
+            alive=lambda: _responds(self._state.socket(CONTROLLER)),
             grace=self._project.service.drain + _MARGIN_SECONDS,
             fingerprint=__version__,
             say_goodbye=False,
@@ -241,14 +245,24 @@ async def _answers(port: int, path: str) -> bool:
         return False
 
 
-async def _listens(path: Path) -> bool:
-    """Whether somebody accepts on a unix socket."""
+async def _says_anything(port: int, path: str) -> bool:
+    """Whether a GET on loopback gives any HTTP answer."""
     try:
-        async with asyncio.timeout(_READY_SECONDS):
-            _, writer = await asyncio.open_unix_connection(str(path))
-    except (OSError, TimeoutError):
+        await fetch(LOOPBACK, port, path, timeout=_ALIVE_SECONDS)
+    except ProbeError:
         return False
-    writer.close()
+    return True
+
+
+async def _responds(path: Path) -> bool:
+    """Whether somebody answers on a unix socket, whatever it says: a connection alone a hung process takes too."""
+    client = LocalClient(path)
+    try:
+        await client.ask("GET", "/healthz", within=_ALIVE_SECONDS)
+    except TransientError:
+        return False
+    finally:
+        client.close()
     return True
 
 

@@ -239,6 +239,14 @@ class GroupProcess:
             except ProcessLookupError:
                 pass
 
+    def kill_leader(self) -> None:
+        """SIGKILL the leader alone; what it forked decides for itself, or is swept by :meth:`poll`."""
+        if self._exit is None and is_running(self.identity):
+            try:
+                os.kill(self.identity.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
     async def stop(self, *, grace: float, clock: Clock) -> Exit:
         """SIGTERM the group, give it ``grace`` seconds, then SIGKILL what is left; returns how the leader ended.
 

@@ -188,7 +188,7 @@ class LocalTarget:
                     instance.ask(Goal.STOP)
 
     def close(self) -> None:
-        """Give up supervision so that another target can take over; arms live on."""
+        """Give up supervision so that another target can take over; arms live on. ``run()`` does it at its end."""
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
@@ -304,20 +304,19 @@ class LocalTarget:
         """
         descriptor = os.open(self._state.arms / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
         deadline = self._clock.monotonic() + self._lock_wait
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+        try:
+            while not _locked(descriptor):
                 if self._clock.monotonic() >= deadline:
-                    os.close(descriptor)
                     raise ConflictError(
                         f"another process supervises the arms in {self._state.arms}",
                         code="target_in_use",
                         hint="stop the other `fairway up` or controller of this project first",
-                    ) from None
+                    )
                 await self._clock.sleep(_LOCK_POLL_SECONDS)
-            else:
-                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def _adopt(self) -> None:
         """Take over what an earlier supervisor left: recorded instances, and processes it had no time to record."""
@@ -334,6 +333,15 @@ class LocalTarget:
         for folder in self._state.arms.iterdir():
             if folder.is_dir() and folder.name not in folders and folder != self._records.folder:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked(descriptor: int) -> bool:
+    """Try to take the lock."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def marker_prefix(state: StateDir) -> str:
