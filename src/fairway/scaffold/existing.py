@@ -184,7 +184,8 @@ def _flow(words: tuple[str, ...]) -> str:
 def _ignore(root: Path) -> str | None:
     """The text of ``.gitignore`` with Fairway's state in it; ``None`` when it is there already."""
     path = root / ".gitignore"
-    text = path.read_text("utf-8") if path.is_file() else ""
+    # Bytes that are no UTF-8, and the line ends, stay as they are.
+    text = path.read_bytes().decode("utf-8", "surrogateescape") if path.is_file() else ""
     if {".fairway", STATE_FOLDER, "/.fairway", "/.fairway/"} & {line.strip() for line in text.splitlines()}:
         return None
     end = "" if not text or text.endswith("\n") else "\n"
@@ -203,7 +204,7 @@ def _write_all(root: Path, texts: dict[str, str]) -> None:
                 made.append(target.parent)
             handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
             waiting.append((Path(temporary), target))
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
                 file.write(text)
             Path(temporary).chmod(target.stat().st_mode & 0o777 if target.exists() else 0o644)
     except OSError:

@@ -42,6 +42,8 @@ def test_a_scenario_is_compiled_and_its_rules_are_named() -> None:
         (("${order}", "${ordr}"), 7, "rules[0].reply", "refers to nothing"),
         (("${order}", "${order"), 7, "rules[0].reply", "starts a reference"),
         (("(?P<order>", "(?P<order"), 6, "rules[0].when.user", "not a regular expression"),
+        (("(?P<order>", "[[](?P<order>"), 6, "rules[0].when.user", "nested set"),
+        (("(?P<order>", "a{99999999999999999999}(?P<order>"), 6, "rules[0].when.user", "not a regular expression"),
         (("reply: hello", "fault: rate_limt"), 8, "rules[1].fault", "did you mean 'rate_limit'"),
         (
             ("  - reply: hello", "  - name: both\n    reply: a\n    fault: server_error"),

@@ -79,6 +79,13 @@ def test_an_ignore_file_that_knows_the_folder_is_not_touched(tmp_path: Path) -> 
     assert ".gitignore" not in add_to_service(tmp_path).files
 
 
+def test_what_an_ignore_file_holds_stays_byte_for_byte(tmp_path: Path) -> None:
+    write(tmp_path, server_dot_py=SERVER)
+    (tmp_path / ".gitignore").write_bytes(b"*.log\r\nk\xe4se\r\n")
+    add_to_service(tmp_path)
+    assert (tmp_path / ".gitignore").read_bytes() == b"*.log\r\nk\xe4se\r\n.fairway/\n"
+
+
 def test_a_service_nobody_can_guess_asks_for_the_command_and_writes_nothing(tmp_path: Path) -> None:
     write(tmp_path, notes_dot_txt="hello")
     with pytest.raises(UserError, match="how the service is started") as caught:

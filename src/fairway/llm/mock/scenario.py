@@ -11,6 +11,7 @@ from typing import Any
 from fairway.errors import NotFoundError
 from fairway.llm.mock.references import Text, parse_text, parse_value
 from fairway.llm.mock.sections import (
+    PATTERN_FLAGS,
     Fault,
     FaultKind,
     FaultsBody,
@@ -23,8 +24,6 @@ from fairway.llm.mock.sections import (
 )
 from fairway.validate import suggest, validate
 from fairway.yaml_file import KeyPath, YamlDocument, parse_yaml, read_yaml
-
-_CASE_INSENSITIVE = re.IGNORECASE | re.DOTALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +161,7 @@ class _Compiler:
             seed=section.seed,
             models=tuple(section.models),
             latency=section.latency,
-            directives={name: re.compile(text, _CASE_INSENSITIVE) for name, text in section.directives.items()},
+            directives={name: re.compile(text, PATTERN_FLAGS) for name, text in section.directives.items()},
             rules=tuple(self.rule(rule, index) for index, rule in enumerate(section.rules)),
             faults=tuple(self.fault(fault, ("faults", index)) for index, fault in enumerate(section.faults)),
         )
@@ -246,4 +245,4 @@ def _result_condition(when: ToolResultWhen | None) -> ResultCondition | None:
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:
-    return re.compile(pattern, _CASE_INSENSITIVE) if pattern is not None else None
+    return re.compile(pattern, PATTERN_FLAGS) if pattern is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -10,13 +11,18 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from fairway.section import Duration, Section
 
+PATTERN_FLAGS = re.IGNORECASE | re.DOTALL
+
 
 def _pattern(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
+    if not isinstance(value, str):
+        return value
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python will one day read differently ([[ for instance) is a mistake
+            re.compile(value, PATTERN_FLAGS)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
+        raise ValueError(f"not a regular expression: {error}") from error
     return value
 
 
