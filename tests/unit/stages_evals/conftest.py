@@ -148,7 +148,11 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgent]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """A client that is cancelled goes away in the middle of an answer."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     made = FakeAgent(url=f"http://127.0.0.1:{server.server_address[1]}", answer=lambda _: said("Hello"))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
