@@ -14,8 +14,8 @@ from fairway.security.command import ToolError, run_tool
 from fairway.security.findings import SecurityFinding, Severity
 from fairway.security.worker import not_parsed
 
-BANDIT = (sys.executable, "-I", "-X", "utf8", "-m", "bandit")
-"""``-I``: no module of the examined folder is imported in place of a real one."""
+BANDIT = (sys.executable, "-E", "-P", "-X", "utf8", "-m", "bandit")
+"""``-P``: no module of the examined folder is imported in place of a real one; not ``-I``, which hides user installs."""
 
 _BATCH = 500
 _FOUND_OR_NOT = (0, 1)

@@ -13,7 +13,7 @@ from fairway.security.findings import SecurityFinding, finding_from_json, in_ord
 from fairway.security.gate import ScanResult
 from fairway.security.python_static import BANDIT, scan_python
 
-WORKER = (sys.executable, "-I", "-X", "utf8", "-m", "fairway.security.worker")
+WORKER = (sys.executable, "-E", "-P", "-X", "utf8", "-m", "fairway.security.worker")
 _PYTHON_SUFFIXES = (".py", ".pyw")
 
 

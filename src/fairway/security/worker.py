@@ -1,7 +1,7 @@
 """The scan of files in a process of its own: a job on stdin, findings on stdout, both JSON.
 
 Apart from the program that asks, because scanners keep global settings and take processor time, and so that a scan
-can be ended at once. Started with ``-I``: nothing in the examined folder is ever imported.
+can be ended at once. Started with ``-P``: nothing in the examined folder is ever imported.
 """
 
 from __future__ import annotations
