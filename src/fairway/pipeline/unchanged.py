@@ -107,7 +107,8 @@ def _dirty_file(top: Path, line: str) -> list[Any] | None:
     if path.is_dir():
         return None
     # Also the time of change, which nobody can set back: an editor may keep size and time of modification.
-    return [line, status.st_mode, status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+    times = f"{status.st_mtime_ns} {status.st_ctime_ns}"  # as text: more digits than a JSON number holds
+    return [line, status.st_mode, status.st_size, str(status.st_ino), times]
 
 
 def remember(folder: Path, key: str, report: RunReport, keys: Mapping[str, str | None]) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from fairway.pipeline.cache import StageCache
 from fairway.pipeline.journal import RunJournal, read_run
 from fairway.pipeline.port import Finding, StageNode, StageOutcome, StageResult, StageStatus
 from fairway.pipeline.runner import Opening, Runner
+from fairway.release.values import Evidence
+from fairway.units import Digest, Verdict
 
 PASSED = StageOutcome(status=StageStatus.PASSED, summary="ok")
 FAILED = StageOutcome(status=StageStatus.FAILED, summary="no")
+NOW = datetime.now(UTC)
 Body = Callable[["Context"], Awaitable[StageOutcome]]
 
 
@@ -133,7 +137,9 @@ async def test_a_failure_skips_what_depends_on_it_and_lets_the_rest_run(bench: B
 
 async def test_a_stages_own_skip_lets_what_depends_on_it_run(bench: Bench) -> None:
     skip = StageOutcome(status=StageStatus.SKIPPED, summary="no tools declared")
-    results = await bench.run(node("tools", body=skip), node("off", disabled="disabled: no tests yet"), node("c", "tools", "off"))
+    results = await bench.run(
+        node("tools", body=skip), node("off", disabled="disabled: no tests yet"), node("c", "tools", "off")
+    )
     assert results["off"].summary == "disabled: no tests yet"
     assert results["c"].status is StageStatus.PASSED
 
@@ -214,6 +220,24 @@ async def test_without_a_key_or_a_cache_a_stage_always_runs(bench: Bench) -> Non
 async def test_a_failure_is_never_cached(bench: Bench) -> None:
     for run in ("r1", "r2"):
         assert (await bench.run(node("a", key="1" * 64, body=FAILED), run=run))["a"].status is StageStatus.FAILED
+
+
+async def test_a_result_whose_evidence_has_expired_is_not_used(bench: Bench) -> None:
+    def waived(expires: datetime) -> StageOutcome:
+        evidence = Evidence(
+            kind="a",
+            release=Digest("sha256:" + "0" * 64),
+            verdict=Verdict.PASS,
+            produced_by="t",
+            at=NOW,
+            expires=expires,
+        )
+        return replace(PASSED, evidence=(evidence,))
+
+    for key, expires, again in (("1", NOW + timedelta(days=999), "cached"), ("2", NOW, "passed")):
+        await bench.run(node("a", key=key * 64, body=waived(expires)))
+        results = await bench.run(node("a", key=key * 64, body=waived(expires)), run="r2")
+        assert results["a"].status.value == again
 
 
 async def test_a_broken_key_only_means_that_the_stage_runs(bench: Bench) -> None:

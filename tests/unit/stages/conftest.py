@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fairway.bundle.files import scan
-from fairway.clock import SystemClock
+from fairway.clock import Clock, SystemClock
 from fairway.pipeline.port import StageNode, StageOutcome, StageResult
 from fairway.pipeline.runner import Opening
 from fairway.project.load import load_project
@@ -46,6 +46,7 @@ class StageBench:
     results: dict[str, StageResult] = field(default_factory=dict)
     interpreter: Interpreter | None = None
     runs: int = 0
+    clock: Clock = field(default_factory=SystemClock)
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -74,7 +75,7 @@ class StageBench:
             project=project,
             bundle=scan(self.root),
             interpreter=self.interpreter or current_interpreter(),
-            clock=SystemClock(),
+            clock=self.clock,
             release_version=version,
             shown_version=version or "0.0.0-dev",
             run_id="20260101-000000-abcdef",

@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from fairway.clock import Clock
+from fairway.errors import NotFoundError, TransientError
+from fairway.pipeline.port import StageResult, StageStatus
+from fairway.release.values import Evidence, Manifest
+from fairway.rollout.port import JournalEntry
+from fairway.rollout.requests import Answer, AnswerKind, Request, Verb
+from fairway.rollout.values import Approval, ArmRef, Phase, RouteState
+from fairway.rollout.wire import state_to_wire
+from fairway.stages.approval_gate import approvers
+from fairway.stages.rollout_watch import Standing, standing_of
+from fairway.testing.memory_ledger import MemoryLedger
+from fairway.testing.rollout_cases import CANDIDATE, NEXT, ROUTE, STABLE, rollout_state, route_state
+from fairway.testing.virtual_clock import EPOCH, VirtualClock
+from fairway.traffic.fence import Fence
+from fairway.units import Digest, RouteId, Verdict
+
+CHECKS = ("static_analysis", "unit_test", "prompt_regression", "tool_integration", "security_scan", "cost_gate")
+MODELS = "version: 1\nmodels: {main: {provider: mock, model: m1}}\nroles: {orchestrator: main}\n"
+
+
+def found(bench, *kinds: str, verdict: Verdict = Verdict.PASS, skipped: tuple[str, ...] = ()) -> None:  # type: ignore[no-untyped-def]
+    """The stages before have found this."""
+    release = bench.delivery().bundle.digest
+    for kind in kinds:
+        evidence = Evidence(kind=kind, release=release, verdict=verdict, produced_by="test", at=EPOCH)
+        bench.results[kind] = StageResult(
+            stage=kind, status=StageStatus.PASSED, duration_seconds=1, summary="", evidence=(evidence,)
+        )
+    for kind in skipped:
+        bench.results[kind] = StageResult(stage=kind, status=StageStatus.SKIPPED, duration_seconds=0, summary="none")
+
+
+@pytest.fixture
+def committed(bench):  # type: ignore[no-untyped-def]
+    bench.commit({"server.py": "x = 1\n", "models.yaml": MODELS})
+    return bench
+
+
+async def test_a_release_is_cut_once_with_the_evidence_of_the_run(committed) -> None:
+    found(committed, *CHECKS)
+    first = await committed.run("build_image", version="1.0.0")
+    assert first.status is StageStatus.PASSED, first
+    manifest = committed.ledger.list_releases("shop")[0].manifest
+    assert manifest.release_digest == committed.delivery().bundle.digest
+    assert {one.kind for one in manifest.evidence} >= set(CHECKS)
+    again = await committed.run("build_image", version="1.0.0")
+    assert again.status is StageStatus.CACHED
+    assert len(committed.ledger.list_releases("shop")) == 1
+    assert len(committed.ledger.list_evidence(manifest.release_digest)) == len(CHECKS)
+
+
+async def test_without_the_evidence_of_a_check_nothing_is_cut(committed) -> None:
+    found(committed, *CHECKS[1:])
+    outcome = await committed.run("build_image", version="1.0.0")
+    assert outcome.status is StageStatus.FAILED
+    assert outcome.details["code"] == "missing_evidence"
+    assert "static_analysis" in outcome.summary
+    assert committed.ledger.list_releases("shop") == ()
+
+
+async def test_a_check_that_did_not_pass_does_not_vouch(committed) -> None:
+    found(committed, *CHECKS)
+    found(committed, "unit_test", verdict=Verdict.INCONCLUSIVE)
+    assert (await committed.run("build_image", version="1.0.0")).details["code"] == "missing_evidence"
+
+
+async def test_a_check_that_found_nothing_to_check_is_not_asked_for(committed) -> None:
+    found(committed, *(kind for kind in CHECKS if kind != "tool_integration"), skipped=("tool_integration",))
+    assert (await committed.run("build_image", version="1.0.0")).status is StageStatus.PASSED
+
+
+async def test_evidence_found_on_the_same_inputs_counts_for_the_release_under_examination(committed) -> None:
+    found(committed, *CHECKS)
+    other = Digest("sha256:" + "7" * 64)
+    for kind, result in committed.results.items():
+        committed.results[kind] = replace(result, evidence=(replace(result.evidence[0], release=other),))
+    assert (await committed.run("build_image", version="1.0.0")).status is StageStatus.PASSED
+    assert committed.ledger.list_evidence(other) == ()
+
+
+async def test_the_same_version_of_other_files_is_refused(committed) -> None:
+    found(committed, *CHECKS)
+    await committed.run("build_image", version="1.0.0")
+    committed.commit({"server.py": "x = 2\n"})
+    found(committed, *CHECKS)
+    outcome = await committed.run("build_image", version="1.0.0")
+    assert (outcome.status, outcome.details["code"]) == (StageStatus.FAILED, "version_taken")
+
+
+async def test_a_development_run_publishes_nothing(committed) -> None:
+    outcome = await committed.run("build_image")
+    assert outcome.status is StageStatus.PASSED
+    assert committed.ledger.list_releases("shop") == ()
+    assert not (committed.root / ".fairway" / "store").exists()
+
+
+RELEASE = CANDIDATE.release
+
+
+@pytest.mark.parametrize(
+    ("state", "standing"),
+    [
+        pytest.param(None, Standing.ABSENT, id="nothing ever happened"),
+        pytest.param(route_state(), Standing.ABSENT, id="another is stable"),
+        pytest.param(route_state(stable=CANDIDATE), Standing.SERVING, id="it is stable"),
+        pytest.param(route_state(rollout_state(Phase.PREPARING)), Standing.STEPPING, id="preparing"),
+        pytest.param(route_state(rollout_state(Phase.STEPPING, step=3)), Standing.STEPPING, id="last step"),
+        pytest.param(route_state(rollout_state(Phase.PROMOTING)), Standing.PROMOTING, id="promoting"),
+        pytest.param(route_state(rollout_state(Phase.SOAKING)), Standing.SERVING, id="soaking"),
+        pytest.param(route_state(rollout_state(Phase.DONE)), Standing.SERVING, id="done"),
+        pytest.param(route_state(rollout_state(Phase.ROLLING_BACK)), Standing.GOING_BACK, id="going back"),
+        pytest.param(route_state(rollout_state(Phase.ROLLED_BACK)), Standing.ROLLED_BACK, id="rolled back"),
+        pytest.param(
+            route_state(rollout_state(Phase.STEPPING, candidate=NEXT)),
+            Standing.ABSENT,
+            id="another has taken its place",
+        ),
+        pytest.param(
+            route_state(rollout_state(Phase.STEPPING, candidate=NEXT), stable=CANDIDATE),
+            Standing.SERVING,
+            id="stable while the next one steps",
+        ),
+        pytest.param(
+            route_state(rollout_state(Phase.DONE), stable=NEXT), Standing.ABSENT, id="done, then replaced by a person"
+        ),
+    ],
+)
+def test_where_a_release_stands(state: RouteState | None, standing: Standing) -> None:
+    assert standing_of(state, RELEASE) is standing
+
+
+def approval(**changes: object) -> Approval:
+    values: dict[str, object] = {
+        "actor": "grace",
+        "at": EPOCH,
+        "release": RELEASE,
+        "effective": CANDIDATE.effective,
+        "policy_digest": Digest("sha256:" + "9" * 64),
+    }
+    return Approval(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "counts"),
+    [
+        pytest.param(approval(), True, id="exactly this"),
+        pytest.param(approval(release=STABLE.release), False, id="another release"),
+        pytest.param(approval(effective=STABLE.effective), False, id="another configuration"),
+        pytest.param(approval(policy_digest=Digest("sha256:" + "8" * 64)), False, id="another policy"),
+    ],
+)
+def test_an_approval_counts_only_for_what_it_named(given: Approval, counts: bool) -> None:
+    policy = Digest("sha256:" + "9" * 64)
+    state = route_state(approvals=(given,))
+    named = approvers(state, release=RELEASE, effective=CANDIDATE.effective, policy_digest=policy)
+    assert (named == ("grace",)) is counts
+    assert approvers(None, release=RELEASE, effective=CANDIDATE.effective, policy_digest=policy) == ()
+
+
+class ScriptedController(VirtualClock):
+    """Time in which, at each sleep, the next thing happens on the route: a controller as the stages see it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = MemoryLedger(clock=self)
+        self.script: list[Callable[[], None]] = []
+        self.alive = True
+        self.route: RouteId = ROUTE
+        self.arm = CANDIDATE
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        if self.alive:
+            self.ledger.acquire_lease(self.route, "controller", seconds=2.0)
+        if self.script:
+            self.script.pop(0)()
+
+    def say(self, state: RouteState, kind: str = "advance", answers: tuple[Answer, ...] = ()) -> Callable[[], None]:
+        def act() -> None:
+            lease = self.ledger.acquire_lease(self.route, "controller", seconds=2.0)
+            assert lease is not None
+            fence = Fence(term=lease.term, seq=self.ledger.head(self.route).fence.seq + 1)
+            decision = {"evidence": [{"gate": "failures", "verdict": "FAIL"}]} if kind == "roll_back" else {}
+            self.ledger.journal(
+                JournalEntry(
+                    route=self.route,
+                    fence=fence,
+                    at=self.now(),
+                    kind=kind,
+                    code=kind,
+                    reason=f"{kind} it is",
+                    actor="controller",
+                    state=state_to_wire(state),
+                    decision=decision,
+                    answers=answers,
+                ),
+                lease,
+            )
+
+        return act
+
+    def answer(self, kind: AnswerKind, state: RouteState | None = None, code: str = "") -> Callable[[], None]:
+        def act() -> None:
+            asked = self.ledger.pending(self.route)
+            assert [request.verb for request in asked] == [Verb.START]
+            answer = Answer(request_id=asked[0].id, kind=kind, seq=1, code=code, message=code)
+            self.say(state or self.at(None), "start", (answer,))()
+
+        return act
+
+    def at(self, phase: Phase | None, **changes: object) -> RouteState:
+        """The route with a rollout of the release in a phase."""
+        rollout = None if phase is None else rollout_state(phase, candidate=self.arm, cause_text="failures rose")
+        serves = phase in (Phase.SOAKING, Phase.DONE)
+        state = route_state(rollout, stable=self.arm if serves else STABLE)
+        return replace(state, route=self.route, **changes)  # type: ignore[arg-type]
+
+    def walk(self, *phases: Phase) -> None:
+        self.script.append(self.answer(AnswerKind.APPLIED, self.at(phases[0])))
+        self.script += [self.say(self.at(p), "roll_back" if "roll" in p.value else "advance") for p in phases[1:]]
+
+
+@pytest.fixture
+async def released(bench):  # type: ignore[no-untyped-def]
+    clock = ScriptedController()
+    bench.clock, bench.ledger = clock, clock.ledger
+    bench.commit({"server.py": "x = 1\n", "models.yaml": MODELS})
+    found(bench, *CHECKS)
+    await bench.run("build_image", version="1.0.0")
+    manifest: Manifest = bench.ledger.list_releases("shop")[0].manifest
+    clock.route = bench.delivery().project.route("production")
+    clock.arm = ArmRef(
+        release=manifest.release_digest, effective=manifest.effective[clock.route.environment], version="1.0.0"
+    )
+    return bench
+
+
+PROMOTED = (Phase.PREPARING, Phase.STEPPING, Phase.STEPPING, Phase.PROMOTING)
+
+
+async def test_a_rollout_is_followed_through_its_steps_to_all_of_production(released) -> None:
+    released.clock.walk(*PROMOTED)
+    canary = await released.run("canary_deploy", version="1.0.0")
+    assert canary.status is StageStatus.PASSED, canary
+    released.results["canary_deploy"] = StageResult(
+        stage="canary_deploy", status=canary.status, duration_seconds=1, summary=""
+    )
+    released.clock.script = [released.clock.say(released.clock.at(Phase.SOAKING))]
+    production = await released.run("production_deploy", version="1.0.0")
+    assert production.status is StageStatus.PASSED, production
+    assert [one.status.value for one in released.ledger.list_deployments("shop")] == ["succeeded"]
+    # And again, when it serves: nothing is asked for, both say so by one read.
+    for stage in ("canary_deploy", "production_deploy"):
+        released.results.clear()
+        assert (await released.run(stage, version="1.0.0")).status is StageStatus.CACHED
+    assert released.ledger.pending(released.clock.route) == ()
+
+
+async def test_a_rollback_fails_the_stage_with_the_evidence(released) -> None:
+    released.clock.walk(Phase.PREPARING, Phase.STEPPING, Phase.ROLLING_BACK, Phase.ROLLED_BACK)
+    outcome = await released.run("canary_deploy", version="1.0.0")
+    assert outcome.status is StageStatus.FAILED
+    assert outcome.summary == "rolled back: failures rose"
+    assert outcome.details["evidence"] == [{"gate": "failures", "verdict": "FAIL"}]
+
+
+async def test_a_rollback_after_the_last_step_fails_production(released) -> None:
+    released.clock.say(released.clock.at(Phase.PROMOTING))()
+    released.clock.script = [
+        released.clock.say(released.clock.at(p), "roll_back") for p in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
+    ]
+    outcome = await released.run("production_deploy", version="1.0.0")
+    assert outcome.status is StageStatus.FAILED
+    assert [one.status.value for one in released.ledger.list_deployments("shop")] == ["rolled_back"]
+
+
+async def test_another_rollout_in_its_place_is_not_taken_for_success(released) -> None:
+    released.clock.walk(Phase.PREPARING)
+    replaced = released.clock.at(None, rollout=rollout_state(Phase.DONE, candidate=NEXT), stable=NEXT)
+    released.clock.script.append(released.clock.say(replaced))
+    outcome = await released.run("canary_deploy", version="1.0.0")
+    assert (outcome.status, outcome.details["code"]) == (StageStatus.FAILED, "superseded")
+
+
+@pytest.mark.parametrize("code", ["blocked", "rollout_live", "frozen", "release_refused"])
+async def test_a_refused_rollout_fails_with_the_reason(released, code: str) -> None:
+    released.clock.script = [released.clock.answer(AnswerKind.REFUSED, code=code)]
+    outcome = await released.run("canary_deploy", version="1.0.0")
+    assert (outcome.status, outcome.details["code"]) == (StageStatus.FAILED, code)
+
+
+async def test_a_resumed_run_asks_the_same_request_once(released) -> None:
+    released.clock.walk(*PROMOTED)
+    await released.run("canary_deploy", version="1.0.0")
+    asked: list[Request] = []
+    submit = released.ledger.submit
+    released.ledger.submit = lambda request: asked.append(request) or submit(request)
+    released.clock.say(released.clock.at(None))()  # as if it had been taken off again
+    released.clock.script = [released.clock.say(released.clock.at(Phase.PROMOTING))]
+    outcome = await released.run("canary_deploy", version="1.0.0")
+    assert len(asked) == 1
+    assert released.ledger.pending(released.clock.route) == ()  # the ledger had its answer: nothing new was asked
+    assert outcome.status is not StageStatus.CACHED
+
+
+async def test_without_a_controller_it_is_an_error_that_says_what_to_start(released) -> None:
+    released.clock.alive = False
+    before = released.clock.monotonic()
+    with pytest.raises(TransientError) as caught:
+        await released.run("canary_deploy", version="1.0.0")
+    assert caught.value.code == "no_controller"
+    assert "fairway up" in (caught.value.hint or "")
+    assert 5 <= released.clock.monotonic() - before < 10
+
+
+async def test_a_controller_that_dies_in_the_middle_leaves_the_rollout_and_says_so(released) -> None:
+    released.clock.walk(Phase.PREPARING, Phase.STEPPING)
+    released.clock.script.append(lambda: setattr(released.clock, "alive", False))
+    with pytest.raises(TransientError, match="no controller is alive"):
+        await released.run("canary_deploy", version="1.0.0")
+    assert not [r for r in released.ledger.pending(released.clock.route) if r.verb is Verb.ABORT]
+
+
+async def test_a_paused_rollout_is_waited_for_until_time_is_up(released) -> None:
+    released.commit(settings="canary_deploy: {timeout: 1m}")
+    found(released, *CHECKS)
+    await released.run("build_image", version="1.0.1")
+    manifest = released.ledger.find_release("shop", "1.0.1").manifest
+    released.clock.arm = replace(released.clock.arm, release=manifest.release_digest)
+    released.clock.walk(Phase.PREPARING, Phase.STEPPING)
+    with pytest.raises(TransientError) as caught:
+        await released.run("canary_deploy", version="1.0.1")
+    assert caught.value.code == "watch_timeout"
+
+
+async def test_a_release_that_was_never_cut_is_not_deployed(released) -> None:
+    for stage in ("canary_deploy", "production_deploy", "sla_snapshot"):
+        with pytest.raises(NotFoundError) as caught:
+            await released.run(stage, version="2.0.0")
+        assert caught.value.code == "release_not_cut"
+
+
+async def test_other_files_than_the_release_are_not_deployed_under_its_name(released) -> None:
+    released.commit({"server.py": "x = 'altered'\n"})
+    with pytest.raises(NotFoundError, match="is not what is checked out"):
+        await released.run("canary_deploy", version="1.0.0")
+
+
+async def test_no_traffic_is_watching_and_not_a_pass(released) -> None:
+    outcome = await released.run("sla_snapshot", version="1.0.0")
+    assert outcome.status is StageStatus.SKIPPED
+    assert outcome.summary.startswith("watching: no traffic")
+    assert outcome.artifacts["sla_snapshot"].is_file()
+
+
+async def test_a_missing_approval_fails_and_says_how_to_give_it(released) -> None:
+    text = (released.root / "fairway.yaml").read_text() + "rollout: {approval: required}\n"
+    released.write({"fairway.yaml": text})
+    released.git("commit", "-qam", "approval")
+    found(released, *CHECKS)
+    await released.run("build_image", version="1.1.0")
+    outcome = await released.run("approval_gate", version="1.1.0")
+    assert (outcome.status, outcome.details["code"]) == (StageStatus.FAILED, "approval_missing")
+    assert "fairway rollout approve 1.1.0" in outcome.details["hint"]
+    assert released.ledger.routes() == ()  # nothing was asked for
+
+
+async def test_where_no_approval_is_required_the_gate_says_so(released) -> None:
+    text = (released.root / "fairway.yaml").read_text() + "rollout: {approval: none}\n"
+    released.write({"fairway.yaml": text})
+    outcome = await released.run("approval_gate", version="1.0.0")
+    assert (outcome.status, outcome.summary) == (StageStatus.PASSED, "not required")
+
+
+def test_the_scripted_controller_is_a_clock() -> None:
+    clock: Clock = ScriptedController()
+    assert clock.now() == EPOCH
