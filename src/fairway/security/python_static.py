@@ -15,7 +15,7 @@ from fairway.security.findings import SecurityFinding, Severity
 from fairway.security.worker import not_parsed
 
 BANDIT = (sys.executable, "-E", "-P", "-X", "utf8", "-m", "bandit")
-"""``-P``: no module of the examined folder is imported in place of a real one; not ``-I``, which hides user installs."""
+"""``-P``: no module of the examined folder is imported in place of a real one (``-I`` would hide user installs)."""
 
 _BATCH = 500
 _FOUND_OR_NOT = (0, 1)

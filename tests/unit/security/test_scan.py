@@ -8,6 +8,7 @@ import pytest
 
 from fairway.security.command import ToolError, run_tool
 from fairway.security.findings import Severity
+from fairway.security.python_static import scan_python
 from fairway.security.scan import scan_release
 
 SHELL = "import subprocess\n\n\ndef run(line):\n    subprocess.run(line, shell=True)\n"
@@ -71,6 +72,18 @@ async def test_places_silenced_by_a_comment_are_counted(tmp_path):
     result = await scan_release(tmp_path, files)
     assert Severity.HIGH not in {finding.severity for finding in result.findings}
     assert result.silenced >= 1
+
+
+async def test_bandit_itself_says_what_it_could_not_read(tmp_path):
+    findings, _ = await scan_python(tmp_path, write(tmp_path, {"a.py": "def f(:\n"}), timeout_seconds=30)
+    assert [(finding.rule, finding.file) for finding in findings] == [("scan/not-parsed", "a.py")]
+
+
+async def test_a_whole_report_of_a_scanner_that_ended_badly_does_not_count(tmp_path):
+    report = {"results": [], "errors": [], "metrics": {"./a.py": {}, "_totals": {}}}
+    code = f"import json; print(json.dumps({report!r})); raise SystemExit(2)"
+    with pytest.raises(ToolError, match="ended with 2"):
+        await scan_python(tmp_path, ["a.py"], timeout_seconds=30, command=(sys.executable, "-c", code))
 
 
 async def test_code_that_is_no_python_is_told_by_every_scanner(tmp_path):
