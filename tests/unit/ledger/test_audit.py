@@ -312,6 +312,22 @@ def test_the_hash_of_a_row_is_the_documented_one() -> None:
     assert row.hash == "a71e51a3712c46c5899b4dbd3655e5fb3bf298155cb3b885775307bbcbf1e128"
 
 
+def test_a_row_inserted_behind_the_last_head_that_follows_from_nothing_is_found(folder: Path) -> None:
+    connection = sqlite3.connect(folder / "ledger.db")
+    body = canonical_json({})
+    row = link(seq=12, at="x", kind="note", subject="s", actor="eve", payload_digest=sha256_digest(body), prev_hash="0")
+    connection.execute("INSERT INTO payloads VALUES (?, ?)", (row.payload_digest, body))
+    connection.execute(
+        "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (row.seq, row.at, row.kind, row.subject, row.actor, row.payload_digest, row.prev_hash, row.hash),
+    )
+    connection.commit()
+    connection.close()
+    report = verify(folder)
+    assert [(problem.seq, problem.kind) for problem in report.problems] == [(12, "altered")]
+    assert (report.proved_to, report.unsigned) == (11, 1)
+
+
 def test_a_forged_row_whose_body_is_of_another_kind_is_said_without_a_traceback(folder: Path) -> None:
     connection = sqlite3.connect(folder / "ledger.db")
     last = connection.execute("SELECT seq, hash FROM audit ORDER BY seq DESC").fetchone()

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairway.errors import PermanentError, RefusedError, UserError
+from fairway.release import trust
 from fairway.release.trust import (
     RELEASE_PAYLOAD,
     SigningKey,
@@ -153,6 +154,13 @@ def test_processes_that_race_for_the_key_get_the_same_one(tmp_path: Path) -> Non
     answers = [racer.communicate(b"go\n", timeout=60)[0] for racer in racers]
     assert len(set(answers)) == 1
     assert answers[0].startswith(b"sha256:")
+
+
+def test_who_comes_second_leaves_the_key_of_the_first(tmp_path: Path) -> None:
+    first = local_key(tmp_path)
+    trust._create_key(tmp_path / "local.key")  # looked before the first had made it, writes after
+    assert local_key(tmp_path) == first
+    assert (tmp_path / "local.pub").read_text().strip() == first.public.hex()
 
 
 def test_a_key_others_can_read_is_refused(tmp_path: Path) -> None:
