@@ -57,6 +57,7 @@ def test_returning_it_from_a_plain_function_is_medium():
         "subprocess.run(['x'], env=dict(os.environ))",
         "env = {**os.environ, 'A': '1'}\nsubprocess.run(['x'], env=env)",
         "def f():\n    env = dict(os.environ)\n    env['A'] = '1'\n    return run(env)",
+        "print({k: v for k, v in os.environ.items() if k.startswith('APP_')})",
         "for name in os.environ:\n    pass",
         "print(other.environ)",
         "print(len(os.environ))",
