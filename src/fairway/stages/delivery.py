@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from fairway.bundle.files import Bundle, scan
@@ -25,6 +26,7 @@ from fairway.stages.config import InterpreterChoice, PrepareSection
 from fairway.stages.context import Delivery, DeliveryContext, Ledger
 from fairway.stages.interpreter import Interpreter, current_interpreter, environment_interpreter
 from fairway.stages.options import RunOptions, stage_code_version, unchanged_folder, unchanged_key
+from fairway.stages.process import reap_orphans
 from fairway.stages.registry import NEEDS_RELEASE, Node, build_pipeline, required_evidence
 from fairway.units import format_duration
 
@@ -93,7 +95,7 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
     )
     if past is not None:
         _check_same(past, subject)
-    prune_runs(project.state.runs, now=begun_at)
+    await asyncio.to_thread(_tidy, project, now=begun_at)
     folder = past.folder if past else project.state.runs / new_run_id(begun_at)
     with RunJournal(folder) as journal:
         journal.begin(subject.to_wire(), at=begun_at)
@@ -149,6 +151,14 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
             with contextlib.suppress(OSError):  # only the next run is slower
                 remember(unchanged_folder(project.state), key, report, runner.keys)
     return report
+
+
+def _tidy(project: Project, *, now: datetime) -> None:
+    """Remove old runs, and end what a killed run could not."""
+    with contextlib.suppress(FairwayError):
+        if not read_run(find_run(project.state.runs, None)).ended:
+            reap_orphans()
+    prune_runs(project.state.runs, now=now)
 
 
 class _Overtime:
