@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fairway.clock import Clock, SystemClock
 from fairway.errors import UserError
-from fairway.targets.local.log import tail
+from fairway.targets.local.log import redact, secrets_of, tail
 from fairway.targets.local.process import (
     MARKER,
     GroupProcess,
@@ -85,6 +85,7 @@ async def run_command(
         while (ended := process.poll()) is None and time.monotonic() - began < limit:
             await time.sleep(_POLL_SECONDS)
     code = ended.code if ended is not None else None
+    _redact(output, secrets_of(environment))
     return Finished(code=code, seconds=time.monotonic() - began, output=output, since=since)
 
 
@@ -112,6 +113,16 @@ async def running(
         yield process
     finally:
         await _end(process, clock)
+
+
+def _redact(output: Path, secrets: tuple[str, ...]) -> None:
+    """Take secrets of the environment out of what a command printed; reports quote it and people send it around."""
+    if not secrets:
+        return
+    text = output.read_bytes().decode("utf-8", errors="surrogateescape")
+    clean = redact(text, secrets)
+    if clean != text:
+        output.write_bytes(clean.encode("utf-8", errors="surrogateescape"))
 
 
 def _found(command: Sequence[str], environment: Mapping[str, str]) -> list[str]:

@@ -259,3 +259,12 @@ async def test_a_stage_of_ones_own_is_its_exit_code_and_finds_its_folder_and_rel
     bench.commit(settings="my_check: {command: [sh, -c, 'echo bad; exit 2']}")
     outcome = await bench.run("my_check")
     assert (outcome.status, outcome.summary) == (StageStatus.FAILED, "exit code 2: bad")
+
+
+async def test_a_secret_a_command_prints_is_in_no_log_and_no_report(bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_API_KEY", "sk-live-0123456789abcdef")
+    bench.commit(settings="mine: {command: [sh, -c, 'echo key is $SHOP_API_KEY; exit 1']}")
+    outcome = await bench.run("mine")
+    assert outcome.summary == "exit code 1: key is [redacted]"
+    for file in bench.folder.rglob("*"):
+        assert not file.is_file() or b"0123456789abcdef" not in file.read_bytes(), file
