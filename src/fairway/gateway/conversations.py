@@ -61,7 +61,7 @@ class ConversationMemory:
         release, expires, salt, check = _ENTRY.unpack_from(self._map, place)
         if expires <= now or check != _check(number, release, expires, salt):
             return None
-        return Pin(release=release, salt=salt, hashed=True, expires=expires)
+        return Pin(release=release, salt=salt, hashed=True, expires=expires, unit=0)
 
     def remember(self, unit: UnitHash, *, release: int, salt: int, expires: int) -> None:
         """Note where a unit began; replaces what was known of it."""

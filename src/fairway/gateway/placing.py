@@ -10,7 +10,7 @@ from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import RequestHead
 from fairway.gateway.serving import MAX_KNOWN, Known, Serving
 from fairway.traffic.bucket import unit_hash
-from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin
+from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, unit_tag
 from fairway.traffic.rules import Assigned, By, Decision, cookie_value
 from fairway.units import UnitHash
 
@@ -108,5 +108,8 @@ def _begin(assigned: Assigned, serving: Serving, worker: Worker, now: float, unt
     hashed = decision.why is By.HASH
     if hashed and assigned.key is not None:
         worker.memory.remember(unit_hash(assigned.key), release=arm.tag, salt=salt, expires=int(until))
-    seconds = serving.table.pin_seconds
-    return arm.pin_lines(worker.signer, now=int(now), seconds=seconds, salt=salt, hashed=hashed)
+    pin = Pin(release=arm.tag, salt=salt, hashed=hashed, expires=int(until), unit=unit_tag(assigned.key))
+    token = worker.signer.sign(pin)
+    age = max(1, int(until - now))
+    cookie = f"{PIN_COOKIE}={token}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax"
+    return f"{PIN_HEADER}: {token}\r\nset-cookie: {cookie}\r\n".encode()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.upstream import Pool
-from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, PinSigner, release_tag
+from fairway.traffic.pin import release_tag
 from fairway.traffic.rules import Decision, Ruleset, issued_cookie, looked_at
 from fairway.traffic.table import Arm, KeyKind, Role, RouteTable
 
@@ -19,7 +19,7 @@ from fairway.traffic.table import Arm, KeyKind, Role, RouteTable
 class ArmServing:
     """One arm: its endpoints' pools in turn, and the lines its answers carry."""
 
-    __slots__ = ("_pin", "_pin_at", "_turn", "arm", "attested", "pools", "tag", "version_line")
+    __slots__ = ("_turn", "arm", "attested", "pools", "tag", "version_line")
 
     def __init__(self, arm: Arm, pools: list[Pool]) -> None:
         self.arm = arm
@@ -30,8 +30,6 @@ class ArmServing:
         version = "".join(char for char in arm.version if " " < char < "\x7f")
         self.version_line = f"x-fairway-release: {version or 'unnamed'}\r\n".encode()
         self._turn = 0
-        self._pin = {True: b"", False: b""}
-        self._pin_at = {True: 0, False: 0}
 
     def order(self) -> list[Pool]:
         """Pools to try, one after the other: round robin, endpoints that just refused last."""
@@ -42,18 +40,6 @@ class ArmServing:
         turned = pools[self._turn :] + pools[: self._turn]
         now = monotonic()
         return sorted(turned, key=lambda pool: pool.down_until > now)
-
-    def pin_lines(self, signer: PinSigner, *, now: int, seconds: float, salt: int, hashed: bool) -> bytes:
-        """Cookie and header of a conversation that begins now; made once a second, as a pin names no unit."""
-        if self._pin_at[hashed] != now:
-            expires = now + max(1, int(seconds))
-            token = signer.sign(Pin(release=self.tag, salt=salt, hashed=hashed, expires=expires))
-            self._pin[hashed] = (
-                f"{PIN_HEADER}: {token}\r\n"
-                f"set-cookie: {PIN_COOKIE}={token}; Path=/; Max-Age={max(1, int(seconds))}; HttpOnly; SameSite=Lax\r\n"
-            ).encode()
-            self._pin_at[hashed] = now
-        return self._pin[hashed]
 
 
 MAX_KNOWN = 16_384

@@ -36,5 +36,5 @@ def unit_hash(key: str) -> UnitHash:
 
 
 def tag_of(text: str) -> int:
-    """32-bit tag of a release or salt, for compact tokens and tables; a tag only *narrows*, the table decides."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "big")
+    """32-bit tag of a salt or key, for compact tokens and tables."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogateescape"), digest_size=4).digest(), "big")

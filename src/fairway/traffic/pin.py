@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from fairway.traffic.bucket import tag_of
+
 PIN_COOKIE = "fairway_pin"
 PIN_HEADER = "x-fairway-pin"
 
-_BODY = struct.Struct(">BBIQI")
+_BODY = struct.Struct(">BBIQII")
 _VERSION = 1
 _HASHED = 1
 _MAC_BYTES = 12
@@ -26,6 +28,11 @@ def release_tag(release: str) -> int:
     return int.from_bytes(blake2b(release.encode(), digest_size=8).digest(), "big")
 
 
+def unit_tag(key: str | None) -> int:
+    """32-bit tag by which a pin names the unit it belongs to; 0 for a client without a key."""
+    return 0 if key is None else tag_of(key) or 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
     """Where a conversation began.
@@ -35,12 +42,15 @@ class Pin:
         salt: :func:`fairway.traffic.bucket.tag_of` the salt in force when it began.
         hashed: Whether the hash put it there; only then, and only under the same salt, does it count as a unit.
         expires: Epoch seconds; from then on the pin is void.
+        unit: :func:`unit_tag` of the conversation's key; a client that keeps one cookie jar for many conversations
+            must not take one's pin for another's.
     """
 
     release: int
     salt: int
     hashed: bool
     expires: int
+    unit: int
 
 
 class PinSigner:
@@ -58,8 +68,9 @@ class PinSigner:
         self._route = route.encode() + b"\0"
 
     def sign(self, pin: Pin) -> str:
-        """The token, URL-safe base64, 40 characters."""
-        body = _BODY.pack(_VERSION, _HASHED if pin.hashed else 0, pin.expires, pin.release, pin.salt)
+        """The token, URL-safe base64, 46 characters."""
+        flags = _HASHED if pin.hashed else 0
+        body = _BODY.pack(_VERSION, flags, pin.expires, pin.release, pin.salt, pin.unit)
         return base64.urlsafe_b64encode(body + self._mac(body)).decode().rstrip("=")
 
     def read(self, token: str, *, now: float) -> Pin | None:
@@ -75,10 +86,10 @@ class PinSigner:
         body, mac = raw[: _BODY.size], raw[_BODY.size :]
         if not hmac.compare_digest(mac, self._mac(body)):
             return None
-        version, flags, expires, release, salt = _BODY.unpack(body)
+        version, flags, expires, release, salt, unit = _BODY.unpack(body)
         if version != _VERSION or expires <= now:
             return None
-        return Pin(release=release, salt=salt, hashed=bool(flags & _HASHED), expires=expires)
+        return Pin(release=release, salt=salt, hashed=bool(flags & _HASHED), expires=expires, unit=unit)
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._key, self._route + body, "sha256")[:_MAC_BYTES]

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from urllib.parse import unquote
 
 from fairway.traffic.bucket import bucket, tag_of, unit_hash
-from fairway.traffic.pin import Pin, release_tag
+from fairway.traffic.pin import Pin, release_tag, unit_tag
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind
 from fairway.units import Digest, UnitHash
 
@@ -158,7 +158,7 @@ class Ruleset:
         Args:
             facts: Of the request.
             chance: 0-99,999, decides for a request without a key (drawn by the caller, so that this stays pure).
-            pin: The valid pin the request brought, if any.
+            pin: The valid pin the request brought, if any; ignored when it is another unit's.
             recall: Looks a unit up among those seen before, asked only when no rule and no pin decided.
         """
         for rule in self._rules:
@@ -166,7 +166,7 @@ class Ruleset:
             if role is not None:
                 return Assigned(self._decide(role, By.RULE, rule=rule.id), unit_key(self.table.keys, facts))
         key = unit_key(self.table.keys, facts)
-        if pin is not None and pin.release in self._by_tag:
+        if pin is not None and pin.release in self._by_tag and pin.unit == unit_tag(key):
             return self._pinned(pin, key)
         if key is None:
             role = Role.CANDIDATE if chance < self.table.split else Role.STABLE

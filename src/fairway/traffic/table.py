@@ -214,6 +214,8 @@ class RouteTable:
         Raises:
             ValueError: On a version this code does not know, a missing or unknown key, or a value out of range.
         """
+        if not isinstance(wire, Mapping):
+            raise ValueError("a route table is a JSON object")
         if wire.get("version") != TABLE_VERSION:
             raise ValueError(f"route table version {wire.get('version')!r} is not supported (this gateway reads 1)")
         known = {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fairway.traffic.bucket import bucket, tag_of, unit_hash
 from fairway.traffic.fence import Fence
-from fairway.traffic.pin import Pin, release_tag
+from fairway.traffic.pin import Pin, release_tag, unit_tag
 from fairway.traffic.rules import By, GivenFacts, assign, explain, looked_at, unit_key
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
@@ -43,8 +43,8 @@ def key_with_bucket(below: bool, split: int = 10_000) -> str:
     return next(str(n) for n in range(10_000) if (bucket("r-1", str(n)) < split) is below)
 
 
-def pin_to(release: str, *, salt: str = "r-1", hashed: bool = True) -> Pin:
-    return Pin(release=release_tag(release), salt=tag_of(salt), hashed=hashed, expires=2**31)
+def pin_to(release: str, key: str | None = "c", *, salt: str = "r-1", hashed: bool = True) -> Pin:
+    return Pin(release=release_tag(release), salt=tag_of(salt), hashed=hashed, expires=2**31, unit=unit_tag(key))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_conversation_ends_where_it_began_while_its_release_serves(key: str, s
     told = GivenFacts(headers={"x-conversation-id": key})
     first = assign(TABLE, told).decision
     assert first.release is not None
-    pin = pin_to(first.release)
+    pin = pin_to(first.release, key)
     for seq, split in enumerate(splits, start=2):
         table = replace(TABLE, split=Parts(split), fence=Fence(term=1, seq=seq))
         for later in (assign(table, told, pin=pin), assign(table, told, recall=lambda _: pin)):
@@ -135,7 +135,7 @@ def test_what_a_masked_or_unready_candidate_should_have_served_still_counts_as_i
     told = facts(x_conversation_id=key_with_bucket(below=True))
     for decision in (
         assign(table, told).decision,
-        assign(table, told, pin=pin_to(NEW)).decision,
+        assign(table, told, pin=pin_to(NEW, told.headers["x-conversation-id"])).decision,
         assign(replace(table, rules=(rule(RuleKind.HEADER, "x-conversation-id"),)), told).decision,
     ):
         assert decision.release == NEW
@@ -168,7 +168,14 @@ def test_a_pinned_unit_counts_only_when_hashed_under_the_current_salt(pin: Pin, 
 
 
 def test_a_pinned_request_without_a_key_is_no_unit() -> None:
-    assert not assign(TABLE, facts(), pin=pin_to(NEW)).decision.counts
+    decision = assign(TABLE, facts(), pin=pin_to(NEW, None)).decision
+    assert (decision.by, decision.counts) == (By.PIN, False)
+
+
+def test_one_conversations_pin_does_not_move_another_that_shares_its_cookie_jar() -> None:
+    key = key_with_bucket(below=False)
+    for pin in (pin_to(NEW, "another"), pin_to(NEW, None)):
+        assert assign(TABLE, facts(x_conversation_id=key), pin=pin).decision.role is Role.STABLE
 
 
 def test_rule_and_keyless_traffic_stays_out_of_unit_tests() -> None:
