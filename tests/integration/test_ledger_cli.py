@@ -195,7 +195,11 @@ def test_releases_by_hand_from_the_command_line(root: Path) -> None:
     commit(root, **{"app.py": "print('bye')\n", "new.py": "1\n"})
     record_evidence(root)
     run(root, "release", "create", "v1.1.0")
-    assert [row["release_version"] for row in run(root, "release", "list")] == ["1.1.0", "1.0.0"]
+    rows = run(root, "release", "list")
+    assert [(row["release_version"], row["prev_version"], row["status"]) for row in rows] == [
+        ("1.1.0", "1.0.0", "released"),
+        ("1.0.0", None, "released"),
+    ]
     assert run(root, "release", "show", "v1.0.0")["commit_sha"] == made["commit_sha"]
     found = run(root, "release", "diff", "1.0.0", "1.1.0")
     code = found["components"][0]
@@ -218,6 +222,10 @@ def test_the_audit_from_the_command_line(root: Path, tmp_path: Path) -> None:
     assert [row["kind"] for row in rows] == ["evidence", "evidence"]
     assert rows[0]["payload"]["figures"] == {"passed": 3}
     assert run(root, "audit", "log", "--after", "1")[0]["seq"] == 2
+    assert [row["seq"] for row in run(root, "audit", "log", "--limit", "1")] == [2]
+    assert [row["seq"] for row in run(root, "audit", "log", "--after", "0", "--limit", "1")] == [1]
+    assert run(root, "audit", "log", "--kind", "deployment") == []
+    assert len(run(root, "audit", "log", "--kind", "evidence")) == 2
     anchor = tmp_path / "kept.heads"
     shutil.copy(root / ".fairway/ledger.heads", anchor)
     assert run(root, "audit", "verify", "--head", str(anchor))["proved_to"] == 2

@@ -50,12 +50,16 @@ def _open(project_dir: str | None) -> Iterator[SqlLedger]:
 @command.command("log", epilog="Example: fairway audit log --after 100 --limit 20 -o json")
 @click.option("--after", type=click.IntRange(min=0), help="Begin after this row; by default show the last ones.")
 @click.option("--limit", type=click.IntRange(min=1, max=10_000), default=50, show_default=True, help="Rows at most.")
+@click.option("--kind", help="Only this kind: event, request, release, evidence, deployment, run, lease, erase …")
 @output_option
 @project_option
-def log(after: int | None, limit: int, output: str, project_dir: str | None) -> None:
-    """Rows of the chain, oldest first, with what each records."""
+def log(after: int | None, limit: int, kind: str | None, output: str, project_dir: str | None) -> None:
+    """Rows of the chain, oldest first, with what each records.
+
+    Deployments with their operator, times and status: --kind deployment -o json.
+    """
     with _open(project_dir) as ledger:
-        entries = ledger.audit_log(max(0, ledger.last_row() - limit) if after is None else after, limit)
+        entries = ledger.audit_log(after, limit, kind=kind)
     emit([_entry(entry) for entry in entries], output=output, text=lambda: "\n".join(map(_entry_line, entries)))
 
 

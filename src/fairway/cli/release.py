@@ -93,13 +93,24 @@ def create(version: str | None, output: str, project_dir: str | None) -> None:
 @output_option
 @project_option
 def list_releases(output: str, project_dir: str | None) -> None:
-    """Every release of the agent, newest first."""
+    """Every release of the agent, newest first, and where it stands.
+
+    stable: serves; rolling_out; blocked: rolled back until a person lifts it; former: was stable; released: never
+    served.
+    """
+    from dataclasses import asdict
+
+    from fairway.release.metadata import release_metadata
+
     with _open(project_dir) as place:
         found = [release.manifest for release in place.ledger.list_releases(place.project.name)]
+        routes = [route for route in place.ledger.routes() if route.agent == place.project.name]
+        states = [place.ledger.head(route).state or {} for route in routes]
+    rows = list(zip(found, release_metadata(found, states), strict=True))
     emit(
-        [_summary(manifest) for manifest in found],
+        [{**_summary(one), **asdict(more), "created_at": one.created_at.isoformat()} for one, more in rows],
         output=output,
-        text=lambda: "\n".join(_line(manifest) for manifest in found) or "no release yet: fairway run",
+        text=lambda: "\n".join(f"{_line(one)}  {more.status}" for one, more in rows) or "no release yet: fairway run",
     )
 
 

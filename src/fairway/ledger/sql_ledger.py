@@ -236,12 +236,21 @@ class SqlLedger:
         with self._write() as session:
             return session.record(kind, subject, actor, {"at": format_time(at), "payload": payload})[0]
 
-    def audit_log(self, after: int = 0, limit: int = 200) -> tuple[AuditEntry, ...]:
-        """Rows of the chain with ``seq > after``, oldest first, with their bodies."""
+    def audit_log(self, after: int | None = 0, limit: int = 200, *, kind: str | None = None) -> tuple[AuditEntry, ...]:
+        """Rows of the chain, oldest first, with their bodies.
+
+        Args:
+            after: Only rows with a higher number; ``None``: the last ones.
+            limit: Rows at most.
+            kind: Only rows of this kind.
+        """
+        order = "seq DESC" if after is None else "seq"
+        query = (
+            "SELECT * FROM audit WHERE seq > :after AND (:kind IS NULL OR kind = :kind) "  # noqa: S608
+            f"ORDER BY {order} LIMIT :limit"
+        )
         with self._read() as session:
-            rows = session.rows(
-                "SELECT * FROM audit WHERE seq > :after ORDER BY seq LIMIT :limit", after=after, limit=limit
-            )
+            rows = sorted(session.rows(query, after=after or 0, kind=kind, limit=limit), key=lambda row: row["seq"])
             return tuple(
                 AuditEntry(row=AuditRow(**dict(row)), payload=session.body(row["payload_digest"])) for row in rows
             )
