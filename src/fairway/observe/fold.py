@@ -327,7 +327,7 @@ def _holes_touching(state: FoldState, t0: float, block: _OpenBlock) -> bool:
     end = t0 + block.seconds
     for key, worker in state.workers.items():
         for after, until in worker.holes():
-            if t0 > until:
+            if t0 >= until:
                 continue
             still_running = block.pending.get(key, 0) != 0 and end + block.timeout > after
             if end > after or still_running:

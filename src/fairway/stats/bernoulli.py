@@ -42,7 +42,7 @@ def log_e_below(bad: float, units: float, limit: float, *, clean_weight: float =
     Returns:
         Natural log of the e-value; 0 without units.
     """
-    good = units - bad
+    limit, good = _inside(limit), units - bad
     at_limit = math.log1p(-limit)
     share = math.log1p(-clean_weight) + _LOG_WEIGHT if clean_weight < 1 else -math.inf
     parts = [
@@ -64,9 +64,14 @@ def log_e_above(bad: float, units: float, limit: float) -> float:
         units: Units counted.
         limit: ``p0``, in (0, 1).
     """
-    good = units - bad
+    limit, good = _inside(limit), units - bad
     parts = [
         _LOG_WEIGHT - bad * log_ratio - (bad + good) * math.log1p(limit * (1 / ratio - 1))
         for ratio, log_ratio in zip(_RATIOS, _LOG_RATIOS, strict=True)
     ]
     return log_sum_exp(parts)
+
+
+def _inside(limit: float) -> float:
+    """A limit of 0 % or 100 % as the nearest one that can be tested."""
+    return min(max(limit, 1e-9), 1 - 1e-9)

@@ -52,6 +52,7 @@ def with_differences(paired: Paired, differences: Iterable[float], *, margin: fl
         differences: Each in [−1, 1].
         margin: m, in (0, 1).
     """
+    margin = min(max(margin, 0.0), 1 - 1e-9)
     count, total, squares = paired.count, paired.total, paired.squares
     log_e_fail, log_e_pass = paired.log_e_fail, paired.log_e_pass
     most_fail, most_pass = _CAUTION / (1.0 + margin), _CAUTION / (1.0 - margin)

@@ -32,10 +32,10 @@ def clean_units(limit: float, alpha: float) -> int:
 
 
 def clean_units_mixture(limit: float, alpha: float, *, clean_weight: float = 0.0) -> int:
-    """Units without a failure until :func:`fairway.stats.bernoulli.log_e_below` passes at ``alpha``."""
+    """Units without a failure until :func:`fairway.stats.bernoulli.log_e_below` passes; at most a billion."""
     threshold = math.log(1 / alpha)
     low, high = 0, 1
-    while log_e_below(0, high, limit, clean_weight=clean_weight) < threshold:
+    while high < _MORE_THAN_ANYONE_WAITS and log_e_below(0, high, limit, clean_weight=clean_weight) < threshold:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
@@ -43,7 +43,7 @@ def clean_units_mixture(limit: float, alpha: float, *, clean_weight: float = 0.0
             low = middle
         else:
             high = middle
-    return high
+    return min(high, _MORE_THAN_ANYONE_WAITS)
 
 
 def units_to_pass(limit: float, rate: float, alpha: float) -> int | None:
@@ -52,7 +52,7 @@ def units_to_pass(limit: float, rate: float, alpha: float) -> int | None:
     ``(ln(1/α) + ½) / KL(rate ‖ limit)``, at least the mixture's clean count: within 20 % of the exact median of
     :func:`median_units_to_pass` for rates of .2 to .6 of the limit.
     """
-    if rate >= limit:
+    if rate >= limit or bernoulli_divergence(rate, limit) < 1e-9:
         return None
     by_drift = (math.log(1 / alpha) + 0.5) / bernoulli_divergence(rate, limit)
     return _capped(max(by_drift, clean_units_mixture(limit, alpha)))

@@ -62,6 +62,7 @@ FLOOR = 0.25
 """Floor of stable's rate in T1 towards FAIL, as a multiple of the margin."""
 
 _BOUND_SHARE = 0.1
+_SMALLEST_RATE = 1e-9
 _LN_HALF = math.log(0.5)
 
 
@@ -302,7 +303,7 @@ def _ratio_margins(spec: GateSpec, state: GateState) -> tuple[float, float]:
     """The additive margin as a ratio of hazards, towards FAIL and towards PASS."""
     lower = _stable_lower(spec, state)
     upper = rate_upper(state.stable.bad, state.stable.settled, spec.alpha_pass * _BOUND_SHARE)
-    return 1.0 + spec.margin / max(lower, FLOOR * spec.margin), 1.0 + spec.margin / upper
+    return 1.0 + spec.margin / max(lower, FLOOR * spec.margin, _SMALLEST_RATE), 1.0 + spec.margin / upper
 
 
 def _stable_lower(spec: GateSpec, state: GateState) -> float:

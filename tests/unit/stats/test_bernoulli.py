@@ -67,6 +67,13 @@ def test_the_chance_of_ever_passing_at_the_limit_is_at_most_alpha() -> None:
     assert 0 < crossed_above <= alpha
 
 
+@pytest.mark.parametrize("limit", [0.0, 1.0])
+def test_a_limit_that_cannot_be_tested_is_no_crash_and_no_quick_pass(limit: float) -> None:
+    assert math.isfinite(log_e_above(3, 10, limit))
+    assert math.isfinite(log_e_below(3, 10, limit))
+    assert clean_units_mixture(0.0, 0.05) == 10**9
+
+
 def test_more_failures_are_more_evidence_of_a_breach_and_less_of_health() -> None:
     below = [log_e_below(bad, 200, 0.05, clean_weight=0.5) for bad in range(40)]
     above = [log_e_above(bad, 200, 0.05) for bad in range(40)]

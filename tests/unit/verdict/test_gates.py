@@ -297,6 +297,19 @@ def test_estimates_are_rates_and_p95_in_milliseconds() -> None:
     assert (success.estimate_candidate, success.estimate_stable) == (0.8, 1.0)
 
 
+def test_a_candidate_exactly_at_its_limit_is_told_nothing_it_cannot_know() -> None:
+    spec = replace(SUCCESS, margin=0.8)
+    assert found(spec, steady(20, failed=1)).units_needed is None
+
+
+@pytest.mark.parametrize("margin", [0.0, 1e-12, 0.999, 1.0])
+@pytest.mark.parametrize("kind", [GateKind.FAILURES, GateKind.SUCCESS])
+def test_margins_at_the_ends_of_the_scale_are_no_crash(kind: GateKind, margin: float) -> None:
+    spec = GateSpec(name="g", kind=kind, margin=margin, alpha_fail=0.01, alpha_pass=0.05)
+    for blocks in (steady(30), steady(30, failed=1), steady(30, failed=5)):
+        assert found(spec, blocks).verdict in Verdict
+
+
 def test_what_is_still_needed_is_said_and_shrinks() -> None:
     some, more = found(FAILURES, steady(6)), found(FAILURES, steady(10))
     assert some.units_needed is not None
