@@ -1,7 +1,7 @@
 """How long a person waits when there is nothing to do: a pipeline where nothing changed, and ``fairway --version``.
 
-Rounds are interleaved with ``python -c pass`` and ratios taken within a round, because machines are shared; the absolute
-bounds hold for the best round, which is what the code costs when the machine is not busy with something else.
+Rounds are interleaved with ``python -c pass`` and ratios taken within a round, because machines are shared; the
+absolute bounds hold for the best round, which is what the code costs when the machine is not busy with something else.
 """
 
 from __future__ import annotations

@@ -215,9 +215,9 @@ class Runner(Generic[ContextT]):
         log = self._journal.log(node.id)
         try:
             outcome = _judged(await node.factory().run(self._context(node)))
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             # The runner is the only one to cancel a stage, and it wants the result, not the exception.
-            outcome = StageOutcome(status=StageStatus.CANCELLED, summary="cancelled")
+            outcome = StageOutcome(status=StageStatus.CANCELLED, summary=str(error) or "cancelled")
         except FairwayError as error:
             _write_log(log, f"error: {error}")
             details = {"error": error.message, "code": error.code, "hint": error.hint}

@@ -45,8 +45,7 @@ class BuildImage:
 def _cut(context: DeliveryContext) -> SignedRelease:
     delivery = context.delivery
     context.progress("recording the evidence")
-    known = {(one.kind, one.at, one.verdict) for one in context.ledger.list_evidence(context.release)}
-    context.ledger.add_evidence(one for one in delivery.evidence() if (one.kind, one.at, one.verdict) not in known)
+    delivery.record_evidence()
     context.progress(f"cutting {delivery.release_version}")
     return package(
         context.project,

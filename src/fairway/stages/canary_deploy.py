@@ -35,6 +35,7 @@ class CanaryDeploy:
                 details={"release": manifest.release_digest, "release_version": manifest.release_version},
             )
         if standing in (Standing.ABSENT, Standing.ROLLED_BACK):
+            context.delivery.record_evidence()  # what staging showed, before production is asked
             context.progress(f"asking for a rollout of {manifest.release_version}")
             answer = await watcher.ask()
             if answer.kind is AnswerKind.REFUSED and answer.code not in ("already_rolling", "already_stable"):

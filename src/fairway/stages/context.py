@@ -123,6 +123,13 @@ class Delivery:
             for evidence in result.evidence
         )
 
+    def record_evidence(self) -> None:
+        """Write to the ledger what the stages so far vouch for; what is there already is not written again."""
+        known = {(one.kind, one.at, one.verdict) for one in self.ledger.list_evidence(self.bundle.digest)}
+        new = [one for one in self.evidence() if (one.kind, one.at, one.verdict) not in known]
+        if new:
+            self.ledger.add_evidence(new)
+
     async def hold(self, resource: AbstractAsyncContextManager[T]) -> T:
         """Enter a resource and keep it until :meth:`close`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -136,6 +137,13 @@ class RolloutWatcher:
             TransientError: ``no_controller`` when nobody decides any more, ``watch_timeout`` when time is up; the
                 rollout is left as it is.
         """
+        try:
+            return await self._follow(until, limit=limit)
+        except asyncio.CancelledError:
+            left = "no longer followed; the rollout goes on by itself (fairway rollout status, fairway rollout abort)"
+            raise asyncio.CancelledError(left) from None
+
+    async def _follow(self, until: frozenset[Standing], *, limit: float) -> Watched:
         deadline = self._context.clock.monotonic() + limit
         ends = until | {Standing.ROLLED_BACK, Standing.ABSENT}
         absent = _Absence(self._context)

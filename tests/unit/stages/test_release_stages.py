@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -260,6 +261,25 @@ async def test_a_rollout_is_followed_through_its_steps_to_all_of_production(rele
     for stage in ("canary_deploy", "production_deploy"):
         released.results.clear()
         assert (await released.run(stage, version="1.0.0")).status is StageStatus.CACHED
+    assert released.ledger.pending(released.clock.route) == ()
+
+
+async def test_what_staging_showed_is_in_the_ledger_before_production_is_asked(released) -> None:
+    found(released, "smoke_test", "e2e_test")
+    released.clock.walk(*PROMOTED)
+    await released.run("canary_deploy", version="1.0.0")
+    kinds = [one.kind for one in released.ledger.list_evidence(released.delivery().bundle.digest)]
+    assert sorted(kinds) == sorted([*CHECKS, "smoke_test", "e2e_test"])
+
+
+async def test_ctrl_c_leaves_the_rollout_to_itself_and_says_so(released) -> None:
+    released.clock.walk(Phase.PREPARING, Phase.STEPPING)
+    task = asyncio.create_task(released.run("canary_deploy", version="1.0.0"))
+    while released.clock.script:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError, match="the rollout goes on by itself"):
+        await task
     assert released.ledger.pending(released.clock.route) == ()
 
 
