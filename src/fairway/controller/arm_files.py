@@ -18,11 +18,11 @@ from fairway.release.values import Manifest
 from fairway.targets.local.service import LocalService, split_command
 from fairway.targets.local.target import PreparedArm
 from fairway.targets.port import ArmSpec
-from fairway.units import RouteId, short
+from fairway.units import EnvironmentName, RouteId, short
 
 
-def local_service(project: Project) -> LocalService:
-    """How a project's service is started, as the local target needs it."""
+def local_service(project: Project, environment: EnvironmentName) -> LocalService:
+    """How a project's service is started in an environment, as the local target needs it."""
     service = project.service
     return LocalService(
         command=split_command(service.command),
@@ -30,7 +30,7 @@ def local_service(project: Project) -> LocalService:
         health=service.health,
         ready_timeout=service.ready_timeout,
         drain=service.drain,
-        environment=dict(service.environment),
+        environment={**service.environment, **project.overlay(environment).variables},
     )
 
 
@@ -61,7 +61,10 @@ class ReleaseArmFiles:
         bundle = folder / "bundle"
         self._write_bundle(project, manifest, route, spec, bundle)
         return PreparedArm(
-            release_version=manifest.release_version, service=local_service(project), tree=tree, bundle=bundle
+            release_version=manifest.release_version,
+            service=local_service(project, route.environment),
+            tree=tree,
+            bundle=bundle,
         )
 
     def _write_bundle(self, project: Project, manifest: Manifest, route: RouteId, spec: ArmSpec, bundle: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,16 @@ def environment() -> dict[str, str]:
     return {**inherited, **AUTHOR, "NO_COLOR": "1"}
 
 
-async def execute(arguments: Sequence[str], *, cwd: Path, check: bool = False) -> Done:
+async def execute(
+    arguments: Sequence[str], *, cwd: Path, check: bool = False, hear: Callable[[str], None] | None = None
+) -> Done:
     """Run a command to its end; cancelled, it is interrupted as by Ctrl-C and waited for.
+
+    Args:
+        arguments: Program and arguments.
+        cwd: Where it runs.
+        check: Whether a failure is an error.
+        hear: Told each line the command says on stderr, as it comes.
 
     Raises:
         PermanentError: When ``check`` and it failed.
@@ -73,19 +81,29 @@ async def execute(arguments: Sequence[str], *, cwd: Path, check: bool = False) -
         start_new_session=True,
     )
     try:
-        stdout, stderr = await process.communicate()
+        stdout, stderr, _ = await asyncio.gather(_read(process.stdout), _read(process.stderr, hear), process.wait())
     except asyncio.CancelledError:
         await interrupt(process)
         raise
-    done = Done(
-        arguments=tuple(arguments), code=process.returncode or 0, stdout=stdout.decode(), stderr=stderr.decode()
-    )
+    done = Done(arguments=tuple(arguments), code=process.returncode or 0, stdout=stdout, stderr=stderr)
     if check and done.code:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise PermanentError(
             f"`{' '.join(arguments)}` ended with {done.code}: {said[-1] if said else ''}", code="demo_command"
         )
     return done
+
+
+async def _read(stream: asyncio.StreamReader | None, hear: Callable[[str], None] | None = None) -> str:
+    """Everything a stream says; each line is also passed on as it comes."""
+    assert stream is not None
+    if hear is None:
+        return (await stream.read()).decode(errors="replace")
+    lines: list[str] = []
+    async for line in stream:
+        lines.append(line.decode(errors="replace"))
+        hear(lines[-1].rstrip())
+    return "".join(lines)
 
 
 async def interrupt(process: asyncio.subprocess.Process) -> None:

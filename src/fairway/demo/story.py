@@ -257,21 +257,17 @@ class Story:
         self.timeline.say(f"fairway run ({version})", "note")
         try:
             async with asyncio.timeout(RUN_SECONDS):
-                done = await execute(fairway("run", "-o", "json"), cwd=self.root)
+                done = await execute(fairway("run", "-o", "json"), cwd=self.root, hear=self._hear_stage)
         except TimeoutError:
             waiting = str((self._state().get("rollout") or {}).get("paused") or self.told.status)
             done = Done(arguments=("fairway", "run"), code=124, stdout="", stderr=f"gave up waiting: {waiting}")
-        for each in _report(done).get("stages", ()):
-            status = each.get("status", "?")
-            mark = "bad" if status in ("failed", "error") else "note"
-            if status != "skipped":
-                self.timeline.say(
-                    f"  {each.get('stage', '?'):<18} {status:<8} {each.get('duration_seconds', 0):5.1f}s"
-                    f"  {each.get('summary', '')}",
-                    mark,
-                )
         await asyncio.sleep(0.3)
         return done
+
+    def _hear_stage(self, line: str) -> None:
+        """Pass on the lines with which `fairway run` tells how a stage ended."""
+        if line[:1] in "✓✗!" and line.strip():
+            self.timeline.say(f"  {line}", "bad" if line[0] in "✗!" else "note")
 
     def _expect_passed(self, name: str, run: Done, version: str) -> None:
         stable = self._stable_version()
@@ -290,10 +286,12 @@ class Story:
         bad = [record for record in self._traffic.records if record.release == _label("1.2.0")]
         last = max((record.at for record in bad), default=decision.at.timestamp())
         exposed = next((event.at for event in events if event.code == "candidate_ready"), decision.at)
-        to_last = max(0.0, last - decision.at.timestamp())
-        users = affected_users(self._traffic.records, release=_label("1.2.0"))
+        to_last = last - decision.at.timestamp()
+        exposed_to = {record.conversation for record in bad}
+        failed = affected_users(self._traffic.records, release=_label("1.2.0"))
         self.told.exposure = {
-            "conversations": len(users),
+            "conversations": len(exposed_to),
+            "failed_conversations": len(failed),
             "answers": len(bad),
             "bad_answers": sum(record.apologised for record in bad),
             "seconds_until_decision": round((decision.at - exposed).total_seconds(), 2),
@@ -304,12 +302,13 @@ class Story:
         self.told.expect(
             "traffic left v1.2.0 within a second of the decision",
             bool(bad) and to_last <= 1.0 and (back.at - decision.at).total_seconds() <= 1.0,
-            f"last request {to_last * 1000:.0f} ms after the decision; every gateway confirmed after"
+            f"its last request began {abs(to_last) * 1000:.0f} ms {'after' if to_last > 0 else 'before'} the decision;"
+            f" every gateway confirmed after"
             f" {(back.at - decision.at).total_seconds() * 1000:.0f} ms",
         )
         self.timeline.say(
-            f"exposed: {len(users)} conversations, {len(bad)} answers, {self.told.exposure['bad_answers']} of them bad,"
-            f" in {self.told.exposure['seconds_until_decision']:.0f}s",
+            f"exposed: {len(exposed_to)} conversations, {len(failed)} of them failed, in"
+            f" {self.told.exposure['seconds_until_decision']:.0f}s",
             "bad",
         )
 

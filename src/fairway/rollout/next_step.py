@@ -214,8 +214,14 @@ def _stepping(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
         outcome = rule(snapshot, rollout)
         if outcome is not None:
             return outcome
-    evidence = "; ".join(finding.reason for finding in snapshot.measured.findings)
-    return _advance(snapshot, rollout, "gates_passed", f"every gate passed ({evidence})")
+    return _advance(snapshot, rollout, "gates_passed", _in_favour(snapshot.measured.findings))
+
+
+def _in_favour(findings: tuple[GateFinding, ...]) -> str:
+    """What spoke for going on: the gates that passed with their evidence, the others by name."""
+    passed = [f"{finding.gate} passed: {finding.reason}" for finding in findings if finding.verdict is Verdict.PASS]
+    others = [finding.gate for finding in findings if finding.verdict is not Verdict.PASS]
+    return "; ".join([*passed, *([f"{', '.join(others)} did not fail"] if others else [])])
 
 
 def _shared_cause(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
