@@ -53,8 +53,8 @@ def _summary(result: Mapping[str, Any]) -> str:
     exposure = result["exposure"]
     if exposure:
         lines.append(
-            f"\nThe bad release met {exposure['conversations']} conversations, {exposure['failed_conversations']} of which"
-            f" failed, in {exposure['seconds_until_decision']:.0f}s; every gateway was back on stable"
+            f"\nThe bad release met {exposure['conversations']} conversations, {exposure['failed_conversations']} of"
+            f" which failed, in {exposure['seconds_until_decision']:.0f}s; every gateway was back on stable"
             f" {exposure['seconds_decision_to_confirmed'] * 1000:.0f} ms after the decision."
         )
     verdict = "everything happened as it should" if result["met"] else "something did not happen as it should"
