@@ -1,0 +1,101 @@
+"""What a look at a gate costs, beside reading the same block from JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.bench import Bench, Promise
+from fairway.observe.fold import Block
+from fairway.stats.intervals import rate_lower
+from fairway.stats.logrank import ERRORS, QUANTILES, Direction, Grid, log_e_value, nothing_yet, with_events
+from fairway.testing.modelled_traffic import MODELLED_CANDIDATE, MODELLED_STABLE, ArmModel, ModelledTraffic
+from fairway.traffic.table import Role
+from fairway.verdict.gates import find, observe, start
+from fairway.verdict.values import GateKind, GateSpec
+
+TICK_LIMIT_US = 50.0
+_BLOCKS = 120
+
+
+def microseconds(action: Callable[[], object], *, repeats: int) -> float:
+    """Median over five runs of ``repeats`` calls, per call."""
+    runs = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        for _ in range(repeats):
+            action()
+        runs.append((time.perf_counter() - begun) / repeats * 1e6)
+    return statistics.median(runs)
+
+
+def tick_of(grid: Grid) -> float:
+    """One block with events through T1, and its e-value."""
+    ratios = nothing_yet(grid)
+
+    def tick() -> float:
+        after = with_events(ratios, grid, Direction.WORSE, candidate=2, stable=9, weight=0.07, margin=1.8)
+        return log_e_value(after, grid)
+
+    return microseconds(tick, repeats=2_000)
+
+
+def modelled(units: int) -> list[Block]:
+    model = ArmModel(failure=0.01)
+    traffic = ModelledTraffic(seed=1, units_per_block=units, turns=3, stable=model, candidate=model)
+    theta = {Role.STABLE: 900.0, Role.CANDIDATE: 990.0}
+    return [traffic.next_block(split=0.1, theta=theta) for _ in range(_BLOCKS)]
+
+
+def gate_cost(spec: GateSpec, blocks: list[Block]) -> tuple[float, float]:
+    """Microseconds a block for ``observe`` over a whole rollout, and for ``find`` at its end."""
+    state = start(spec)
+    begun = time.perf_counter()
+    for block in blocks:
+        state = observe(spec, state, block, candidate=MODELLED_CANDIDATE, stable=MODELLED_STABLE)
+    folding = (time.perf_counter() - begun) / len(blocks) * 1e6
+    return folding, microseconds(lambda: find(spec, state), repeats=20)
+
+
+def run() -> Bench:
+    rows: list[dict[str, Any]] = []
+    for units in (17, 170, 1_700):
+        blocks = modelled(units)
+        wires = [json.dumps(block.to_wire()) for block in blocks]
+        turn = iter(range(10**9))
+        floor = microseconds(lambda w=wires, t=turn: json.loads(w[next(t) % len(w)]), repeats=len(wires))  # type: ignore[misc]
+        for kind, margin in ((GateKind.FAILURES, 0.05), (GateKind.LATENCY_P95, 1.1), (GateKind.SUCCESS, 0.99)):
+            spec = GateSpec(name=kind.value, kind=kind, margin=margin, alpha_fail=0.01, alpha_pass=0.05)
+            folding, finding = gate_cost(spec, blocks)
+            rows.append(
+                {
+                    "conversations a minute": units * 6,
+                    "gate": kind.value,
+                    "observe, µs a block": round(folding),
+                    "json.loads of the block, µs": round(floor),
+                    "ratio": round(folding / floor, 2),
+                    "find, µs": round(finding),
+                }
+            )
+    ticks = {"errors": tick_of(ERRORS), "quantiles": tick_of(QUANTILES)}
+    counter = iter(range(10**9))
+    bound = microseconds(lambda: rate_lower(next(counter) % 90 + 10, 5_000 + next(counter), 0.001), repeats=500)
+    worst = max(ticks.values())
+    return Bench(
+        title="Verdicts: the cost of a look",
+        rows=rows,
+        promises=[
+            Promise(
+                text=f"T1 over one block in at most {TICK_LIMIT_US:.0f} µs",
+                measured=", ".join(f"{name} {value:.0f} µs" for name, value in ticks.items()),
+                kept=worst <= TICK_LIMIT_US,
+            )
+        ],
+        notes=[
+            f"a bound of the confidence sequence takes {bound:.0f} µs, once a block",
+            f"observe is the mean over {_BLOCKS} blocks of one rollout; it grows with the units seen, which are copied",
+        ],
+    )
