@@ -74,6 +74,8 @@ async def test_a_foreign_service_is_run_promoted_and_rolled_back(lab, source):
         "--command", "python service.py {port}", "--health", "/up", "--ready", "/up", "--chat", "/chat",
     )  # fmt: skip
     lab.write_policy()
+    config = lab.root / "fairway.yaml"
+    config.write_text(config.read_text().replace("text: /response", "text: /reply"))
     await lab.commit("v1.0.0")
     await lab.up()
     await lab.fairway("run")

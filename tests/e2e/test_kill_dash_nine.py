@@ -14,7 +14,7 @@ from fairway.supervise.info import running
 SERVICE = """\
 import asyncio, sys
 
-BODY = b'{"reply": "hello"}'
+BODY = b'{"response": "hello"}'
 ANSWER = b"HTTP/1.1 200 OK\\r\\ncontent-type: application/json\\r\\ncontent-length: %d\\r\\n\\r\\n" % len(BODY) + BODY
 
 

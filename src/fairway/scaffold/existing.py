@@ -248,6 +248,7 @@ pipeline:
 
 evals:
   suites: [evals/starter.yaml]
+  response: {{text: /response}} # where the text of a reply stands in the answer's JSON
 
 gateway:
   keys: # what keeps a conversation on one release: a header of yours, else a cookie Fairway issues

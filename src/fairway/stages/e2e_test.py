@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import httpx
 
 from fairway.errors import FairwayError
-from fairway.evals.http_agent import ChatMapping, HttpAgent
+from fairway.evals.http_agent import HttpAgent, chat_mapping
 from fairway.evals.runner import EvalRunner, RunOptions
 from fairway.evals.suite import load_suites
 from fairway.evals.values import CaseOutcome, CaseResult, Suite
@@ -148,7 +148,7 @@ async def _cases(
         case_timeout_seconds=settings.timeout,
         run_id=context.delivery.run_id,
     )
-    mapping = ChatMapping(path=running.service.chat)
+    mapping = chat_mapping(context.project.evals, path=running.service.chat)
     async with HttpAgent(running.url, mapping, clock=context.clock, timeout_seconds=settings.timeout) as agent:
         result = await EvalRunner(agent, suites, options, clock=context.clock).run()
     return [_check_of(one) for one in result.details]
@@ -168,7 +168,7 @@ async def _short_chat(context: DeliveryContext, running: Serving, settings: E2eT
     """Two turns on one thread that must each be answered."""
     context.progress("a short conversation")
     thread = f"e2e-{context.delivery.run_id}"
-    mapping = ChatMapping(path=running.service.chat)
+    mapping = chat_mapping(context.project.evals, path=running.service.chat)
     try:
         async with HttpAgent(running.url, mapping, clock=context.clock, timeout_seconds=settings.timeout) as agent:
             for message in _SHORT_CHAT:

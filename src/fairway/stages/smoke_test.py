@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from fairway.errors import FairwayError
-from fairway.evals.http_agent import ChatMapping, HttpAgent
+from fairway.evals.http_agent import HttpAgent, chat_mapping
 from fairway.pipeline.port import StageOutcome, StageStatus
 from fairway.release.values import Evidence
 from fairway.stages.config import SmokeTestSection
@@ -114,7 +114,7 @@ def _wrong_release(ready: Answer | str, running: Serving) -> str | None:
 
 
 async def _chat(context: DeliveryContext, running: Serving) -> str | None:
-    mapping = ChatMapping(path=running.service.chat)
+    mapping = chat_mapping(context.project.evals, path=running.service.chat)
     try:
         async with HttpAgent(running.url, mapping, clock=context.clock, timeout_seconds=_CHAT_SECONDS) as agent:
             reply = await agent.ask("Hello", thread=f"smoke-{context.delivery.run_id}")
