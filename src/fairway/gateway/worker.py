@@ -126,6 +126,7 @@ class Worker:
         if first is None or first.get("type") != "table":
             return
         self._install(first)
+        self._flush(last=False)  # known before its first request, so that whatever is lost later shows as a gap
         listener = socket.socket(fileno=self.settings.listen_fd)
         listener.setblocking(False)
         self._server = await self._loop.create_server(lambda: ClientConnection(self), sock=listener, backlog=4096)
