@@ -51,6 +51,8 @@ class SqliteDatabase:
             if self._closed:
                 raise PermanentError("the ledger is closed", code="ledger_closed")
             with errors(self._path):
+                if self._writer.in_transaction:  # interrupted between BEGIN and the block, Ctrl-C can do that
+                    self._writer.execute("ROLLBACK")
                 self._writer.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._writer

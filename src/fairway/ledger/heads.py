@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fairway.canonical import canonical_json
-from fairway.errors import UserError
+from fairway.errors import PermanentError, UserError
 from fairway.ledger.records import SignedHead
 from fairway.ledger.session import Session
 from fairway.release.trust import SigningKey, TrustedKeys, pre_authentication_encoding, verify_signature
@@ -78,31 +78,53 @@ def head_from_wire(wire: Any) -> SignedHead:
 
 
 def append_head(file: Path, head: SignedHead) -> None:
-    """Add a head to the file beside the ledger: who cuts the ledger short must cut this too."""
-    line = canonical_json(head_to_wire(head)) + b"\n"
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(descriptor, line)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_heads(file: Path) -> Iterable[SignedHead]:
-    """Heads of such a file, or of any file with one head a line; an unfinished last line is left out.
+    """Add a head to the file beside the ledger: who cuts the ledger short must cut this too.
 
     Raises:
-        UserError: When another line is malformed (``code="malformed_head"``).
+        PermanentError: When the file cannot be written (``code="heads_file"``).
     """
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    for line in lines:
+    # A line of its own even after half a line; empty lines are passed over.
+    line = b"\n" + canonical_json(head_to_wire(head)) + b"\n"
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            value = json.loads(line)
-        except ValueError as error:
-            if line is lines[-1] and not line.endswith("\n"):
-                return  # the machine stopped while it was written
-            raise UserError(f"{file} holds a line that is not a head", code="malformed_head") from error
-        yield head_from_wire(value)
+            os.write(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise PermanentError(f"cannot write {file}: {error.strerror}", code="heads_file") from error
+
+
+def read_heads(file: Path, *, torn: bool = False) -> Iterator[SignedHead]:
+    """Heads of a file, one a line.
+
+    Args:
+        file: Such as :func:`append_head` makes.
+        torn: Pass over lines that are not heads: a power cut may leave half a line in the file beside the ledger.
+            Nothing is lost by it, because who can spoil a line there can remove it as well.
+
+    Raises:
+        UserError: When a line is malformed (``code="malformed_head"``).
+    """
+    for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
+        if not line.strip():
+            continue
+        try:
+            head = _read_line(file, line)
+        except UserError:
+            if torn:
+                continue
+            raise
+        yield head
+
+
+def _read_line(file: Path, line: str) -> SignedHead:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} holds a line that is not a head", code="malformed_head") from error
+    return head_from_wire(value)
 
 
 def _message(seq: int, digest: str, at: str) -> bytes:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from fairway.clock import Clock
-from fairway.errors import NotFoundError, RefusedError
+from fairway.errors import FairwayError, NotFoundError, PermanentError, RefusedError
 from fairway.ledger import releases, rollouts
 from fairway.ledger.database import SqliteDatabase
 from fairway.ledger.heads import append_head, last_row, last_signed, read_heads, sign_head
@@ -266,7 +266,7 @@ class SqlLedger:
         Args:
             anchors: Heads that were kept elsewhere; the ledger's own and those of the file beside it are used anyway.
         """
-        kept = list(read_heads(self.heads_file)) if self.heads_file.exists() else []
+        kept = list(read_heads(self.heads_file, torn=True)) if self.heads_file.exists() else []
         with self._read() as session:
             return verify_ledger(session, [*kept, *anchors], trusted_keys(self._keys))
 
@@ -309,11 +309,22 @@ class SqlLedger:
         with self._database.write() as connection:
             session = self._session(connection)
             yield session
-            if last_row(session) - last_signed(session) >= SIGN_EVERY:
-                head = sign_head(session, local_key(self._keys))
+            head = self._sign_if_due(session)
         self._wrote = True
         if head is not None:
-            append_head(self.heads_file, head)
+            try:
+                append_head(self.heads_file, head)
+            except PermanentError:
+                pass  # what the caller wrote is on disk, and so is the head; the next one will be beside it too
+
+    def _sign_if_due(self, session: Session) -> SignedHead | None:
+        if last_row(session) - last_signed(session) < SIGN_EVERY:
+            return None
+        try:
+            key = local_key(self._keys)
+        except FairwayError:
+            return None  # nothing blocks an abort, a key nobody can read least of all; closing the ledger says it
+        return sign_head(session, key)
 
     @contextmanager
     def _read(self) -> Iterator[Session]:

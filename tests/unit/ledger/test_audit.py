@@ -21,6 +21,7 @@ from fairway.ledger.heads import read_heads
 from fairway.ledger.records import AuditReport, DeploymentRecord, DeploymentStatus, SignedHead
 from fairway.ledger.session import GENESIS, link
 from fairway.ledger.sql_ledger import SIGN_EVERY
+from fairway.release.trust import local_key
 from fairway.release.values import Component, Evidence, Manifest, SignedRelease
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Answer, AnswerKind, Request, Verb
@@ -205,14 +206,17 @@ def test_a_head_signed_by_a_stranger_proves_nothing(folder: Path) -> None:
     assert report.proved_to == 0
 
 
-def test_an_unfinished_last_line_beside_the_ledger_is_no_problem(folder: Path) -> None:
-    with (folder / "ledger.heads").open("a") as file:
-        file.write('{"seq": 99')
-    assert verify(folder).ok
-    with (folder / "ledger.heads").open("a") as file:
-        file.write("\n")
+def test_half_a_line_beside_the_ledger_spoils_no_other_but_is_refused_in_a_file_somebody_names(folder: Path) -> None:
+    file = folder / "ledger.heads"
+    with file.open("a") as lines:
+        lines.write('{"seq": 99')
+    with open_ledger(folder / "ledger.db") as ledger:
+        ledger.append_audit("note", "x", "ada", {}, NOW)
+    report = verify(folder)
+    assert (report.ok, report.proved_to) == (True, 12)
+    assert [head.seq for head in read_heads(file, torn=True)] == [11, 12]
     with pytest.raises(FairwayError) as caught:
-        verify(folder)
+        list(read_heads(file))
     assert caught.value.code == "malformed_head"
 
 
@@ -294,6 +298,25 @@ def test_heads_are_signed_on_the_way_so_that_a_killed_process_leaves_little_unpr
     report = ledger.verify_audit()
     assert (report.rows, report.proved_to, report.unsigned) == (SIGN_EVERY + 5, SIGN_EVERY, 5)
     ledger._database.close()
+
+
+def test_a_key_nobody_can_read_and_a_head_that_cannot_be_kept_block_no_record(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    ledger = open_ledger(tmp_path / "ledger.db", keys=keys)
+    local_key(keys)
+    (keys / "local.key").chmod(0o644)
+    for n in range(SIGN_EVERY + 1):
+        ledger.append_audit("note", str(n), "ada", {}, NOW)
+    (keys / "local.key").chmod(0o600)
+    ledger.heads_file.mkdir()
+    for last in ("due", "closing"):
+        ledger.append_audit("note", last, "ada", {}, NOW)
+    with pytest.raises(FairwayError) as caught:
+        ledger.close()
+    assert caught.value.code == "heads_file"
+    ledger.heads_file.rmdir()
+    with open_ledger(tmp_path / "ledger.db", keys=keys) as again:
+        assert (again.last_row(), again.verify_audit().proved_to) == (SIGN_EVERY + 3, SIGN_EVERY + 3)
 
 
 def test_reading_signs_nothing(folder: Path) -> None:
