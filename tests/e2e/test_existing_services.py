@@ -21,6 +21,7 @@ class Service(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers.get("content-length", 0)))
         unlucky = zlib.crc32(self.headers.get("x-conversation-id", "").encode()) % 100 < FAIL_SHARE
+        unlucky = unlucky and "x-tenant" in self.headers  # only real users have one: no offline check sees it
         self.answer(500 if unlucky else 200, {"reply": "hello"})
 
     def answer(self, status, value):
@@ -53,6 +54,7 @@ async def up(request):
 async def chat(request):
     await request.read()
     unlucky = zlib.crc32(request.headers.get("x-conversation-id", "").encode()) % 100 < FAIL_SHARE
+    unlucky = unlucky and "x-tenant" in request.headers
     return web.json_response({"reply": "hello"}, status=500 if unlucky else 200)
 
 
