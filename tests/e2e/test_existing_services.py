@@ -102,4 +102,4 @@ async def test_a_foreign_service_is_run_promoted_and_rolled_back(lab, source):
     stats = traffic.stats()
     good = [one for release, one in stats.by_release.items() if release in ("1.0.0", "1.1.0")]
     assert sum(one.failed for one in good) == 0, "only the bad release may fail, no switch"
-    assert set(stats.errors) <= {"HTTP 500"}, stats.errors
+    assert set(stats.errors) <= {"status 500"}, stats.errors
