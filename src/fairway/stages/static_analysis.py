@@ -76,7 +76,8 @@ def _outcome(context: DeliveryContext, findings: Sequence[Finding], checks: Sequ
     errors = sum(finding.severity == "error" for finding in ordered)
     warnings = sum(finding.severity == "warning" for finding in ordered)
     figures = {"errors": errors, "warnings": warnings}
-    summary = f"{errors} errors, {warnings} warnings" if ordered else "checked " + ", ".join(checks)
+    counted = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    summary = counted if ordered else "checked " + ", ".join(checks)
     return StageOutcome(
         status=StageStatus.FAILED if errors else StageStatus.PASSED,
         summary=summary,
@@ -84,6 +85,10 @@ def _outcome(context: DeliveryContext, findings: Sequence[Finding], checks: Sequ
         findings=ordered,
         evidence=(context.found(Verdict.FAIL if errors else Verdict.PASS, figures=figures),),
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _is_excluded(path: str, globs: Sequence[str]) -> bool:

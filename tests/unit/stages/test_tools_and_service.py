@@ -105,6 +105,20 @@ async def test_a_service_that_serves_something_else_is_not_ready(bench) -> None:
     assert caught.value.code == "service_never_ready"
 
 
+async def test_a_service_that_becomes_another_release_fails_the_smoke_test(bench) -> None:
+    turning = SERVER.replace(
+        "        found = body", "        global RELEASE\n        RELEASE = 'sha256:' + '0' * 64\n        found = body"
+    )
+    with_chat(bench)
+    bench.write({"server.py": turning})
+    delivery = bench.delivery()
+    await bench.run("deploy_staging", delivery=delivery)
+    outcome = await bench.run("smoke_test", delivery=delivery)
+    await delivery.close()
+    assert outcome.status is StageStatus.FAILED
+    assert "it says it serves release 00000000" in outcome.summary
+
+
 async def test_a_service_that_ends_at_once_is_told_with_its_last_words(bench) -> None:
     bench.commit(files(**{"server.py": "raise SystemExit('no database')"}))
     with pytest.raises(UserError) as caught:
@@ -242,6 +256,15 @@ async def test_tools_against_the_code(bench, tools: str, settings: str, status: 
     outcome = await bench.run("tool_integration")
     assert outcome.status is status, outcome
     assert ([finding.rule for finding in outcome.findings] or [None])[0] == rule
+
+
+async def test_a_schema_elsewhere_is_never_fetched(bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("urllib.request.urlopen", lambda *arguments, **_: asked.append(arguments))
+    bench.commit({"tools.yaml": TOOLS.replace("{enum: [shipped, open]}", "{$ref: 'https://example.org/x'}")})
+    outcome = await bench.run("tool_integration")
+    assert "refers to 'https://example.org/x'" in outcome.findings[0].message
+    assert asked == []
 
 
 async def test_without_tools_the_stage_is_skipped_and_says_so(bench) -> None:
