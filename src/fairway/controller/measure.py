@@ -24,6 +24,10 @@ REMEMBERED_SECONDS = 900.0
 """How far back blocks are kept in memory when no rollout needs them: enough for theta's ten minutes."""
 
 
+KNOWN_SECONDS = 120.0
+"""How far back of its first counted block a gate is shown who was there already."""
+
+
 @dataclass(slots=True, kw_only=True)
 class _Reading:
     """A gate that has read the blocks that started before ``upto``."""
@@ -92,7 +96,7 @@ class BlockMeasurer:
         recent = self.clock.now().timestamp() - REMEMBERED_SECONDS
         rollout = live(state)
         begun = None if rollout is None else rollout.counted_from
-        return recent if begun is None else min(recent, begun)
+        return recent if begun is None else min(recent, begun - KNOWN_SECONDS)
 
     def _trim(self, state: RouteState) -> None:
         horizon = self._needed(state)
@@ -133,7 +137,8 @@ class BlockMeasurer:
         assert begins is not None
         reading = self._gates.get(key)
         if reading is None:
-            reading = self._gates[key] = _Reading(state=start(gate), upto=begins)
+            # Earlier blocks only teach the gate which conversations are old.
+            reading = self._gates[key] = _Reading(state=start(gate, since=begins), upto=begins - KNOWN_SECONDS)
         for block in self._blocks:
             if block.t0 >= reading.upto:
                 reading.state = observe(gate, reading.state, block, candidate=rollout.candidate.release, stable=stable)

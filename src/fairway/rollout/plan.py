@@ -12,8 +12,10 @@ from fairway.verdict.values import GateKind, GateSpec
 def compile_plan(policy: RolloutSection, *, replicas: int = 1, approval: bool = False) -> Plan:
     """The plan a rollout started under ``policy`` follows.
 
-    FAIL of any gate at any step rolls back, so ``alpha_fail`` is divided over the gates, and over the steps where a
-    step starts its own test; PASS of every gate is needed (an intersection), so each gets ``alpha_pass`` whole
+    FAIL of any gate at any step rolls back, so ``alpha_fail`` is divided over the gates, and for latency, whose margin
+    is in what counts as slow, over the steps as well. Towards FAIL the failures gate uses the last margin at every
+    step: one process over the whole rollout, and a candidate shown to be worse than that can never be finished. PASS of
+    every gate is needed (an intersection), so each gets ``alpha_pass`` whole
     (Berger 1982). Absolute success must not FAIL at any step and must PASS before the last one is left.
 
     Args:
@@ -63,7 +65,8 @@ def _gates(policy: RolloutSection, index: int, *, last: bool) -> tuple[GateSpec,
                 name="failures",
                 kind=GateKind.FAILURES,
                 margin=policy.failure_margins()[index],
-                alpha_fail=share / steps,
+                fail_margin=policy.failure_margins()[-1],
+                alpha_fail=share,
                 alpha_pass=policy.alpha_pass,
                 must_pass=gates.failures.must_pass,
                 minimum_units=gates.minimum_units,

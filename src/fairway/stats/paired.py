@@ -44,31 +44,38 @@ class Paired:
     log_e_pass: float = 0.0
 
 
-def with_differences(paired: Paired, differences: Iterable[float], *, margin: float) -> Paired:
+def with_differences(
+    paired: Paired, differences: Iterable[float], *, margin: float, fail_margin: float | None = None
+) -> Paired:
     """The wealths after more pairs, in their order.
 
     Args:
         paired: So far.
         differences: Each in [−1, 1].
-        margin: m, in (0, 1).
+        margin: m towards PASS, in (0, 1).
+        fail_margin: m towards FAIL; ``None``: the same.
     """
     margin = min(max(margin, 0.0), 1 - 1e-9)
+    limit = margin if fail_margin is None else min(max(fail_margin, 0.0), 1 - 1e-9)
     count, total, squares = paired.count, paired.total, paired.squares
     log_e_fail, log_e_pass = paired.log_e_fail, paired.log_e_pass
-    most_fail, most_pass = _CAUTION / (1.0 + margin), _CAUTION / (1.0 - margin)
+    most_fail, most_pass = _CAUTION / (1.0 + limit), _CAUTION / (1.0 - margin)
     for difference in differences:
         mean = total / (count + 1)
-        variance = max(squares + margin * margin, 1e-12) / (count + 1) - mean * mean
-        gain = mean - margin
-        bet = gain / (max(variance, 1e-12) + gain * gain)
-        if bet > 0:
-            log_e_fail += math.log1p(min(bet, most_fail) * (difference - margin))
-        else:
-            log_e_pass += math.log1p(min(-bet, most_pass) * (margin - difference))
+        log_e_fail += _gain(mean - limit, squares, count, mean, limit, most_fail, difference - limit)
+        log_e_pass += _gain(margin - mean, squares, count, mean, margin, most_pass, margin - difference)
         count += 1
         total += difference
         squares += difference * difference
     return Paired(count=count, total=total, squares=squares, log_e_fail=log_e_fail, log_e_pass=log_e_pass)
+
+
+def _gain(edge: float, squares: float, count: int, mean: float, margin: float, most: float, outcome: float) -> float:
+    """What the log wealth wins on the next difference: nothing is bet without an edge."""
+    if edge <= 0:
+        return 0.0
+    variance = max(max(squares + margin * margin, 1e-12) / (count + 1) - mean * mean, 1e-12)
+    return math.log1p(min(edge / (variance + edge * edge), most) * outcome)
 
 
 def differences(candidate: Sequence[bool], stable: Sequence[bool]) -> list[float]:

@@ -4,8 +4,8 @@
 The unit of analysis is the unit of assignment, counted once, for its first bad event; the statistics are those of
 :mod:`fairway.stats`. Per gate kind:
 
-``failures`` - null of FAIL: candidate ≤ stable + margin; null of PASS: candidate ≥ stable + margin. Two tests bet
-together:
+``failures`` - null of FAIL: candidate ≤ stable + margin (``fail_margin``, where it differs); null of PASS: candidate
+≥ stable + margin. Two tests bet together:
     T1 (``stats.logrank``) with ``M = 1 + margin / p̄``, p̄ the previous bound of a confidence sequence of stable's
     rate (lower for FAIL, upper for PASS; each errs with a tenth of the gate's α, which adds to it), and T2
     (``stats.paired``) on units first seen in the same block, scored ``settle_blocks`` later. T1 is fast and sees units
@@ -296,14 +296,18 @@ def _with_cohort(spec: GateSpec, state: GateState, look: _Look, block: Block) ->
     pairs = differences(
         [unit in state.spent for unit in sorted(due.candidate)], [unit in state.spent for unit in sorted(due.stable)]
     )
-    return replace(state, cohorts=cohorts[1:], paired=with_differences(state.paired, pairs, margin=spec.margin))
+    return replace(
+        state,
+        cohorts=cohorts[1:],
+        paired=with_differences(state.paired, pairs, margin=spec.margin, fail_margin=spec.fail_margin),
+    )
 
 
 def _ratio_margins(spec: GateSpec, state: GateState) -> tuple[float, float]:
     """The additive margin as a ratio of hazards, towards FAIL and towards PASS."""
-    lower = _stable_lower(spec, state)
+    lower, limit = _stable_lower(spec, state), spec.margin_to_fail
     upper = rate_upper(state.stable.bad, state.stable.settled, spec.alpha_pass * _BOUND_SHARE)
-    return 1.0 + spec.margin / max(lower, FLOOR * spec.margin, _SMALLEST_RATE), 1.0 + spec.margin / upper
+    return 1.0 + limit / max(lower, FLOOR * limit, _SMALLEST_RATE), 1.0 + spec.margin / upper
 
 
 def _stable_lower(spec: GateSpec, state: GateState) -> float:
@@ -312,8 +316,8 @@ def _stable_lower(spec: GateSpec, state: GateState) -> float:
 
 def _log_e_fail_additive(spec: GateSpec, state: GateState, grid: Grid) -> float:
     relative = log_e_value(state.fail_ratios, grid)
-    limit = spec.margin * (1.0 + FLOOR)
-    if _stable_lower(spec, state) < FLOOR * spec.margin:
+    limit = spec.margin_to_fail * (1.0 + FLOOR)
+    if _stable_lower(spec, state) < FLOOR * spec.margin_to_fail:
         agree = log_e_above(state.candidate.bad, state.candidate.count, limit) if limit < 1 else -math.inf
         relative = min(relative, agree)
     return log_sum_exp([relative + _LN_HALF, state.paired.log_e_fail + _LN_HALF])

@@ -35,6 +35,8 @@ class GateSpec:
     Attributes:
         name: Unique within the step.
         margin: In the unit of ``kind``.
+        fail_margin: Margin towards FAIL, for ``failures``; ``None``: the same. A plan sets it to its last margin: what
+            is shown to be worse than that can never be finished, so nobody needs to meet it any longer.
         alpha_fail, alpha_pass: Error bounds of this gate (type I of FAIL and of PASS).
         must_pass: Whether the step needs PASS from this gate; otherwise it only must not FAIL.
         minimum_units: Units of each arm before any verdict but NO_DATA.
@@ -53,8 +55,14 @@ class GateSpec:
     must_pass: bool = True
     minimum_units: int = 20
     from_step: bool = False
+    fail_margin: float | None = None
     settle_blocks: int = 3
     unit: str = "conversations"
+
+    @property
+    def margin_to_fail(self) -> float:
+        """Margin towards FAIL."""
+        return self.margin if self.fail_margin is None else self.fail_margin
 
     @property
     def scope(self) -> Scope:

@@ -290,3 +290,36 @@ def test_a_broken_release_is_caught_within_fifty_conversations(tally: Tally) -> 
         assert tally.interval(f"broken release caught at {split:.0%}")[0] > 0.8
     print(f"\nmedian units exposed: {sorted(exposed)[len(exposed) // 2]}", end="")
     assert sorted(exposed)[len(exposed) // 2] <= 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("aging", [1.0, -1.0])
+def test_conversations_that_slow_down_or_speed_up_with_age_make_no_release_better_or_worse(
+    tally: Tally, aging: float
+) -> None:
+    # Twenty turns, the candidate exactly at its margin; after a larger split it holds the young conversations.
+    spec = gate(GateKind.LATENCY_P95, 1.1)
+    for seed in range(40):
+        traffic = ModelledTraffic(
+            seed=seed,
+            units_per_block=8,
+            turns=20,
+            aging=aging,
+            stable=ArmModel(),
+            candidate=ArmModel(latency_ms=440),
+        )
+        history = [traffic.next_block(split=0.0) for _ in range(20)]
+        for split in (0.1, 0.5):
+            limit = theta(history, history[-1].t0 + 10.0, MODELLED_STABLE)
+            assert limit is not None
+            state = start(spec, since=history[-1].t0 + 5.0)
+            for block in history:
+                state = look(spec, state, block)
+            for _ in range(20):
+                limits = {Role.STABLE: limit, Role.CANDIDATE: limit * 1.1}
+                history.append(traffic.next_block(split=split, theta=limits))
+                state = look(spec, state, history[-1])
+            tally.add(f"false PASS with aging {aging}", state.passed is not None)
+            tally.add(f"false FAIL with aging {aging}", state.failed is not None)
+    assert tally.interval(f"false PASS with aging {aging}")[1] <= ALPHA_PASS + 0.07
+    assert tally.interval(f"false FAIL with aging {aging}")[1] <= ALPHA_FAIL + 0.05

@@ -319,3 +319,19 @@ def test_what_is_still_needed_is_said_and_shrinks() -> None:
     assert found(SUCCESS, steady(10)).units_needed == 723 - 35
     # far beyond the margin it will not pass
     assert found(replace(FAILURES, alpha_fail=1e-9), steady(6, failed=2)).units_needed is None
+
+
+def test_a_candidate_worse_than_the_fail_margin_fails_under_a_wide_step_margin_too():
+    verdicts = {}
+    for fail_margin in (None, 0.05):
+        spec = replace(FAILURES, margin=0.2, fail_margin=fail_margin)
+        state = start(spec)
+        for number in range(60):
+            arms = {
+                CANDIDATE: arm(names("c", number, 1), failed=number % 5 == 0, role=Role.CANDIDATE),
+                STABLE: arm(names("a", number * 19, 19)),
+            }
+            block = Block(t0=float(number), seconds=1.0, fence=Fence(term=1, seq=1), arms=arms)
+            state = observe(spec, state, block, candidate=CANDIDATE, stable=STABLE)
+        verdicts[fail_margin] = find(spec, state).verdict
+    assert verdicts == {0.05: Verdict.FAIL, None: Verdict.INCONCLUSIVE}
