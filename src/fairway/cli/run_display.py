@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from fairway.pipeline.port import StageResult, StageStatus
+from fairway.pipeline.port import StageResult
 from fairway.pipeline.reports.terminal import stage_line
 
 
@@ -47,6 +47,7 @@ class PlainDisplay:
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
+        self._started: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +66,7 @@ class PlainDisplay:
 
     def stage_started(self, stage: str) -> None:
         """A line."""
+        self._started.add(stage)
         self._write(f"> {stage}")
 
     def stage_progressed(self, stage: str, text: str) -> None:
@@ -72,8 +74,8 @@ class PlainDisplay:
         self._write(f"  {stage}: {text}")
 
     def stage_finished(self, result: StageResult) -> None:
-        """A line, unless it is from the cache."""
-        if result.status not in (StageStatus.CACHED, StageStatus.SKIPPED):
+        """A line, if it ran."""
+        if result.stage in self._started:
             self._write(stage_line(result))
 
 

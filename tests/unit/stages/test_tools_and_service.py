@@ -106,9 +106,8 @@ async def test_a_service_that_serves_something_else_is_not_ready(bench) -> None:
 
 
 async def test_a_service_that_becomes_another_release_fails_the_smoke_test(bench) -> None:
-    turning = SERVER.replace(
-        "        found = body", "        global RELEASE\n        RELEASE = 'sha256:' + '0' * 64\n        found = body"
-    )
+    change = "        globals()['RELEASE'] = 'sha256:' + '0' * 64\n"
+    turning = SERVER.replace("        self.wfile.write(found", change + "        self.wfile.write(found")
     with_chat(bench)
     bench.write({"server.py": turning})
     delivery = bench.delivery()
