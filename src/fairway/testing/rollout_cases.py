@@ -97,7 +97,7 @@ def finding(gate: GateSpec, verdict: Verdict, **changes: Any) -> GateFinding:
 
 def measured(*verdicts: Verdict, seconds: float = 1000.0, **changes: Any) -> Measured:
     """Findings of :data:`GATES` in order; with fewer verdicts the last one repeats; none: nothing measured."""
-    findings = ()
+    findings: tuple[GateFinding, ...] = ()
     if verdicts:
         padded = (*verdicts, *(verdicts[-1:] * (len(GATES) - len(verdicts))))
         findings = tuple(finding(gate, verdict) for gate, verdict in zip(GATES, padded, strict=True))
