@@ -104,9 +104,12 @@ def test_a_lost_batch_makes_the_blocks_it_could_have_touched_a_gap() -> None:
 
 
 def test_a_lost_batch_makes_an_earlier_block_a_gap_when_requests_were_still_running() -> None:
-    batches = [batch(1, 5.0, increment(0, assigned=1)), batch(3, 12.0), batch(4, 21.0, increment(10))]
-    (first, *_) = matured(*batches, now=100.0)
+    running = [batch(1, 11.0, increment(0, assigned=1)), batch(3, 13.0), batch(4, 21.0, increment(10))]
+    (first, *_) = matured(*running, now=100.0)
     assert (first.t0, first.gap) == (0.0, True)
+    ended = [batch(1, 11.0, increment(0, assigned=1, finished=1)), *running[1:]]
+    (first, *_) = matured(*ended, now=100.0)
+    assert (first.t0, first.gap) == (0.0, False)
 
 
 def test_what_came_before_the_first_batch_that_is_kept_is_a_gap() -> None:
