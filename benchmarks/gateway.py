@@ -1,7 +1,7 @@
 """The gateway against nginx in the same run, and table switches under load.
 
-Proxy under test on core 0 (one worker each), upstream nginx and wrk on core 1. Each request brings its own conversation
-id, 10 % go to the second arm. Rounds are interleaved and the ratio taken within a round, because machines are shared.
+Proxy under test on core 0 (one worker each), upstream nginx and wrk on core 1. Conversations of ten turns, 10 % of them
+on the second arm. Rounds are interleaved and the ratio taken within a round, because machines are shared.
 """
 
 from __future__ import annotations
@@ -184,10 +184,10 @@ async def switch_under_load(folder: Path, script: Path, first: int, second: int)
     await router.apply(current)
     total = {"requests": 0.0, "failed": 0.0, "switches": 0.0, "slowest_confirm_ms": 0.0}
     with gateway(folder) as port:
+        while (await router.observe(current.route)).confirmed != current.fence:
+            await asyncio.sleep(0.01)
         while total["requests"] < SWITCH_REQUESTS:
-            load = await asyncio.create_subprocess_exec(
-                *wrk_command(script, port, 12), stdout=asyncio.subprocess.PIPE
-            )
+            load = await asyncio.create_subprocess_exec(*wrk_command(script, port, 12), stdout=asyncio.subprocess.PIPE)
             for _ in range(10):
                 await asyncio.sleep(1.0)
                 fence = Fence(term=1, seq=current.fence.seq + 1)
@@ -196,9 +196,7 @@ async def switch_under_load(folder: Path, script: Path, first: int, second: int)
                 await router.apply(current)
                 while (await router.observe(current.route)).confirmed != fence:
                     await asyncio.sleep(0.001)
-                total["slowest_confirm_ms"] = max(
-                    total["slowest_confirm_ms"], (time.perf_counter() - begun) * 1000
-                )
+                total["slowest_confirm_ms"] = max(total["slowest_confirm_ms"], (time.perf_counter() - begun) * 1000)
                 total["switches"] += 1
             assert load.stdout is not None
             found = wrk_result((await load.stdout.read()).decode())

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 from fairway.gateway.exchange import Exchange, problem
 from fairway.gateway.framing import RefusalError, parse_request
+from fairway.gateway.quick import quick_request
 
 if TYPE_CHECKING:
+    from fairway.gateway.serving import Known, Serving
+    from fairway.gateway.telemetry import Cell
     from fairway.gateway.worker import Worker
 
 HEAD_SECONDS = 10.0
@@ -68,6 +71,8 @@ class ClientConnection(asyncio.Protocol):
         if self.closing:
             return
         exchange = self.exchange
+        if exchange is None and not self._buffer and quick_request(self, data):
+            return
         if exchange is not None:
             rest = exchange.body_data(data)
             if rest:
@@ -170,6 +175,24 @@ class ClientConnection(asyncio.Protocol):
             self._held_by = 0
             self.transport.resume_reading()
         if self._buffer and not self._in_next:
+            data, self._buffer = self._buffer, b""
+            self._next(data)
+
+    def begin_quick(self, serving: Serving, known: Known, cell: Cell, started: float) -> Exchange:
+        """A request that takes the short way."""
+        self.close_after = False
+        self.exchange = exchange = Exchange.quick(self, serving, known, cell, started)
+        return exchange
+
+    def quick_done(self, now: float) -> None:
+        """The running exchange took the short way, and its answer is written; ``now`` in ``perf_counter()``."""
+        self.exchange = None
+        self.worker.in_flight -= 1
+        self.since = now
+        if self._held_by:
+            self._held_by = 0
+            self.transport.resume_reading()
+        if self._buffer:
             data, self._buffer = self._buffer, b""
             self._next(data)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from functools import lru_cache
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Literal
 
@@ -19,14 +18,16 @@ from fairway.gateway.framing import (
     as_chunk,
     forwarded_head,
     parse_answer,
+    parse_request,
     returned_head,
 )
-from fairway.gateway.placing import Placement, place
-from fairway.gateway.serving import ArmServing, Serving
+from fairway.gateway.placing import place
+from fairway.gateway.quick import read_outcome
+from fairway.gateway.serving import ArmServing, Known, Placement, Serving
 from fairway.gateway.sse import OutcomeFilter
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.upstream import Upstream
-from fairway.traffic.outcome import COMMENT_PREFIX, Outcome, OutcomeStatus, parse_outcome
+from fairway.traffic.outcome import COMMENT_PREFIX, Outcome, OutcomeStatus
 from fairway.traffic.rules import By
 from fairway.traffic.table import Role
 
@@ -59,19 +60,14 @@ def problem(status: int, code: str, message: str, extra: bytes = b"", *, head_on
     return b"%b%b\r\n%b" % (head, extra, b"" if head_only else body)
 
 
-@lru_cache(maxsize=4096)
-def _read_outcome(raw: bytes) -> Outcome | None:
-    return parse_outcome(raw.strip().decode("latin-1"))
-
-
 class Exchange:
     """One request and its answer.
 
     The class attributes are what most requests never change; not writing them for each is a tenth of its cost.
     """
 
-    _done = False
-    _upstream: Upstream | None = None
+    done = False
+    upstream: Upstream | None = None
     _connecting: asyncio.Task[None] | None = None
     _answer: AnswerHead | None = None
     _answer_dechunk: Dechunker | None = None
@@ -88,16 +84,45 @@ class Exchange:
     _body_dechunk: Dechunker | None = None
     _body_left = 0
     _body_sent = True
-    _cell: Cell | None = None
+    cell: Cell | None = None
     _served: ArmServing | None = None
     _placement: Placement
+    _head: RequestHead | None = None
+    known: Known | None = None
+    begun = False
+    """Whether some of the answer has come."""
+    sent = b""
+    """The request as it came, when it took the short way."""
+    request_id: bytes
 
     def __init__(self, client: ClientConnection, head: RequestHead, serving: Serving) -> None:
         self.client = client
-        self.head = head
+        self._head = head
         self._serving = serving
-        self._started = self.touched = perf_counter()
+        self.started = self.touched = perf_counter()
         self.request_id = client.worker.next_request_id()
+
+    @classmethod
+    def quick(cls, client: ClientConnection, serving: Serving, known: Known, cell: Cell, started: float) -> Exchange:
+        """An exchange whose request takes the short way; the caller sends it."""
+        exchange = cls.__new__(cls)
+        exchange.client = client
+        exchange._serving = serving
+        exchange.known = known
+        exchange._placement = known.placement
+        exchange._served = known.served
+        exchange.cell = cell
+        exchange.started = exchange.touched = started
+        return exchange
+
+    @property
+    def head(self) -> RequestHead:
+        """The request's head; read again when it took the short way."""
+        head = self._head
+        if head is None:
+            head = self._head = parse_request(self.sent, len(self.sent))
+            assert head is not None
+        return head
 
     # --- the request -------------------------------------------------------------------------------------------
 
@@ -143,13 +168,13 @@ class Exchange:
         first = b"%b%bx-fairway-request: %b\r\n\r\n%b" % (head.raw[:-2], line, self.request_id, body)
         served = self._served
         assert served is not None
-        upstream = served.pools[0].get(self._started) if len(served.pools) == 1 else None
-        cell = self._cell
+        upstream = served.pools[0].get(self.started) if len(served.pools) == 1 else None
+        cell = self.cell
         if upstream is None or cell is None:
             self._connect(first)
             return rest
         upstream.exchange = self
-        self._upstream = upstream
+        self.upstream = upstream
         if self._placement.decision.served_as_assigned:
             cell.served += 1
         self._replay = first if len(first) <= REPLAY_BYTES else None
@@ -173,7 +198,7 @@ class Exchange:
                     role=decision.role,
                     fence=serving.table.fence,
                 )
-            self._cell = cell
+            self.cell = cell
             cell.start(decision.by)
             if placement.key is not None:
                 cell.mark("active", placement.key)
@@ -224,7 +249,7 @@ class Exchange:
         served = self._served
         assert served is not None
         pools = served.pools
-        now = self._started
+        now = self.started
         if len(pools) == 1:
             upstream = pools[0].get(now)
         else:
@@ -240,21 +265,21 @@ class Exchange:
 
     def _attach(self, upstream: Upstream, data: bytes) -> None:
         upstream.exchange = self
-        self._upstream = upstream
-        assert self._cell is not None
+        self.upstream = upstream
+        assert self.cell is not None
         if self._placement.decision.served_as_assigned and not self._retried and not self._unreachable:
-            self._cell.served += 1
-            self._cell.dirty = True
+            self.cell.served += 1
+            self.cell.dirty = True
         self._send(data)
 
     def _send(self, data: bytes) -> None:
         replay = self._replay
         if replay is not None:
             self._replay = replay + data if len(replay) + len(data) <= REPLAY_BYTES else None
-        if self._upstream is None:
+        if self.upstream is None:
             self._early += data
         else:
-            self._upstream.transport.write(data)
+            self.upstream.transport.write(data)
 
     async def _open(self) -> None:
         """Open a connection to an endpoint of the arm, or of stable when the arm has none that answers."""
@@ -269,7 +294,7 @@ class Exchange:
                 self._served = stable
                 upstream = await self._first_that_answers(stable)
         self._connecting = None
-        if self._done:
+        if self.done:
             if upstream is not None:
                 upstream.release(perf_counter())
             return
@@ -295,7 +320,7 @@ class Exchange:
 
     def upstream_lost(self, *, clean: bool) -> None:
         """The arm closed the connection."""
-        upstream, self._upstream = self._upstream, None
+        upstream, self.upstream = self.upstream, None
         answer = self._answer
         if answer is not None and answer.length == UNTIL_CLOSE:
             if clean:
@@ -313,12 +338,16 @@ class Exchange:
 
     def _may_repeat(self) -> bool:
         """Only a stale kept connection, once, and only what may be sent twice and is still here whole."""
+        if self.sent and not self._retried:
+            extra = b"%bx-fairway-request: %b\r\n" % (self.client.forwarded_line, self.request_id)
+            self._replay = forwarded_head(self.head, extra) + self.sent[len(self.head.raw) :]
         return not self._retried and self._body_sent and bool(self._replay) and self.head.method in _IDEMPOTENT
 
     # --- the answer --------------------------------------------------------------------------------------------
 
     def answer_data(self, data: bytes) -> None:
         """Bytes of the answer."""
+        self.begun = True
         self.touched = perf_counter()
         if self._answer is not None:
             self._answer_body(b"", data)
@@ -354,7 +383,7 @@ class Exchange:
         client = self.client
         if client.worker.draining:
             client.close_after = True
-        served, upstream, cell = self._served, self._upstream, self._cell
+        served, upstream, cell = self._served, self.upstream, self.cell
         assert served is not None
         assert upstream is not None
         assert cell is not None
@@ -362,17 +391,17 @@ class Exchange:
         close = b"connection: close\r\n" if client.close_after else b""
         extra = (head, served.version_line, self._placement.cookie, close, self.request_id, data[answer.end :])
         client.transport.write(b"%b%b%b%bx-fairway-request: %b\r\n\r\n%b" % extra)
-        self._upstream = None
+        self.upstream = None
         if answer.reusable:
             upstream.release(self.touched)
         else:
             upstream.close()
         if answer.status < 500 and not served.attested and not self._unreachable and not self._serving.slow_above_ms:
-            self._done = True
+            self.done = True
             cell.dirty = True
             cell.open -= 1
             cell.finished += 1
-            time_us = int((self.touched - self._started) * 1e6)
+            time_us = int((self.touched - self.started) * 1e6)
             cell.latency_us.append(time_us)
             cell.first_byte_us.append(time_us)
         else:
@@ -463,7 +492,7 @@ class Exchange:
             rest = self._filter.end()
             if rest:
                 self.client.write(rest)
-        upstream, self._upstream = self._upstream, None
+        upstream, self.upstream = self.upstream, None
         if upstream is not None:
             if answer.reusable and self._body_sent:
                 upstream.release(self.touched)
@@ -482,7 +511,7 @@ class Exchange:
         """
         timeouts = self._serving.table.timeouts
         quiet = now - self.touched
-        if now - self._started > timeouts.total:
+        if now - self.started > timeouts.total:
             self._time_out("total", timeouts.total)
         elif self._connecting is None and self._answer is None and self._body_sent:
             if quiet > timeouts.first_byte:
@@ -503,7 +532,7 @@ class Exchange:
 
     def fail(self, status: int, code: str, message: str, *, extra: bytes = b"") -> None:
         """The arm's failure: an error answer when none has begun, else the connection is cut so that it shows."""
-        if self._done:
+        if self.done:
             return
         self._drop_upstream()
         self._record("transport", code, status)
@@ -523,14 +552,14 @@ class Exchange:
 
     def client_gone(self) -> None:
         """The client hung up: the arm's work is cancelled, and what became of the request is unknown."""
-        if self._done:
+        if self.done:
             return
         self._drop_upstream()
         self._record("client", "client_aborted")
 
     def discard(self) -> None:
         """Forget a request that was refused before it was assigned."""
-        self._done = True
+        self.done = True
 
     @property
     def request_complete(self) -> bool:
@@ -539,11 +568,11 @@ class Exchange:
 
     def upstream_reading(self, *, on: bool) -> None:
         """Read the answer, or stop reading it."""
-        if self._upstream is not None:
-            self._upstream.reading(on=on)
+        if self.upstream is not None:
+            self.upstream.reading(on=on)
 
     def _drop_upstream(self) -> None:
-        upstream, self._upstream = self._upstream, None
+        upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.close()
         if self._connecting is not None and self._connecting is not asyncio.current_task():
@@ -552,8 +581,8 @@ class Exchange:
 
     def _record(self, reason: Reason, code: str, status: int = 0) -> None:
         """Count the request, once."""
-        self._done = True
-        cell = self._cell
+        self.done = True
+        cell = self.cell
         if cell is None:
             return
         now = perf_counter()
@@ -567,10 +596,10 @@ class Exchange:
         if reason == "client":
             cell.sums["client_aborted"] = cell.sums.get("client_aborted", 0) + 1
             return
-        latency = now - self._started
+        latency = now - self.started
         cell.latency_us.append(int(latency * 1e6))
         if self._first_byte >= 0:
-            cell.first_byte_us.append(int((self._first_byte - self._started) * 1e6))
+            cell.first_byte_us.append(int((self._first_byte - self.started) * 1e6))
         slow = self._serving.slow_above_ms
         if slow and key is not None and latency * 1000 > slow.get(self._placement.decision.role, float("inf")):
             cell.mark("slow", key)
@@ -620,4 +649,4 @@ class Exchange:
             return None, False
         assert self._served is not None
         self.client.worker.attest(self._served)
-        return _read_outcome(raw), True
+        return read_outcome(raw), True

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 from random import random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import RequestHead
-from fairway.gateway.serving import MAX_KNOWN, Known, Serving
+from fairway.gateway.serving import Placement, Serving, know
 from fairway.traffic.bucket import unit_hash
 from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, unit_tag
-from fairway.traffic.rules import Assigned, By, Decision, cookie_value
+from fairway.traffic.rules import Assigned, By, cookie_value
 from fairway.units import UnitHash
 
 if TYPE_CHECKING:
     from fairway.gateway.worker import Worker
-
-
-class Placement(NamedTuple):
-    """Where one request goes.
-
-    Attributes:
-        decision: The assigned arm, the serving arm, and why.
-        key: Key of the unit when it takes part in unit tests.
-        cookie: Header lines for the answer: the pin, an issued cookie.
-    """
-
-    decision: Decision
-    key: str | None
-    cookie: bytes
 
 
 def place(head: RequestHead, serving: Serving, worker: Worker, now: float) -> Placement:
@@ -50,7 +36,7 @@ def place(head: RequestHead, serving: Serving, worker: Worker, now: float) -> Pl
             raw = head.raw[at : head.raw.find(b"\r\n", at)]
             known = serving.known.get(raw)
             if known is not None and known.expires > now:
-                return Placement(known.decision, known.key, b"")
+                return known.placement
     return _place(head, serving, worker, now, raw)
 
 
@@ -75,9 +61,8 @@ def _place(head: RequestHead, serving: Serving, worker: Worker, now: float, raw:
     if decision.fresh and decision.release is not None:
         cookie += _begin(assigned, serving, worker, now, until)
     if raw and decision.why in (By.HASH, By.PIN) and assigned.key is not None:
-        if len(serving.known) >= MAX_KNOWN:
-            serving.known.clear()
-        serving.known[raw] = Known(serving.ruleset.afterwards(decision), _counted(assigned), until)
+        afterwards = Placement(serving.ruleset.afterwards(decision), _counted(assigned), b"")
+        know(serving, raw, afterwards, until)
     return Placement(decision, _counted(assigned), cookie)
 
 

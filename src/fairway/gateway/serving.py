@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,12 +47,59 @@ MAX_KNOWN = 16_384
 """Units a worker keeps at hand under one table."""
 
 
-class Known(NamedTuple):
-    """How a unit was decided under this table, good until ``expires`` (epoch seconds)."""
+class Placement(NamedTuple):
+    """Where one request goes.
+
+    Attributes:
+        decision: The assigned arm, the serving arm, and why.
+        key: Key of the unit when it takes part in unit tests.
+        cookie: Header lines for the answer: the pin, an issued cookie.
+    """
 
     decision: Decision
     key: str | None
-    expires: float
+    cookie: bytes
+
+
+class Known:
+    """A unit this worker has placed under this table, and all that its next request needs.
+
+    Attributes:
+        placement: Where its requests go.
+        expires: Epoch seconds until when.
+        unit: Its key when it takes part in unit tests.
+        role: Assigned; whose cell counts it.
+        served: The arm that serves it.
+        pool: Of that arm's one endpoint; ``None`` when it has several, or is not the assigned one: the general way.
+        slow_above: Seconds from which a request of it is slow.
+    """
+
+    __slots__ = ("expires", "placement", "pool", "role", "served", "slow_above", "unit")
+
+    def __init__(self, placement: Placement, expires: float, served: ArmServing, slow_above: float) -> None:
+        decision = placement.decision
+        self.placement = placement
+        self.expires = expires
+        self.unit = placement.key
+        self.role = decision.role
+        self.served = served
+        self.pool = served.pools[0] if decision.served_as_assigned and len(served.pools) == 1 else None
+        self.slow_above = slow_above
+
+
+def know(serving: Serving, raw: bytes, placement: Placement, expires: float) -> None:
+    """Keep a unit's placement at hand; ``raw``: its key as the header gives it, spaces included."""
+    served = placement.decision.served
+    if served is None:
+        return
+    if len(serving.known) >= MAX_KNOWN:
+        serving.known.clear()
+    slow = serving.slow_above_ms.get(placement.decision.role, math.inf) / 1000
+    serving.known[raw] = Known(placement, expires, serving.arms[served.role], slow)
+
+
+def _unusual(_: bytes) -> None:
+    """For tables whose key is not in a header: nothing takes the short way."""
 
 
 @dataclass(slots=True)
@@ -64,8 +112,12 @@ class Serving:
     cells: dict[Role, Cell] = field(default_factory=dict)
     slow_above_ms: dict[Role, float] = field(default_factory=dict)
     issue_cookie: str | None = None
+    key_header: str = ""
+    """Header the key is read from first, in lower case; empty when that is not a header."""
     key_line: bytes = b""
-    """``\\r\\nname:`` of the header the key is read from first; empty when that is not a header."""
+    """The same as it begins a line."""
+    usual: Callable[[bytes], re.Match[bytes] | None] = _unusual
+    """Matches requests that may take the short way."""
     other_lines: Callable[[bytes], object] | None = None
     """Searches a lower-case head for headers a rule looks at."""
     known: dict[bytes, Known] = field(default_factory=dict)
@@ -88,6 +140,8 @@ def prepare(table: RouteTable, pools: dict[str, Pool], loop: asyncio.AbstractEve
         pools[endpoint] = Pool(endpoint, loop)
     for endpoint in pools.keys() - named:
         pools.pop(endpoint).retire()
+    first = table.keys[0] if table.keys else None
+    key_header = first.name.lower() if first is not None and first.kind is KeyKind.HEADER else ""
     timeouts = table.timeouts
     shortest = min(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total)
     return Serving(
@@ -96,17 +150,11 @@ def prepare(table: RouteTable, pools: dict[str, Pool], loop: asyncio.AbstractEve
         arms={arm.role: ArmServing(arm, [pools[endpoint] for endpoint in arm.endpoints]) for arm in table.arms},
         slow_above_ms=dict(table.theta.get("latency_ms", {})),
         issue_cookie=issued_cookie(table.keys),
-        key_line=_key_line(table),
+        key_header=key_header,
+        key_line=b"\r\n%b:" % key_header.encode("latin-1", "replace") if key_header else b"",
         other_lines=_other_lines(table),
         sweep_seconds=min(0.25, max(0.02, shortest / 4)),
     )
-
-
-def _key_line(table: RouteTable) -> bytes:
-    first = table.keys[0] if table.keys else None
-    if first is None or first.kind is not KeyKind.HEADER:
-        return b""
-    return b"\r\n%b:" % first.name.lower().encode("latin-1", "replace")
 
 
 def _other_lines(table: RouteTable) -> Callable[[bytes], object] | None:

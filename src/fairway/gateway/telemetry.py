@@ -24,8 +24,9 @@ class Cell:
     """Counts of one block of one release under one table, since the last flush."""
 
     __slots__ = (
-        "_described", "assigned", "by", "dirty", "end", "exemplars", "failed", "fence", "finished", "first_byte_us",
-        "latency_us", "marks", "open", "release", "role", "seen", "served", "sums", "t0", "unknown",
+        "_described", "active", "assigned", "by", "dirty", "end", "exemplars", "failed", "fence", "finished",
+        "first_byte_us", "latency_us", "marks", "open", "quick", "release", "role", "seen", "served", "sums", "t0",
+        "unknown", "whole_us",
     )  # fmt: skip
 
     def __init__(self, *, t0: float, end: float, release: Digest, role: Role, fence: Fence) -> None:
@@ -34,7 +35,8 @@ class Cell:
         self.release = release
         self.role = role
         self.fence = fence
-        self.seen: dict[str, set[str]] = {}
+        self.active: set[str] = set()
+        self.seen: dict[str, set[str]] = {"active": self.active}
         self.exemplars: list[dict[str, str]] = []
         self.open = 0
         self.dirty = False
@@ -44,6 +46,8 @@ class Cell:
     def _clear(self) -> None:
         self.assigned = self.served = self.finished = self.failed = self.unknown = 0
         self.by: dict[str, int] = {}
+        self.quick = 0  # requests that took the short way: pinned, served as assigned
+        self.whole_us: list[int] = []  # of answers that came in one piece: first byte and last at once
         self.latency_us: list[int] = []
         self.first_byte_us: list[int] = []
         self.sums: dict[str, float] = {}
@@ -84,18 +88,21 @@ class Cell:
     def take(self) -> Increment:
         """What changed since the last time; the counts begin again at zero."""
         histograms = {}
-        if self.latency_us:
-            histograms["latency_ms"] = _histogram(self.latency_us)
-        if self.first_byte_us:
-            histograms["first_byte_ms"] = _histogram(self.first_byte_us)
+        whole = len(self.whole_us)
+        if self.latency_us or whole:
+            histograms["latency_ms"] = _histogram(self.latency_us + self.whole_us)
+        if self.first_byte_us or whole:
+            histograms["first_byte_ms"] = _histogram(self.first_byte_us + self.whole_us)
+        if self.quick:
+            self.by["pin"] = self.by.get("pin", 0) + self.quick
         increment = Increment(
             t0=self.t0,
             release=self.release,
             role=self.role,
             fence=self.fence,
-            assigned=self.assigned,
-            served=self.served,
-            finished=self.finished,
+            assigned=self.assigned + self.quick,
+            served=self.served + self.quick,
+            finished=self.finished + whole,
             failed=self.failed,
             unknown=self.unknown,
             by=self.by,
@@ -142,7 +149,7 @@ class Telemetry:
         """The next batch: every change since the last one; a sign of life when there was none."""
         self._seq += 1
         now = self._wall()
-        increments = tuple(cell.take() for cell in self._cells.values() if cell.dirty)
+        increments = tuple(cell.take() for cell in self._cells.values() if cell.dirty or cell.quick or cell.whole_us)
         for key in [key for key, cell in self._cells.items() if cell.end < now and not cell.open]:
             del self._cells[key]
         gateway, boot, worker = self._identity

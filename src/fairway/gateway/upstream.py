@@ -6,6 +6,8 @@ import asyncio
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, cast
 
+from fairway.gateway.quick import quick_answer
+
 if TYPE_CHECKING:
     from fairway.gateway.exchange import Exchange
 
@@ -42,7 +44,7 @@ class Upstream(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             self.close()  # nobody asked: the arm and we disagree where messages end
-        else:
+        elif exchange.known is None or exchange.begun or not quick_answer(self, exchange, data):
             exchange.answer_data(data)
 
     def connection_lost(self, exc: Exception | None) -> None:

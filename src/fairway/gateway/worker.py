@@ -24,10 +24,12 @@ import uvloop
 from fairway.gateway.channel import receive, send
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.conversations import ConversationMemory
+from fairway.gateway.quick import request_matcher
 from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare
 from fairway.gateway.telemetry import Telemetry
 from fairway.gateway.upstream import IDLE_SECONDS, Pool
 from fairway.traffic.pin import Pin, PinSigner
+from fairway.traffic.rules import looked_at
 from fairway.traffic.table import RouteTable
 from fairway.units import UnitHash
 
@@ -159,7 +161,10 @@ class Worker:
 
     def _install(self, message: dict[str, Any]) -> None:
         table = RouteTable.from_wire(message["table"])
-        self.serving = prepare(table, self._pools, self._loop)
+        serving = prepare(table, self._pools, self._loop)
+        if serving.key_header:
+            serving.usual = request_matcher(serving.key_header, looked_at(table.rules))
+        self.serving = serving
         self.signer = PinSigner(self._key, route=str(table.route))
         self._expect(*message.get("attested", ()))
         self._tell({"type": "ack", "generation": message["generation"], "fence": str(table.fence)})
