@@ -19,7 +19,7 @@ rollout: # compressed for the demo: a real project dwells for minutes and has na
   gates:
     success: 92%
     failures:
-      margins: [20pt, 12pt, 8pt, 5pt]
+      margins: [20pt, 12pt, 7pt, 3pt]
     p95:
       margins: ["+150%", "+100%", "+100%", "+75%"]
       must_pass: false # must not fail; proving it at 5% would take minutes at this traffic

@@ -31,7 +31,7 @@ from fairway.state_dir import StateDir
 from fairway.supervise.info import running
 from fairway.units import format_share
 
-CONVERSATIONS_PER_SECOND = 20.0
+CONVERSATIONS_PER_SECOND = 25.0
 UP_READY_SECONDS = 40.0
 RUN_SECONDS = 240.0
 """After this a chapter has not gone as it should, whatever it waits for."""
