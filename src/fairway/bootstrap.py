@@ -14,14 +14,13 @@ from fairway.controller.arm_files import ReleaseArmFiles
 from fairway.controller.engine import RouteController
 from fairway.controller.facts import ReleaseFactsLookup
 from fairway.controller.measure import BlockMeasurer
+from fairway.controller.policy import plan_of
 from fairway.ledger import SqlLedger, open_ledger
 from fairway.observe.sources.gateway import GatewaySource
 from fairway.project.load import Project, load_project
 from fairway.release.store import FileContentStore
 from fairway.release.trust import trusted_keys
 from fairway.rollout.desired import RoutePolicy
-from fairway.rollout.plan import compile_plan
-from fairway.rollout.values import Plan
 from fairway.state_dir import StateDir
 from fairway.targets.local.target import LocalTarget
 from fairway.traffic.routers.gateway import GatewayRouter
@@ -71,15 +70,6 @@ def open_workspace(start: str | Path | None = None) -> Workspace:
         ledger=open_ledger(project.state.ledger, clock=clock),
         store=FileContentStore(project.state.blobs),
         clock=clock,
-    )
-
-
-def plan_of(project: Project, environment: str = SERVING_ENVIRONMENT) -> Plan:
-    """The plan a rollout started now would follow in an environment."""
-    return compile_plan(
-        project.rollout,
-        replicas=project.environment(environment).replicas,
-        approval=project.approval_required(environment),
     )
 
 
@@ -140,9 +130,8 @@ def build_controller(workspace: Workspace) -> ControllerParts:
             releases=workspace.ledger,
             store=workspace.store,
             trusted=trusted,
-            environment=project.environment(SERVING_ENVIRONMENT),
         ),
-        plan=plan_of(project),
+        plan=plan_of(project, SERVING_ENVIRONMENT),
         policy=route_policy_of(project),
         clock=workspace.clock,
         holder=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",

@@ -44,13 +44,14 @@ def plan(project_dir: str | None, output: str) -> None:
     """Show the steps a rollout would take, its gates and margins, and what they need."""
     from pathlib import Path
 
-    from fairway.bootstrap import plan_of
+    from fairway.bootstrap import SERVING_ENVIRONMENT
+    from fairway.controller.policy import plan_of
     from fairway.project.load import load_project
     from fairway.rollout.describe import describe_plan
     from fairway.rollout.wire import plan_to_wire
 
     project = load_project(None if project_dir is None else Path(project_dir))
-    compiled = plan_of(project)
+    compiled = plan_of(project, SERVING_ENVIRONMENT)
     emit(plan_to_wire(compiled), output=output, text=lambda: describe_plan(compiled))
 
 

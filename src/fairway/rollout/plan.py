@@ -23,11 +23,9 @@ def compile_plan(policy: RolloutSection, *, replicas: int = 1, approval: bool = 
         replicas: Instances of the candidate, when the policy does not say.
         approval: Whether the environment asks for one, when the policy does not say.
     """
-    wanted = policy.replicas or replicas
     compared = [step for step in policy.steps if step.split < WHOLE]
     steps = tuple(
-        _step(policy, section, index, last=index == len(compared) - 1, replicas=wanted)
-        for index, section in enumerate(compared)
+        _step(policy, section, index, last=index == len(compared) - 1) for index, section in enumerate(compared)
     )
     asked = approval if policy.approval is None else policy.approval is ApprovalRule.REQUIRED
     return Plan(
@@ -35,6 +33,7 @@ def compile_plan(policy: RolloutSection, *, replicas: int = 1, approval: bool = 
         steps=steps,
         policy_digest=value_digest(policy.model_dump(mode="json")),
         soak_gates=_success(policy, must_pass=False),
+        replicas=policy.replicas or replicas,
         approval=asked,
         prepare_timeout=60.0 if policy.ready_timeout is None else policy.ready_timeout,
         soak=policy.soak,
@@ -43,13 +42,12 @@ def compile_plan(policy: RolloutSection, *, replicas: int = 1, approval: bool = 
     )
 
 
-def _step(policy: RolloutSection, section: StepSection, index: int, *, last: bool, replicas: int) -> Step:
+def _step(policy: RolloutSection, section: StepSection, index: int, *, last: bool) -> Step:
     return Step(
         split=Parts(section.split),
         gates=_gates(policy, index, last=last),
         dwell=policy.dwell if section.dwell is None else section.dwell,
         cap=policy.cap if section.cap is None else section.cap,
-        candidate_replicas=replicas,
         approval=section.approval,
     )
 

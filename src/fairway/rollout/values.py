@@ -53,7 +53,6 @@ class Step:
     cap: float
     exposure: Exposure = Exposure.HASH
     mirror: Parts = NO_SHARE
-    candidate_replicas: int = 1
     approval: bool = False
 
 
@@ -63,6 +62,7 @@ class Plan:
 
     Attributes:
         steps: Shares below the whole, growing; empty for ``direct``.
+        replicas: Instances of the candidate.
         approval: Whether a person must approve before the first exposure.
         prepare_timeout: Seconds the candidate has to become ready.
         soak: Mature observed seconds at 100 % under ``soak_gates`` before the rollout is done.
@@ -75,6 +75,7 @@ class Plan:
     steps: tuple[Step, ...]
     policy_digest: Digest
     soak_gates: tuple[GateSpec, ...] = ()
+    replicas: int = 1
     approval: bool = False
     prepare_timeout: float = 60.0
     soak: float = 0.0
@@ -280,11 +281,13 @@ class ReleaseFacts:
         refusal: Why it may not be deployed here (signature, evidence, state it writes that stable cannot read);
             empty when it may.
         authors: Authors of its commits and its publisher: who may not approve it.
+        plan: What a rollout of it follows: its own policy; ``None``: the snapshot's plan.
     """
 
     arm: ArmRef
     refusal: str = ""
     authors: tuple[str, ...] = ()
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,7 +129,7 @@ def _start(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         text = f"superseded by {facts.arm.version}"
         state = begin_rollback(state, snapshot.now, cause="superseded", text=text)
         return Obeyed(state=state, answer=None, kind=DecisionKind.ROLL_BACK, code="superseded", reason=text)
-    state = start_rollout(state, facts.arm, snapshot.plan, request, snapshot.now)
+    state = start_rollout(state, facts.arm, facts.plan or snapshot.plan, request, snapshot.now)
     was = "no release" if state.stable is None else state.stable.version
     return _apply(
         state, request, snapshot, DecisionKind.START, "started", f"rollout of {facts.arm.version} started; {was} serves"
@@ -309,7 +309,7 @@ def _approve(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         at=snapshot.now,
         release=release,
         effective=facts.arm.effective,
-        policy_digest=snapshot.plan.policy_digest,
+        policy_digest=(facts.plan or snapshot.plan).policy_digest,
     )
     moved = replace(state, approvals=(*state.approvals, approval))
     reason = f"{request.actor} approved {facts.arm.version}"

@@ -9,7 +9,7 @@ import pytest
 
 from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import AnswerKind, HoldKind, Verb
-from fairway.rollout.values import Approval, DecisionKind, Hold, Phase
+from fairway.rollout.values import Approval, DecisionKind, Hold, Phase, ReleaseFacts
 from fairway.targets.port import InstanceState
 from fairway.testing.rollout_cases import (
     CANDIDATE,
@@ -492,3 +492,14 @@ def test_deciding_twice_on_the_same_state_changes_nothing():
     first = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), measured=measured(INCONCLUSIVE)))
     again = next_step(snapshot(first.state, measured=measured(INCONCLUSIVE)))
     assert again.state == first.state
+
+
+def test_a_rollout_and_its_approval_follow_the_policy_of_the_release_itself():
+    own = canary_plan(20_000, policy_digest=digest_of("4"), approval=True)
+    facts = ReleaseFacts(arm=NEXT, plan=own)
+    start = request(Verb.START, release=NEXT.release)
+    started = next_step(snapshot(route_state(), requests=(start,), releases={NEXT.release: facts}))
+    assert started.state.rollout.plan == own
+    approve = request(Verb.APPROVE, release=NEXT.release)
+    approved = next_step(snapshot(started.state, requests=(approve,), releases={NEXT.release: facts}))
+    assert approved.state.approvals[0].policy_digest == digest_of("4")
