@@ -165,7 +165,7 @@ def test_the_bound_on_false_failures_holds_with_its_upper_limit(tally: Tally, sp
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("margin", "stable_rate", "split", "units"),
-    [(0.05, 0.002, 0.05, 40), (0.05, 0.03, 0.5, 10), (0.02, 0.01, 0.3, 40), (0.05, 0.15, 0.1, 40)],
+    [(0.05, 0.002, 0.3, 40), (0.05, 0.03, 0.5, 10), (0.02, 0.01, 0.3, 40), (0.05, 0.15, 0.1, 40)],
 )
 def test_a_release_exactly_at_the_margin_is_rarely_passed_and_rarely_failed(
     tally: Tally, margin: float, stable_rate: float, split: float, units: int

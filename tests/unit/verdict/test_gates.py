@@ -10,6 +10,8 @@ import pytest
 
 from fairway.observe.blocks import bin_of
 from fairway.observe.fold import ArmBlock, Block
+from fairway.stats.intervals import rate_lower, rate_upper
+from fairway.stats.logrank import ERRORS, Direction, log_e_value, with_events
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Role
 from fairway.units import Digest, UnitHash, Verdict
@@ -198,6 +200,31 @@ def test_the_weight_is_the_share_of_units_at_risk_and_not_of_requests() -> None:
     assert one.fail_ratios == folded(LATENCY, [calm, loud]).fail_ratios
     step = math.log(1 + 0.1 * (math.exp(0.05) - 1))
     assert one.fail_ratios[0] == pytest.approx(0.05 - step)
+
+
+def test_the_margin_in_points_becomes_a_ratio_by_the_bounds_of_the_blocks_before() -> None:
+    spec = replace(FAILURES, settle_blocks=0)
+    before = [
+        block(10.0 * i, arm(names("c", 100 * i, 100)), arm(names("a", 400 * i, 400), failed=20)) for i in range(1, 6)
+    ]
+    state = folded(spec, before)
+    lower = rate_lower(100, 2000, spec.alpha_fail / 10)
+    upper = rate_upper(100, 2000, spec.alpha_pass / 10)
+    assert lower > spec.margin / 4
+    after = folded(spec, [block(60.0, arm(names("d", 0, 50), failed=2), arm(names("e", 0, 150), failed=3))], state)
+    events = {"candidate": 2, "stable": 3, "weight": 0.25}
+    failing = with_events(state.fail_ratios, ERRORS, Direction.WORSE, margin=1 + 0.05 / lower, **events)
+    passing = with_events(state.pass_ratios, ERRORS, Direction.BETTER, margin=1 + 0.05 / upper, **events)
+    assert after.fail_ratios == pytest.approx(failing)
+    assert after.pass_ratios == pytest.approx(passing)
+
+
+def test_near_zero_failures_of_stable_an_excess_must_also_be_seen_absolutely() -> None:
+    # Stable never fails, the candidate in 4 % of its units: T1 alone would call that far beyond any ratio.
+    blocks = [block(10.0 * i, arm(names("c", 50 * i, 50), failed=2), arm(names("a", 150 * i, 150))) for i in range(40)]
+    finding = found(FAILURES, blocks)
+    assert finding.verdict is not Verdict.FAIL
+    assert log_e_value(folded(FAILURES, blocks).fail_ratios, ERRORS) > math.log(75)
 
 
 def test_units_of_different_age_are_not_compared() -> None:
