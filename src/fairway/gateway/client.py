@@ -11,8 +11,6 @@ from fairway.gateway.framing import RefusalError, parse_request
 from fairway.gateway.quick import quick_request
 
 if TYPE_CHECKING:
-    from fairway.gateway.serving import Known, Serving
-    from fairway.gateway.telemetry import Cell
     from fairway.gateway.worker import Worker
 
 HEAD_SECONDS = 10.0
@@ -37,6 +35,8 @@ class ClientConnection(asyncio.Protocol):
         "_buffer", "_held_by", "_in_next", "close_after", "closing", "exchange", "forwarded_line", "since",
         "slow_reader", "transport", "worker",
     )  # fmt: skip
+
+    new_exchange = staticmethod(Exchange.quick)
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -171,28 +171,19 @@ class ClientConnection(asyncio.Protocol):
             else:
                 self._linger()
             return
+        self.go_on()
+
+    @property
+    def waits(self) -> bool:
+        """Whether more requests are here already, or may be, unread."""
+        return bool(self._buffer or self._held_by)
+
+    def go_on(self) -> None:
+        """Read on, and begin the next request that is here already."""
         if self._held_by:
             self._held_by = 0
             self.transport.resume_reading()
         if self._buffer and not self._in_next:
-            data, self._buffer = self._buffer, b""
-            self._next(data)
-
-    def begin_quick(self, serving: Serving, known: Known, cell: Cell, started: float) -> Exchange:
-        """A request that takes the short way."""
-        self.close_after = False
-        self.exchange = exchange = Exchange.quick(self, serving, known, cell, started)
-        return exchange
-
-    def quick_done(self, now: float) -> None:
-        """The running exchange took the short way, and its answer is written; ``now`` in ``perf_counter()``."""
-        self.exchange = None
-        self.worker.in_flight -= 1
-        self.since = now
-        if self._held_by:
-            self._held_by = 0
-            self.transport.resume_reading()
-        if self._buffer:
             data, self._buffer = self._buffer, b""
             self._next(data)
 

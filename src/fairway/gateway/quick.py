@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from time import perf_counter, time
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from fairway.traffic.outcome import Outcome, OutcomeStatus, parse_outcome
@@ -94,32 +94,30 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:
         return False
     end = match.end()
     host, length, key = match.groups()
-    limits = serving.table.limits
     known = serving.known.get(key)
-    size = len(data) - end
-    whole = size == (int(length) if length is not None else 0)
-    if known is None or host is None or not whole or end > limits.head_bytes or size > limits.body_bytes:
+    if known is None or host is None or len(data) > serving.quick_bytes:
         return False
-    now = time()
+    if len(data) - end != (int(length) if length is not None else 0) or worker.in_flight >= serving.in_flight:
+        return False
+    started = perf_counter()
+    now = started + worker.epoch
     cell = serving.cells.get(known.role)
     if cell is None or not cell.t0 <= now < cell.end or now >= known.expires:
         return False
-    if worker.in_flight >= limits.in_flight or worker.draining or known.pool is None:
-        return False
-    started = perf_counter()
-    upstream = known.pool.get(started)
+    upstream = known.pool.get(started) if known.pool is not None else None
     if upstream is None:
         return False
-    upstream.exchange = exchange = client.begin_quick(serving, known, cell, started)
+    client.exchange = upstream.exchange = exchange = client.new_exchange(client, serving, known, cell, started)
     exchange.upstream = upstream
+    exchange.sent = data
+    exchange.request_id = request_id = b"%b%x" % (worker.prefix, next(worker.count))
+    client.close_after = False
     worker.in_flight += 1
     cell.quick += 1
     cell.open += 1
     unit = known.unit
     if unit is not None and unit not in cell.active:
         cell.mark("active", unit)
-    exchange.request_id = request_id = worker.next_request_id()
-    exchange.sent = data
     sent = (data[: end - 2], client.forwarded_line, request_id, data[end:])
     upstream.transport.write(b"%b%bx-fairway-request: %b\r\n\r\n%b" % sent)
     return True
@@ -134,7 +132,13 @@ def quick_answer(upstream: Upstream, exchange: Exchange, data: bytes) -> bool:
     length = match.group(2)
     client = exchange.client
     known = exchange.known
-    if length is None or known is None or len(data) - end != int(length) or client.worker.draining:
+    if (
+        length is None
+        or known is None
+        or len(data) - end != int(length)
+        or client.close_after
+        or client.worker.draining
+    ):
         return False
     served = known.served
     said = match.group(4)
@@ -150,7 +154,6 @@ def quick_answer(upstream: Upstream, exchange: Exchange, data: bytes) -> bool:
     client.transport.write(b"%b%bx-fairway-request: %b\r\n\r\n%b" % answer)
     now = perf_counter()
     upstream.release(now)
-    exchange.upstream = None
     cell = exchange.cell
     assert cell is not None
     cell.open -= 1
@@ -160,8 +163,11 @@ def quick_answer(upstream: Upstream, exchange: Exchange, data: bytes) -> bool:
         cell.add(outcome)
     if taken > known.slow_above and known.unit is not None:
         cell.mark("slow", known.unit)
-    exchange.done = True
-    client.quick_done(now)
+    client.exchange = exchange.upstream = None
+    client.worker.in_flight -= 1
+    client.since = now
+    if client.waits:
+        client.go_on()
     return True
 
 

@@ -98,7 +98,7 @@ def know(serving: Serving, raw: bytes, placement: Placement, expires: float) -> 
     serving.known[raw] = Known(placement, expires, serving.arms[served.role], slow)
 
 
-def _unusual(_: bytes) -> None:
+def unusual(_: bytes) -> None:
     """For tables whose key is not in a header: nothing takes the short way."""
 
 
@@ -116,13 +116,16 @@ class Serving:
     """Header the key is read from first, in lower case; empty when that is not a header."""
     key_line: bytes = b""
     """The same as it begins a line."""
-    usual: Callable[[bytes], re.Match[bytes] | None] = _unusual
+    usual: Callable[[bytes], re.Match[bytes] | None] = unusual
     """Matches requests that may take the short way."""
     other_lines: Callable[[bytes], object] | None = None
     """Searches a lower-case head for headers a rule looks at."""
     known: dict[bytes, Known] = field(default_factory=dict)
     """Units seen under this table by this worker: saves hashing the key of every turn of a conversation."""
     sweep_seconds: float = 0.25
+    quick_bytes: int = 0
+    """A message up to this size passes every limit."""
+    in_flight: int = 0
 
 
 def expect_outcomes(serving: Serving, attested: set[str]) -> None:
@@ -153,6 +156,8 @@ def prepare(table: RouteTable, pools: dict[str, Pool], loop: asyncio.AbstractEve
         key_header=key_header,
         key_line=b"\r\n%b:" % key_header.encode("latin-1", "replace") if key_header else b"",
         other_lines=_other_lines(table),
+        quick_bytes=min(table.limits.head_bytes, table.limits.body_bytes),
+        in_flight=table.limits.in_flight,
         sweep_seconds=min(0.25, max(0.02, shortest / 4)),
     )
 

@@ -25,7 +25,7 @@ from fairway.gateway.channel import receive, send
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.conversations import ConversationMemory
 from fairway.gateway.quick import request_matcher
-from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare
+from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare, unusual
 from fairway.gateway.telemetry import Telemetry
 from fairway.gateway.upstream import IDLE_SECONDS, Pool
 from fairway.traffic.pin import Pin, PinSigner
@@ -68,8 +68,10 @@ class Worker:
         self._key = Path(settings.pin_key).read_bytes()
         self._attested: set[str] = set()
         self._pools: dict[str, Pool] = {}
-        self._prefix = f"{settings.boot}-{settings.worker:x}-".encode()
-        self._count = count(1)
+        self.prefix = f"{settings.boot}-{settings.worker:x}-".encode()
+        self.count = count(1)
+        self.epoch = time() - perf_counter()
+        """Wall clock minus ``perf_counter()``, looked at again with every sweep."""
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.AbstractServer | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -80,7 +82,7 @@ class Worker:
 
     def next_request_id(self) -> bytes:
         """An id unique over gateways, boots and workers."""
-        return b"%b%x" % (self._prefix, next(self._count))
+        return b"%b%x" % (self.prefix, next(self.count))
 
     def recall(self, unit: UnitHash, now: float) -> Pin | None:
         """Where a unit began, as any worker saw it."""
@@ -162,7 +164,7 @@ class Worker:
     def _install(self, message: dict[str, Any]) -> None:
         table = RouteTable.from_wire(message["table"])
         serving = prepare(table, self._pools, self._loop)
-        if serving.key_header:
+        if serving.key_header and not self.draining:
             serving.usual = request_matcher(serving.key_header, looked_at(table.rules))
         self.serving = serving
         self.signer = PinSigner(self._key, route=str(table.route))
@@ -188,6 +190,7 @@ class Worker:
         while True:
             await asyncio.sleep(self.serving.sweep_seconds)
             now = perf_counter()
+            self.epoch = time() - now
             for client in tuple(self.clients):
                 client.overdue(now)
             turn += 1
@@ -198,6 +201,7 @@ class Worker:
     async def _drain(self) -> None:
         """Stop accepting; answers that begin now close their connection; wait for what runs."""
         self.draining = True
+        self.serving.usual = unusual
         if self._server is not None:
             self._server.close()
         until = perf_counter() + self.settings.drain_seconds
