@@ -89,6 +89,8 @@ class Exchange:
     _placement: Placement
     _head: RequestHead | None = None
     known: Known | None = None
+    """Set when its answer may take the short way."""
+    cookie = b""
     begun = False
     """Whether some of the answer has come."""
     sent = b""
@@ -143,7 +145,8 @@ class Exchange:
                 self._body_dechunk = Dechunker(strict=True, limit=self._serving.table.limits.body_bytes)
             else:
                 self._body_left = length
-        if not self._place():
+        self._place()
+        if self._served is None:
             return rest if self._body_sent else b""
         extra = b"%bx-fairway-request: %b\r\n" % (self.client.forwarded_line, self.request_id)
         first = forwarded_head(head, extra)
@@ -161,7 +164,8 @@ class Exchange:
 
     def _begin_whole(self, head: RequestHead, rest: bytes, length: int) -> bytes:
         """The usual case: the whole request is here, and nothing in its head has to be taken out."""
-        if not self._place():
+        known = self._place()
+        if self._served is None:
             return rest[length:]
         body, rest = (rest, b"") if len(rest) == length else (rest[:length], rest[length:])
         line = self.client.forwarded_line
@@ -177,16 +181,19 @@ class Exchange:
         self.upstream = upstream
         if self._placement.decision.served_as_assigned:
             cell.served += 1
+            self.known = known
+            self.cookie = self._placement.cookie
         self._replay = first if len(first) <= REPLAY_BYTES else None
         upstream.transport.write(first)
         return rest
 
-    def _place(self) -> bool:
-        """Decide which arm serves, and count the request; ``False`` when none does (and that is answered)."""
+    def _place(self) -> Known | None:
+        """Decide which arm serves, and count the request; when none does, that is answered."""
         serving = self._serving
         worker = self.client.worker
         now = time()
-        self._placement = placement = place(self.head, serving, worker, now)
+        placement, known = place(self.head, serving, worker, now)
+        self._placement = placement
         decision = placement.decision
         if decision.release is not None:
             cell = serving.cells.get(decision.role)
@@ -204,9 +211,9 @@ class Exchange:
                 cell.mark("active", placement.key)
         if decision.served is None:
             self.fail(503, "no_release", "no release is serving", extra=b"retry-after: 1\r\n")
-            return False
-        self._served = serving.arms[decision.served.role]
-        return True
+        else:
+            self._served = serving.arms[decision.served.role]
+        return known
 
     def body_data(self, data: bytes) -> bytes:
         """More bytes from the client; those that belong to what comes after the request are returned."""

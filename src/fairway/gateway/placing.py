@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import RequestHead
-from fairway.gateway.serving import Placement, Serving, know
+from fairway.gateway.serving import Known, Placement, Serving, know
 from fairway.traffic.bucket import unit_hash
 from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, unit_tag
 from fairway.traffic.rules import Assigned, By, cookie_value
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from fairway.gateway.worker import Worker
 
 
-def place(head: RequestHead, serving: Serving, worker: Worker, now: float) -> Placement:
-    """Place a request.
+def place(head: RequestHead, serving: Serving, worker: Worker, now: float) -> tuple[Placement, Known | None]:
+    """Place a request; with what is known of its unit from now on.
 
     Args:
         head: Of the request.
@@ -36,11 +36,13 @@ def place(head: RequestHead, serving: Serving, worker: Worker, now: float) -> Pl
             raw = head.raw[at : head.raw.find(b"\r\n", at)]
             known = serving.known.get(raw)
             if known is not None and known.expires > now:
-                return known.placement
+                return known.placement, known
     return _place(head, serving, worker, now, raw)
 
 
-def _place(head: RequestHead, serving: Serving, worker: Worker, now: float, raw: bytes) -> Placement:
+def _place(
+    head: RequestHead, serving: Serving, worker: Worker, now: float, raw: bytes
+) -> tuple[Placement, Known | None]:
     """Place a request that cannot be placed by what is at hand; ``raw``: its key, when it can be from now on."""
     facts = HeadFacts(head)
     until = now + max(1.0, serving.table.pin_seconds)
@@ -60,10 +62,11 @@ def _place(head: RequestHead, serving: Serving, worker: Worker, now: float, raw:
     decision = assigned.decision
     if decision.fresh and decision.release is not None:
         cookie += _begin(assigned, serving, worker, now, until)
+    known = None
     if raw and decision.why in (By.HASH, By.PIN) and assigned.key is not None:
         afterwards = Placement(serving.ruleset.afterwards(decision), _counted(assigned), b"")
-        know(serving, raw, afterwards, until)
-    return Placement(decision, _counted(assigned), cookie)
+        known = know(serving, raw, afterwards, until)
+    return Placement(decision, _counted(assigned), cookie), known
 
 
 def _counted(assigned: Assigned) -> str | None:

@@ -150,13 +150,14 @@ def quick_answer(upstream: Upstream, exchange: Exchange, data: bytes) -> bool:
     elif served.attested:
         return False
     head = data[: end - 2] if said is None and match.start(3) < 0 else _without(data[: end - 2], match)
-    answer = (head, served.version_line, exchange.request_id, data[end:])
-    client.transport.write(b"%b%bx-fairway-request: %b\r\n\r\n%b" % answer)
+    answer = (head, served.version_line, exchange.cookie, exchange.request_id, data[end:])
+    client.transport.write(b"%b%b%bx-fairway-request: %b\r\n\r\n%b" % answer)
     now = perf_counter()
     upstream.release(now)
     cell = exchange.cell
     assert cell is not None
     cell.open -= 1
+    exchange.done = True
     taken = now - exchange.started
     cell.whole_us.append(int(taken * 1e6))
     if outcome is not None:

@@ -87,15 +87,16 @@ class Known:
         self.slow_above = slow_above
 
 
-def know(serving: Serving, raw: bytes, placement: Placement, expires: float) -> None:
+def know(serving: Serving, raw: bytes, placement: Placement, expires: float) -> Known | None:
     """Keep a unit's placement at hand; ``raw``: its key as the header gives it, spaces included."""
     served = placement.decision.served
     if served is None:
-        return
+        return None
     if len(serving.known) >= MAX_KNOWN:
         serving.known.clear()
     slow = serving.slow_above_ms.get(placement.decision.role, math.inf) / 1000
-    serving.known[raw] = Known(placement, expires, serving.arms[served.role], slow)
+    known = serving.known[raw] = Known(placement, expires, serving.arms[served.role], slow)
+    return known
 
 
 def unusual(_: bytes) -> None:

@@ -7,6 +7,7 @@ candidate's iff its bucket is below the split. A larger split therefore only add
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 
 from fairway.units import WHOLE, UnitHash
@@ -30,6 +31,7 @@ def bucket(salt: str, key: str) -> int:
     return (int.from_bytes(digest, "big") * _WHOLE) >> 64
 
 
+@lru_cache(maxsize=1024)
 def unit_hash(key: str) -> UnitHash:
     """The unit as telemetry names it: 16 hex digits of blake2b-8 of the key, without the salt."""
     return UnitHash(blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from fairway.traffic.bucket import tag_of
+from fairway.traffic.bucket import unit_hash
 
 PIN_COOKIE = "fairway_pin"
 PIN_HEADER = "x-fairway-pin"
@@ -30,7 +30,7 @@ def release_tag(release: str) -> int:
 
 def unit_tag(key: str | None) -> int:
     """32-bit tag by which a pin names the unit it belongs to; 0 for a client without a key."""
-    return 0 if key is None else tag_of(key) or 1
+    return 0 if key is None else int(unit_hash(key)[:8], 16) or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
