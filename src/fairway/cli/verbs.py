@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fairway.errors import ConflictError, NotFoundError, RefusedError, TransientError
+from fairway.errors import ConflictError, FairwayError, NotFoundError, RefusedError, TransientError
 from fairway.rollout.requests import Answer, AnswerKind, Request, Verb
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def ask(
         if answer.kind is AnswerKind.APPLIED:
             return answer
         if answer.kind is AnswerKind.REFUSED:
-            raise _refusal(answer)
+            raise refusal(answer)
         if workspace.ledger.lease_of(workspace.route) is None:
             raise TransientError(
                 "no controller is running; the request is recorded and will be applied when one is",
@@ -82,7 +82,8 @@ def ask(
     )
 
 
-def _refusal(answer: Answer) -> Exception:
+def refusal(answer: Answer) -> FairwayError:
+    """The error of a request that the controller refused: a conflict, something that is not there, or a law."""
     if answer.code in _CONFLICTS:
         return ConflictError(answer.message, code=answer.code)
     if answer.code in _MISSING:
