@@ -79,11 +79,15 @@ class BlockMeasurer:
         assert self._fold is not None
         folded = fold_all(self._fold, pulled.batches)
         fresh, folded = mature_blocks(folded, self.clock.now().timestamp())
-        if fresh:
-            self.ledger.add_blocks(self.route, tuple(block.to_wire() for block in fresh))
+        self.keep(fresh)
         self._fold, self._cursor = folded, pulled.cursor
-        self._blocks.extend(fresh)
         self._trim(state)
+
+    def keep(self, blocks: tuple[Block, ...]) -> None:
+        """Record mature blocks, in order of ``t0``; then gates may read them."""
+        if blocks:
+            self.ledger.add_blocks(self.route, tuple(block.to_wire() for block in blocks))
+            self._blocks.extend(blocks)
 
     def _remember(self, state: RouteState) -> None:
         """Go on after the last recorded block; what the gateway keeps of later ones comes again."""

@@ -8,8 +8,8 @@ from typing import Any
 from fairway.rollout.port import RolloutLedger
 from fairway.rollout.values import ArmRef, Plan, RolloutState, RouteState
 from fairway.rollout.wire import state_from_wire
-from fairway.stats.power import clean_units_mixture
 from fairway.units import RouteId, format_duration, format_share, short
+from fairway.verdict.needed import clean_units_needed
 from fairway.verdict.values import GateKind, GateSpec
 
 
@@ -34,12 +34,12 @@ def _gate(gate: GateSpec) -> str:
     must = "" if gate.must_pass else ", must only not fail"
     match gate.kind:
         case GateKind.FAILURES:
-            needs = clean_units_mixture(gate.margin, gate.alpha_pass)
+            needs = clean_units_needed(gate)
             return f"failures within {gate.margin * 100:g} points of stable (≥ {needs:,} clean conversations){must}"
         case GateKind.LATENCY_P95:
             return f"P95 within {(gate.margin - 1) * 100:+.0f}% of stable{must}"
         case GateKind.SUCCESS:
-            needs = clean_units_mixture(1 - gate.margin, gate.alpha_pass)
+            needs = clean_units_needed(gate)
             return f"success ≥ {gate.margin * 100:g}% (≥ {needs:,} clean conversations){must}"
 
 
