@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fairway.pipeline.port import RunReport
     from fairway.project.load import Project
     from fairway.stages.options import RunOptions
+    from fairway.units import RouteId
 
 EPILOG = """\b
 Examples:
@@ -121,6 +122,7 @@ async def _run(project: Project, options: RunOptions, display: RunDisplay) -> Ru
 
     from fairway.cli.verbs import actor_of
     from fairway.clock import SystemClock
+    from fairway.controller.live_view import read_live_view
     from fairway.release.store import FileContentStore
     from fairway.stages.delivery import Wiring, deliver
 
@@ -142,6 +144,10 @@ async def _run(project: Project, options: RunOptions, display: RunDisplay) -> Ru
         ledger.append(open_ledger(project.state.ledger))
         return ledger[0]
 
+    def waiting_for(route: RouteId) -> str | None:
+        view = read_live_view(project.state, route)
+        return str(view["reason"]) if view and view.get("reason") else None
+
     try:
         return await deliver(
             project,
@@ -153,6 +159,7 @@ async def _run(project: Project, options: RunOptions, display: RunDisplay) -> Ru
                 open_store=lambda: FileContentStore(project.state.blobs),
                 listeners=[display],
                 stop=stop,
+                waiting_for=waiting_for,
                 begun=lambda run_id, nodes: display.begin(run_id, [node.id for node in nodes]),
             ),
         )

@@ -25,7 +25,7 @@ from fairway.rollout.port import RolloutLedger
 from fairway.stages.interpreter import Interpreter
 from fairway.stages.tree import write_tree
 from fairway.state_dir import StateDir
-from fairway.units import Digest, EnvironmentName, Verdict
+from fairway.units import Digest, EnvironmentName, RouteId, Verdict
 
 if TYPE_CHECKING:  # values a stage only hands on; what makes them is loaded by the stage that does
     from fairway.ledger.records import DeploymentRecord
@@ -65,6 +65,7 @@ class Delivery:
         folder: Of the run.
         open_ledger, open_store: Open them; called at most once, only by a stage that needs them.
         required_evidence: Kinds a release needs, unless the project says otherwise.
+        waiting_for: What a living controller says about a route just now; ``None``: nothing is known.
         results: Of finished stages.
         staging: The release running in staging, while a stage holds it.
         packaged: The release, once it is cut.
@@ -83,6 +84,7 @@ class Delivery:
     open_store: Callable[[], ContentStore]
     engine: str = __version__
     required_evidence: tuple[str, ...] = ()
+    waiting_for: Callable[[RouteId], str | None] = lambda _: None
     results: dict[str, StageResult] = field(default_factory=dict)
     staging: Serving | None = None
     packaged: SignedRelease | None = None

@@ -28,7 +28,7 @@ from fairway.stages.interpreter import Interpreter, current_interpreter, environ
 from fairway.stages.options import RunOptions, stage_code_version, unchanged_folder, unchanged_key
 from fairway.stages.process import reap_orphans
 from fairway.stages.registry import NEEDS_RELEASE, Node, build_pipeline, required_evidence
-from fairway.units import format_duration
+from fairway.units import RouteId, format_duration
 
 _LAST_STAGE = {"dev": "build_image", "test": "build_image", "staging": "e2e_test", "production": None}
 """Where a run ends that may reach an environment of that kind, and none after it."""
@@ -44,6 +44,7 @@ class Wiring:
         listeners: Told how it goes.
         stop: Set to interrupt it.
         begun: Told the id of the run before the first stage.
+        waiting_for: What a living controller says about a route just now.
     """
 
     clock: Clock
@@ -53,6 +54,7 @@ class Wiring:
     listeners: Sequence[Listener] = ()
     stop: asyncio.Event | None = None
     begun: Callable[[str, Sequence[Node]], None] | None = None
+    waiting_for: Callable[[RouteId], str | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,7 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
             open_store=wiring.open_store,
             engine=stage_code_version(),
             required_evidence=required_evidence(nodes),
+            waiting_for=wiring.waiting_for,
         )
         if wiring.begun is not None:
             wiring.begun(journal.run_id, [node for node in nodes if node.id in selected])

@@ -22,6 +22,8 @@ from fairway.units import Digest, RouteId, format_duration
 NO_CONTROLLER_SECONDS = 5.0
 """How long a route may be without a living controller before that is said."""
 ANSWER_SECONDS = 30.0
+WAITING_SECONDS = 5.0
+"""How often it is said what a rollout waits for."""
 _POLL_SECONDS = 0.2
 
 
@@ -82,6 +84,8 @@ class RolloutWatcher:
         self._ledger = context.ledger
         self._seen = 0
         self._last: JournalEntry | None = None
+        self._said = ""
+        self._said_at = context.clock.monotonic()
 
     def state(self) -> RouteState | None:
         """The route as it is in the ledger."""
@@ -165,6 +169,19 @@ class RolloutWatcher:
             self._seen = event.fence.seq
             self._last = event
             self._context.progress(f"{event.kind}: {event.reason}")
+            self._said, self._said_at = event.reason, self._context.clock.monotonic()
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        """Say what is waited for, when it has changed and nothing else was said for a while."""
+        now = self._context.clock.monotonic()
+        if now - self._said_at < WAITING_SECONDS:
+            return
+        self._said_at = now
+        waiting = self._context.delivery.waiting_for(self._route)
+        if waiting and waiting != self._said:
+            self._said = waiting
+            self._context.progress(f"now: {waiting}")
 
     def _reason(self) -> str:
         state = self.state()

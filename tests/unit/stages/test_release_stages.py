@@ -355,9 +355,12 @@ async def test_a_paused_rollout_is_waited_for_until_time_is_up(released) -> None
     manifest = released.ledger.find_release("shop", "1.0.1").manifest
     released.clock.arm = replace(released.clock.arm, release=manifest.release_digest)
     released.clock.walk(Phase.PREPARING, Phase.STEPPING)
+    delivery = released.delivery(version="1.0.1")
+    delivery.waiting_for = lambda _: "ada paused: launch in an hour"
     with pytest.raises(TransientError) as caught:
-        await released.run("canary_deploy", version="1.0.1")
+        await released.run("canary_deploy", delivery=delivery)
     assert caught.value.code == "watch_timeout"
+    assert released.said.count("now: ada paused: launch in an hour") == 1  # said once, not every tick
 
 
 async def test_a_release_that_was_never_cut_is_not_deployed(released) -> None:
