@@ -1,6 +1,7 @@
-"""Run every bench in this folder: ``python -m benchmarks [name …]``. Results go to ``bench-results/``.
+"""Run every bench in this folder: ``python -m benchmarks [name …]``.
 
-A bench is a module with ``run() -> Bench``; it says itself when it cannot run here, and fails when a promise is broken.
+Results go to ``bench-results/`` and into the measured regions of ``docs/benchmarks.md``. A bench is a module with
+``run() -> Bench``; it says itself when it cannot run here, and fails when a promise is broken.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ import time
 from pathlib import Path
 
 import benchmarks
+from benchmarks import page
 from benchmarks.bench import Bench, markdown
 
 RESULTS = Path("bench-results")
 
 
 def main(names: list[str]) -> int:
-    found = sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in ("__main__", "bench"))
+    found = sorted(
+        m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in ("__main__", "bench", "page")
+    )
     broken: list[str] = []
-    results: list[Bench] = []
+    results: dict[str, Bench] = {}
     RESULTS.mkdir(exist_ok=True)
     for name in names or found:
         module = importlib.import_module(f"benchmarks.{name}")
@@ -30,7 +34,7 @@ def main(names: list[str]) -> int:
             continue
         begun = time.monotonic()
         bench: Bench = module.run()
-        results.append(bench)
+        results[name] = bench
         (RESULTS / f"{name}.json").write_text(json.dumps(bench.to_wire(), indent=2) + "\n")
         (RESULTS / f"{name}.md").write_text(markdown(bench))
         print(markdown(bench))
@@ -38,6 +42,7 @@ def main(names: list[str]) -> int:
         broken += [f"{name}: {promise.text}" for promise in bench.promises if promise.kept is False]
         if bench.skipped and os.environ.get("FAIRWAY_REQUIRE_ALL"):
             broken.append(f"{name}: skipped ({bench.skipped})")
+    page.update(results)
     for line in broken:
         print(f"BROKEN {line}", file=sys.stderr)
     return 1 if broken else 0

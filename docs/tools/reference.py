@@ -73,7 +73,8 @@ def epilog(command: click.Command) -> tuple[list[str], list[str]]:
         text = paragraph.replace("\b\n", "").replace("\b", "").strip()
         example = re.match(r"Examples?:\s*", text)
         if example:
-            examples += [line.strip() for line in text[example.end() :].splitlines()]
+            lines = (line.strip() for line in text[example.end() :].splitlines())
+            examples += [re.sub(r" {2,}", "  # ", line, count=1) for line in lines]
         elif text:
             prose.append(text)
     return examples, prose
