@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from fairway.gateway.exchange import Exchange, problem
 from fairway.gateway.framing import RefusalError, parse_request
-from fairway.gateway.quick import quick_request
+from fairway.gateway.quick_request import quick_request
 
 if TYPE_CHECKING:
     from fairway.gateway.worker import Worker

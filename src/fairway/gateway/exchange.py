@@ -22,7 +22,7 @@ from fairway.gateway.framing import (
     returned_head,
 )
 from fairway.gateway.placing import place
-from fairway.gateway.quick import read_outcome
+from fairway.gateway.quick_answer import read_outcome
 from fairway.gateway.serving import ArmServing, Known, Placement, Serving
 from fairway.gateway.sse import OutcomeFilter
 from fairway.gateway.telemetry import Cell
@@ -182,7 +182,6 @@ class Exchange:
         if self._placement.decision.served_as_assigned:
             cell.served += 1
             self.known = known
-            self.cookie = self._placement.cookie
         self._replay = first if len(first) <= REPLAY_BYTES else None
         upstream.transport.write(first)
         return rest
@@ -194,6 +193,7 @@ class Exchange:
         now = time()
         placement, known = place(self.head, serving, worker, now)
         self._placement = placement
+        self.cookie = placement.cookie
         decision = placement.decision
         if decision.release is not None:
             cell = serving.cells.get(decision.role)
@@ -396,7 +396,7 @@ class Exchange:
         assert cell is not None
         head = answer.raw[:-2]
         close = b"connection: close\r\n" if client.close_after else b""
-        extra = (head, served.version_line, self._placement.cookie, close, self.request_id, data[answer.end :])
+        extra = (head, served.version_line, self.cookie, close, self.request_id, data[answer.end :])
         client.transport.write(b"%b%b%b%bx-fairway-request: %b\r\n\r\n%b" % extra)
         self.upstream = None
         if answer.reusable:
@@ -438,7 +438,7 @@ class Exchange:
         if client.worker.draining or not self._body_sent:
             client.close_after = True  # what still comes of the request is not read
         assert self._served is not None
-        extra = b"%b%bx-fairway-request: %b\r\n" % (self._served.version_line, self._placement.cookie, self.request_id)
+        extra = b"%b%bx-fairway-request: %b\r\n" % (self._served.version_line, self.cookie, self.request_id)
         if client.close_after:
             extra += b"connection: close\r\n"
         elif self.head.http10:

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import RequestHead
-from fairway.gateway.serving import Known, Placement, Serving, know
+from fairway.gateway.serving import Known, Placement, Serving, know, known_as, remember
 from fairway.traffic.bucket import unit_hash
 from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, unit_tag
-from fairway.traffic.rules import Assigned, By, cookie_value
+from fairway.traffic.rules import MAX_KEY_LENGTH, Assigned, By, cookie_value
 from fairway.units import UnitHash
 
 if TYPE_CHECKING:
@@ -67,6 +67,37 @@ def _place(
         afterwards = Placement(serving.ruleset.afterwards(decision), _counted(assigned), b"")
         known = know(serving, raw, afterwards, until)
     return Placement(decision, _counted(assigned), cookie), known
+
+
+def meet(serving: Serving, worker: Worker, raw: bytes, now: float) -> tuple[Assigned, Known] | None:
+    """Assign a unit this worker does not know, from its key alone; ``None`` when it takes more than that.
+
+    Nothing is remembered before :func:`begin_met`, so that the general way can still be taken.
+
+    Args:
+        serving: The table in force.
+        worker: Remembers conversations.
+        raw: The key as its header gives it.
+        now: Epoch seconds.
+    """
+    key = raw.strip(b" \t").decode("utf-8", "surrogateescape")
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        return None
+    pin = worker.recall(unit_hash(key), now)
+    assigned = serving.ruleset.assign_key(key, None if pin is None else lambda _: pin)
+    decision = assigned.decision
+    if not decision.served_as_assigned:
+        return None
+    fresh = pin is None or decision.fresh
+    until = now + max(1.0, serving.table.pin_seconds) if fresh or pin is None else pin.expires
+    afterwards = Placement(serving.ruleset.afterwards(decision), _counted(assigned), b"")
+    return assigned, known_as(serving, afterwards, until, decision.role)
+
+
+def begin_met(assigned: Assigned, known: Known, serving: Serving, worker: Worker, raw: bytes, now: float) -> bytes:
+    """Keep what :func:`meet` found; the lines for the answer when the conversation begins here."""
+    remember(serving, raw, known)
+    return _begin(assigned, serving, worker, now, known.expires) if assigned.decision.fresh else b""
 
 
 def _counted(assigned: Assigned) -> str | None:

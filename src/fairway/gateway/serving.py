@@ -92,11 +92,22 @@ def know(serving: Serving, raw: bytes, placement: Placement, expires: float) -> 
     served = placement.decision.served
     if served is None:
         return None
+    known = known_as(serving, placement, expires, served.role)
+    remember(serving, raw, known)
+    return known
+
+
+def known_as(serving: Serving, placement: Placement, expires: float, served: Role) -> Known:
+    """A unit placed so; not kept yet."""
+    slow = serving.slow_above_ms.get(placement.decision.role, math.inf) / 1000
+    return Known(placement, expires, serving.arms[served], slow)
+
+
+def remember(serving: Serving, raw: bytes, known: Known) -> None:
+    """Keep a unit at hand; when there are too many, begin anew (each is cheap to find again)."""
     if len(serving.known) >= MAX_KNOWN:
         serving.known.clear()
-    slow = serving.slow_above_ms.get(placement.decision.role, math.inf) / 1000
-    known = serving.known[raw] = Known(placement, expires, serving.arms[served.role], slow)
-    return known
+    serving.known[raw] = known
 
 
 def unusual(_: bytes) -> None:

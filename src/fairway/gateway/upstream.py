@@ -6,7 +6,7 @@ import asyncio
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, cast
 
-from fairway.gateway.quick import quick_answer
+from fairway.gateway.quick_answer import quick_answer
 
 if TYPE_CHECKING:
     from fairway.gateway.exchange import Exchange

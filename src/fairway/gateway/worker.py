@@ -24,8 +24,8 @@ import uvloop
 from fairway.gateway.channel import receive, send
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.conversations import ConversationMemory
-from fairway.gateway.quick import request_matcher
 from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare, unusual
+from fairway.gateway.shapes import request_matcher
 from fairway.gateway.telemetry import Telemetry
 from fairway.gateway.upstream import IDLE_SECONDS, Pool
 from fairway.traffic.pin import Pin, PinSigner

@@ -171,6 +171,10 @@ class Ruleset:
         if key is None:
             role = Role.CANDIDATE if chance < self.table.split else Role.STABLE
             return Assigned(self._decide(role, By.KEYLESS), None, chance)
+        return self.assign_key(key, recall)
+
+    def assign_key(self, key: str, recall: Recall | None = None) -> Assigned:
+        """Assign a request that no rule and no pin of its own decides, by its key alone."""
         if recall is not None:
             known = recall(unit_hash(key))
             if known is not None and known.release in self._by_tag:

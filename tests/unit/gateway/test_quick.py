@@ -8,7 +8,7 @@ import re
 import pytest
 
 from fairway.gateway.framing import RefusalError, parse_answer, parse_request
-from fairway.gateway.quick import _answer, request_matcher
+from fairway.gateway.shapes import match_answer, request_matcher
 
 MATCH = request_matcher("x-conversation-id", ("x-tenant",))
 
@@ -77,7 +77,7 @@ def test_a_usual_answer_is_one_the_general_way_passes_on_whole() -> None:
     taken = 0
     for _ in range(8_000):
         data = mutated(rng, ANSWER)
-        match = _answer(data)
+        match = match_answer(data)
         if match is None or match.group(2) is None:
             continue
         taken += 1

@@ -1,0 +1,65 @@
+"""What a usual request and a usual answer look like: one expression each.
+
+They accept only messages that the general way (:mod:`fairway.gateway.framing`) accepts and passes on unchanged; the
+tests compare the two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
+_HOST = rb"[A-Za-z0-9._~!$&'()*+;=%:\[\]\-]{1,255}+"
+
+_REQUEST_SPECIAL = (
+    "transfer-encoding", "connection", "cookie", "expect", "keep-alive", "proxy-connection", "te", "trailer", "upgrade",
+    "proxy-authenticate", "proxy-authorization", "http2-settings",
+)  # fmt: skip
+_ANSWER_SPECIAL = (
+    "transfer-encoding", "connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "fairway-outcome",
+)  # fmt: skip
+
+Matcher = Callable[[bytes], re.Match[bytes] | None]
+
+
+def _any_case(name: str) -> bytes:
+    """A pattern for a header name; classes instead of a flag let the matcher skip by the first letter."""
+    parts = (f"[{char.lower()}{char.upper()}]" if char.isalpha() else re.escape(char) for char in name)
+    return "".join(parts).encode("latin-1", "replace")
+
+
+def _other(names: tuple[str, ...]) -> bytes:
+    """A header line with none of these names, and not one of the gateway's own."""
+    listed = b"|".join(_any_case(name) for name in names)
+    return rb"(?!(?:" + listed + rb"|" + _any_case("x-fairway-") + rb"[^:]*+):)" + _TOKEN + rb"++:" + _VALUE + rb"\r\n"
+
+
+def request_matcher(key_header: str, rule_headers: tuple[str, ...]) -> Matcher:
+    """Matches the head of a usual request; groups: host, length, key. Repeated ones of these do not match.
+
+    Args:
+        key_header: Where the key of a unit is read from.
+        rule_headers: Headers a rule of the table looks at; a request that has one is not usual.
+    """
+    names = (*_REQUEST_SPECIAL, *rule_headers, "host", "content-length", key_header)
+    space = rb"[ \t]*+"
+    return re.compile(
+        rb"(?!HEAD )" + _TOKEN + rb"{1,32}+ /[\x21-\x7e]*+ HTTP/1\.1\r\n(?:"
+        + _any_case("host") + rb":(?(1)(?!))" + space + rb"(" + _HOST + rb")" + space + rb"\r\n|"
+        + _any_case("content-length") + rb":(?(2)(?!))" + space + rb"([0-9]{1,15}+)" + space + rb"\r\n|"
+        + _any_case(key_header) + rb":(?(3)(?!))(" + _VALUE + rb")\r\n|"
+        + _other(names) + rb")*+\r\n"
+    ).match  # fmt: skip
+
+
+match_answer = re.compile(
+    rb"HTTP/1\.1 (2(?!04)[0-9][0-9]|4[0-9][0-9])(?: " + _VALUE + rb")?\r\n(?:"
+    + _any_case("content-length") + rb":(?(2)(?!))[ \t]*+([0-9]{1,15}+)[ \t]*+\r\n|"
+    + _any_case("content-type") + rb":(?![ \t]*+[tT][eE][xX][tT]/[eE])" + _VALUE + rb"\r\n|"
+    + _any_case("connection") + rb":(?(3)(?!))( [kK]eep-[aA]live)\r\n|"
+    + _any_case("fairway-outcome") + rb":(?(4)(?!))(" + _VALUE + rb")\r\n|"
+    + _other((*_ANSWER_SPECIAL, "content-length", "content-type")) + rb")*+\r\n"
+).match  # fmt: skip
+"""Matches the head of a usual answer; groups: status, length, a Connection that says nothing, outcome."""
