@@ -107,15 +107,21 @@ class Switch:
 @contextlib.asynccontextmanager
 async def _gateway(folder: Path) -> AsyncIterator[int]:
     command = [sys.executable, "-m", "fairway", "gateway", "serve", "--project", str(folder)]
-    process = await asyncio.create_subprocess_exec(
-        *command, "--port", "0", "--workers", str(WORKERS), "-o", "json",
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+    log = folder / "gateway.log"
+    with log.open("wb") as told:
+        process = await asyncio.create_subprocess_exec(
+            *command, "--port", "0", "--workers", str(WORKERS), "-o", "json",
+            stdout=asyncio.subprocess.PIPE, stderr=told,
+        )  # fmt: skip
     try:
         assert process.stdout is not None
-        yield int(json.loads(await asyncio.wait_for(process.stdout.readline(), 30))["port"])
+        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        if not line:
+            raise RuntimeError(f"the gateway ended before it served: {log.read_text()[-2000:]}")
+        yield int(json.loads(line)["port"])
     finally:
-        process.send_signal(signal.SIGTERM)
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(process.wait(), 40)
 
 
