@@ -794,6 +794,17 @@ async def test_a_rule_sends_a_tenant_to_the_candidate(harness: Harness) -> None:
         assert (await harness.counted())[Role.CANDIDATE].by == {"rule": 2}
 
 
+async def test_the_release_header_chooses_the_arm_and_does_not_reach_it(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:
+        await harness.start(table(old.endpoint, new.endpoint))
+        async with connected(harness.port) as client:
+            for asked, version in (("candidate", "1.1.0"), ("1.0.0", "1.0.0"), ("9.9.9", "1.0.0")):
+                reply = await client.ask(f"X-Fairway-Release: {asked}", "X-Conversation-Id: c")
+                assert reply.version == version
+        assert new.requests[0].header("x-fairway-release") is None
+        assert (await harness.counted())[Role.CANDIDATE].by == {"rule": 1}
+
+
 async def test_a_keyless_client_is_issued_a_key_when_the_table_says_so(harness: Harness) -> None:
     keys = (KeyExtractor(kind=KeyKind.ISSUE_COOKIE, name="unit"),)
     async with ScriptedArm(always(answer())) as arm:

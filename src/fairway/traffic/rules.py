@@ -26,6 +26,12 @@ MAX_KEY_LENGTH = 512
 ISSUED_COOKIE = "fairway_unit"
 """Cookie of an ``issue_cookie`` extractor that gives no name."""
 
+RELEASE_HEADER = "x-fairway-release"
+"""Names the arm a request must go to; looked at before every rule, whether or not the table has one for it."""
+
+RELEASE_RULE = "release-header"
+"""What `explain` calls that rule."""
+
 _ORDER = {
     RuleKind.RELEASE_HEADER: 0,
     RuleKind.HEADER: 1,
@@ -36,7 +42,7 @@ _ORDER = {
     RuleKind.FLAG: 5,
 }
 _DEFAULT_HEADER = {
-    RuleKind.RELEASE_HEADER: "x-fairway-release",
+    RuleKind.RELEASE_HEADER: RELEASE_HEADER,
     RuleKind.TENANT: "x-tenant",
     RuleKind.REGION: "x-region",
     RuleKind.TRACE_TYPE: "x-trace-type",
@@ -161,6 +167,9 @@ class Ruleset:
             pin: The valid pin the request brought, if any; ignored when it is another unit's.
             recall: Looks a unit up among those seen before, asked only when no rule and no pin decided.
         """
+        named = _named_arm(facts.header(RELEASE_HEADER), self.table.arms)
+        if named is not None:
+            return Assigned(self._decide(named, By.RULE, rule=RELEASE_RULE), unit_key(self.table.keys, facts))
         for rule in self._rules:
             role = _match(rule, facts, self.table.arms)
             if role is not None:
@@ -224,7 +233,7 @@ def explain(table: RouteTable, facts: Facts, *, pin: Pin | None = None) -> dict[
     assigned = assign(table, facts, pin=pin)
     decision = assigned.decision
     tried: list[dict[str, object]] = []
-    for rule in sorted(table.rules, key=lambda item: _ORDER[item.kind]):
+    for rule in () if decision.rule == RELEASE_RULE else sorted(table.rules, key=lambda item: _ORDER[item.kind]):
         matched = _match(rule, facts, table.arms)
         tried.append({"rule": rule.id, "kind": rule.kind.value, "matched": matched is not None})
         if matched is not None:
@@ -283,8 +292,15 @@ def _match(rule: Rule, facts: Facts, arms: tuple[Arm, ...]) -> Role | None:
     if not value:
         return None
     if rule.kind is RuleKind.RELEASE_HEADER and not rule.values:
-        return next((arm.role for arm in arms if value in (arm.release, arm.version, arm.role.value)), None)
+        return _named_arm(value, arms)
     return rule.to if not rule.values or value in rule.values else None
+
+
+def _named_arm(value: str | None, arms: tuple[Arm, ...]) -> Role | None:
+    """The arm a release header names by digest, version or role; a name that is none of these means nothing."""
+    if not value:
+        return None
+    return next((arm.role for arm in arms if value in (arm.release, arm.version, arm.role.value)), None)
 
 
 def _flag(facts: Facts, name: str) -> str | None:

@@ -50,9 +50,8 @@ def pin_to(release: str, key: str | None = "c", *, salt: str = "r-1", hashed: bo
 @pytest.mark.parametrize(
     ("made", "headers"),
     [
-        (rule(RuleKind.RELEASE_HEADER), {"x-fairway-release": "1.1.0"}),
-        (rule(RuleKind.RELEASE_HEADER), {"x-fairway-release": "candidate"}),
-        (rule(RuleKind.RELEASE_HEADER), {"x-fairway-release": NEW}),
+        (rule(RuleKind.RELEASE_HEADER, "x-own", ("new",)), {"x-own": "new"}),
+        (rule(RuleKind.RELEASE_HEADER, "x-own"), {"x-own": "1.1.0"}),
         (rule(RuleKind.HEADER, "X-Gray-Tag", ("beta",)), {"x-gray-tag": "beta"}),
         (rule(RuleKind.COOKIE, "trace.gray_tag", ("beta",)), {"cookie": "a=b; trace.gray_tag=beta"}),
         (rule(RuleKind.TENANT, "", ("acme",)), {"x-tenant": "acme"}),
@@ -74,21 +73,33 @@ def test_a_rule_fires_on_its_fact_and_only_then(made: Rule, headers: dict[str, s
 def test_rules_are_tried_in_the_order_of_their_kinds_whatever_the_table_says() -> None:
     kinds = [RuleKind.FLAG, RuleKind.TRACE_TYPE, RuleKind.REGION, RuleKind.TENANT, RuleKind.COOKIE]
     kinds += [RuleKind.RELEASE_HEADER]
-    names = {RuleKind.FLAG: "f", RuleKind.COOKIE: "c"}
+    names = {RuleKind.FLAG: "f", RuleKind.COOKIE: "c", RuleKind.RELEASE_HEADER: "x-own"}
     table = replace(TABLE, rules=tuple(rule(kind, names.get(kind, "")) for kind in kinds))
     headers = {
         "x-feature-flags": "f", "x-trace-type": "t", "x-region": "r", "x-tenant": "t", "cookie": "c=1",
-        "x-fairway-release": "1.0.0",
+        "x-own": "1.0.0",
     }  # fmt: skip
-    for kind, gone in zip(reversed(kinds), ["x-fairway-release", "cookie", "x-tenant", "x-region", "x-trace-type", ""],
+    for kind, gone in zip(reversed(kinds), ["x-own", "cookie", "x-tenant", "x-region", "x-trace-type", ""],
                           strict=True):  # fmt: skip
         assert assign(table, GivenFacts(headers=headers)).decision.rule == f"{kind.value}-rule"
         headers.pop(gone, None)
 
 
-def test_the_release_header_names_nothing_unless_the_table_has_the_rule() -> None:
-    asked = facts(x_fairway_release="1.1.0", x_conversation_id=key_with_bucket(below=False))
-    assert assign(TABLE, asked).decision.role is Role.STABLE
+@pytest.mark.parametrize("value", ["1.1.0", "candidate", NEW])
+def test_the_release_header_needs_no_rule_and_comes_before_all(value: str) -> None:
+    table = replace(TABLE, rules=(rule(RuleKind.TENANT, to=Role.STABLE),), split=Parts(0))
+    told = GivenFacts(headers={"x-fairway-release": value, "x-tenant": "acme"})
+    decision = assign(table, told, pin=pin_to(OLD, None)).decision
+    assert (decision.role, decision.by, decision.rule, decision.counts) == (
+        Role.CANDIDATE, By.RULE, "release-header", False,
+    )  # fmt: skip
+    assert explain(table, told)["rule"] == "release-header"
+
+
+@pytest.mark.parametrize("value", ["9.9.9", "shadow", "", "sha256:0"])
+def test_a_release_header_that_names_no_arm_means_nothing(value: str) -> None:
+    asked = facts(x_fairway_release=value, x_conversation_id=key_with_bucket(below=False))
+    assert assign(TABLE, asked).decision.by is By.HASH
 
 
 @given(st.text(min_size=1, max_size=30).filter(str.strip), st.integers(0, 100_000), st.integers(0, 100_000))
