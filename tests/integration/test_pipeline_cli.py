@@ -141,6 +141,9 @@ def test_a_foreign_service_goes_through_and_nothing_changed_is_told_at_once(agen
     assert "| e2e_test | ✅ passed |" in (tmp_path / "reports" / "report.md").read_text()
     assert json.loads((tmp_path / "reports" / "report.json").read_text()) == report
 
+    copies = [path.parent.name for path in (agent.root / ".fairway" / "runs").glob("*/stages/*/tree")]
+    assert copies == []  # a passed stage keeps its reports, not its copy of every file
+
     code, again = agent.report()
     assert code == 0
     assert set(statuses(again).values()) == {"cached", "skipped"}

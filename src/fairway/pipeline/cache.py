@@ -6,6 +6,7 @@ version - makes it a miss, never an error: the cache may be deleted at any time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from fairway.pipeline.port import StageResult, StageStatus
 from fairway.pipeline.wire import result_from_wire, result_to_wire
 
 _VERSION = 1
+_KEEP_DAYS = 30
 _KEPT = (StageStatus.PASSED, StageStatus.SKIPPED)
 
 
@@ -69,7 +72,21 @@ class StageCache:
         except (OSError, ValueError, KeyError, TypeError, UserError):
             shutil.rmtree(folder, ignore_errors=True)
             return None
+        with contextlib.suppress(OSError):
+            os.utime(folder)  # used: :meth:`prune` goes by it
         return result
+
+    def prune(self, *, now: datetime) -> int:
+        """Remove entries that nobody has used for thirty days, and drafts a kill left; returns how many."""
+        limit = (now - timedelta(days=_KEEP_DAYS)).timestamp()
+        draft_limit = (now - timedelta(days=1)).timestamp()
+        removed = 0
+        for entry in self._root.glob("??/*"):
+            with contextlib.suppress(OSError):
+                if entry.stat().st_mtime < (draft_limit if entry.name.startswith(".draft-") else limit):
+                    shutil.rmtree(entry, ignore_errors=True)
+                    removed += 1
+        return removed
 
     def keep(self, key: str, result: StageResult) -> None:
         """Keep a result; only PASSED and the stage's own SKIPPED are kept. Atomic; the same key again is a no-op.

@@ -34,6 +34,9 @@ if TYPE_CHECKING:  # values a stage only hands on; what makes them is loaded by 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
+COPIES = ("tree", "release")
+"""Folders of a stage with a copy of the examined files: with and without tests and suites."""
+
 
 class Ledger(RolloutLedger, ReleaseStore, Protocol):
     """The ledger as stages use it: routes, requests, releases, evidence and deployments."""
@@ -272,8 +275,7 @@ class DeliveryContext:
 
     async def tree(self, *, instrument: bool = True) -> Path:
         """The examined files in a folder of this stage's own; what it does to them is nobody else's."""
-        name = "tree" if instrument else "release"
-        folder = self.workdir / name
+        folder = self.workdir / (COPIES[0] if instrument else COPIES[1])
         if not folder.exists():
             await asyncio.to_thread(write_tree, self.bundle, folder, instrument=instrument)
         return folder

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from fairway.bundle.files import Bundle, scan
@@ -23,7 +25,7 @@ from fairway.release.history import commit_version
 from fairway.release.port import ContentStore
 from fairway.release.versions import Version, VersionKind
 from fairway.stages.config import InterpreterChoice, PrepareSection
-from fairway.stages.context import Delivery, DeliveryContext, Ledger
+from fairway.stages.context import COPIES, Delivery, DeliveryContext, Ledger
 from fairway.stages.interpreter import Interpreter, current_interpreter, environment_interpreter
 from fairway.stages.options import RunOptions, stage_code_version, unchanged_folder, unchanged_key
 from fairway.stages.process import reap_orphans
@@ -135,6 +137,7 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
                 results = await runner.run(selected, past=past, stop=stop)
         finally:
             await delivery.close()
+        await asyncio.to_thread(_remove_copies, folder, results)
         report = RunReport(
             run_id=journal.run_id,
             agent=project.name,
@@ -162,6 +165,15 @@ def _tidy(project: Project, *, now: datetime) -> None:
         if not read_run(find_run(project.state.runs, None)).ended:
             reap_orphans()
     prune_runs(project.state.runs, now=now)
+    StageCache(project.state.cache / "stages").prune(now=now)
+
+
+def _remove_copies(folder: Path, results: Sequence[StageResult]) -> None:
+    """Remove the copies of the files that stages worked on; those of a stage that said no are kept to look at."""
+    for result in results:
+        if result.opens:
+            for name in COPIES:
+                shutil.rmtree(folder / "stages" / result.stage / name, ignore_errors=True)
 
 
 class _Overtime:

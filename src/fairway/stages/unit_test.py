@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -164,8 +165,8 @@ async def _run_own(context: DeliveryContext, tree: Path, settings: UnitTestSecti
         limit=settings.timeout,
         clock=context.clock,
     )
-    junit = tree / settings.junit if settings.junit else None
-    coverage = tree / settings.coverage.file if settings.coverage.file else None
+    junit = _kept(context, tree, settings.junit)
+    coverage = _kept(context, tree, settings.coverage.file)
     return _Ran(
         ended=ended,
         junit=junit,
@@ -173,6 +174,15 @@ async def _run_own(context: DeliveryContext, tree: Path, settings: UnitTestSecti
         coverage_file=coverage,
         coverage=read_coverage(coverage, omit=settings.coverage.omit) if coverage else None,
     )
+
+
+def _kept(context: DeliveryContext, tree: Path, name: str | None) -> Path | None:
+    """A report of the project's command, moved to where it is kept with the run; ``None`` when there is none."""
+    if name is None or not (tree / name).is_file():
+        return None
+    kept = context.workdir / f"report-{Path(name).name}"
+    shutil.copyfile(tree / name, kept)
+    return kept
 
 
 async def _run_pytest(context: DeliveryContext, tree: Path, settings: UnitTestSection) -> _Ran:

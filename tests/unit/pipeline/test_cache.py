@@ -106,6 +106,20 @@ def test_keeping_leaves_nothing_half_written_when_the_disk_refuses(
     assert cache.find(KEY) is None
 
 
+def test_what_nobody_used_for_thirty_days_goes_and_what_was_used_stays(tmp_path: Path) -> None:
+    cache = StageCache(tmp_path / "cache")
+    other = "cd" * 32
+    for key in (KEY, other):
+        cache.keep(key, result(tmp_path / "run"))
+        os.utime(tmp_path / "cache" / key[:2] / key, (0, 0))
+    (tmp_path / "cache" / "cd" / ".draft-x").mkdir()  # of a run that writes just now
+    assert cache.find(KEY) is not None
+    assert cache.prune(now=datetime.now(UTC)) == 1
+    assert cache.find(KEY) is not None
+    assert cache.find(other) is None
+    assert (tmp_path / "cache" / "cd" / ".draft-x").exists()
+
+
 def test_a_key_changes_with_each_thing_the_result_depends_on() -> None:
     values: dict[str, object] = {
         "code": "1",

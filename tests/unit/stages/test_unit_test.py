@@ -85,6 +85,14 @@ async def test_a_command_of_ones_own_decides_by_its_exit_code(bench) -> None:
     assert (outcome.status, outcome.summary) == (StageStatus.FAILED, "exit code 3")
 
 
+async def test_the_reports_of_a_command_of_ones_own_are_kept_and_decide(bench) -> None:
+    junit = '<testsuite><testcase name="a"/><testcase name="b"><failure message="m"/></testcase></testsuite>'
+    bench.commit({"results.xml": junit}, settings="unit_test: {command: 'true', junit: results.xml}")
+    outcome = await bench.run("unit_test")
+    assert (outcome.status, outcome.summary) == (StageStatus.FAILED, "1 failed of 2")
+    assert outcome.artifacts["junit"].read_text() == junit
+
+
 async def test_a_command_that_does_not_end_is_an_error(bench) -> None:
     bench.commit(settings="unit_test: {command: [sleep, '60'], timeout: 300ms}")
     outcome = await bench.run("unit_test")
