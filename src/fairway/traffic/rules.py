@@ -306,7 +306,7 @@ def _named_arm(value: str | None, arms: tuple[Arm, ...]) -> Role | None:
 def _flag(facts: Facts, name: str) -> str | None:
     for part in (facts.header(FLAGS_HEADER) or "").split(","):
         found, _, value = part.strip().partition("=")
-        if found == name:
+        if found.lower() == name.lower():
             return None if value.lower() in ("off", "false", "0") else value or "on"
     return None
 
