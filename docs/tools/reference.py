@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import click
@@ -117,6 +118,8 @@ def cli_page() -> str:
 
 # ---- errors --------------------------------------------------------------------------------------------------------
 
+_TEMPLATES = "scaffold/templates/"  # agents as users get them, not Fairway
+
 ERRORS: dict[str, type[FairwayError]] = {
     name: found
     for name, found in vars(fairway.errors).items()
@@ -162,12 +165,11 @@ class Raised:
     module: str
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
+@cache
+def modules() -> tuple[tuple[str, ast.Module], ...]:
     """Every module of Fairway by its path below ``src/fairway``, parsed."""
-    for path in sorted(SOURCE.rglob("*.py")):
-        name = path.relative_to(SOURCE).as_posix()
-        if not name.startswith(("scaffold/templates/", "testing/")):
-            yield name, ast.parse(path.read_text())
+    paths = [(path.relative_to(SOURCE).as_posix(), path) for path in sorted(SOURCE.rglob("*.py"))]
+    return tuple((name, ast.parse(path.read_text())) for name, path in paths if not name.startswith(_TEMPLATES))
 
 
 def shape(node: ast.expr | None) -> str:
@@ -268,7 +270,8 @@ def _calls_of(name: str, tree: ast.Module) -> Iterator[tuple[ast.FunctionDef, as
                 yield function, call
 
 
-def raised() -> list[Raised]:
+@cache
+def raised() -> tuple[Raised, ...]:
     """Every place in the code where an error of Fairway is made."""
     found: set[Raised] = set()
     for module, tree in modules():
@@ -278,7 +281,7 @@ def raised() -> list[Raised]:
             found.update(_operating_system(tree))
         if module == "rollout/verbs.py":
             found.update(_refusals(tree))
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def answers() -> list[tuple[str, int, str]]:
@@ -310,7 +313,7 @@ def _distinct(values: Iterable[str], *, most: int = _TOLD) -> str:
     )
 
 
-def _error_rows(places: list[Raised]) -> list[str]:
+def _error_rows(places: Iterable[Raised]) -> list[str]:
     by_code: dict[str, list[Raised]] = {}
     for place in places:
         by_code.setdefault(place.code, []).append(place)

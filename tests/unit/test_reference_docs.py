@@ -1,0 +1,230 @@
+"""The pages written from the code are what the code says, and every command says what it is for."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from fairway.cli import main as command_line
+from fairway.errors import NotFoundError, PermanentError, ProjectFileError, UserError
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+reference = load(ROOT / "docs" / "tools" / "reference.py")
+TREE = [(context.command_path, command) for command, context in reference.commands()]
+LEAVES = [(path, command) for path, command in TREE if not isinstance(command, click.Group)]
+SERVES = {"fairway gateway serve", "fairway demo"}
+"""Not run below: the first serves until it is stopped, the second takes two minutes."""
+
+
+def named(pairs: list[tuple[str, click.Command]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(("path", "command"), pairs, ids=[path for path, _ in pairs])
+
+
+# -- the pages --
+
+
+@pytest.mark.parametrize("page", sorted(reference.pages()), ids=lambda page: page.name)
+def test_a_reference_page_is_what_the_code_says(page: Path):
+    assert page not in reference.stale(), f"{page.name} is stale; run: {reference.COMMAND}"
+
+
+def test_a_stale_page_fails_the_check_and_is_named_with_the_command_to_run(monkeypatch, tmp_path, capsys):
+    page = tmp_path / "docs" / "reference" / "errors.md"
+    page.parent.mkdir(parents=True)
+    page.write_text("old")
+    monkeypatch.setattr(reference, "ROOT", tmp_path)
+    monkeypatch.setattr(reference, "pages", lambda: {page: "new"})
+    assert reference.main(["--check"]) == 1
+    assert capsys.readouterr().err == "docs/reference/errors.md is stale; run: python docs/tools/reference.py\n"
+    assert page.read_text() == "old"
+    assert reference.main([]) == 0
+    assert reference.main(["--check"]) == 0
+
+
+def test_every_code_written_in_the_source_beside_an_error_is_on_the_page():
+    listed = set(re.findall(r"^\| `([^`]+)` \|", (REFERENCE / "errors.md").read_text(), re.MULTILINE))
+    written = set()
+    for path in sorted((ROOT / "src" / "fairway").rglob("*.py")):
+        text = path.read_text()
+        # Another way of looking than the script's: any class of the tree, then the next code="…" within its brackets.
+        for found in re.finditer(rf"\b({'|'.join(reference.ERRORS)})\(", text):
+            code = re.search(r'code="(\w+)"', text[found.end() : end_of_call(text, found.end())])
+            if code:
+                written.add(code.group(1))
+    assert len(written) > 100, "the search itself must work"
+    assert written - listed == set()
+
+
+def end_of_call(text: str, start: int) -> int:
+    """Where the call that begins at ``start`` closes."""
+    depth = 1
+    for place in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[place], 0)
+        if depth == 0:
+            return place
+    return len(text)
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "module"),
+    [
+        ("no_project", NotFoundError, "project/load.py"),
+        ("disk_full", PermanentError, "cli/main.py"),
+        ("service_exited", UserError, "targets/local/ephemeral.py"),
+        ("scenario", ProjectFileError, "llm/mock/scenario.py"),
+        ("project_file", ProjectFileError, "validate.py"),
+        ("never_stable", "RefusedError", "rollout/verbs.py"),
+        ("rollout_live", "ConflictError", "rollout/verbs.py"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_code_is_found_however_it_is_made(code, error, module):
+    name = error if isinstance(error, str) else error.__name__
+    assert any((one.code, one.error, one.module) == (code, name, module) for one in reference.raised())
+
+
+def test_a_code_that_is_computed_where_nobody_expects_it_stops_the_script():
+    import ast
+
+    tree = ast.parse("def f(x):\n    raise UserError('no', code=x)\n")
+    with pytest.raises(SystemExit, match=r"src/fairway/new\.py:2: the code of UserError is computed"):
+        list(reference._raised_in("new.py", tree))
+
+
+def test_a_message_shows_what_is_filled_in_by_name():
+    import ast
+
+    def shape(source: str) -> str:
+        return reference.shape(ast.parse(source, mode="eval").body)
+
+    assert shape("f'{path}: {error.strerror} in {len(found)} of {a[0] + b}' ' end'") == (
+        "<path>: <strerror> in <found> of <…> end"
+    )
+
+
+# -- the commands --
+
+
+def test_the_tree_of_commands_is_whole():
+    paths = [path for path, _ in TREE]
+    assert len(paths) == len(set(paths))
+    assert {f"fairway {name}" for name in command_line.COMMANDS} <= set(paths)
+    assert {"fairway rollout plan", "fairway release verify", "fairway gateway serve"} <= set(paths)
+
+
+@named(TREE)
+def test_help_of_every_command_answers_with_an_example_of_that_command(path: str, command: click.Command):
+    shown = CliRunner().invoke(command_line.cli, [*path.split()[1:], "--help"], prog_name="fairway")
+    assert shown.exit_code == 0, shown.output
+    text = " ".join(shown.output.split())
+    assert text.startswith(f"Usage: {path} ")
+    assert re.search(rf"(Examples?|Start with): .*{re.escape(path)}", text), "no example of this command"
+    assert (command.help or "").strip()[0].isupper()
+
+
+@named(TREE)
+def test_every_option_says_what_it_does(path: str, command: click.Command):
+    silent = [one.name for one in command.params if isinstance(one, click.Option) and not one.help]
+    assert silent == []
+
+
+@named(LEAVES)
+def test_every_command_gives_its_result_to_a_program(path: str, command: click.Command):
+    found = [one for one in command.params if isinstance(one, click.Option) and {"-o", "--output"} <= set(one.opts)]
+    assert found, f"{path} has no -o json"
+    assert isinstance(found[0].type, click.Choice)
+    assert set(found[0].type.choices) == {"text", "json"}
+
+
+@named([(path, command) for path, command in LEAVES if path not in SERVES])
+def test_a_command_asked_for_json_where_there_is_no_project_answers_json_and_no_traceback(
+    path: str, command: click.Command, tmp_path: Path, monkeypatch, capsys
+):
+    example = reference.epilog(command)[0][0]
+    words = shlex.split(example, comments=True)
+    ends = [words.index(word) for word in ("&&", ">", "|") if word in words]
+    words = words[: min(ends, default=len(words))]
+    assert words[0] == "fairway", example
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [*words, *(() if "json" in words else ("-o", "json"))])
+    monkeypatch.delenv("FAIRWAY_PROJECT", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err
+    if "Invalid value" in told.err:  # a file of the example that is not here: told before the command begins
+        assert ended.value.code == 2
+        return
+    body = json.loads(told.out)
+    assert ended.value.code in (0, 1, 2, 3)
+    if ended.value.code in (2, 3):
+        assert set(body["error"]) >= {"code", "message", "hint"}
+        listed = (REFERENCE / "errors.md").read_text()
+        assert f"| `{body['error']['code']}` |" in listed
+
+
+# -- benchmarks.md --
+
+
+@pytest.fixture
+def page(monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT))
+    import benchmarks.page
+
+    return benchmarks.page
+
+
+def test_every_bench_has_its_measured_region_on_the_page(page):
+    text = page.PAGE.read_text()
+    names = [path.stem for path in (ROOT / "benchmarks").glob("*.py") if "\ndef run() -> Bench" in path.read_text()]
+    assert {"gateway", "pipeline", "rollback", "verdict"} <= set(names)
+    assert [name for name in names if text.count(page.begin(name)) != 1] == []
+
+
+def test_what_was_measured_replaces_its_region_and_nothing_else(page):
+    from benchmarks.bench import Bench, Promise
+
+    before = "a\n<!-- measured: x -->\nold\n<!-- end -->\nb\n<!-- measured: y -->\nkept\n<!-- end -->\nc\n"
+    bench = Bench(title="X", promises=[Promise(text="fast", measured=r"1 \1 s", kept=False)])
+    after = page.with_results(before, {"x": bench})
+    assert after.startswith("a\n<!-- measured: x -->\n### X\n")
+    assert r"- fast: 1 \1 s (**BROKEN**)" in after
+    assert after.endswith("<!-- end -->\nb\n<!-- measured: y -->\nkept\n<!-- end -->\nc\n")
+    assert "old" not in after
+    assert page.with_results(after, {"x": bench}) == after
+
+
+def test_a_bench_that_could_not_run_leaves_what_was_measured_before(page):
+    from benchmarks.bench import Bench
+
+    before = "<!-- measured: x -->\n1 s\n<!-- end -->\n"
+    assert page.with_results(before, {"x": Bench(title="X", skipped="no nginx")}) == before
+
+
+def test_a_bench_without_a_region_is_an_error(page):
+    from benchmarks.bench import Bench
+
+    with pytest.raises(ValueError, match="no region '<!-- measured: new -->'"):
+        page.with_results("nothing", {"new": Bench(title="New")})
