@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +10,7 @@ from fairway.clock import Clock, SystemClock
 from fairway.controller.arm_files import ReleaseArmFiles
 from fairway.controller.engine import RouteController
 from fairway.controller.facts import ReleaseFactsLookup
+from fairway.controller.holder import holder_name, release_dead_lease
 from fairway.controller.measure import BlockMeasurer
 from fairway.controller.policy import plan_of
 from fairway.ledger import SqlLedger, open_ledger
@@ -108,6 +106,7 @@ def build_controller(workspace: Workspace) -> ControllerParts:
     project = workspace.project
     trusted = partial(trusted_keys, workspace.state.keys)  # read anew each time: the first release makes the key
     route = workspace.route
+    release_dead_lease(workspace.ledger, route)
     target = LocalTarget(
         state=workspace.state,
         files=ReleaseArmFiles(releases=workspace.ledger, store=workspace.store, trusted=trusted),
@@ -134,6 +133,6 @@ def build_controller(workspace: Workspace) -> ControllerParts:
         plan=plan_of(project, SERVING_ENVIRONMENT),
         policy=route_policy_of(project),
         clock=workspace.clock,
-        holder=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+        holder=holder_name(),
     )
     return ControllerParts(controller=controller, target=target, router=router)
