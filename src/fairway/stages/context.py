@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from fairway import __version__
 from fairway.bundle.files import Bundle
 from fairway.clock import Clock
+from fairway.errors import UserError
 from fairway.pipeline.port import StageResult
 from fairway.pipeline.runner import Opening
 from fairway.project.load import Project
@@ -270,8 +271,18 @@ class DeliveryContext:
         self.opening.progress(text)
 
     def environment(self, **variables: str) -> dict[str, str]:
-        """Variables for a command of the project."""
-        return {**self.delivery.interpreter.environment(), **variables}
+        """Variables for a command of the project.
+
+        Raises:
+            UserError: When the project's environment is not made (``code="no_environment"``): another Python on the
+                path would quietly take its place.
+        """
+        interpreter = self.delivery.interpreter
+        if interpreter.made_from is not None and not interpreter.is_made and self.stage != "prepare":
+            raise UserError(
+                "the environment of the lock file is not made", code="no_environment", hint="fairway run --only prepare"
+            )
+        return {**interpreter.environment(), **variables}
 
     async def tree(self, *, instrument: bool = True) -> Path:
         """The examined files in a folder of this stage's own; what it does to them is nobody else's."""

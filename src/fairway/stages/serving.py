@@ -79,7 +79,7 @@ async def serving(context: DeliveryContext, environment: str) -> AsyncIterator[S
     log = context.workdir / f"service-{overlay.environment}.log"
     async with AsyncExitStack() as stack:
         mock: str | None = None
-        variables = {"PATH": context.delivery.interpreter.path}
+        variables = {"PATH": context.environment()["PATH"]}
         if overlay.uses_mock_models:
             context.progress("starting the mock model")
             mock = await stack.enter_async_context(_mock_model(context, project))

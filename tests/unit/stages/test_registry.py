@@ -120,6 +120,14 @@ def test_an_environment_from_a_lock_file_is_named_by_its_content(tmp_path: Path)
     assert not one.is_made
 
 
+async def test_another_python_never_takes_the_place_of_an_environment_that_is_not_made(bench, tmp_path: Path) -> None:
+    bench.commit(settings="mine: {command: [python, -c, 'pass']}")
+    bench.interpreter = environment_interpreter(tmp_path, b"a==1")
+    with pytest.raises(UserError) as caught:
+        await bench.run("mine")
+    assert caught.value.code == "no_environment"
+
+
 def test_a_command_does_not_inherit_what_would_mislead_it() -> None:
     inherited = {"FAIRWAY_RELEASE": "x", "PYTHONPATH": "/elsewhere", "HOME": "/h", "PATH": "/bin"}
     given = Interpreter(path="/opt/bin", python=None).environment(inherited)
