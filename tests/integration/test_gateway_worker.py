@@ -595,9 +595,10 @@ async def test_another_instance_is_tried_when_one_refuses(harness: Harness) -> N
         assert (await harness.counted())[Role.STABLE].failed == 0
 
 
+@pytest.mark.parametrize("headers", [(), ("X-Conversation-Id: c",)], ids=["keyless", "the short way"])
 @pytest.mark.parametrize(("method", "status", "tries"), [("GET", 200, 3), ("POST", 502, 2)])
 async def test_only_what_may_be_sent_twice_is_sent_again_on_a_stale_connection(
-    harness: Harness, method: str, status: int, tries: int
+    harness: Harness, method: str, status: int, tries: int, headers: tuple[str, ...]
 ) -> None:
     """The arm answers the first request, then closes its kept connection as the second arrives."""
     count = 0
@@ -613,9 +614,10 @@ async def test_only_what_may_be_sent_twice_is_sent_again_on_a_stale_connection(
     async with ScriptedArm(once) as arm:
         await harness.start(table(arm.endpoint))
         async with connected(harness.port) as client:
-            assert (await client.ask(method=method)).status == 200
-            assert (await client.ask(method=method)).status == status
+            assert (await client.ask(*headers, method=method)).status == 200
+            assert (await client.ask(*headers, method=method)).status == status
         assert len(arm.requests) == tries
+        assert len({request.header("x-fairway-request") for request in arm.requests}) == 2
 
 
 async def test_a_connection_the_arm_closed_meanwhile_is_not_used(harness: Harness) -> None:
@@ -707,6 +709,55 @@ async def test_a_unit_slower_than_the_threshold_is_marked(harness: Harness) -> N
             await client.ask("X-Conversation-Id: quick")
             await client.ask("X-Conversation-Id: slow", target="/slow")
         assert (await harness.counted())[Role.STABLE].marks["slow"] == (unit_hash("slow"),)
+
+
+@pytest.mark.parametrize(
+    ("raw", "close", "status", "failed", "unknown"),
+    [
+        (answer(b"ok"), False, 200, 0, 0),
+        (answer(outcome="status=failed"), False, 200, 1, 0),
+        (answer(outcome=None), False, 200, 0, 1),
+        (answer(outcome="nonsense"), False, 200, 0, 1),
+        (answer(status="404 Not Found"), False, 404, 0, 0),
+        (answer(status="500 Oops"), False, 500, 1, 0),
+        (answer(headers=("Connection: close",)), True, 200, 0, 0),
+        (answer(headers=("Connection: keep-alive", "X-Fairway-Release: forged")), False, 200, 0, 0),
+        (b"", True, 502, 1, 0),
+        (b"nonsense\r\n\r\n", True, 502, 1, 0),
+        (answer() + b"more than was said", False, 200, 0, 0),
+        (b"", False, 504, 1, 0),
+    ],
+    ids=["ok", "failed", "none", "malformed", "404", "500", "closing", "forged", "gone", "garbage", "too much", "late"],
+)
+async def test_a_usual_request_counts_the_same_whatever_comes_back(
+    harness: Harness, raw: bytes, close: bool, status: int, failed: int, unknown: int
+) -> None:
+    """The second request of a kept conversation takes the short way; its answer may be anything."""
+    first = True
+
+    async def then(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        nonlocal first
+        writer.write(answer() if first else raw)
+        await writer.drain()
+        if close and not first:
+            writer.close()
+        elif not raw and not first:
+            await asyncio.sleep(30)
+        first = False
+
+    async with ScriptedArm(then) as arm:
+        await harness.start(replace(table(arm.endpoint), timeouts=replace(TIMEOUTS, first_byte=0.3)))
+        async with connected(harness.port) as client:
+            assert (await client.ask("X-Conversation-Id: c", method="POST", body=b"q")).status == 200
+            reply = await client.ask("X-Conversation-Id: c", method="POST", body=b"q")
+            assert (reply.status, reply.version) == (status, "1.0.0")
+            assert "fairway-outcome" not in reply.headers
+            assert "x-fairway-pin" not in reply.headers
+        counted = (await harness.counted())[Role.STABLE]
+        assert (counted.assigned, counted.served, counted.finished) == (2, 2, 2)
+        assert (counted.failed, counted.unknown, counted.by) == (failed, unknown, {"hash": 1, "pin": 1})
+        assert counted.marks["active"] == (unit_hash("c"),)
+        assert sum(counted.histograms["latency_ms"].values()) == 2
 
 
 # --- splitting -------------------------------------------------------------------------------------------------
