@@ -228,3 +228,26 @@ def test_a_bench_without_a_region_is_an_error(page):
 
     with pytest.raises(ValueError, match="no region '<!-- measured: new -->'"):
         page.with_results("nothing", {"new": Bench(title="New")})
+
+
+@pytest.mark.parametrize(
+    ("last", "traffic", "failures", "broken"),
+    [
+        (0.02, 40, [], []),
+        (1.2, 40, [], ["last request on the bad arm"]),
+        (0.0, 0, [], ["last request on the bad arm"]),
+        (0.02, 40, ["EOFError: "], ["no failed request"]),
+    ],
+    ids=["kept", "a late request", "nothing was on the bad arm", "a failed request"],
+)
+def test_the_rollback_bench_breaks_its_promise_when_it_should(page, last, traffic, failures, broken):
+    from benchmarks.rollback import Load, Switch, report
+
+    switches = [
+        Switch(last_request=0.01, confirmed=0.02, on_bad_arm_before=50),
+        Switch(last_request=last, confirmed=0.03, on_bad_arm_before=traffic),
+    ]
+    bench = report(switches, Load(took=[0.001, 0.002], failures=failures))
+    found = [promise.text for promise in bench.promises if promise.kept is not True]
+    assert len(found) == len(broken)
+    assert all(text.startswith(beginning) for text, beginning in zip(found, broken, strict=True))
