@@ -328,7 +328,7 @@ class Gateway:
             "gateway": self.state.gateway_id,
             "boot": self.boot,
             "confirmed": str(confirmed),
-            "tripped": "1" if self.decisions.tripped else "0",
+            "tripped": self.decisions.tripped or "",
             "pinned": "stable" if self.decisions.pinned else "",
             **({"route": str(self.table.route)} if self.table is not None else {}),
         }

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import RouteTable
-from fairway.units import RouteId
+from fairway.units import Digest, RouteId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +31,14 @@ class RouterObserved:
         confirmed: The lowest fence over the live gateways (and over each one's workers); ``None`` when no gateway
             has ever answered.
         gateways: How many are alive.
-        tripped: Gateways that went back to stable by themselves.
+        tripped: Releases that live gateways took traffic away from by themselves, sorted.
+        pinned: Release a person pinned traffic to on a live gateway; ``None`` when nobody did.
     """
 
     confirmed: Fence | None
     gateways: int
-    tripped: tuple[str, ...] = ()
+    tripped: tuple[Digest, ...] = ()
+    pinned: Digest | None = None
 
 
 class TrafficRouter(Protocol):

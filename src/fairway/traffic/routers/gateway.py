@@ -1,8 +1,9 @@
 """Fairway's own gateway as a traffic router: the controller's side of the table protocol.
 
-Gateways pull: ``GET /v1/table?after=<fence>&wait=<s>&gateway=<id>&boot=<id>&confirmed=<fence>`` answers 200 and the
-table when its fence is higher than ``after``, else 204 after ``wait`` seconds. What a gateway confirms (the lowest
-fence over its workers) travels with its next question.
+Gateways pull: ``GET /v1/table?after=<fence>&wait=<s>&gateway=<id>&boot=<id>&confirmed=<fence>
+&tripped=<release>&pinned=<release>`` answers 200 and the table when its fence is higher than ``after``, else 204 after
+``wait`` seconds. What a gateway confirms (the lowest fence over its workers) and what holds there whatever the table
+says (the release it tripped away from, the one a person pinned) travel with its next question.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.local_http import LocalAnswer, LocalRequest, LocalServer
 from fairway.traffic.port import RouterCapabilities, RouterObserved
 from fairway.traffic.table import RouteTable
-from fairway.units import RouteId
+from fairway.units import Digest, RouteId
 
 ALIVE_SECONDS = 5.0
 """A gateway not heard of for longer is not waited for; it polls at least every :data:`MAX_WAIT_SECONDS`."""
@@ -36,8 +37,8 @@ class _Gateway:
     route: str | None
     confirmed: Fence
     seen: float
-    tripped: bool
-    pinned: bool
+    tripped: Digest | None
+    pinned: Digest | None
     waiting: int = 0
 
 
@@ -98,7 +99,8 @@ class GatewayRouter:
         return RouterObserved(
             confirmed=min((g.confirmed for g in counted.values()), default=None),
             gateways=len(alive),
-            tripped=tuple(sorted(name for name, g in alive.items() if g.tripped)),
+            tripped=tuple(sorted({g.tripped for g in alive.values() if g.tripped is not None})),
+            pinned=min((g.pinned for g in alive.values() if g.pinned is not None), default=None),
         )
 
     def _wake(self) -> None:
@@ -145,8 +147,8 @@ class GatewayRouter:
             route=query.get("route") or None,
             confirmed=Fence.parse(query.get("confirmed", str(ZERO_FENCE))),
             seen=self._monotonic(),
-            tripped=query.get("tripped") == "1",
-            pinned=query.get("pinned") == "stable",
+            tripped=_release(query, "tripped"),
+            pinned=_release(query, "pinned"),
         )
         self._gateways[name] = said
         return said
@@ -174,3 +176,8 @@ class GatewayRouter:
                 for name, g in self._gateways.items()
             },
         }
+
+
+def _release(query: Mapping[str, str], name: str) -> Digest | None:
+    value = query.get(name, "")
+    return Digest(value) if ":" in value else None  # an older gateway says 1, 0 or stable
