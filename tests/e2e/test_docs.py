@@ -320,7 +320,7 @@ def test_version_and_help_import_nothing_heavy(option: str):
         (["fairway", "up", "--de"], {"--detach"}),
         (["fairway", "audit", "log", "-o", ""], {"text", "json"}),
     ],
-    ids=" ".join,
+    ids=["commands", "subcommands", "options", "choices"],
 )
 def test_bash_completes_commands_and_options(words: list[str], offered: set[str], tmp_path: Path):
     program = tmp_path / "fairway"
