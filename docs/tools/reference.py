@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import click
@@ -242,13 +243,14 @@ def _operating_system(tree: ast.Module) -> Iterator[Raised]:
             yield Raised(str(code.value), PermanentError.__name__, "<strerror> (<filename>)", "cli/main.py")
 
 
-def _choices(node: ast.expr, scope: ast.AST) -> list[ast.expr]:
-    """What an expression can be: itself, both sides of a condition, or what is assigned to the name."""
+def _choices(node: ast.expr, function: ast.FunctionDef) -> list[ast.expr]:
+    """What an expression can be: itself, both sides of a condition, or what was last assigned to the name."""
     if isinstance(node, ast.IfExp):
         return [node.body, node.orelse]
     if isinstance(node, ast.Name):
-        assigned = [n for n in ast.walk(scope) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == node.id]
-        return [choice for one in assigned for choice in _choices(one.value, scope)] or [node]
+        assigned = [n for n in ast.walk(function) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == node.id]
+        before = [one for one in assigned if one.lineno < node.lineno]
+        return _choices(max(before, key=lambda one: one.lineno).value, function) if before else [node]
     return [node]
 
 
@@ -256,8 +258,12 @@ def _refusals(tree: ast.Module) -> Iterator[Raised]:
     """What the controller answers to a request that it does not obey."""
     for function, call in _calls_of("_refuse", tree):
         codes, texts = _choices(call.args[2], function), _choices(call.args[3], function)
-        for code, text in zip(codes * len(texts) if len(codes) == 1 else codes, texts, strict=True):
-            assert isinstance(code, ast.Constant), ast.unparse(call)
+        for code, text in zip(codes, texts, strict=True) if len(codes) == len(texts) else product(codes, texts):
+            if not isinstance(code, ast.Constant):
+                where = f"src/fairway/rollout/verbs.py:{call.lineno}"
+                raise SystemExit(
+                    f"{where}: the code of a refusal is computed; make it one docs/tools/reference.py reads"
+                )
             answer = Answer(request_id="", kind=AnswerKind.REFUSED, code=str(code.value))
             yield Raised(str(code.value), type(refusal(answer)).__name__, shape(text), "rollout/verbs.py")
 
