@@ -88,7 +88,7 @@ def route_policy_of(project: Project) -> RoutePolicy:
             min_units=trip.minimum_units,
         ),
         block_seconds=gateway.block,
-        pin_seconds=gateway.pin,
+        pin_seconds=min(gateway.pin, project.rollout.warm),  # no longer than the arm it points to is kept
     )
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from fairway.bootstrap import Workspace
 
 WAIT_SECONDS = 10.0
-_CONFLICTS = frozenset({"moved", "rollout_live", "already_rolling", "already_stable", "already_rolling_back"})
+_CONFLICTS = frozenset(
+    {"moved", "rollout_live", "already_rolling", "already_stable", "already_rolling_back", "aborted"}
+)
 _MISSING = frozenset({"unknown_release", "no_rollout", "no_previous", "no_hold", "not_blocked", "not_paused"})
 
 

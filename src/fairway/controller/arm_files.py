@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,9 @@ class ReleaseArmFiles:
         Raises:
             RefusedError: When the signature, a file or the effective configuration does not verify.
         """
+        return await asyncio.to_thread(self._prepare, route, spec, folder)
+
+    def _prepare(self, route: RouteId, spec: ArmSpec, folder: Path) -> PreparedArm:
         try:
             signed = self.releases.find_release(route.agent, spec.release_digest)
         except NotFoundError as error:

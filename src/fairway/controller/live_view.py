@@ -89,6 +89,7 @@ def _view(snapshot: Snapshot, decision: Decision) -> dict[str, Any]:
         "gateways": snapshot.router.gateways,
         "confirmed": None if confirmed is None else str(confirmed),
         "tripped": list(snapshot.router.tripped),
+        "pinned": snapshot.router.pinned,
     }
 
 

@@ -115,7 +115,8 @@ class BlockMeasurer:
             return Measured(theta=limit, error=error)
         soaking = rollout.phase is Phase.SOAKING
         gates = rollout.plan.soak_gates if soaking else rollout.plan.steps[rollout.step].gates
-        compared = None if soaking else stable
+        # In the soak the former stable still serves what began on it: it tells an outage from a bad release.
+        compared = stable
         findings = tuple(self._finding(gate, rollout, compared) for gate in gates)
         seen = [block for block in self._blocks if block.t0 >= rollout.step_from and block.comparable]
         outage = ""

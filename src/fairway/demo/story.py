@@ -414,9 +414,13 @@ def _is_bad(result: Mapping[str, Any]) -> bool:
 
 
 def _all_required_pass(event: JournalEntry) -> bool:
-    """Whether no gate of an advance had failed, and at least one had passed."""
-    verdicts = [finding["verdict"] for finding in event.decision["evidence"]]
-    return "PASS" in verdicts and "FAIL" not in verdicts
+    """Whether each gate of the step that was left had passed where it must, and none had failed."""
+    rollout = event.state["rollout"]
+    steps = rollout["plan"]["steps"]
+    left = steps[-1] if rollout["phase"] == "promoting" else steps[rollout["step"] - 1]
+    verdicts = {finding["gate"]: finding["verdict"] for finding in event.decision["evidence"]}
+    required = {gate["name"] for gate in left["gates"] if gate["must_pass"]}
+    return bool(required) and "FAIL" not in verdicts.values() and all(verdicts.get(name) == "PASS" for name in required)
 
 
 def _label(version: str) -> str:

@@ -180,6 +180,11 @@ class RolloutSection(Section):
                 )
             if margins is not None and list(margins) != sorted(margins, reverse=True):
                 raise ValueError(f"gates.{name}.margins must not grow from step to step")
+        if not count:
+            raise ValueError("steps need at least one share below 100%: else nothing is compared with stable")
+        gates = self.gates
+        if not any(gate.enabled and gate.must_pass for gate in (gates.failures, gates.p95, gates.success)):
+            raise ValueError("gates need at least one with must_pass: true, else a step could pass without evidence")
         for number, step in enumerate(self.steps, start=1):
             dwell = self.dwell if step.dwell is None else step.dwell
             cap = self.cap if step.cap is None else step.cap

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fairway.canonical import value_digest
-from fairway.rollout.values import ArmRef, Desired, DesiredArm, Exposure, Phase, RolloutState, RouteState
+from fairway.rollout.requests import HoldKind
+from fairway.rollout.values import ArmRef, Desired, DesiredArm, Exposure, Hold, Phase, RolloutState, RouteState
 from fairway.targets.port import ArmSpec, ObservedArm
 from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.table import NO_SHARE, Arm, KeyExtractor, Limits, Role, RouteTable, Rule, Timeouts, Trip
@@ -46,12 +47,16 @@ def desired_of(state: RouteState, now: datetime) -> Desired:
         settled = () if state.stable is None else (_arm(Role.STABLE, state.stable),)
         return Desired(arms=(*settled, *_warm(state, settled, now)), salt=rollout.id if rollout else "")
     if rollout.phase is Phase.PROMOTING:
-        old = () if rollout.stable is None else (_arm(Role.BASELINE, rollout.stable),)
-        return Desired(arms=(_arm(Role.STABLE, rollout.candidate), *old), salt=rollout.id)
+        arms: tuple[DesiredArm, ...] = (_arm(Role.STABLE, rollout.candidate),)
+        if rollout.stable is not None:
+            arms = (*arms, _arm(Role.BASELINE, rollout.stable))
+        return Desired(arms=(*arms, *_warm(state, arms, now)), salt=rollout.id)
     if rollout.phase is Phase.ROLLING_BACK:
         back = () if rollout.stable is None else (_arm(Role.STABLE, rollout.stable),)
         arms = (*back, *_warm(state, back, now))
         return Desired(arms=arms, masks=(rollout.candidate.release,), salt=rollout.id)
+    if rollout.phase is Phase.PREPARING and rollout.candidate.release in {warm.arm.release for warm in state.warm}:
+        return _preparing_a_warm_one(state, rollout, now)
     pair: tuple[DesiredArm, ...] = (_arm(Role.CANDIDATE, rollout.candidate),)
     if rollout.stable is not None:
         pair = (_arm(Role.STABLE, rollout.stable), *pair)
@@ -59,6 +64,13 @@ def desired_of(state: RouteState, now: datetime) -> Desired:
     if rollout.phase is Phase.STEPPING:
         return _exposed(rollout, arms)
     return Desired(arms=arms, exposure=Exposure.RULES_ONLY, masks=(rollout.candidate.release,), salt=rollout.id)
+
+
+def _preparing_a_warm_one(state: RouteState, rollout: RolloutState, now: datetime) -> Desired:
+    """The candidate still serves conversations that began on it: it keeps them, and gets no new ones."""
+    stable = () if rollout.stable is None else (_arm(Role.STABLE, rollout.stable),)
+    arms = (*stable, _arm(Role.BASELINE, rollout.candidate))
+    return Desired(arms=(*arms, *_warm(state, arms, now)), exposure=Exposure.RULES_ONLY, salt=rollout.id)
 
 
 def _exposed(rollout: RolloutState, arms: tuple[DesiredArm, ...]) -> Desired:
@@ -72,12 +84,26 @@ def _exposed(rollout: RolloutState, arms: tuple[DesiredArm, ...]) -> Desired:
 
 
 def _warm(state: RouteState, arms: tuple[DesiredArm, ...], now: datetime) -> tuple[DesiredArm, ...]:
-    warm = state.warm
-    if warm is None or state.warm_until is None or now >= state.warm_until:
-        return ()
-    if warm.release in {arm.spec.release_digest for arm in arms}:
-        return ()
-    return (_arm(Role.BASELINE, warm),)
+    """Former stables whose time is not over; under a freeze nothing ends."""
+    there = {arm.spec.release_digest for arm in arms}
+    still = is_frozen(state, now)
+    return tuple(
+        _arm(Role.BASELINE, warm.arm)
+        for warm in state.warm
+        if (still or now < warm.until) and warm.arm.release not in there
+    )
+
+
+def active_hold(state: RouteState, now: datetime) -> Hold | None:
+    """The hold in force, or ``None`` when there is none or it has expired."""
+    hold = state.hold
+    return None if hold is None or (hold.until is not None and now >= hold.until) else hold
+
+
+def is_frozen(state: RouteState, now: datetime) -> bool:
+    """Whether a freeze is in force."""
+    hold = active_hold(state, now)
+    return hold is not None and hold.kind is HoldKind.FREEZE
 
 
 def table_of(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from fairway.rollout.desired import desired_of, served_digest, serves_nobody
-from fairway.rollout.requests import Answer, HoldKind, Verb
+from fairway.rollout.desired import active_hold, desired_of, is_frozen, served_digest, serves_nobody
+from fairway.rollout.requests import Answer, HoldKind, Request, Verb
 from fairway.rollout.values import (
+    ArmRef,
     Decision,
     DecisionKind,
     Phase,
@@ -17,8 +18,9 @@ from fairway.rollout.values import (
     RouteState,
     Snapshot,
     Strategy,
+    Warm,
 )
-from fairway.rollout.verbs import Obeyed, active_hold, advance, begin_rollback, live, obey
+from fairway.rollout.verbs import Obeyed, advance, approved, begin_rollback, cancel, live, obey
 from fairway.targets.port import InstanceState, ObservedArm
 from fairway.traffic.fence import Fence
 from fairway.units import Digest, Verdict, format_duration, format_share
@@ -29,6 +31,8 @@ YARDSTICK_MOVED = 1.25
 """Ratio by which stable's P95 has to have moved before gateways get the new one."""
 YARDSTICK_BLOCKS = 12
 """Blocks one yardstick stays at least: each change costs a block."""
+HISTORY = 50
+"""Former stables remembered."""
 _URGENT = frozenset({Verb.ABORT, Verb.ROLLBACK})
 
 
@@ -83,12 +87,12 @@ def _with_table(state: RouteState, snapshot: Snapshot) -> tuple[RouteState, bool
 
 def _obey_all(snapshot: Snapshot) -> tuple[_Outcome | None, tuple[Answer, ...], str]:
     """Fold the pending requests into the state, aborts first; ``None`` when none had an effect."""
-    ordered = sorted(snapshot.requests, key=lambda request: request.verb not in _URGENT)
     state = snapshot.state
     answers: list[Answer] = []
     effects: list[tuple[Obeyed, str]] = []
-    for request in ordered:
-        obeyed = obey(request, state, snapshot)
+    overtaken = _overtaken(snapshot.requests)
+    for request in sorted(snapshot.requests, key=lambda request: request.verb not in _URGENT):
+        obeyed = cancel(request, state) if request.id in overtaken else obey(request, state, snapshot)
         if obeyed.answer is not None:
             answers.append(obeyed.answer)
         if obeyed.answer is not None or obeyed.state != state:
@@ -101,6 +105,12 @@ def _obey_all(snapshot: Snapshot) -> tuple[_Outcome | None, tuple[Answer, ...], 
     return outcome, tuple(answers), told[1]
 
 
+def _overtaken(requests: tuple[Request, ...]) -> frozenset[str]:
+    """Starts that came before an abort: the abort meant them too."""
+    last_abort = max((place for place, request in enumerate(requests) if request.verb is Verb.ABORT), default=0)
+    return frozenset(request.id for request in requests[:last_abort] if request.verb is Verb.START)
+
+
 def _automate(snapshot: Snapshot) -> _Outcome:
     state = snapshot.state
     rollout = live(state)
@@ -109,15 +119,36 @@ def _automate(snapshot: Snapshot) -> _Outcome:
     hold = active_hold(state, snapshot.now)
     if hold is not None and hold.kind is HoldKind.FREEZE:
         return _wait(state, "frozen", f"{hold.actor} froze the route: {hold.reason}")
-    return _PHASES[rollout.phase](snapshot, rollout)
+    return _tripped(snapshot, rollout) or _PHASES[rollout.phase](snapshot, rollout)
+
+
+def _tripped(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
+    """A gateway took the candidate's traffic away by itself: go back everywhere."""
+    if rollout.phase is Phase.ROLLING_BACK or rollout.candidate.release not in snapshot.router.tripped:
+        return None
+    if rollout.stable is None:
+        return None
+    back, bad = rollout.stable.version, rollout.candidate.version
+    reason = f"a gateway went back to {back} by itself: {bad} passed its exposure limit"
+    return _roll_back(snapshot, "gateway_tripped", reason)
+
+
+def _pinned(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
+    """A person pinned the gateway's traffic: nothing moves forward until they let go."""
+    if snapshot.router.pinned is None:
+        return None
+    return _wait(snapshot.state, "pinned", "a person pinned the gateway's traffic: fairway gateway pin none lets go")
 
 
 def _settled(snapshot: Snapshot) -> _Outcome:
     state = snapshot.state
-    if state.warm is not None and state.warm_until is not None and snapshot.now >= state.warm_until:
-        cold = replace(state, warm=None, warm_until=None)
-        reason = f"{state.warm.version} is no longer kept warm"
-        return _Outcome(kind=DecisionKind.FINISH, code="warm_ended", reason=reason, state=cold)
+    over = tuple(warm for warm in state.warm if snapshot.now >= warm.until)
+    if over and not is_frozen(state, snapshot.now):
+        kept = replace(state, warm=tuple(warm for warm in state.warm if warm not in over))
+        names = ", ".join(warm.arm.version for warm in over)
+        return _Outcome(
+            kind=DecisionKind.FINISH, code="warm_ended", reason=f"{names} is no longer kept warm", state=kept
+        )
     what = "no release yet" if state.stable is None else f"{state.stable.version} is stable"
     return _Outcome(kind=DecisionKind.IDLE, code="settled", reason=what, state=state)
 
@@ -180,22 +211,17 @@ def _first_exposure(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
         arm = None if stable is None else _observed(snapshot, stable.release, stable.effective)
         if arm is None or not arm.ready():
             return _wait(state, "stable_not_ready", "stable is not ready, there is nothing to compare with", again=0.5)
-    if _needs_approval(snapshot, rollout):
-        return _wait(
-            state, "approval_needed", f"{rollout.candidate.version} waits for an approval before first exposure"
-        )
+    if rollout.plan.approval and not approved(state, rollout, step=None):
+        reason = f"{rollout.candidate.version} waits for an approval before first exposure"
+        return _wait(state, "approval_needed", reason)
+    if rollout.plan.strategy is Strategy.DIRECT and rollout.stable is not None and not rollout.going_back:
+        return _wait(state, "no_steps", "its plan compares nothing with stable, so it is not exposed")
+    if (pinned := _pinned(snapshot, rollout)) is not None and not rollout.going_back:
+        return pinned
     hold = active_hold(state, snapshot.now)
     if hold is not None and not rollout.going_back:
         return _wait(state, "held", f"{hold.actor} holds: {hold.reason}")
     return _advance(snapshot, rollout, "candidate_ready", f"{rollout.candidate.version} is ready")
-
-
-def _needs_approval(snapshot: Snapshot, rollout: RolloutState) -> bool:
-    if not rollout.plan.approval:
-        return False
-    wanted = (rollout.candidate.release, rollout.candidate.effective, rollout.plan.policy_digest)
-    given = ((a.release, a.effective, a.policy_digest) for a in snapshot.state.approvals)
-    return wanted not in given
 
 
 def _advance(snapshot: Snapshot, rollout: RolloutState, code: str, why: str) -> _Outcome:
@@ -332,7 +358,10 @@ def _person_waits(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
 
 
 def _evidence(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
-    """Wait until every gate that must pass has passed and the step has been seen for long enough."""
+    """Wait until every gate that must pass has passed, none is blind, and the step has been seen for long enough.
+
+    At least one gate has to have passed, whatever the policy asks for: nothing is not evidence.
+    """
     step = rollout.plan.steps[rollout.step]
     found = {finding.gate: finding for finding in snapshot.measured.findings}
     missing = [gate for gate in step.gates if gate.name not in found]
@@ -341,9 +370,12 @@ def _evidence(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
         for gate in step.gates
         if gate.name in found and gate.must_pass and found[gate.name].verdict is not Verdict.PASS
     ]
-    unfinished = bool(missing or open_gates) or snapshot.measured.mature_seconds < step.dwell
-    if not unfinished and step.gates:
+    blind = [each for each in found.values() if each.verdict in (Verdict.NO_DATA, Verdict.ERROR)]
+    proved = any(found[gate.name].verdict is Verdict.PASS for gate in step.gates if gate.name in found)
+    observed = snapshot.measured.mature_seconds >= step.dwell
+    if proved and observed and not (missing or open_gates or blind):
         return None
+    open_gates = open_gates or blind
     if (snapshot.now - rollout.phase_at).total_seconds() > step.cap:
         cap = format_duration(step.cap)
         return _pause(
@@ -376,10 +408,8 @@ def _no_advance(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
 
 
 def _step_approval(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
-    step = rollout.plan.steps[rollout.step]
-    asked = replace(rollout, plan=replace(rollout.plan, approval=step.approval))
-    if _needs_approval(snapshot, asked):
-        return _wait(snapshot.state, "approval_needed", "the step waits for an approval")
+    if rollout.plan.steps[rollout.step].approval and not approved(snapshot.state, rollout, step=rollout.step):
+        return _wait(snapshot.state, "approval_needed", f"step {rollout.step + 1} waits for an approval")
     return None
 
 
@@ -391,6 +421,7 @@ _STEP_RULES: tuple[Callable[[Snapshot, RolloutState], _Outcome | None], ...] = (
     _in_force,
     _yardstick,
     _person_waits,
+    _pinned,
     _no_advance,
     _evidence,
     _step_approval,
@@ -401,20 +432,36 @@ def _promoting(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
     state = snapshot.state
     if broken := _broken(_observed(snapshot, rollout.candidate.release, rollout.candidate.effective)):
         return _roll_back(snapshot, "candidate_crashed", f"{rollout.candidate.version} stopped serving ({broken})")
+    if (pinned := _pinned(snapshot, rollout)) is not None:
+        return pinned
     if not _confirmed(snapshot):
         return _wait(state, "waiting_for_gateways", "gateways have not confirmed 100% yet", again=0.05)
-    history = state.history if rollout.stable is None else (rollout.stable, *state.history)
     soaking = replace(rollout, phase=Phase.SOAKING, phase_at=snapshot.now, step_from=_next_block(snapshot))
     moved = replace(
         state,
         stable=rollout.candidate,
-        history=tuple(arm for arm in history if arm.release != rollout.candidate.release),
-        warm=rollout.stable,
-        warm_until=snapshot.now + timedelta(seconds=rollout.plan.warm),
+        history=_history(state, rollout),
+        warm=_kept_warm(state, rollout, snapshot.now + timedelta(seconds=rollout.plan.warm)),
         rollout=soaking,
     )
     reason = f"{rollout.candidate.version} is stable: every gateway serves 100%"
     return _Outcome(kind=DecisionKind.ADVANCE, code="promoted", reason=reason, state=moved)
+
+
+def _history(state: RouteState, rollout: RolloutState) -> tuple[ArmRef, ...]:
+    """Former stables, newest first; one that was gone back *from* stands last: nobody returns to it by default."""
+    left = () if rollout.stable is None else (rollout.stable,)
+    again = {rollout.candidate.release, *(arm.release for arm in left)}
+    others = tuple(arm for arm in state.history if arm.release not in again)
+    return ((*others, *left) if rollout.going_back else (*left, *others))[:HISTORY]
+
+
+def _kept_warm(state: RouteState, rollout: RolloutState, until: datetime) -> tuple[Warm, ...]:
+    """What is kept for conversations under way: what was warm already, and the stable just left."""
+    kept = tuple(warm for warm in state.warm if warm.arm.release != rollout.candidate.release)
+    if rollout.stable is None:
+        return kept
+    return (Warm(arm=rollout.stable, until=until), *(w for w in kept if w.arm.release != rollout.stable.release))
 
 
 def _soaking(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
@@ -428,6 +475,8 @@ def _soaking(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
             return _pause(
                 snapshot, rollout, "first_release_failing", f"{why}; there is no earlier release to return to"
             )
+        if all(finding.stable_fails_too for finding in failed):
+            return _shared_in_soak(snapshot, rollout, why)
         return _roll_back(snapshot, "soak_failed", f"failed after promotion: {why}")
     if broken := _broken(_observed(snapshot, rollout.candidate.release, rollout.candidate.effective)):
         if rollout.stable is not None:
@@ -446,6 +495,13 @@ def _soaking(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
     return _Outcome(
         kind=DecisionKind.FINISH, code="done", reason=reason, state=replace(state, rollout=done, blocked=blocked)
     )
+
+
+def _shared_in_soak(snapshot: Snapshot, rollout: RolloutState, why: str) -> _Outcome:
+    """The former stable, still serving the conversations that began on it, fails as well: an outage."""
+    if rollout.paused:
+        return _wait(snapshot.state, "shared_cause", rollout.paused)
+    return _pause(snapshot, rollout, "shared_cause", f"the former stable fails too, this is not the release: {why}")
 
 
 def _rolling_back(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:

@@ -8,13 +8,17 @@ from fairway.rollout.values import Plan, Step, Strategy
 from fairway.units import WHOLE, Parts
 from fairway.verdict.values import GateKind, GateSpec
 
+BOUND_SHARE = 0.1
+"""What the failures gate spends beside its test, on the bounds of stable's rate (``verdict.gates``)."""
+
 
 def compile_plan(policy: RolloutSection, *, replicas: int = 1, approval: bool = False) -> Plan:
     """The plan a rollout started under ``policy`` follows.
 
-    FAIL of any gate at any step rolls back, so ``alpha_fail`` is divided over the gates, and for latency, whose margin
-    is in what counts as slow, over the steps as well. Towards FAIL the failures gate uses the last margin at every
-    step: one process over the whole rollout, and a candidate shown to be worse than that can never be finished. PASS of
+    FAIL of any gate at any step rolls back, so ``alpha_fail`` is divided over the gates and the soak, and for latency,
+    whose margin is in what counts as slow, over the steps as well. Towards FAIL the failures gate uses the last margin
+    at every step: one process over the whole rollout, and a candidate shown to be worse than that can never be
+    finished. PASS of
     every gate is needed (an intersection), so each gets ``alpha_pass`` whole
     (Berger 1982). Absolute success must not FAIL at any step and must PASS before the last one is left.
 
@@ -64,7 +68,7 @@ def _gates(policy: RolloutSection, index: int, *, last: bool) -> tuple[GateSpec,
                 kind=GateKind.FAILURES,
                 margin=policy.failure_margins()[index],
                 fail_margin=policy.failure_margins()[-1],
-                alpha_fail=share,
+                alpha_fail=share / (1 + BOUND_SHARE),
                 alpha_pass=policy.alpha_pass,
                 must_pass=gates.failures.must_pass,
                 minimum_units=gates.minimum_units,
@@ -103,5 +107,7 @@ def _success(policy: RolloutSection, *, must_pass: bool) -> tuple[GateSpec, ...]
 
 
 def _alpha_fail_of_a_gate(policy: RolloutSection) -> float:
-    enabled = sum((policy.gates.failures.enabled, policy.gates.p95.enabled, policy.gates.success.enabled))
-    return policy.alpha_fail / max(1, enabled)
+    gates = policy.gates
+    enabled = sum((gates.failures.enabled, gates.p95.enabled, gates.success.enabled))
+    soaks = gates.success.enabled and policy.soak > 0
+    return policy.alpha_fail / max(1, enabled + soaks)

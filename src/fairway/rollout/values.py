@@ -121,13 +121,26 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """Who said yes to what: counts only for exactly this release, effective digest and policy."""
+    """Who said yes to what: counts only for exactly this release, effective digest, policy and step.
+
+    Attributes:
+        step: Index of the step it was given for; ``None``: for the first exposure.
+    """
 
     actor: str
     at: datetime
     release: Digest
     effective: Digest
     policy_digest: Digest
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warm:
+    """A former stable kept running until ``until`` for conversations that began on it."""
+
+    arm: ArmRef
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +161,7 @@ class RolloutState:
         theta_at: When it was refreshed within the step.
         going_back: It returns to a former stable; the release it leaves is blocked once it is done.
         requested_by: Who started it.
+        authors: Of the candidate: who may neither approve it nor promote it past an approval.
     """
 
     id: RolloutId
@@ -166,6 +180,7 @@ class RolloutState:
     theta: float | None = None
     theta_at: datetime | None = None
     going_back: bool = False
+    authors: tuple[str, ...] = ()
     cause: str = ""
     cause_text: str = ""
 
@@ -183,7 +198,7 @@ class RouteState:
         stable: The release all traffic goes to when no rollout says otherwise.
         history: Former stables, newest first: what a rollback goes back to.
         blocked: Releases that were rolled back; they do not start again until a person lifts it.
-        warm: A former stable kept running until ``warm_until`` for conversations that began on it.
+        warm: Former stables kept running, newest first.
         rollout: The live rollout, or the last one once it has ended.
         approvals: Given and not revoked.
         changed_by: Fence of the event that last changed what gateways serve.
@@ -195,8 +210,7 @@ class RouteState:
     stable: ArmRef | None = None
     history: tuple[ArmRef, ...] = ()
     blocked: tuple[Digest, ...] = ()
-    warm: ArmRef | None = None
-    warm_until: datetime | None = None
+    warm: tuple[Warm, ...] = ()
     hold: Hold | None = None
     rollout: RolloutState | None = None
     approvals: tuple[Approval, ...] = ()

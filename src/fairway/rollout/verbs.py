@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from fairway.rollout.desired import active_hold, is_frozen
 from fairway.rollout.requests import Answer, AnswerKind, HoldKind, Request, Verb
 from fairway.rollout.values import (
     Approval,
@@ -59,18 +60,6 @@ def _apply(
     return Obeyed(state=state, answer=answer, kind=kind, code=code, reason=reason)
 
 
-def frozen(state: RouteState, now: datetime) -> bool:
-    """Whether a freeze is in force."""
-    hold = active_hold(state, now)
-    return hold is not None and hold.kind is HoldKind.FREEZE
-
-
-def active_hold(state: RouteState, now: datetime) -> Hold | None:
-    """The hold in force, or ``None`` when there is none or it has expired."""
-    hold = state.hold
-    return None if hold is None or (hold.until is not None and now >= hold.until) else hold
-
-
 def live(state: RouteState) -> RolloutState | None:
     """The rollout that has not ended, or ``None``."""
     return state.rollout if state.rollout is not None and state.rollout.live else None
@@ -87,11 +76,19 @@ def begin_rollback(state: RouteState, now: datetime, *, cause: str, text: str) -
     if not was_promoted:
         return replace(state, rollout=ending)
     history = state.history[1:] if rollout.stable is not None else state.history
-    return replace(state, rollout=ending, stable=rollout.stable, history=history, warm=None, warm_until=None)
+    warm = tuple(one for one in state.warm if rollout.stable is None or one.arm.release != rollout.stable.release)
+    return replace(state, rollout=ending, stable=rollout.stable, history=history, warm=warm)
 
 
 def start_rollout(
-    state: RouteState, candidate: ArmRef, plan: Plan, request: Request, now: datetime, *, going_back: bool = False
+    state: RouteState,
+    candidate: ArmRef,
+    plan: Plan,
+    request: Request,
+    now: datetime,
+    *,
+    going_back: bool = False,
+    authors: tuple[str, ...] = (),
 ) -> RouteState:
     """The state in which a rollout of ``candidate`` prepares."""
     if state.stable is None:
@@ -106,6 +103,7 @@ def start_rollout(
         started_at=now,
         requested_by=request.actor,
         going_back=going_back,
+        authors=authors,
     )
     return replace(state, rollout=rollout)
 
@@ -119,9 +117,12 @@ def _start(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     assert facts is not None
     current = live(state)
     if current is not None and current.phase is Phase.SOAKING:
-        if any(finding.verdict is Verdict.FAIL for finding in snapshot.measured.findings):
+        failing = any(finding.verdict is Verdict.FAIL for finding in snapshot.measured.findings)
+        if failing and current.stable is not None:
             return Obeyed(state=state, answer=None)
-        state = replace(state, rollout=replace(current, phase=Phase.DONE, phase_at=snapshot.now, cause="succeeded"))
+        text = f"its soak was cut short by {facts.arm.version}"
+        ended = replace(current, phase=Phase.DONE, phase_at=snapshot.now, cause="cut_short", cause_text=text)
+        state = replace(state, rollout=ended)
         current = None
     if current is not None:
         if current.phase is Phase.ROLLING_BACK:
@@ -129,7 +130,10 @@ def _start(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         text = f"superseded by {facts.arm.version}"
         state = begin_rollback(state, snapshot.now, cause="superseded", text=text)
         return Obeyed(state=state, answer=None, kind=DecisionKind.ROLL_BACK, code="superseded", reason=text)
-    state = start_rollout(state, facts.arm, facts.plan or snapshot.plan, request, snapshot.now)
+    plan = facts.plan or snapshot.plan
+    if state.stable is not None and not plan.steps:
+        return _refuse(state, request, "no_steps", "its policy has no step below 100%: nothing would be compared")
+    state = start_rollout(state, facts.arm, plan, request, snapshot.now, authors=facts.authors)
     was = "no release" if state.stable is None else state.stable.version
     return _apply(
         state, request, snapshot, DecisionKind.START, "started", f"rollout of {facts.arm.version} started; {was} serves"
@@ -143,7 +147,7 @@ def _why_not_start(request: Request, state: RouteState, snapshot: Snapshot, rele
         return _refuse(state, request, "unknown_release", f"no release {release or '(none given)'} in the ledger")
     if facts.refusal:
         return _refuse(state, request, "release_refused", facts.refusal)
-    if frozen(state, snapshot.now):
+    if is_frozen(state, snapshot.now):
         assert state.hold is not None
         return _refuse(state, request, "frozen", f"{state.hold.actor} froze the route: {state.hold.reason}")
     if release in state.blocked:
@@ -176,6 +180,9 @@ def _promote(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         return _refuse(state, request, "not_stepping", f"nothing to promote: {where}")
     if not request.reason:
         return _refuse(state, request, "reason_needed", "promoting past a gate is an override and needs a reason")
+    overruled = _promotes_over_others(request, state, snapshot, current)
+    if overruled is not None:
+        return overruled
     failed = [finding.gate for finding in snapshot.measured.findings if finding.verdict is Verdict.FAIL]
     if failed:
         return _refuse(state, request, "gate_failed", f"{', '.join(failed)} failed; the rollout goes back")
@@ -189,6 +196,30 @@ def _promote(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     to = "100%" if whole else f"step {moved.rollout.step + 1} of {len(moved.rollout.plan.steps)}"
     reason = f"{request.actor} promoted to {to}: {request.reason}"
     return _apply(moved, request, snapshot, DecisionKind.ADVANCE, "promoted_by_person", reason)
+
+
+def _promotes_over_others(
+    request: Request, state: RouteState, snapshot: Snapshot, current: RolloutState
+) -> Obeyed | None:
+    """A promotion overrides gates, never another person's word."""
+    hold = active_hold(state, snapshot.now)
+    if hold is not None and hold.actor != request.actor:
+        return _refuse(state, request, "held", f"{hold.actor} holds the route: {hold.reason}")
+    if snapshot.router.pinned is not None:
+        return _refuse(state, request, "pinned", "a person pinned the gateway's traffic; let go of that first")
+    asked = range(current.step, len(current.plan.steps)) if request.args.get("full") else (current.step,)
+    missing = [step for step in asked if current.plan.steps[step].approval and not approved(state, current, step=step)]
+    if missing or (current.plan.approval and not approved(state, current, step=None)):
+        return _refuse(state, request, "approval_needed", "an approval that the policy asks for has not been given")
+    if current.plan.approval and request.actor in current.authors:
+        return _refuse(state, request, "author_promotes", f"{request.actor} wrote it; somebody else promotes it")
+    return None
+
+
+def approved(state: RouteState, rollout: RolloutState, *, step: int | None) -> bool:
+    """Whether somebody has said yes to exactly this: release, configuration, policy, and step or first exposure."""
+    wanted = (rollout.candidate.release, rollout.candidate.effective, rollout.plan.policy_digest, step)
+    return wanted in ((one.release, one.effective, one.policy_digest, one.step) for one in state.approvals)
 
 
 def advance(state: RouteState, snapshot: Snapshot, *, full: bool = False) -> RouteState:
@@ -241,6 +272,11 @@ def _abort(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     return _apply(moved, request, snapshot, DecisionKind.ROLL_BACK, "aborted", reason)
 
 
+def cancel(request: Request, state: RouteState) -> Obeyed:
+    """A start that an abort has overtaken before it was obeyed."""
+    return _refuse(state, request, "aborted", "it was aborted before it began")
+
+
 def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     current = live(state)
     wanted = request.args.get("to")
@@ -251,10 +287,13 @@ def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed
     if current is not None:
         return _refuse(state, request, "already_rolling_back", f"already going back to {current.candidate.version}")
     target = _former_stable(state, None if wanted is None else Digest(str(wanted)))
+    if target is not None and target.release in state.blocked:
+        text = f"{target.version} was rolled back here; lift its block before going back to it"
+        return _refuse(state, request, "blocked", text)
     if target is None:
         code = "no_previous" if wanted is None else "never_stable"
         text = (
-            "no release was stable here before"
+            "no release that is not blocked was stable here before"
             if wanted is None
             else "that release was never stable here; deploy it instead, through its gates"
         )
@@ -267,7 +306,7 @@ def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed
 
 def _former_stable(state: RouteState, wanted: Digest | None) -> ArmRef | None:
     if wanted is None:
-        return state.history[0] if state.history else None
+        return next((arm for arm in state.history if arm.release not in state.blocked), None)
     return next((arm for arm in state.history if arm.release == wanted), None)
 
 
@@ -283,6 +322,9 @@ def _hold(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         return _refuse(state, request, "bad_hold", "until needs a time zone")
     if kind is HoldKind.FREEZE and (until is None or until - snapshot.now > LONGEST_FREEZE):
         return _refuse(state, request, "freeze_too_long", "a freeze expires, in at most 4 hours")
+    other = active_hold(state, snapshot.now)
+    if other is not None and other.kind is HoldKind.FREEZE and other.actor != request.actor:
+        return _refuse(state, request, "held", f"{other.actor} froze the route: {other.reason}; release that first")
     hold = Hold(kind=kind, actor=request.actor, reason=request.reason, until=until)
     reason = f"{request.actor} holds ({kind.value}): {request.reason}"
     return _apply(replace(state, hold=hold), request, snapshot, DecisionKind.OBEY, "held", reason)
@@ -310,10 +352,19 @@ def _approve(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         release=release,
         effective=facts.arm.effective,
         policy_digest=(facts.plan or snapshot.plan).policy_digest,
+        step=_step_to_approve(state, release),
     )
     moved = replace(state, approvals=(*state.approvals, approval))
     reason = f"{request.actor} approved {facts.arm.version}"
     return _apply(moved, request, snapshot, DecisionKind.OBEY, "approved", reason)
+
+
+def _step_to_approve(state: RouteState, release: Digest) -> int | None:
+    """The step that asks for an approval now; ``None``: the first exposure."""
+    current = live(state)
+    if current is None or current.candidate.release != release or current.phase is not Phase.STEPPING:
+        return None
+    return current.step
 
 
 def _lift_block(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:

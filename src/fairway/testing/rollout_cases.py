@@ -19,6 +19,7 @@ from fairway.rollout.values import (
     Snapshot,
     Step,
     Strategy,
+    Warm,
 )
 from fairway.targets.port import AttestedBy, InstanceState, ObservedArm, ObservedInstance
 from fairway.testing.virtual_clock import EPOCH
@@ -131,8 +132,7 @@ def route_state(rollout: RolloutState | None = None, **changes: Any) -> RouteSta
         route=ROUTE,
         stable=CANDIDATE if promoted else STABLE,
         history=(STABLE, OLDEST) if promoted else (OLDEST,),
-        warm=STABLE if promoted else None,
-        warm_until=T0 + timedelta(seconds=100) if promoted else None,
+        warm=(Warm(arm=STABLE, until=T0 + timedelta(seconds=100)),) if promoted else (),
         rollout=rollout,
         changed_by=Fence(term=1, seq=5),
     )

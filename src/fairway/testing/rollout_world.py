@@ -237,7 +237,7 @@ class RolloutWorld:
         for gateway in self.gateways:
             if _summary(gateway.table) != (stable, 0, None):
                 problems.append(f"{gateway.name} serves {_summary(gateway.table)}, desired is {stable}")
-        wanted = {ref.release for ref in (state.stable, state.warm) if ref is not None}
+        wanted = {warm.arm.release for warm in state.warm} | ({stable} if stable is not None else set())
         running = set(self.target.running(ROUTE))
         if running != wanted:
             problems.append(f"running {sorted(running)}, desired {sorted(wanted)}")

@@ -116,7 +116,8 @@ class RouteTable:
 
     Attributes:
         fence: Whose decision this is; a gateway refuses a lower one.
-        arms: Stable first. An arm without endpoints is not ready; requests for it fall back to stable.
+        arms: Stable first; of each role one, but for ``baseline``: former stables kept for conversations that began
+            on them. An arm without endpoints is not ready; requests for it fall back to stable.
         rules: Tried in order, before the hash.
         split: Candidate's share in parts of 100,000; a unit is the candidate's iff its bucket is below.
         salt: Salt of the bucket hash: the rollout id, or the release of stable when no rollout runs.
@@ -148,8 +149,11 @@ class RouteTable:
     def __post_init__(self) -> None:
         if not 0 <= self.split <= WHOLE or not 0 <= self.mirror <= WHOLE:
             raise ValueError(f"split {self.split} and mirror {self.mirror} must be between 0 and {WHOLE}")
-        if len({arm.role for arm in self.arms}) != len(self.arms):
+        roles = [arm.role for arm in self.arms if arm.role is not Role.BASELINE]
+        if len(set(roles)) != len(roles):
             raise ValueError("two arms have the same role")
+        if len({arm.release for arm in self.arms}) != len(self.arms):
+            raise ValueError("two arms serve the same release")
         if self.split and self.arm(Role.CANDIDATE) is None:
             raise ValueError("a split needs a candidate arm")
         if self.block_seconds <= 0:

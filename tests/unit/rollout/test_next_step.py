@@ -9,7 +9,7 @@ import pytest
 
 from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import AnswerKind, HoldKind, Verb
-from fairway.rollout.values import Approval, DecisionKind, Hold, Phase, ReleaseFacts
+from fairway.rollout.values import Approval, DecisionKind, Hold, Phase, ReleaseFacts, Strategy, Warm
 from fairway.targets.port import InstanceState
 from fairway.testing.rollout_cases import (
     CANDIDATE,
@@ -337,7 +337,7 @@ def test_a_rollback_keeps_the_table_until_stable_is_there_to_take_the_traffic():
 
 def test_a_failing_first_release_pauses_because_there_is_nothing_to_return_to():
     first = rollout_state(Phase.SOAKING, stable=None)
-    state = route_state(first, history=(), warm=None, warm_until=None)
+    state = route_state(first, history=(), warm=())
     decision = next_step(snapshot(state, measured=measured(FAIL)))
     assert (decision.kind, decision.code) == (DecisionKind.PAUSE, "first_release_failing")
 
@@ -503,3 +503,194 @@ def test_a_rollout_and_its_approval_follow_the_policy_of_the_release_itself():
     approve = request(Verb.APPROVE, release=NEXT.release)
     approved = next_step(snapshot(started.state, requests=(approve,), releases={NEXT.release: facts}))
     assert approved.state.approvals[0].policy_digest == digest_of("4")
+
+
+# -- what a review found -----------------------------------------------------------------------------------------------
+
+
+def promoted():
+    """1.1.0 is stable after 1.0.0, the rollout is done."""
+    return route_state(rollout_state(Phase.DONE))
+
+
+def rolled_back_once():
+    """A person went back from 1.1.0 to 1.0.0."""
+    state = next_step(snapshot(promoted(), requests=(request(Verb.ROLLBACK),))).state
+    for _ in range(3):
+        state = next_step(snapshot(state)).state
+    assert (state.stable, state.rollout.phase) == (STABLE, Phase.DONE)
+    return state
+
+
+def test_a_second_rollback_goes_further_back_and_never_forward_to_the_release_that_was_left():
+    state = rolled_back_once()
+    assert state.blocked == (CANDIDATE.release,)
+    decision = next_step(snapshot(state, requests=(request(Verb.ROLLBACK, actor="ada"),)))
+    assert decision.state.rollout.candidate == OLDEST
+
+
+def test_with_nothing_unblocked_to_go_back_to_a_rollback_is_refused():
+    state = replace(rolled_back_once(), history=(CANDIDATE,))
+    assert next_step(snapshot(state, requests=(request(Verb.ROLLBACK),))).answers[0].code == "no_previous"
+    asked = request(Verb.ROLLBACK, to=CANDIDATE.release)
+    assert next_step(snapshot(state, requests=(asked,))).answers[0].code == "blocked"
+
+
+@pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.STEPPING, Phase.PROMOTING, Phase.SOAKING], ids=str)
+def test_a_gateway_that_tripped_rolls_the_candidate_back_everywhere(phase):
+    tripped = RouterObserved(confirmed=Fence(term=1, seq=9), gateways=2, tripped=(CANDIDATE.release,))
+    decision = next_step(snapshot(route_state(rollout_state(phase)), router=tripped, measured=measured(PASS)))
+    assert (decision.kind, decision.code) == (DecisionKind.ROLL_BACK, "gateway_tripped")
+
+
+def test_a_trip_away_from_another_release_is_not_the_candidates():
+    tripped = RouterObserved(confirmed=Fence(term=1, seq=9), gateways=2, tripped=(NEXT.release,))
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), router=tripped, measured=measured(PASS)))
+    assert decision.kind is DecisionKind.ADVANCE
+
+
+@pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.STEPPING, Phase.PROMOTING], ids=str)
+def test_nothing_moves_forward_while_a_person_has_pinned_the_gateway(phase):
+    pinned = RouterObserved(confirmed=Fence(term=1, seq=9), gateways=1, pinned=STABLE.release)
+    before = rollout_state(phase)
+    decision = next_step(snapshot(route_state(before), router=pinned, measured=measured(PASS)))
+    assert (decision.kind, decision.code) == (DecisionKind.WAIT, "pinned")
+    assert decision.state.rollout == before
+    failing = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), router=pinned, measured=measured(FAIL)))
+    assert failing.kind is DecisionKind.ROLL_BACK
+
+
+@pytest.mark.parametrize("blind", [NO_DATA, ERROR], ids=str)
+def test_a_gate_that_need_not_pass_must_still_see(blind):
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), measured=measured(PASS, PASS, blind)))
+    assert decision.kind is DecisionKind.WAIT
+
+
+@pytest.mark.parametrize("verdict", [INCONCLUSIVE, NO_DATA, ERROR], ids=str)
+def test_a_plan_in_which_no_gate_must_pass_does_not_advance_without_a_pass(verdict):
+    plan = canary_plan()
+    lax = tuple(replace(gate, must_pass=False) for gate in GATES)
+    plan = replace(plan, steps=tuple(replace(step, gates=lax) for step in plan.steps))
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING, plan=plan)), measured=measured(verdict)))
+    assert decision.kind is DecisionKind.WAIT
+
+
+def test_a_release_without_steps_is_not_started_over_a_stable_one():
+    direct = replace(canary_plan(), strategy=Strategy.DIRECT, steps=())
+    facts = {NEXT.release: ReleaseFacts(arm=NEXT, plan=direct)}
+    asked = request(Verb.START, release=NEXT.release)
+    assert next_step(snapshot(route_state(), requests=(asked,), releases=facts)).answers[0].code == "no_steps"
+    slipped_in = route_state(rollout_state(Phase.PREPARING, plan=direct))
+    assert next_step(snapshot(slipped_in)).code == "no_steps"
+
+
+def test_an_abort_cancels_a_start_that_was_asked_before_it():
+    asked = (request(Verb.START, release=NEXT.release), request(Verb.ABORT))
+    decision = next_step(snapshot(route_state(), requests=asked))
+    codes = {answer.request_id: answer.code for answer in decision.answers}
+    assert codes[asked[0].id] == "aborted"
+    assert decision.state.rollout is None
+
+
+def test_an_abort_cancels_a_superseding_start_too():
+    asked = (request(Verb.START, release=NEXT.release, supersede=True), request(Verb.ABORT))
+    decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), requests=asked))
+    assert decision.state.rollout.phase is Phase.ROLLING_BACK
+    assert {answer.code for answer in decision.answers} == {"aborted", ""}
+
+
+def test_a_start_asked_after_an_abort_is_meant():
+    asked = (request(Verb.ABORT), request(Verb.START, release=NEXT.release))
+    decision = next_step(snapshot(route_state(), requests=asked))
+    assert decision.state.rollout.candidate == NEXT
+
+
+def test_a_failing_first_release_can_be_replaced_by_a_better_one():
+    first = rollout_state(Phase.SOAKING, stable=None, paused="it fails")
+    state = route_state(first, history=(), warm=())
+    asked = request(Verb.START, release=NEXT.release)
+    decision = next_step(snapshot(state, requests=(asked,), measured=measured(FAIL)))
+    assert decision.state.rollout.candidate == NEXT
+
+
+def test_a_soak_that_was_cut_short_is_not_called_a_success():
+    asked = request(Verb.START, release=NEXT.release)
+    before = snapshot(route_state(rollout_state(Phase.SOAKING)), requests=(asked,), measured=measured(NO_DATA))
+    started = next_step(before)
+    assert started.state.rollout.stable == CANDIDATE
+    assert started.state.history[0] == STABLE, "what a rollback goes back to stays"
+
+
+def test_an_outage_in_the_soak_pauses_instead_of_rolling_back():
+    shared = tuple(replace(each, stable_fails_too=True) for each in measured(FAIL).findings)
+    found = replace(measured(FAIL), findings=shared)
+    decision = next_step(snapshot(route_state(rollout_state(Phase.SOAKING)), measured=found))
+    assert (decision.kind, decision.code) == (DecisionKind.PAUSE, "shared_cause")
+
+
+def test_conversations_of_an_older_release_keep_their_arm_through_the_next_promotion():
+    older = Warm(arm=OLDEST, until=T0 + timedelta(seconds=100))
+    state = route_state(rollout_state(Phase.PROMOTING), warm=(older,))
+    arms = (ready_arm(STABLE), ready_arm(CANDIDATE), ready_arm(OLDEST))
+    during = next_step(snapshot(state, arms=arms))
+    kept = {arm.spec.release_digest for arm in during.desired.arms}
+    assert kept == {STABLE.release, CANDIDATE.release, OLDEST.release}
+    assert [warm.arm for warm in during.state.warm] == [STABLE, OLDEST]
+
+
+def test_a_candidate_that_is_still_warm_keeps_its_conversations_while_it_prepares():
+    going_back = rollout_state(Phase.PREPARING, candidate=OLDEST, going_back=True, paused="wait")
+    state = route_state(going_back, warm=(Warm(arm=OLDEST, until=T0 + timedelta(seconds=100)),))
+    decision = next_step(snapshot(state, arms=(ready_arm(STABLE), ready_arm(OLDEST))))
+    assert decision.desired.masks == ()
+    assert roles(decision) == {Role.STABLE: STABLE.release, Role.BASELINE: OLDEST.release}
+
+
+def test_a_freeze_keeps_the_former_stable_warm():
+    freeze = Hold(kind=HoldKind.FREEZE, actor="grace", reason="incident", until=T0 + timedelta(hours=1))
+    state = route_state(rollout_state(Phase.DONE), hold=freeze)
+    late = next_step(snapshot(state, now=T0 + timedelta(seconds=200)))
+    assert Role.BASELINE in roles(late)
+
+
+def test_one_person_does_not_replace_anothers_freeze():
+    freeze = Hold(kind=HoldKind.FREEZE, actor="grace", reason="incident", until=T0 + timedelta(hours=1))
+    asked = request(Verb.HOLD, actor="ada", kind="no-advance", reason="mine")
+    assert next_step(snapshot(route_state(hold=freeze), requests=(asked,))).answers[0].code == "held"
+
+
+def test_an_approval_of_the_first_exposure_is_none_of_a_later_step():
+    plan = canary_plan()
+    plan = replace(plan, steps=tuple(replace(step, approval=True) for step in plan.steps))
+    first = Approval(
+        actor="grace", at=T0, release=CANDIDATE.release, effective=CANDIDATE.effective, policy_digest=POLICY
+    )
+    state = route_state(rollout_state(Phase.STEPPING, plan=plan), approvals=(first,))
+    assert next_step(snapshot(state, measured=measured(PASS))).code == "approval_needed"
+    asked = request(Verb.APPROVE, release=CANDIDATE.release)
+    approved = next_step(snapshot(state, requests=(asked,), measured=measured(PASS)))
+    assert approved.state.approvals[-1].step == 0
+    assert next_step(snapshot(approved.state, measured=measured(PASS))).kind is DecisionKind.ADVANCE
+
+
+OVER_OTHERS = [
+    ("another's hold", {"hold": Hold(kind=HoldKind.NO_ADVANCE, actor="ada", reason="launch")}, {}, "held"),
+    ("a missing approval", {}, {"plan": canary_plan(approval=True)}, "approval_needed"),
+]
+
+
+@pytest.mark.parametrize(
+    ("state", "rollout", "code"), [row[1:] for row in OVER_OTHERS], ids=[r[0] for r in OVER_OTHERS]
+)
+def test_promoting_by_hand_overrides_gates_but_not_other_people(state, rollout, code):
+    asked = request(Verb.PROMOTE, reason="I know better", full=True)
+    before = route_state(rollout_state(Phase.STEPPING, **rollout), **state)
+    assert next_step(snapshot(before, requests=(asked,))).answers[0].code == code
+
+
+def test_an_author_does_not_promote_past_the_approval_of_others():
+    given = Approval(actor="ada", at=T0, release=CANDIDATE.release, effective=CANDIDATE.effective, policy_digest=POLICY)
+    rollout = rollout_state(Phase.STEPPING, plan=canary_plan(approval=True), authors=("grace",))
+    asked = request(Verb.PROMOTE, actor="grace", reason="mine")
+    decision = next_step(snapshot(route_state(rollout, approvals=(given,)), requests=(asked,)))
+    assert decision.answers[0].code == "author_promotes"
