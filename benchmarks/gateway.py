@@ -53,7 +53,8 @@ local seed = tostring(os.time())
 request = function()
   n = n + 1
   return wrk.format("POST", "/v1/chat/completions", {["Content-Type"] = "application/json",
-    ["X-Conversation-Id"] = seed .. "-" .. math.floor(n / 10)}, '{"messages":[{"role":"user","content":"' .. string.rep("y", 150) .. '"}]}')
+    ["X-Conversation-Id"] = seed .. "-" .. math.floor(n / 10)},
+    '{"messages":[{"role":"user","content":"' .. string.rep("y", 150) .. '"}]}')
 end
 done = function(summary, latency, requests)
   io.write(string.format("RESULT %d %d %d %d %d %d %d %d %d\\n", summary.requests, summary.duration,
@@ -111,8 +112,25 @@ def nginx(folder: Path, name: str, http: str, core: int) -> Iterator[None]:
 @contextlib.contextmanager
 def gateway(folder: Path, *arguments: str, workers: int = 1) -> Iterator[int]:
     process = subprocess.Popen(
-        ["taskset", "-c", "0", sys.executable, "-m", "fairway", "gateway", "serve", "--project", str(folder)]
-        + ["--port", "0", "--workers", str(workers), "-o", "json", *arguments],
+        [
+            "taskset",
+            "-c",
+            "0",
+            sys.executable,
+            "-m",
+            "fairway",
+            "gateway",
+            "serve",
+            "--project",
+            str(folder),
+            "--port",
+            "0",
+            "--workers",
+            str(workers),
+            "-o",
+            "json",
+            *arguments,
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -133,9 +151,8 @@ def wait_for(port: int) -> None:
 
 
 def wrk_command(script: Path, port: int, seconds: int) -> list[str]:
-    return ["taskset", "-c", "1", "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script)] + [
-        f"http://127.0.0.1:{port}/"
-    ]
+    url = f"http://127.0.0.1:{port}/"
+    return ["taskset", "-c", "1", "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), url]
 
 
 def wrk_result(text: str) -> dict[str, float]:

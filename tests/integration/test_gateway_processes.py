@@ -356,6 +356,7 @@ async def test_a_killed_worker_is_replaced_and_leaves_a_gap_that_readers_see(
     assert [b.last for b in await gateway.batches() if b.worker == victim["worker"]][-1]
 
 
+@pytest.mark.slow
 async def test_a_restart_on_an_inherited_socket_fails_no_request(
     gateway: GatewayProcess, arms: tuple[ScriptedArm, ScriptedArm]
 ) -> None:
@@ -387,6 +388,7 @@ async def test_a_restart_on_an_inherited_socket_fails_no_request(
         assert counted <= seen["200"]  # what is not flushed yet comes within a second
 
 
+@pytest.mark.slow
 async def test_killing_the_parent_drains_its_workers_and_the_next_one_tells_of_the_gap(
     gateway: GatewayProcess, arms: tuple[ScriptedArm, ScriptedArm]
 ) -> None:
@@ -411,6 +413,7 @@ async def test_killing_the_parent_drains_its_workers_and_the_next_one_tells_of_t
         await until(told)
 
 
+@pytest.mark.slow
 async def test_a_drain_finishes_a_running_stream_and_exits_zero_with_everything_reported(
     gateway: GatewayProcess,
 ) -> None:

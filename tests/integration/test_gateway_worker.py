@@ -796,6 +796,23 @@ async def test_a_conversation_ends_where_it_began_though_the_client_keeps_nothin
         assert counted[Role.STABLE].by["pin"] == 3 * list(began.values()).count("1.0.0")
 
 
+async def test_after_a_promotion_a_conversation_ends_on_the_former_stable_while_it_is_kept(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:
+        await harness.start(table(old.endpoint))
+        async with connected(harness.port) as client:
+            assert (await client.ask("X-Conversation-Id: began before")).version == "1.0.0"
+            former = Arm(role=Role.BASELINE, release=OLD, version="1.0.0", endpoints=(old.endpoint,))
+            stable = Arm(role=Role.STABLE, release=NEW, version="1.1.0", endpoints=(new.endpoint,))
+            await harness.install(replace(table(None, seq=2), arms=(stable, former)))
+            for _ in range(3):
+                assert (await client.ask("X-Conversation-Id: began before")).version == "1.0.0"
+                assert (await client.ask("X-Conversation-Id: begins after")).version == "1.1.0"
+            await harness.install(replace(table(None, seq=3), arms=(stable,)))
+            assert (await client.ask("X-Conversation-Id: began before")).version == "1.1.0"
+        counted = await harness.counted()
+        assert counted[Role.BASELINE].by == {"pin": 3}
+
+
 async def test_a_conversation_is_remembered_over_a_restart(tmp_path: Path) -> None:
     key = candidate_key(below=False)
     async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:

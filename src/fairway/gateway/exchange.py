@@ -196,9 +196,9 @@ class Exchange:
         self.cookie = placement.cookie
         decision = placement.decision
         if decision.release is not None:
-            cell = serving.cells.get(decision.role)
+            cell = serving.cells.get(decision.release)
             if cell is None or not cell.t0 <= now < cell.end:
-                cell = serving.cells[decision.role] = worker.telemetry.cell(
+                cell = serving.cells[decision.release] = worker.telemetry.cell(
                     start=now,
                     block_seconds=serving.table.block_seconds,
                     release=decision.release,
@@ -212,7 +212,7 @@ class Exchange:
         if decision.served is None:
             self.fail(503, "no_release", "no release is serving", extra=b"retry-after: 1\r\n")
         else:
-            self._served = serving.arms[decision.served.role]
+            self._served = serving.arms[decision.served.release]
         return known
 
     def body_data(self, data: bytes) -> bytes:
@@ -295,8 +295,9 @@ class Exchange:
         assert served is not None
         upstream = await self._first_that_answers(served)
         if upstream is None and served.arm.role is not Role.STABLE and self._placement.decision.why is not By.RULE:
-            stable = serving.arms.get(Role.STABLE)
-            if stable is not None and stable.arm.endpoints and stable.arm.release not in serving.table.masks:
+            arm = serving.table.arm(Role.STABLE)
+            if arm is not None and arm.endpoints and arm.release not in serving.table.masks:
+                stable = serving.arms[arm.release]
                 self._unreachable = True  # the user is served; the arm that was not there has failed all the same
                 self._served = stable
                 upstream = await self._first_that_answers(stable)

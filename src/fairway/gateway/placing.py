@@ -86,12 +86,12 @@ def meet(serving: Serving, worker: Worker, raw: bytes, now: float) -> tuple[Assi
     pin = worker.recall(unit_hash(key), now)
     assigned = serving.ruleset.assign_key(key, None if pin is None else lambda _: pin)
     decision = assigned.decision
-    if not decision.served_as_assigned:
+    if decision.served is None or not decision.served_as_assigned:
         return None
     fresh = pin is None or decision.fresh
     until = now + max(1.0, serving.table.pin_seconds) if fresh or pin is None else pin.expires
     afterwards = Placement(serving.ruleset.afterwards(decision), _counted(assigned), b"")
-    return assigned, known_as(serving, afterwards, until, decision.role)
+    return assigned, known_as(serving, afterwards, until, decision.served.release)
 
 
 def begin_met(assigned: Assigned, known: Known, serving: Serving, worker: Worker, raw: bytes, now: float) -> bytes:
@@ -122,7 +122,8 @@ def _issue(facts: HeadFacts, serving: Serving, name: str) -> tuple[Assigned, byt
 def _begin(assigned: Assigned, serving: Serving, worker: Worker, now: float, until: float) -> bytes:
     """A conversation begins: remember where, and let the client bring it back."""
     decision = assigned.decision
-    arm = serving.arms[decision.role]
+    assert decision.release is not None
+    arm = serving.arms[decision.release]
     salt = serving.ruleset.salt_tag
     hashed = decision.why is By.HASH
     if hashed and assigned.key is not None:

@@ -38,7 +38,7 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:
         if met is None:
             return False
         assigned, known = met
-    cell = serving.cells.get(known.role)
+    cell = serving.cells.get(known.release) if known.release is not None else None
     if cell is None or not cell.t0 <= now < cell.end:
         return False
     upstream = known.pool.get(started) if known.pool is not None else None

@@ -15,6 +15,7 @@ from fairway.gateway.upstream import Pool
 from fairway.traffic.pin import release_tag
 from fairway.traffic.rules import Decision, Ruleset, issued_cookie, looked_at
 from fairway.traffic.table import Arm, KeyKind, Role, RouteTable
+from fairway.units import Digest
 
 
 class ArmServing:
@@ -68,20 +69,20 @@ class Known:
         placement: Where its requests go.
         expires: Epoch seconds until when.
         unit: Its key when it takes part in unit tests.
-        role: Assigned; whose cell counts it.
+        release: Assigned; whose cell counts it.
         served: The arm that serves it.
         pool: Of that arm's one endpoint; ``None`` when it has several, or is not the assigned one: the general way.
         slow_above: Seconds from which a request of it is slow.
     """
 
-    __slots__ = ("expires", "placement", "pool", "role", "served", "slow_above", "unit")
+    __slots__ = ("expires", "placement", "pool", "release", "served", "slow_above", "unit")
 
     def __init__(self, placement: Placement, expires: float, served: ArmServing, slow_above: float) -> None:
         decision = placement.decision
         self.placement = placement
         self.expires = expires
         self.unit = placement.key
-        self.role = decision.role
+        self.release = decision.release
         self.served = served
         self.pool = served.pools[0] if decision.served_as_assigned and len(served.pools) == 1 else None
         self.slow_above = slow_above
@@ -92,12 +93,12 @@ def know(serving: Serving, raw: bytes, placement: Placement, expires: float) -> 
     served = placement.decision.served
     if served is None:
         return None
-    known = known_as(serving, placement, expires, served.role)
+    known = known_as(serving, placement, expires, served.release)
     remember(serving, raw, known)
     return known
 
 
-def known_as(serving: Serving, placement: Placement, expires: float, served: Role) -> Known:
+def known_as(serving: Serving, placement: Placement, expires: float, served: Digest) -> Known:
     """A unit placed so; not kept yet."""
     slow = serving.slow_above_ms.get(placement.decision.role, math.inf) / 1000
     return Known(placement, expires, serving.arms[served], slow)
@@ -120,8 +121,8 @@ class Serving:
 
     table: RouteTable
     ruleset: Ruleset
-    arms: dict[Role, ArmServing]
-    cells: dict[Role, Cell] = field(default_factory=dict)
+    arms: dict[Digest, ArmServing]
+    cells: dict[Digest, Cell] = field(default_factory=dict)
     slow_above_ms: dict[Role, float] = field(default_factory=dict)
     issue_cookie: str | None = None
     key_header: str = ""
@@ -142,8 +143,8 @@ class Serving:
 
 def expect_outcomes(serving: Serving, attested: set[str]) -> None:
     """Note which arms are expected to report outcomes, given the releases that ever have."""
-    stable = serving.arms.get(Role.STABLE)
-    stable_does = stable is not None and stable.arm.release in attested
+    stable = serving.table.arm(Role.STABLE)
+    stable_does = stable is not None and stable.release in attested
     for served in serving.arms.values():
         served.attested = stable_does or served.arm.release in attested
 
@@ -162,7 +163,7 @@ def prepare(table: RouteTable, pools: dict[str, Pool], loop: asyncio.AbstractEve
     return Serving(
         table=table,
         ruleset=Ruleset(table),
-        arms={arm.role: ArmServing(arm, [pools[endpoint] for endpoint in arm.endpoints]) for arm in table.arms},
+        arms={arm.release: ArmServing(arm, [pools[endpoint] for endpoint in arm.endpoints]) for arm in table.arms},
         slow_above_ms=dict(table.theta.get("latency_ms", {})),
         issue_cookie=issued_cookie(table.keys),
         key_header=key_header,

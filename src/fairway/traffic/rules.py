@@ -147,13 +147,12 @@ class Ruleset:
         """Prepare ``table``; it is not changed."""
         self.table = table
         self.salt_tag = tag_of(table.salt)
-        self._arms = {arm.role: arm for arm in table.arms}
-        self._by_tag = {release_tag(arm.release): arm.role for arm in reversed(table.arms)}
+        self._arms = {arm.role: arm for arm in reversed(table.arms)}
+        self._by_tag = {release_tag(arm.release): arm for arm in table.arms}
         self._rules = tuple(sorted(table.rules, key=lambda rule: _ORDER[rule.kind]))
         stable = self._arms.get(Role.STABLE)
         self._stable = stable if stable is not None and self._ready(stable) else None
-        self._serving = {role: arm if self._ready(arm) else self._stable for role, arm in self._arms.items()}
-        self._decisions: dict[tuple[Role, By, str | None, bool], Decision] = {}
+        self._decisions: dict[tuple[Role, Digest | None, By, str | None, bool], Decision] = {}
 
     def _ready(self, arm: Arm) -> bool:
         return bool(arm.endpoints) and arm.release not in self.table.masks
@@ -171,9 +170,9 @@ class Ruleset:
         if named is not None:
             return Assigned(self._decide(named, By.RULE, rule=RELEASE_RULE), unit_key(self.table.keys, facts))
         for rule in self._rules:
-            role = _match(rule, facts, self.table.arms)
-            if role is not None:
-                return Assigned(self._decide(role, By.RULE, rule=rule.id), unit_key(self.table.keys, facts))
+            target = _match(rule, facts, self.table.arms)
+            if target is not None:
+                return Assigned(self._decide(target, By.RULE, rule=rule.id), unit_key(self.table.keys, facts))
         key = unit_key(self.table.keys, facts)
         if pin is not None and pin.release in self._by_tag and pin.unit == unit_tag(key):
             return self._pinned(pin, key)
@@ -194,18 +193,21 @@ class Ruleset:
 
     def afterwards(self, decision: Decision) -> Decision:
         """How later requests of a conversation are decided that began with, or was pinned by, ``decision``."""
-        return self._decide(decision.role, By.PIN, counts=decision.counts)
+        arm = next((arm for arm in self.table.arms if arm.release == decision.release), None)
+        return self._decide(arm or decision.role, By.PIN, counts=decision.counts)
 
     def _pinned(self, pin: Pin, key: str | None) -> Assigned:
         counts = key is not None and pin.hashed and pin.salt == self.salt_tag
         return Assigned(self._decide(self._by_tag[pin.release], By.PIN, counts=counts), key)
 
-    def _decide(self, role: Role, why: By, *, rule: str | None = None, counts: bool = False) -> Decision:
-        known = self._decisions.get((role, why, rule, counts))
+    def _decide(self, to: Role | Arm, why: By, *, rule: str | None = None, counts: bool = False) -> Decision:
+        """The decision for an arm, or for the first of a role; the same value every time."""
+        role, arm = (to.role, to) if isinstance(to, Arm) else (to, self._arms.get(to))
+        key = (role, None if arm is None else arm.release, why, rule, counts)
+        known = self._decisions.get(key)
         if known is not None:
             return known
-        arm = self._arms.get(role)
-        served = self._serving.get(role, self._stable)
+        served = arm if arm is not None and self._ready(arm) else self._stable
         decision = Decision(
             role=role,
             release=None if arm is None else arm.release,
@@ -217,7 +219,7 @@ class Ruleset:
             fresh=why in (By.HASH, By.KEYLESS),
             served_as_assigned=served is not None and served is arm,
         )
-        self._decisions[role, why, rule, counts] = decision
+        self._decisions[key] = decision
         return decision
 
 
@@ -281,8 +283,8 @@ def cookie_value(facts: Facts, name: str) -> str | None:
     return None
 
 
-def _match(rule: Rule, facts: Facts, arms: tuple[Arm, ...]) -> Role | None:
-    """The role a rule sends the request to, ``None`` when it does not apply. No values: any value matches."""
+def _match(rule: Rule, facts: Facts, arms: tuple[Arm, ...]) -> Role | Arm | None:
+    """The role or arm a rule sends the request to, ``None`` when it does not apply. No values: any value matches."""
     if rule.kind is RuleKind.COOKIE:
         value = cookie_value(facts, rule.name)
     elif rule.kind is RuleKind.FLAG:
@@ -296,11 +298,11 @@ def _match(rule: Rule, facts: Facts, arms: tuple[Arm, ...]) -> Role | None:
     return rule.to if not rule.values or value in rule.values else None
 
 
-def _named_arm(value: str | None, arms: tuple[Arm, ...]) -> Role | None:
+def _named_arm(value: str | None, arms: tuple[Arm, ...]) -> Arm | None:
     """The arm a release header names by digest, version or role; a name that is none of these means nothing."""
     if not value:
         return None
-    return next((arm.role for arm in arms if value in (arm.release, arm.version, arm.role.value)), None)
+    return next((arm for arm in arms if value in (arm.release, arm.version, arm.role.value)), None)
 
 
 def _flag(facts: Facts, name: str) -> str | None:

@@ -131,6 +131,17 @@ def test_a_conversation_stays_when_its_candidate_is_promoted() -> None:
     assert (decision.role, decision.release, decision.by) == (Role.STABLE, NEW, By.PIN)
 
 
+def test_a_conversation_stays_on_a_former_stable_that_is_kept_for_it() -> None:
+    kept = [
+        Arm(role=Role.BASELINE, release=Digest(f"sha256:{n}" * 8), version=f"0.{n}", endpoints=("h:1",)) for n in (1, 2)
+    ]
+    table = replace(TABLE, arms=(STABLE, *kept), split=Parts(0))
+    for arm in kept:
+        assigned = assign(table, facts(x_conversation_id="c"), recall=lambda _, arm=arm: pin_to(arm.release)).decision
+        assert (assigned.release, assigned.served, assigned.by) == (arm.release, arm, By.PIN)
+    assert assign(table, facts(x_conversation_id="new")).decision.release == OLD
+
+
 def test_a_conversation_whose_candidate_is_gone_falls_to_stable() -> None:
     rolled_back = replace(TABLE, arms=(STABLE,), split=Parts(0))
     decision = assign(rolled_back, facts(x_conversation_id="c"), pin=pin_to(NEW)).decision
