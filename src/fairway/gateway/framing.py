@@ -17,11 +17,11 @@ _request = re.compile(rb"(" + _TOKEN + rb"{1,32}+) ([\x21-\x7e]++) HTTP/1\.([01]
 _answer = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n" + _FIELDS).match
 _special = re.compile(
     rb"\r\n(?:transfer-encoding|connection|cookie|expect|keep-alive|proxy-connection|te|trailer|upgrade"
-    rb"|proxy-authenticate|proxy-authorization|http2-settings|x-fairway-[^:]*):"
+    rb"|proxy-authenticate|proxy-authorization|http2-settings|x[-_]fairway[-_][^:]*):"
 ).search
 _special_answer = re.compile(
     rb"\r\n(?:transfer-encoding|connection|keep-alive|proxy-connection|te|trailer|upgrade"
-    rb"|fairway-outcome|x-fairway-[^:]*|content-type:[ \t]*text/event-stream):?"
+    rb"|fairway-outcome|x[-_]fairway[-_][^:]*|content-type:[ \t]*text/event-stream):?"
 ).search
 _fields = re.compile(rb"([^:\r\n]++):[ \t]*+([^\r\n]*)\r\n").findall
 _request_line = re.compile(rb"(" + _TOKEN + rb"{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n").match
@@ -45,6 +45,14 @@ _ANSWER_STRIP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"transfer-encoding",
      b"fairway-outcome")
 )  # fmt: skip
+
+
+_OURS = (b"x-fairway-", b"x_fairway_", b"x-fairway_", b"x_fairway-")
+
+
+def _is_ours(lower: bytes) -> bool:
+    """Whether a header name is the gateway's own; to WSGI and CGI ``_`` and ``-`` spell the same variable."""
+    return lower.startswith(_OURS)
 
 
 class RefusalError(Exception):
@@ -236,7 +244,7 @@ def forwarded_head(head: RequestHead, extra: bytes) -> bytes:
     start = raw.find(b"\r\n") + 2
     for name, value in _fields(raw, start):
         lower = name.lower()
-        if lower not in drop and not lower.startswith(b"x-fairway-"):
+        if lower not in drop and not _is_ours(lower):
             lines.append(b"%b: %b\r\n" % (name, value))
     if b"host" not in head.headers:
         lines.append(b"host: localhost\r\n")  # HTTP/1.0 may leave it out, the arm speaks 1.1
@@ -348,7 +356,7 @@ def returned_head(answer: AnswerHead, extra: bytes, *, length: Literal["kept", "
     lines = [b"HTTP/1.1" + answer.raw[8:start]]
     for name, value in _fields(answer.raw, start):
         lower = name.lower()
-        if lower in _ANSWER_STRIP or lower.startswith(b"x-fairway-"):
+        if lower in _ANSWER_STRIP or _is_ours(lower):
             continue
         if lower == b"content-length" and length != "kept":
             continue

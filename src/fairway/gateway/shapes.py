@@ -30,10 +30,13 @@ def _any_case(name: str) -> bytes:
     return "".join(parts).encode("latin-1", "replace")
 
 
+_OURS = rb"[_-]".join((_any_case("x"), _any_case("fairway"), b""))
+
+
 def _other(names: tuple[str, ...]) -> bytes:
     """A header line with none of these names, and not one of the gateway's own."""
     listed = b"|".join(_any_case(name) for name in names)
-    return rb"(?!(?:" + listed + rb"|" + _any_case("x-fairway-") + rb"[^:]*+):)" + _TOKEN + rb"++:" + _VALUE + rb"\r\n"
+    return rb"(?!(?:" + listed + rb"|" + _OURS + rb"[^:]*+):)" + _TOKEN + rb"++:" + _VALUE + rb"\r\n"
 
 
 def request_matcher(key_header: str, rule_headers: tuple[str, ...]) -> Matcher:

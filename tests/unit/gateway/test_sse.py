@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.gateway.sse import OutcomeFilter
+from fairway.traffic.outcome import parse_outcome_comment
 
 LINES = st.sampled_from(
     [b"data: x", b"data: [DONE]", b"", b": ping", b":", b": fairway", b": fairway-outcomes", b"event: a", b"data: \r",
@@ -54,7 +56,38 @@ def test_an_event_is_never_held_back() -> None:
     assert sse.feed(b"y tales\n\n") == b": fairy tales\n\n"
 
 
-def test_an_endless_comment_is_not_hoarded() -> None:
+def test_an_endless_comment_is_neither_hoarded_nor_passed_on() -> None:
     sse = OutcomeFilter()
-    out = b"".join(sse.feed(b": fairway-outcome" + b"x" * 500) for _ in range(10)) + sse.end()
-    assert len(out) > 3_000
+    out = b"".join(sse.feed(b": fairway-outcome" + b"x" * 500) for _ in range(10))
+    assert len(sse._held) < 2_000
+    out += sse.feed(b", status=ok\ndata: next\n\n") + sse.end()
+    assert out == b"data: next\n\n"
+    assert sse.comment is not None
+    assert parse_outcome_comment(sse.comment) is None, "said, but nobody can read it"
+
+
+@pytest.mark.parametrize("size", [1, 7, 2000, 10_000])
+def test_a_comment_too_long_for_an_outcome_does_not_reach_the_client(size: int) -> None:
+    long = b": fairway-outcome status=ok, model=" + b"m" * 3_000
+    out, found = feed(b"data: a\n" + long + b"\n\ndata: b\n\n", [size])
+    assert out == b"data: a\n\ndata: b\n\n"
+    assert found is not None
+    assert parse_outcome_comment(found) is None
+
+
+ENDS = st.sampled_from([b"\n", b"\r", b"\r\n"])
+
+
+@given(
+    st.lists(st.sampled_from([b"data: x", b"", b": ping", b"event: a"]), max_size=6),
+    ENDS,
+    st.lists(st.integers(1, 30), min_size=1),
+)
+def test_the_outcome_comment_is_taken_out_whatever_ends_its_line(
+    lines: list[bytes], end: bytes, cuts: list[int]
+) -> None:
+    before = b"".join(line + end for line in lines)
+    comment = b": fairway-outcome status=ok, tokens_in=3"
+    out, found = feed(before + b"data: [DONE]" + end + comment + end + end, cuts)
+    assert out == before + b"data: [DONE]" + end + end
+    assert found == comment
