@@ -139,7 +139,8 @@ def test_the_arm_gets_the_head_as_it_was_and_our_lines() -> None:
 def test_hop_by_hop_and_fairway_headers_do_not_reach_the_arm() -> None:
     data = head(
         b"Connection: keep-alive, X-Secret", b"X-Secret: 1", b"Keep-Alive: 5", b"TE: trailers", b"X-Fairway-Pin: p",
-        b"x-fairway-RELEASE: r", b"X_Fairway_Pin: p", b"x_fairway-release: r", b"Transfer-Encoding: Chunked", b"Expect: 100-continue", b"X-Kept: 1",
+        b"x-fairway-RELEASE: r", b"X_Fairway_Pin: p", b"x_fairway-release: r",
+        b"Transfer-Encoding: Chunked", b"Expect: 100-continue", b"X-Kept: 1",
         b"Cookie: a=b; fairway_pin=c",
     )  # fmt: skip
     sent = forwarded_head(read(data), b"x-a: b\r\n").split(b"\r\n")
@@ -203,7 +204,8 @@ def test_where_an_answer_ends(status: bytes, lines: bytes, asked_head: bool, len
 def test_the_client_gets_no_outcome_no_hop_by_hop_and_no_forged_fairway_header() -> None:
     data = (
         b"HTTP/1.1 200 OK\r\nServer: x\r\nConnection: keep-alive\r\nFairway-Outcome: status=ok\r\n"
-        b"X-Fairway-Release: forged\r\nX_Fairway_Release: forged\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n\r\n"
+        b"X-Fairway-Release: forged\r\nX_Fairway_Release: forged\r\n"
+        b"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n\r\n"
     )
     found = parse_answer(data, limit=LIMIT, head_request=False)
     assert found is not None
