@@ -58,7 +58,7 @@ class Harness:
         self.acks: list[str] = []
         self._got = asyncio.Event()
 
-    async def start(self, first: RouteTable, *, drain_seconds: float = 5.0) -> None:
+    async def start(self, first: RouteTable, *, drain_seconds: float = 5.0, withheld: tuple[Digest, ...] = ()) -> None:
         load_pin_key(self._folder / "key")
         ours, theirs = socket.socketpair()
         self.reader, self.writer = await asyncio.open_unix_connection(sock=ours)
@@ -77,12 +77,22 @@ class Harness:
         self._generation = 0
         self._listening = asyncio.create_task(self._listen())
         self._running = asyncio.create_task(self.worker.run())
-        await self.install(first)
+        await self.install(first, withheld=withheld)
 
-    async def install(self, new: RouteTable) -> None:
+    async def reported(self) -> list[Batch]:
+        """What came by the next flush of everything there is to tell."""
+        seen = len(self.batches)
+        async with asyncio.timeout(5):
+            while len(self.batches) < seen + 2:
+                self._got.clear()
+                await self._got.wait()
+        return self.batches
+
+    async def install(self, new: RouteTable, *, withheld: tuple[Digest, ...] = ()) -> None:
         self._generation += 1
         seen = len(self.acks)
-        send(self.writer, {"type": "table", "generation": self._generation, "table": new.to_wire()})
+        message = {"type": "table", "generation": self._generation, "table": new.to_wire(), "withheld": list(withheld)}
+        send(self.writer, message)
         async with asyncio.timeout(5):
             while len(self.acks) == seen:
                 self._got.clear()
@@ -840,15 +850,123 @@ async def test_the_pin_a_client_brings_back_decides_and_comes_only_once(harness:
             assert forged.version == "1.1.0"
 
 
-async def test_a_masked_candidate_gets_nothing_and_is_still_counted(harness: Harness) -> None:
-    async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:
-        masked = replace(table(old.endpoint, new.endpoint, split=100_000), masks=(NEW,))
-        await harness.start(masked)
+@pytest.mark.parametrize("why", ["no endpoints", "withheld", "masked against its split"])
+@pytest.mark.parametrize("outcome", ["status=ok", None], ids=["agents that report", "agents that do not"])
+async def test_what_stable_answers_for_a_candidate_has_failed_for_the_candidate(
+    harness: Harness, why: str, outcome: str | None
+) -> None:
+    keys = [f"c-{n}" for n in range(60) if bucket("r-1", f"c-{n}") < 50_000]
+    ours = always(answer(outcome=outcome))
+    async with ScriptedArm(ours) as old, ScriptedArm(ours) as new:
+        first = table(old.endpoint, new.endpoint, split=50_000)
+        if why == "no endpoints":
+            first = replace(first, arms=(first.arms[0], replace(first.arms[1], endpoints=())))
+        elif why == "masked against its split":
+            first = replace(first, masks=(NEW,))
+        await harness.start(first, withheld=(NEW,) if why == "withheld" else ())
         async with connected(harness.port) as client:
-            assert (await client.ask("X-Conversation-Id: c")).version == "1.0.0"
-        counted = (await harness.counted())[Role.CANDIDATE]
+            for number in range(60):
+                assert (await client.ask(f"X-Conversation-Id: c-{number}")).version == "1.0.0"
+        counted = await harness.counted()
+        candidate = counted[Role.CANDIDATE]
         assert new.requests == []
-        assert (counted.assigned, counted.served, counted.by) == (1, 0, {"fallback": 1})
+        assert (candidate.assigned, candidate.served) == (len(keys), 0)
+        assert (candidate.finished, candidate.failed, candidate.unknown) == (len(keys), len(keys), 0)
+        assert set(candidate.marks["active"]) == set(candidate.marks["failed"]) == {unit_hash(key) for key in keys}
+        assert candidate.exemplars[0]["reason"] == "not_ready"
+        assert "latency_ms" not in candidate.histograms or not candidate.histograms["latency_ms"], "another arm's time"
+        assert (counted[Role.STABLE].assigned, counted[Role.STABLE].failed) == (60 - len(keys), 0)
+
+
+async def test_conversations_a_rolled_back_candidate_leaves_behind_are_stables_and_count_against_nobody(
+    harness: Harness,
+) -> None:
+    keys = [f"c-{n}" for n in range(40) if bucket("r-1", f"c-{n}") < 50_000]
+    async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:
+        stepping = table(old.endpoint, new.endpoint, split=50_000)
+        await harness.start(stepping)
+        async with connected(harness.port) as client:
+            for key in keys:
+                assert (await client.ask(f"X-Conversation-Id: {key}")).version == "1.1.0"
+            for seq, back in enumerate((stepping, table(old.endpoint)), start=2):  # masked, then gone
+                fence = Fence(term=1, seq=seq)
+                await harness.install(replace(back, split=Parts(0), masks=(NEW,), fence=fence))
+                for key in keys:
+                    assert (await client.ask(f"X-Conversation-Id: {key}")).version == "1.0.0"
+        counted = await harness.counted()
+        assert (counted[Role.CANDIDATE].assigned, counted[Role.CANDIDATE].failed) == (len(keys), 0)
+        assert (counted[Role.STABLE].assigned, counted[Role.STABLE].failed) == (2 * len(keys), 0)
+
+
+async def test_a_conversation_that_began_while_its_candidate_was_down_does_not_change_over_when_it_is_back(
+    harness: Harness,
+) -> None:
+    key = candidate_key()
+    async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:
+        up = table(old.endpoint, new.endpoint, split=50_000)
+        await harness.start(replace(up, arms=(up.arms[0], replace(up.arms[1], endpoints=()))))
+        async with connected(harness.port) as client:
+            pin = (await client.ask(f"X-Conversation-Id: {key}")).headers["x-fairway-pin"]
+            assert (await client.ask(f"X-Conversation-Id: {key}")).version == "1.0.0"
+            await harness.install(replace(up, fence=Fence(term=1, seq=2)))
+            assert (await client.ask(f"X-Conversation-Id: {key}")).version == "1.0.0"
+            assert (await client.ask(f"X-Conversation-Id: {key}", f"X-Fairway-Pin: {pin}")).version == "1.0.0"
+        counted = await harness.counted()
+        assert (counted[Role.CANDIDATE].assigned, counted[Role.CANDIDATE].failed) == (1, 1)
+        assert "active" not in counted[Role.STABLE].marks, "it is not a unit of stable's"
+
+
+async def test_a_conversation_outlives_promotion_and_the_next_rollout_of_the_release_it_began_on(
+    harness: Harness,
+) -> None:
+    """v1; v2 is promoted and v1 kept for it; v1 is the candidate of a new rollout; v1 is gone (law 2)."""
+    async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:
+        await harness.start(table(old.endpoint))
+        v1 = Arm(role=Role.BASELINE, release=OLD, version="1.0.0", endpoints=(old.endpoint,))
+        v2 = Arm(role=Role.STABLE, release=NEW, version="1.1.0", endpoints=(new.endpoint,))
+        again = replace(v1, role=Role.CANDIDATE)
+        base = table(None)
+        steps = [
+            (replace(base, arms=(v2, v1)), "1.0.0"),
+            (replace(base, arms=(v2, v1), salt="r-2"), "1.0.0"),
+            (replace(base, arms=(v2, again), salt="r-3"), "1.0.0"),
+            (replace(base, arms=(v2, again), salt="r-3", split=Parts(1)), "1.0.0"),
+            (replace(base, arms=(v2,), salt="r-3"), "1.1.0"),
+            (replace(base, arms=(v2, v1), salt="r-4"), "1.1.0"),
+        ]
+        async with connected(harness.port) as client:
+            pin = (await client.ask("X-Conversation-Id: c")).headers["x-fairway-pin"]
+            assert (await client.ask("X-Conversation-Id: c")).version == "1.0.0"
+            for seq, (step, version) in enumerate(steps, start=2):
+                await harness.install(replace(step, fence=Fence(term=1, seq=seq)))
+                assert (await client.ask("X-Conversation-Id: c")).version == version
+                if version == "1.0.0":
+                    assert (await client.ask("X-Conversation-Id: c", f"X-Fairway-Pin: {pin}")).version == version
+        counted = await harness.counted()
+        assert counted[Role.CANDIDATE].by == {"pin": 4}
+        assert "active" not in counted[Role.CANDIDATE].marks, "not assigned by the new rollout: in no unit test of it"
+
+
+async def test_only_a_change_of_regime_mixes_a_block_not_the_restart_of_an_arm(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:
+        first = replace(table(old.endpoint, new.endpoint, split=50_000), block_seconds=60.0)
+        crashed = replace(first, arms=(first.arms[0], replace(first.arms[1], endpoints=())))
+        await harness.start(first)
+        async with connected(harness.port) as client:
+            for seq, step in enumerate((first, crashed, first), start=1):
+                await harness.install(replace(step, fence=Fence(term=1, seq=seq)))
+                for number in range(10):
+                    await client.ask(f"X-Conversation-Id: {seq}-{number}")
+            increments = [i for b in await harness.reported() for i in b.increments]
+            assert {i.regime for i in increments} == {first.regime}
+            assert len({i.fence for i in increments}) == 3
+            await harness.install(replace(first, fence=Fence(term=1, seq=4)), withheld=(NEW,))
+            await client.ask("X-Conversation-Id: other")
+        await harness.counted()
+        assert {i.regime for b in harness.batches for i in b.increments} == {
+            first.regime,
+            replace(first, masks=(NEW,)).regime,
+        }
 
 
 async def test_a_rule_sends_a_tenant_to_the_candidate(harness: Harness) -> None:

@@ -79,7 +79,8 @@ class Exchange:
     _first_byte = -1.0
     _replay: bytes | None = b""
     _retried = False
-    _unreachable = False
+    _moved = ""
+    """Why another arm serves than the assigned one, which has failed by that; empty when it serves itself."""
     _waiting = False
     _body_dechunk: Dechunker | None = None
     _body_left = 0
@@ -204,11 +205,14 @@ class Exchange:
                     release=decision.release,
                     role=decision.role,
                     fence=serving.table.fence,
+                    regime=serving.regime,
                 )
             self.cell = cell
             cell.start(decision.by)
             if placement.key is not None:
                 cell.mark("active", placement.key)
+        if decision.moved:
+            self._moved = "not_ready"
         if decision.served is None:
             self.fail(503, "no_release", "no release is serving", extra=b"retry-after: 1\r\n")
         else:
@@ -274,7 +278,7 @@ class Exchange:
         upstream.exchange = self
         self.upstream = upstream
         assert self.cell is not None
-        if self._placement.decision.served_as_assigned and not self._retried and not self._unreachable:
+        if self._placement.decision.served_as_assigned and not self._retried and not self._moved:
             self.cell.served += 1
             self.cell.dirty = True
         self._send(data)
@@ -298,7 +302,7 @@ class Exchange:
             arm = serving.table.arm(Role.STABLE)
             if arm is not None and arm.endpoints and arm.release not in serving.table.masks:
                 stable = serving.arms[arm.release]
-                self._unreachable = True  # the user is served; the arm that was not there has failed all the same
+                self._moved = "unreachable"  # the user is served; the arm that was not there has failed all the same
                 self._served = stable
                 upstream = await self._first_that_answers(stable)
         self._connecting = None
@@ -404,7 +408,7 @@ class Exchange:
             upstream.release(self.touched)
         else:
             upstream.close()
-        if answer.status < 500 and not served.attested and not self._unreachable and not self._serving.slow_above_ms:
+        if answer.status < 500 and not served.attested and not self._moved and not self._serving.slow_above_ms:
             self.done = True
             cell.dirty = True
             cell.open -= 1
@@ -428,7 +432,7 @@ class Exchange:
         if length and not answer.plain:
             headers = answer.headers
             events = headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
-            if events and b"content-encoding" not in headers:
+            if events and headers.get(b"content-encoding", b"identity").lower() == b"identity":
                 self._filter = OutcomeFilter()
         if length == CHUNKED or self._filter is not None:
             self._framing = "close" if self.head.http10 or length == UNTIL_CLOSE else "chunked"
@@ -604,6 +608,8 @@ class Exchange:
         if reason == "client":
             cell.sums["client_aborted"] = cell.sums.get("client_aborted", 0) + 1
             return
+        if self._moved:
+            return  # another arm's time
         latency = now - self.started
         cell.latency_us.append(int(latency * 1e6))
         if self._first_byte >= 0:
@@ -632,8 +638,8 @@ class Exchange:
             outcome, said = self._outcome(answer)
             if outcome is not None:
                 cell.add(outcome)
-        if self._unreachable:
-            return "failed", "unreachable"
+        if self._moved:
+            return "failed", self._moved
         if reason == "transport":
             return "failed", code
         if reason == "client":

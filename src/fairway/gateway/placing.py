@@ -64,7 +64,8 @@ def _place(
         cookie += _begin(assigned, serving, worker, now, until)
     known = None
     if raw and decision.why in (By.HASH, By.PIN) and assigned.key is not None:
-        afterwards = Placement(serving.ruleset.afterwards(decision), _counted(assigned), b"")
+        later = serving.ruleset.afterwards(decision)
+        afterwards = Placement(later, assigned.key if later.counts else None, b"")
         known = know(serving, raw, afterwards, until)
     return Placement(decision, _counted(assigned), cookie), known
 
@@ -120,11 +121,16 @@ def _issue(facts: HeadFacts, serving: Serving, name: str) -> tuple[Assigned, byt
 
 
 def _begin(assigned: Assigned, serving: Serving, worker: Worker, now: float, until: float) -> bytes:
-    """A conversation begins: remember where, and let the client bring it back."""
+    """A conversation begins: remember where, and let the client bring it back.
+
+    One that another arm had to begin stays there, and is no unit any more: its salt is nobody's.
+    """
     decision = assigned.decision
     assert decision.release is not None
     arm = serving.arms[decision.release]
     salt = serving.ruleset.salt_tag
+    if decision.moved and decision.served is not None:
+        arm, salt = serving.arms[decision.served.release], 0
     hashed = decision.why is By.HASH
     if hashed and assigned.key is not None:
         worker.memory.remember(unit_hash(assigned.key), release=arm.tag, salt=salt, expires=int(until))

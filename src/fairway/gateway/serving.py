@@ -6,7 +6,7 @@ import asyncio
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import NamedTuple
 
@@ -120,6 +120,7 @@ class Serving:
     """One table in force; replaced whole, while running requests keep theirs."""
 
     table: RouteTable
+    regime: str
     ruleset: Ruleset
     arms: dict[Digest, ArmServing]
     cells: dict[Digest, Cell] = field(default_factory=dict)
@@ -149,8 +150,20 @@ def expect_outcomes(serving: Serving, attested: set[str]) -> None:
         served.attested = stable_does or served.arm.release in attested
 
 
-def prepare(table: RouteTable, pools: dict[str, Pool], loop: asyncio.AbstractEventLoop) -> Serving:
-    """Make a table ready; ``pools`` gains the endpoints it names, those it no longer names are retired."""
+def prepare(
+    table: RouteTable,
+    pools: dict[str, Pool],
+    loop: asyncio.AbstractEventLoop,
+    withheld: frozenset[Digest] = frozenset(),
+) -> Serving:
+    """Make a table ready; ``pools`` gains the endpoints it names, those it no longer names are retired.
+
+    Args:
+        table: To serve.
+        pools: Of all endpoints, by endpoint.
+        loop: Opens connections.
+        withheld: Releases the gateway keeps from traffic by itself.
+    """
     named = {endpoint for arm in table.arms for endpoint in arm.endpoints}
     for endpoint in named - pools.keys():
         pools[endpoint] = Pool(endpoint, loop)
@@ -162,7 +175,8 @@ def prepare(table: RouteTable, pools: dict[str, Pool], loop: asyncio.AbstractEve
     shortest = min(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total)
     return Serving(
         table=table,
-        ruleset=Ruleset(table),
+        regime=replace(table, masks=tuple(sorted({*table.masks, *withheld}))).regime if withheld else table.regime,
+        ruleset=Ruleset(table, withheld),
         arms={arm.release: ArmServing(arm, [pools[endpoint] for endpoint in arm.endpoints]) for arm in table.arms},
         slow_above_ms=dict(table.theta.get("latency_ms", {})),
         issue_cookie=issued_cookie(table.keys),

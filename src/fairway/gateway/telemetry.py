@@ -1,7 +1,7 @@
 """What a worker counts: blocks of requests keyed by their start, reported as increments.
 
-A :class:`Cell` holds what changed since the last flush for one (block, release, role, fence). Requests keep a reference
-to the cell they started in, so they are counted where they belong whenever they end.
+A :class:`Cell` holds what changed since the last flush for one (block, release, role, fence, regime). Requests keep
+a reference to the cell they started in, so they are counted where they belong whenever they end.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ class Cell:
 
     __slots__ = (
         "_described", "active", "assigned", "by", "dirty", "end", "exemplars", "failed", "fence", "finished",
-        "first_byte_us", "latency_us", "marks", "open", "quick", "release", "role", "seen", "served", "sums", "t0",
-        "unknown", "whole_us",
+        "first_byte_us", "latency_us", "marks", "open", "quick", "regime", "release", "role", "seen", "served", "sums",
+        "t0", "unknown", "whole_us",
     )  # fmt: skip
 
-    def __init__(self, *, t0: float, end: float, release: Digest, role: Role, fence: Fence) -> None:
+    def __init__(self, *, t0: float, end: float, release: Digest, role: Role, fence: Fence, regime: str) -> None:
         self.t0 = t0
         self.end = end
         self.release = release
         self.role = role
         self.fence = fence
+        self.regime = regime
         self.active: set[str] = set()
         self.seen: dict[str, set[str]] = {"active": self.active}
         self.exemplars: list[dict[str, str]] = []
@@ -110,6 +111,7 @@ class Cell:
             sums=self.sums,
             marks={kind: tuple(unit_hash(key) for key in units) for kind, units in self.marks.items()},
             exemplars=tuple(self.exemplars),
+            regime=self.regime,
         )
         self._clear()
         self.dirty = False
@@ -133,15 +135,17 @@ class Telemetry:
         self._identity = (gateway, boot, worker)
         self._wall = wall
         self._seq = 0
-        self._cells: dict[tuple[float, str, Role, Fence], Cell] = {}
+        self._cells: dict[tuple[float, str, Role, Fence, str], Cell] = {}
 
-    def cell(self, *, start: float, block_seconds: float, release: Digest, role: Role, fence: Fence) -> Cell:
+    def cell(
+        self, *, start: float, block_seconds: float, release: Digest, role: Role, fence: Fence, regime: str
+    ) -> Cell:
         """The cell a request that starts now belongs to."""
         t0 = start - start % block_seconds
-        key = (t0, release, role, fence)
+        key = (t0, release, role, fence, regime)
         cell = self._cells.get(key)
         if cell is None:
-            cell = Cell(t0=t0, end=t0 + block_seconds, release=release, role=role, fence=fence)
+            cell = Cell(t0=t0, end=t0 + block_seconds, release=release, role=role, fence=fence, regime=regime)
             self._cells[key] = cell
         return cell
 

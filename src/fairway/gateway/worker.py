@@ -163,7 +163,7 @@ class Worker:
 
     def _install(self, message: dict[str, Any]) -> None:
         table = RouteTable.from_wire(message["table"])
-        serving = prepare(table, self._pools, self._loop)
+        serving = prepare(table, self._pools, self._loop, frozenset(message.get("withheld", ())))
         if serving.key_header and not self.draining:
             serving.usual = request_matcher(serving.key_header, looked_at(table.rules))
         self.serving = serving

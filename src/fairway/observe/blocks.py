@@ -52,6 +52,8 @@ class Increment:
         marks: ``{kind: units}`` of hash-assigned units: ``active`` (had a request in the block), ``failed``, ``slow``,
             ``unknown``.
         exemplars: Up to twenty failing requests: request id, status, reason; nothing of the content.
+        regime: :attr:`fairway.traffic.table.RouteTable.regime` of what was in force, with what the gateway kept from
+            traffic by itself; empty from a gateway that does not say.
     """
 
     t0: float
@@ -68,6 +70,7 @@ class Increment:
     sums: Mapping[str, float] = field(default_factory=dict)
     marks: Mapping[str, tuple[UnitHash, ...]] = field(default_factory=dict)
     exemplars: tuple[Mapping[str, str], ...] = ()
+    regime: str = ""
 
     def to_wire(self) -> dict[str, Any]:
         """A JSON-able value; empty parts are left out."""
@@ -90,6 +93,8 @@ class Increment:
             wire["marks"] = {kind: list(units) for kind, units in self.marks.items()}
         if self.exemplars:
             wire["exemplars"] = [dict(exemplar) for exemplar in self.exemplars]
+        if self.regime:
+            wire["regime"] = self.regime
         return wire
 
     @classmethod
@@ -116,6 +121,7 @@ class Increment:
                 sums=dict(wire.get("sums", {})),
                 marks={kind: tuple(units) for kind, units in wire.get("marks", {}).items()},
                 exemplars=tuple(wire.get("exemplars", ())),
+                regime=str(wire.get("regime", "")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"increment is malformed: {type(error).__name__}: {error}") from error

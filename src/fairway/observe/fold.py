@@ -115,7 +115,8 @@ class Block:
 
     Attributes:
         t0: Start, epoch seconds.
-        fence: Of the one table in force; ``None`` when there were several (a *mixed* block).
+        fence: Of the last table in force; ``None`` when what decides who is assigned where changed within the block (a
+            *mixed* block). Tables that only have other endpoints, as after the restart of an arm, do not mix one.
         arms: By the release requests were assigned to.
         gap: Some telemetry of this block was lost: left out of verdicts for every arm.
     """
@@ -129,7 +130,7 @@ class Block:
 
     @property
     def comparable(self) -> bool:
-        """Whether verdicts may use it: complete, and under one table."""
+        """Whether verdicts may use it: complete, and under one regime."""
         return not self.gap and self.fence is not None
 
     def to_wire(self) -> dict[str, Any]:
@@ -350,14 +351,14 @@ def _forget_holes(worker: _Worker, horizon: float) -> _Worker:
 
 
 def _close(t0: float, block: _OpenBlock, *, gap: bool) -> Block:
-    fences = {increment.fence for increment in block.increments}
+    regimes = {increment.regime or str(increment.fence) for increment in block.increments}
     by_release: dict[Digest, list[Increment]] = {}
     for increment in block.increments:
         by_release.setdefault(increment.release, []).append(increment)
     return Block(
         t0=t0,
         seconds=block.seconds,
-        fence=next(iter(fences)) if len(fences) == 1 else None,
+        fence=max(increment.fence for increment in block.increments) if len(regimes) == 1 else None,
         arms={release: _merge(increments) for release, increments in sorted(by_release.items())},
         gap=gap,
     )

@@ -100,14 +100,16 @@ class Decision:
 
     Attributes:
         role, release: Assigned; what verdicts count it under. ``release`` is ``None`` when no arm has the role.
-        served: The arm that serves it: the assigned one, or stable when that one is masked or not ready; ``None``
+        served: The arm that serves it: the assigned one, or stable when that one does not take traffic; ``None``
             when nobody can.
-        by: Why; ``fallback`` when ``served`` is not the assigned arm.
+        by: Why; ``fallback`` when ``served`` is not what the request asked for by rule, pin or hash.
         why: Why it was assigned, whoever serves it (never ``fallback``).
         rule: Id of the rule that fired.
         counts: Whether the unit takes part in unit tests: assigned by the hash under the current salt.
         fresh: Whether the conversation begins here, so that the answer carries a pin.
         served_as_assigned: Whether the assigned arm itself serves.
+        moved: Whether another arm serves because the assigned one is not ready or is kept from traffic: the user gets
+            an answer, and the request has failed for the assigned release all the same (intention to treat).
     """
 
     role: Role
@@ -119,6 +121,7 @@ class Decision:
     counts: bool
     fresh: bool
     served_as_assigned: bool
+    moved: bool
 
 
 class Assigned(NamedTuple):
@@ -141,21 +144,36 @@ class Assigned(NamedTuple):
 
 
 class Ruleset:
-    """A table prepared for assigning: arms by role and tag, rules in order, masks applied, decisions made once."""
+    """A table prepared for assigning: arms by role and tag, rules in order, masks applied, decisions made once.
 
-    def __init__(self, table: RouteTable) -> None:
-        """Prepare ``table``; it is not changed."""
+    A release the *table* masks takes part in nothing on purpose (it is being prepared, or was rolled back): pins and
+    rules that name it mean stable, and only a split that contradicts the mask still assigns to it. A release that is
+    *withheld* by the gateway alone (it tripped, or a person pinned another one), or that is not ready, is assigned as
+    ever; what it does not serve counts against it.
+    """
+
+    def __init__(self, table: RouteTable, withheld: frozenset[Digest] = frozenset()) -> None:
+        """Prepare ``table``; it is not changed.
+
+        Args:
+            table: As the controller, or the gateway's parent, wants it served.
+            withheld: Releases the gateway keeps from traffic by itself.
+        """
         self.table = table
+        self._withheld = withheld
         self.salt_tag = tag_of(table.salt)
         self._arms = {arm.role: arm for arm in reversed(table.arms)}
-        self._by_tag = {release_tag(arm.release): arm for arm in table.arms}
+        self._by_tag = {release_tag(arm.release): arm for arm in table.arms if not self._masked(arm)}
         self._rules = tuple(sorted(table.rules, key=lambda rule: _ORDER[rule.kind]))
         stable = self._arms.get(Role.STABLE)
         self._stable = stable if stable is not None and self._ready(stable) else None
         self._decisions: dict[tuple[Role, Digest | None, By, str | None, bool], Decision] = {}
 
     def _ready(self, arm: Arm) -> bool:
-        return bool(arm.endpoints) and arm.release not in self.table.masks
+        return bool(arm.endpoints) and not self._masked(arm) and arm.release not in self._withheld
+
+    def _masked(self, arm: Arm) -> bool:
+        return arm.release in self.table.masks
 
     def assign(self, facts: Facts, *, chance: int, pin: Pin | None = None, recall: Recall | None = None) -> Assigned:
         """Assign one request; total.
@@ -192,7 +210,12 @@ class Ruleset:
         return Assigned(self._decide(role, By.HASH, counts=True), key, number)
 
     def afterwards(self, decision: Decision) -> Decision:
-        """How later requests of a conversation are decided that began with, or was pinned by, ``decision``."""
+        """How later requests of a conversation are decided that began with, or was pinned by, ``decision``.
+
+        A conversation that had to begin elsewhere ends there, and has said all it can about the arm it was meant for.
+        """
+        if decision.fresh and decision.moved and decision.served is not None:
+            return self._decide(decision.served, By.PIN)
         arm = next((arm for arm in self.table.arms if arm.release == decision.release), None)
         return self._decide(arm or decision.role, By.PIN, counts=decision.counts)
 
@@ -207,17 +230,21 @@ class Ruleset:
         known = self._decisions.get(key)
         if known is not None:
             return known
+        asked = arm
+        if why is By.RULE and role is not Role.STABLE and (arm is None or self._masked(arm)):
+            role, arm = Role.STABLE, self._arms.get(Role.STABLE)
         served = arm if arm is not None and self._ready(arm) else self._stable
         decision = Decision(
             role=role,
             release=None if arm is None else arm.release,
             served=served,
-            by=why if served is arm else By.FALLBACK,
+            by=why if served is asked else By.FALLBACK,
             why=why,
             rule=rule,
             counts=counts,
             fresh=why in (By.HASH, By.KEYLESS),
             served_as_assigned=served is not None and served is arm,
+            moved=served is not None and arm is not None and served is not arm,
         )
         self._decisions[key] = decision
         return decision

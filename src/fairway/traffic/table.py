@@ -6,9 +6,11 @@ with the stdlib alone, because the data plane imports it. The wire form is canon
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any, Literal
 
 from fairway.traffic.fence import Fence
@@ -162,6 +164,19 @@ class RouteTable:
     def arm(self, role: Role) -> Arm | None:
         """The arm with that role, or ``None``."""
         return next((arm for arm in self.arms if arm.role is role), None)
+
+    @property
+    def regime(self) -> str:
+        """Digest (16 hex digits) of what decides who is assigned where and what counts as slow.
+
+        Two tables of one regime may differ in fence, endpoints, timeouts and limits only: what is counted under them
+        can be compared, though an arm was restarted in between. Computed anew each time; keep it.
+        """
+        wire = self.to_wire()
+        parts: dict[str, Any] = {name: wire[name] for name in ("split", "salt", "keys", "mirror", "theta", "rules")}
+        parts["arms"] = sorted([arm.role.value, arm.release] for arm in self.arms)
+        parts["masks"] = sorted(set(self.masks))
+        return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def to_wire(self) -> dict[str, Any]:
         """A JSON-able value; :meth:`from_wire` is its inverse."""

@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -140,6 +141,42 @@ def test_a_block_with_two_tables_is_mixed() -> None:
     assert block.arms[STABLE].assigned == 2
 
 
+@pytest.mark.parametrize(
+    ("regimes", "fence"), [(("r", "r"), Fence(term=1, seq=8)), (("r", "s"), None), (("r", ""), None)]
+)
+def test_a_block_is_mixed_when_the_regime_changed_not_when_an_arm_was_restarted(
+    regimes: tuple[str, str], fence: Fence | None
+) -> None:
+    one, other = (
+        replace(increment(0, fence=Fence(term=1, seq=seq), assigned=1, finished=1), regime=regime)
+        for seq, regime in zip((7, 8), regimes, strict=True)
+    )
+    (block,) = matured(batch(1, 11.0, other, one), now=11.0)
+    assert (block.fence, block.comparable) == (fence, fence is not None)
+
+
+def test_a_crashing_candidate_does_not_erase_its_own_evidence() -> None:
+    """It comes and goes every few seconds, and each time a table goes out: what failed meanwhile is counted."""
+    worst = tuple(
+        replace(
+            increment(0, release=release, fence=Fence(term=1, seq=seq), assigned=5, finished=5, failed=failed),
+            regime="one",
+        )
+        for seq in range(1, 9)
+        for release, failed in ((STABLE, 0), (CANDIDATE, 5 if seq % 2 else 0))
+    )
+    (block,) = matured(batch(1, 11.0, *worst), now=11.0)
+    assert block.comparable
+    assert (block.arms[CANDIDATE].assigned, block.arms[CANDIDATE].failed) == (40, 20)
+
+
+@pytest.mark.parametrize("regime", ["", "0123456789abcdef"])
+def test_an_increment_says_its_regime_and_one_of_an_older_gateway_none(regime: str) -> None:
+    said = replace(increment(0, assigned=1), regime=regime)
+    assert Increment.from_wire(json.loads(json.dumps(said.to_wire()))) == said
+    assert ("regime" in said.to_wire()) is bool(regime)
+
+
 def test_blocks_come_in_order_and_only_once() -> None:
     state = fold_all(
         FoldState(),
@@ -165,8 +202,8 @@ def test_a_fold_that_begins_at_a_watermark_leaves_out_what_was_recorded() -> Non
 
 def test_marks_are_sets_over_workers_and_numbers_are_sums() -> None:
     one = Increment(
-        t0=0, release=CANDIDATE, role=Role.CANDIDATE, fence=FENCE, assigned=2, served=1, finished=2, failed=1, unknown=1,
-        by={"hash": 2}, histograms={"latency_ms": {bin_of(100): 2}}, sums={"tokens_in": 0.1},
+        t0=0, release=CANDIDATE, role=Role.CANDIDATE, fence=FENCE, assigned=2, served=1, finished=2, failed=1,
+        unknown=1, by={"hash": 2}, histograms={"latency_ms": {bin_of(100): 2}}, sums={"tokens_in": 0.1},
         marks={"active": (UnitHash("b"), UnitHash("a")), "failed": (UnitHash("a"),), "slow": (UnitHash("b"),)},
         exemplars=({"id": "r1", "status": "500"},),
     )  # fmt: skip

@@ -27,6 +27,7 @@ from fairway.verdict.values import GateFinding, GateKind, GateSpec
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "schemas"
 DIGEST = Digest("sha256:" + "a" * 64)
+OTHER = Digest("sha256:" + "f" * 64)
 ROUTE = RouteId(agent=AgentName("support"), environment=EnvironmentName("production"))
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SPEC = GateSpec(name="failures", kind=GateKind.FAILURES, margin=0.05, alpha_fail=0.02, alpha_pass=0.05)
@@ -88,7 +89,7 @@ TABLE = RouteTable(
     fence=Fence(term=3, seq=7),
     arms=(
         Arm(role=Role.STABLE, release=DIGEST, version="1.0.0", endpoints=("127.0.0.1:1",)),
-        Arm(role=Role.CANDIDATE, release=DIGEST, version="1.1.0", endpoints=()),
+        Arm(role=Role.CANDIDATE, release=OTHER, version="1.1.0", endpoints=()),
     ),
     rules=(Rule(id="r", kind=RuleKind.TENANT, name="x-tenant", values=("a",), to=Role.CANDIDATE),),
     split=Parts(5000),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fairway.traffic.bucket import bucket, tag_of, unit_hash
 from fairway.traffic.fence import Fence
 from fairway.traffic.pin import Pin, release_tag, unit_tag
-from fairway.traffic.rules import By, GivenFacts, assign, explain, looked_at, unit_key
+from fairway.traffic.rules import By, GivenFacts, Ruleset, assign, explain, looked_at, unit_key
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 
@@ -148,22 +148,56 @@ def test_a_conversation_whose_candidate_is_gone_falls_to_stable() -> None:
     assert (decision.role, decision.by, decision.fresh) == (Role.STABLE, By.HASH, True)
 
 
-@pytest.mark.parametrize(
-    "table",
-    [replace(TABLE, masks=(NEW,)), replace(TABLE, arms=(STABLE, replace(CANDIDATE, endpoints=())))],
-    ids=["masked", "not ready"],
-)
-def test_what_a_masked_or_unready_candidate_should_have_served_still_counts_as_its_own(table: RouteTable) -> None:
+UNREADY = replace(TABLE, arms=(STABLE, replace(CANDIDATE, endpoints=())))
+
+
+@pytest.mark.parametrize("ruleset", [Ruleset(TABLE, frozenset({NEW})), Ruleset(UNREADY)], ids=["withheld", "not ready"])
+def test_what_stable_serves_for_a_candidate_that_is_not_there_counts_against_the_candidate(ruleset: Ruleset) -> None:
     told = facts(x_conversation_id=key_with_bucket(below=True))
+    ruled = Ruleset(replace(ruleset.table, rules=(rule(RuleKind.HEADER, "x-conversation-id"),)), frozenset({NEW}))
     for decision in (
-        assign(table, told).decision,
-        assign(table, told, pin=pin_to(NEW, told.headers["x-conversation-id"])).decision,
-        assign(replace(table, rules=(rule(RuleKind.HEADER, "x-conversation-id"),)), told).decision,
+        ruleset.assign(told, chance=0).decision,
+        ruleset.assign(told, chance=0, pin=pin_to(NEW, told.headers["x-conversation-id"])).decision,
+        ruleset.assign(facts(), chance=0).decision,
+        ruled.assign(told, chance=0).decision,
     ):
-        assert decision.release == NEW
+        assert (decision.role, decision.release) == (Role.CANDIDATE, NEW)
         assert decision.by is By.FALLBACK
         assert decision.served == STABLE
+        assert decision.moved
         assert not decision.served_as_assigned
+
+
+def test_a_split_that_contradicts_the_tables_own_mask_counts_against_the_candidate_too() -> None:
+    told = facts(x_conversation_id=key_with_bucket(below=True))
+    decision = assign(replace(TABLE, masks=(NEW,)), told).decision
+    assert (decision.role, decision.served, decision.moved) == (Role.CANDIDATE, STABLE, True)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [replace(TABLE, masks=(NEW,), split=Parts(0)), replace(TABLE, arms=(STABLE,), split=Parts(0))],
+    ids=["masked by the table", "gone from the table"],
+)
+def test_what_a_table_takes_from_a_release_on_purpose_counts_for_stable_and_against_nobody(table: RouteTable) -> None:
+    told = facts(x_conversation_id="c", x_tenant="acme")
+    ruled = replace(table, rules=(rule(RuleKind.TENANT, "", ("acme",)),))
+    for decision in (
+        assign(table, told, pin=pin_to(NEW, "c")).decision,
+        assign(table, told, recall=lambda _: pin_to(NEW, "c")).decision,
+        assign(ruled, told).decision,
+    ):
+        assert (decision.role, decision.release, decision.served) == (Role.STABLE, OLD, STABLE)
+        assert decision.served_as_assigned
+        assert not decision.moved
+
+
+def test_a_conversation_that_had_to_begin_on_stable_ends_there_and_is_no_unit_any_more() -> None:
+    ruleset = Ruleset(UNREADY)
+    began = ruleset.assign(facts(x_conversation_id=key_with_bucket(below=True)), chance=0).decision
+    later = ruleset.afterwards(began)
+    assert (began.counts, began.moved) == (True, True)
+    assert (later.release, later.served_as_assigned, later.counts, later.moved) == (OLD, True, False, False)
 
 
 def test_nobody_serves_when_stable_is_masked_too() -> None:
