@@ -21,6 +21,7 @@ from fairway.ledger import open_ledger
 from fairway.ledger.comparison import first_difference
 from fairway.project.load import load_project
 from fairway.release.materialise import materialise, verify_release
+from fairway.release.required import CHECKS, Required
 from fairway.release.store import FileContentStore
 from fairway.release.tree import read_tree
 from fairway.release.trust import trusted_keys
@@ -77,7 +78,7 @@ def root(tmp_path: Path) -> Path:
 def cut(root: Path, ledger: MemoryLedger, version: str | None = None, **changes: Any) -> Any:
     project = load_project(root)
     store = FileContentStore(project.state.blobs)
-    options = {"evidence_required": (), "now": NOW} | changes
+    options = {"evidence_required": Required(kinds=()), "now": NOW} | changes
     return package(project, ledger, store, version=version, **options)
 
 
@@ -140,7 +141,10 @@ def test_a_changed_case_changes_no_release_and_a_changed_file_does(root: Path) -
 
 def test_nothing_is_stored_or_recorded_without_its_evidence(root: Path) -> None:
     ledger = MemoryLedger()
-    assert code_of(lambda: cut(root, ledger, "1.0.0", evidence_required=("unit_test",))) == "missing_evidence"
+    assert (
+        code_of(lambda: cut(root, ledger, "1.0.0", evidence_required=Required(kinds=("unit_test",))))
+        == "missing_evidence"
+    )
     assert ledger.list_releases(load_project(root).name) == ()
     assert not load_project(root).state.blobs.exists()
 
@@ -176,24 +180,27 @@ def run(root: Path, *arguments: str, code: int = 0) -> Any:
     return json.loads(done.stdout)
 
 
-def record_evidence(root: Path) -> None:
+def record_evidence(root: Path, *kinds: str) -> None:
     evidence = Evidence(
         kind="unit_test", release=scan(root).digest, verdict=Verdict.PASS, produced_by="pytest", at=NOW,
         figures={"passed": 3},
     )  # fmt: skip
     with open_ledger(root / ".fairway/ledger.db") as ledger:
-        ledger.add_evidence([evidence, replace(evidence, kind="cost_gate")])
+        ledger.add_evidence([replace(evidence, kind=kind) for kind in kinds])
 
 
 def test_releases_by_hand_from_the_command_line(root: Path) -> None:
     with pytest.raises(RefusedError, match="unit_test"):
         run(root, "release", "create", "v1.0.0")
-    record_evidence(root)
+    record_evidence(root, "unit_test", "cost_gate")
+    with pytest.raises(RefusedError, match="security_scan"):  # what fairway.yaml lists adds to the checks
+        run(root, "release", "create", "v1.0.0")
+    record_evidence(root, *CHECKS)
     made = run(root, "release", "create", "v1.0.0")
     assert made["release_version"] == "1.0.0"
-    assert made["evidence"] == {"cost_gate": "PASS", "unit_test": "PASS"}
+    assert made["evidence"] == dict.fromkeys(sorted(CHECKS), "PASS")
     commit(root, **{"app.py": "print('bye')\n", "new.py": "1\n"})
-    record_evidence(root)
+    record_evidence(root, *CHECKS)
     run(root, "release", "create", "v1.1.0")
     rows = run(root, "release", "list")
     assert [(row["release_version"], row["prev_version"], row["status"]) for row in rows] == [
@@ -217,7 +224,7 @@ def test_releases_by_hand_from_the_command_line(root: Path) -> None:
 
 
 def test_the_audit_from_the_command_line(root: Path, tmp_path: Path) -> None:
-    record_evidence(root)
+    record_evidence(root, "unit_test", "cost_gate")
     rows = run(root, "audit", "log")
     assert [row["kind"] for row in rows] == ["evidence", "evidence"]
     assert rows[0]["payload"]["figures"] == {"passed": 3}
@@ -260,7 +267,7 @@ def test_reading_a_project_without_a_ledger_makes_none(root: Path) -> None:
 
 
 def test_text_for_people(root: Path) -> None:
-    record_evidence(root)
+    record_evidence(root, *CHECKS)
     for arguments in (
         ("release", "create", "1.0.0"), ("release", "list"), ("release", "show", "1.0.0"), ("release", "verify"),
         ("release", "diff", "1.0.0", "1.0.0"), ("audit", "log"), ("audit", "verify"), ("audit", "replay"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fairway.release.diff import ReleaseDiff
     from fairway.release.store import FileContentStore
     from fairway.release.trust import TrustedKeys
-    from fairway.release.values import Manifest, SignedRelease
+    from fairway.release.values import Evidence, Manifest, SignedRelease
 
 EPILOG = """\b
 Examples:
@@ -63,29 +63,39 @@ def _open(project_dir: str | None) -> Iterator[_Place]:
 def create(version: str | None, output: str, project_dir: str | None) -> None:
     """Cut, sign and record a release of the current commit.
 
-    VERSION is by default the commit's tag, else a development version. The evidence that the packaging
-    stage asks for must be there, taken on this very content; `fairway run` takes it.
+    VERSION is by default the commit's tag, else a development version. The evidence of every check must be
+    there, taken on this very content: `fairway run` on the clean commit takes it. Production also asks for
+    what smoke_test and e2e_test find; what is still missing for that is said, and a deployment is refused
+    until it is there.
     """
     from datetime import UTC, datetime
 
-    from fairway.stages.config import BuildImageSection
+    from fairway.release.required import lacking
     from fairway.stages.packaging import package
-    from fairway.stages.registry import build_pipeline, required_evidence
+    from fairway.stages.registry import required_for_production, required_for_release
 
     with _open(project_dir) as place:
-        required = place.project.stage_config("build_image", BuildImageSection).evidence
-        if required is None:
-            required = required_evidence(build_pipeline(place.project, releasing=True))
+        now = datetime.now(UTC)
         release = package(
             place.project,
             place.ledger,
             place.store,
             version=version,
-            evidence_required=required,
-            now=datetime.now(UTC),
+            evidence_required=required_for_release(place.project),
+            now=now,
         )
-    manifest = release.manifest
+        manifest = release.manifest
+        missing = lacking(
+            required_for_production(place.project),
+            place.ledger.list_evidence(manifest.release_digest),
+            release=manifest.release_digest,
+            effective=manifest.effective,
+            now=now,
+        )
     say(f"recorded {manifest.release_version}; tag the commit with: git tag {manifest.tag}")
+    if missing:
+        named = "; ".join(f"{kind}: {why}" for kind, why in missing.items())
+        say(f"not yet for production ({named}); fairway run takes it")
     emit(_summary(manifest), output=output, text=lambda: _line(manifest))
 
 
@@ -224,8 +234,17 @@ def _details(manifest: Manifest) -> str:
     lines += [f"  prompt {name} {entry.get('version', '?')}" for name, entry in manifest.prompts.items()]
     lines += [f"  model {alias} = {model}" for alias, model in manifest.models.items()]
     lines += [f"  tool {name}" for name in manifest.tools]
-    lines += [f"  {e.verdict.value:<12} {e.kind} by {e.produced_by}, {e.at:%Y-%m-%d %H:%M}" for e in manifest.evidence]
+    lines += [_finding(evidence) for evidence in manifest.evidence]
     return "\n".join(lines)
+
+
+def _finding(evidence: Evidence) -> str:
+    from fairway.release.required import DISABLED, SKIPPED
+
+    for figure, said in ((DISABLED, "off"), (SKIPPED, "skipped")):
+        if figure in evidence.figures:
+            return f"  {said:<12} {evidence.kind}: {evidence.figures[figure]}"
+    return f"  {evidence.verdict.value:<12} {evidence.kind} by {evidence.produced_by}, {evidence.at:%Y-%m-%d %H:%M}"
 
 
 def _diff_text(found: ReleaseDiff) -> str:

@@ -2,34 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import tempfile
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from fairway.controller.policy import released_plan
+from fairway.clock import Clock, SystemClock
+from fairway.controller.policy import plan_of
 from fairway.errors import FairwayError, NotFoundError
-from fairway.release.materialise import verify_release
+from fairway.project.load import load_project
+from fairway.release.materialise import materialise, verify_release
 from fairway.release.port import ContentStore, ReleaseStore
+from fairway.release.required import Required, lacking
 from fairway.release.trust import TrustedKeys
-from fairway.release.values import Manifest
-from fairway.rollout.requests import Request
+from fairway.release.values import Manifest, SignedRelease
+from fairway.rollout.requests import Request, Verb
 from fairway.rollout.values import ArmRef, Plan, ReleaseFacts, RouteState
+from fairway.stages.registry import required_for_production
 from fairway.units import Digest
+
+VERIFIED_SECONDS = 30.0
+"""How long a verified release is not read again; an arm is verified anew when it starts."""
+REFUSED_SECONDS = 5.0
+"""The same for one that did not verify: somebody mends it and asks again."""
+PREPARE_SECONDS = 1.0
+"""How long a decision may wait for a release to be verified."""
+
+_URGENT = frozenset({Verb.ABORT, Verb.ROLLBACK})
+_NEED_FACTS = frozenset({Verb.START, Verb.APPROVE})
+
+_Key = tuple[Digest, str, frozenset[tuple[str, bytes]], str]
+"""What a verification depends on: release, envelope, keys that are trusted, environment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verified:
+    """What reading a whole release gave, and when; ``refusal``: why it does not verify."""
+
+    at: float
+    refusal: str = ""
+    plan: Plan | None = None
+    required: Required | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class ReleaseFactsLookup:
-    """Implements :data:`fairway.controller.engine.FactsOf`: finds the release, verifies signature and every blob."""
+    """Implements :data:`fairway.controller.engine.FactsOf`: the release's signature, files, policy and evidence.
+
+    Reading a whole release takes as long as its files are large, so :meth:`prepare` does it in a thread, ahead of the
+    decision; the call itself then only looks at the evidence. Without it the call reads the release itself.
+    """
 
     releases: ReleaseStore
     store: ContentStore
     trusted: Callable[[], TrustedKeys]
-    _plans: dict[Digest, Plan] = field(default_factory=dict)
+    clock: Clock = field(default_factory=SystemClock)
+    _verified: dict[_Key, _Verified] = field(default_factory=dict)
+    _running: dict[_Key, asyncio.Task[None]] = field(default_factory=dict)
+
+    async def prepare(
+        self, requests: Collection[Request], state: RouteState, *, seconds: float = PREPARE_SECONDS
+    ) -> frozenset[str]:
+        """Verify the releases that pending requests name, in threads, for at most ``seconds``.
+
+        Nothing is waited for while a person wants traffic moved back.
+
+        Returns:
+            Ids of requests whose release is still being read: leave them for a later tick.
+        """
+        wanted: dict[str, _Key] = {}
+        for request in requests:
+            signed = self._find(request) if request.verb in _NEED_FACTS else None
+            key = None if signed is None else self._key(signed, request)
+            if signed is None or key is None or self._known(key) is not None:
+                continue
+            wanted[request.id] = key
+            if key not in self._running:
+                self._running[key] = asyncio.create_task(self._verify_apart(key, signed))
+        urgent = any(request.verb in _URGENT for request in requests)
+        tasks = [self._running[key] for key in wanted.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=0 if urgent else seconds)
+        return frozenset(name for name, key in wanted.items() if key in self._running)
 
     def __call__(self, request: Request, state: RouteState) -> ReleaseFacts | None:
         """Facts about the release of a request; ``None`` when the ledger has none."""
-        try:
-            signed = self.releases.find_release(request.route.agent, str(request.args.get("release", "")))
-        except NotFoundError:
+        signed = self._find(request)
+        if signed is None:
             return None
         manifest = signed.manifest
         arm = ArmRef(
@@ -39,26 +99,61 @@ class ReleaseFactsLookup:
         )
         authors = tuple(dict.fromkeys((*manifest.authors, manifest.publisher)))
         try:
-            verify_release(signed, self.store, self.trusted())
-            plan = self._plan(manifest, request.route.environment)
+            key = self._key(signed, request)
+            verified = self._known(key)
+            if verified is None:
+                verified = self._verified[key] = self._verify(key, signed)
+            refusal = verified.refusal or self._cannot_follow(manifest, verified.required, request, state)
         except FairwayError as error:
             return ReleaseFacts(arm=arm, refusal=error.message, authors=authors)
-        return ReleaseFacts(
-            arm=replace(arm, replicas=plan.replicas),
-            refusal=self._cannot_follow(manifest, request, state),
-            authors=authors,
-            plan=plan,
-        )
+        if verified.plan is not None:
+            arm = replace(arm, replicas=verified.plan.replicas)
+        return ReleaseFacts(arm=arm, refusal=refusal, authors=authors, plan=verified.plan)
 
-    def _plan(self, manifest: Manifest, environment: str) -> Plan:
-        if manifest.release_digest not in self._plans:
-            self._plans[manifest.release_digest] = released_plan(manifest, self.store, environment)
-        return self._plans[manifest.release_digest]
+    def _find(self, request: Request) -> SignedRelease | None:
+        try:
+            return self.releases.find_release(request.route.agent, str(request.args.get("release", "")))
+        except NotFoundError:
+            return None
 
-    def _cannot_follow(self, manifest: Manifest, request: Request, state: RouteState) -> str:
+    def _key(self, signed: SignedRelease, request: Request) -> _Key:
+        trusted = frozenset(self.trusted().items())
+        return signed.manifest.release_digest, signed.envelope, trusted, request.route.environment
+
+    def _known(self, key: _Key) -> _Verified | None:
+        found = self._verified.get(key)
+        if found is None:
+            return None
+        limit = REFUSED_SECONDS if found.refusal else VERIFIED_SECONDS
+        return found if self.clock.monotonic() - found.at < limit else None
+
+    async def _verify_apart(self, key: _Key, signed: SignedRelease) -> None:
+        try:
+            self._verified[key] = await asyncio.to_thread(self._verify, key, signed)
+        finally:
+            self._running.pop(key, None)
+
+    def _verify(self, key: _Key, signed: SignedRelease) -> _Verified:
+        """Read the whole release: its signature, every file, and what its own ``fairway.yaml`` asks for."""
+        _, _, trusted, environment = key
+        try:
+            manifest = verify_release(signed, self.store, dict(trusted))
+            with tempfile.TemporaryDirectory(prefix="fairway-policy-") as folder:
+                project = load_project(materialise(manifest.tree, self.store, Path(folder)))
+                plan = plan_of(project, environment)
+                return _Verified(at=self.clock.monotonic(), plan=plan, required=required_for_production(project))
+        except FairwayError as error:
+            return _Verified(at=self.clock.monotonic(), refusal=error.message)
+        except OSError as error:
+            return _Verified(at=self.clock.monotonic(), refusal=f"it cannot be read: {error.strerror}")
+
+    def _cannot_follow(self, manifest: Manifest, required: Required | None, request: Request, state: RouteState) -> str:
         """Why the release may not serve beside stable here, or an empty string."""
         if request.route.environment not in manifest.effective:
             return f"release {manifest.release_version} has no configuration for {request.route.environment}"
+        missing = self._missing_evidence(manifest, required, state)
+        if missing:
+            return missing
         if state.stable is None:
             return ""
         try:
@@ -71,3 +166,28 @@ class ReleaseFactsLookup:
                 f" read (it reads {', '.join(stable.reads)}): a rollback would lose conversations"
             )
         return ""
+
+    def _missing_evidence(self, manifest: Manifest, required: Required | None, state: RouteState) -> str:
+        """What nobody found about the release, or found wanting; a former stable of this route may always come back.
+
+        Looked at anew each time: evidence expires, and a newer finding counts.
+        """
+        former = {arm.release for arm in (state.stable, *state.history) if arm is not None}
+        if manifest.release_digest in former:
+            return ""
+        if required is None:
+            return f"what release {manifest.release_version} needs to be deployed is not known"
+        lacks = lacking(
+            required,
+            (*manifest.evidence, *self.releases.list_evidence(manifest.release_digest)),
+            release=manifest.release_digest,
+            effective=manifest.effective,
+            now=self.clock.now(),
+        )
+        if not lacks:
+            return ""
+        named = "; ".join(f"{kind}: {why}" for kind, why in lacks.items())
+        return (
+            f"release {manifest.release_version} lacks evidence ({named});"
+            f" take it on its commit: git checkout {manifest.tag}, then fairway run"
+        )

@@ -84,6 +84,8 @@ class Runner(Generic[ContextT]):
         cache: Where results are looked up and kept; ``None``: everything runs.
         listeners: Told in order; they must not raise.
         limit: Stages at the same time; by default the machine's processors.
+        record: Told what each stage found before anybody else is; when it cannot write that down the stage broke.
+        still_holds: Whether a kept result may be used again.
     """
 
     def __init__(
@@ -96,6 +98,8 @@ class Runner(Generic[ContextT]):
         cache: StageCache | None = None,
         listeners: Sequence[Listener] = (),
         limit: int | None = None,
+        record: Callable[[StageResult], None] | None = None,
+        still_holds: Callable[[StageResult], bool] = lambda _: True,
     ) -> None:
         self._nodes = {node.id: node for node in nodes}
         self._graph = graph_of(nodes)
@@ -104,6 +108,8 @@ class Runner(Generic[ContextT]):
         self._clock = clock
         self._cache = cache
         self._listeners = listeners
+        self._record = record
+        self._still_holds = still_holds
         self._limit = max(1, limit or os.cpu_count() or 1)
         self._results: dict[str, StageResult] = {}
         self._keys: dict[str, str | None] = {}
@@ -152,7 +158,7 @@ class Runner(Generic[ContextT]):
             elif key is not None and self._cache is not None and (found := self._cache.find(key)) is not None:
                 hits[stage] = found
         now = self._clock.now()
-        fresh = {stage: result for stage, result in hits.items() if is_fresh(result, now)}
+        fresh = {s: result for s, result in hits.items() if is_fresh(result, now) and self._still_holds(result)}
         usable = restorable(self._graph, selected, fresh)
         return {stage: result for stage, result in fresh.items() if stage in usable}
 
@@ -258,7 +264,21 @@ class Runner(Generic[ContextT]):
         except (OSError, ValueError) as error:  # a pass is a pass; only the next run is slower
             _write_log(self._journal.log(result.stage), f"not cached: {error}")
 
+    def _recorded(self, result: StageResult) -> StageResult:
+        """The result, once what it found is written down; a finding nobody can look up later is none."""
+        if self._record is None:
+            return result
+        try:
+            self._record(result)
+        except FairwayError as error:
+            text = f"what it found cannot be recorded: {error.message}"
+            _write_log(self._journal.log(result.stage), f"error: {text}")
+            details = {**result.details, "error": text, "code": error.code, "hint": error.hint}
+            return replace(result, status=StageStatus.ERROR, summary=text, details=details, caused_by=None)
+        return result
+
     def _finish(self, result: StageResult) -> None:
+        result = self._recorded(result)
         self._results[result.stage] = result
         durable = result.status not in (StageStatus.CACHED, StageStatus.SKIPPED)
         self._journal.finished(result, key=self._keys.get(result.stage), at=self._clock.now(), durable=durable)

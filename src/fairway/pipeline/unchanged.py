@@ -25,7 +25,8 @@ from fairway.pipeline.cache import StageCache
 from fairway.pipeline.port import RunReport, StageResult, StageStatus
 from fairway.pipeline.wire import result_from_wire, result_to_wire
 
-_VERSION = 1
+_VERSION = 2
+_KEPT = "last.json"
 _GIT_SECONDS = 10
 _DIRTY_LIMIT = 500
 """Files that differ from the commit; with more than these the long way is hardly longer."""
@@ -111,7 +112,24 @@ def _dirty_file(top: Path, line: str) -> list[Any] | None:
     return [line, status.st_mode, status.st_size, str(status.st_ino), times]
 
 
-def remember(folder: Path, key: str, report: RunReport, keys: Mapping[str, str | None]) -> None:
+def forget(folder: Path) -> None:
+    """Forget the run that passed: something newer was found.
+
+    Raises:
+        OSError: When the disk refuses.
+    """
+    (folder / _KEPT).unlink(missing_ok=True)
+
+
+def remember(
+    folder: Path,
+    key: str,
+    report: RunReport,
+    keys: Mapping[str, str | None],
+    *,
+    recorded_in: Path | None = None,
+    until: datetime | None = None,
+) -> None:
     """Keep a run that passed, if all of it could be had again from the cache.
 
     Args:
@@ -119,6 +137,8 @@ def remember(folder: Path, key: str, report: RunReport, keys: Mapping[str, str |
         key: From :func:`fingerprint`, taken *before* the run began.
         report: The run.
         keys: Cache keys by stage; ``None`` for one that is never cached.
+        recorded_in: File that holds what was found; the run does not count once it is gone or another.
+        until: When the run stops counting; ``None``: never by time alone.
 
     Raises:
         OSError: When the disk refuses; nothing half-written is ever read.
@@ -132,6 +152,8 @@ def remember(folder: Path, key: str, report: RunReport, keys: Mapping[str, str |
         "release": report.release,
         "release_version": report.release_version,
         "note": report.note,
+        "recorded_in": None if recorded_in is None else [str(recorded_in), _identity(recorded_in)],
+        "until": None if until is None else until.isoformat(),
         "prompts": {name: dict(prompt) for name, prompt in report.prompts.items()},
         "titles": dict(report.titles),
         "stages": [
@@ -142,7 +164,15 @@ def remember(folder: Path, key: str, report: RunReport, keys: Mapping[str, str |
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{secrets.token_hex(6)}"
     draft.write_text(json.dumps(body), encoding="utf-8")
-    draft.replace(folder / "last.json")
+    draft.replace(folder / _KEPT)
+
+
+def _identity(file: Path) -> str | None:
+    """Tells one file at a path from another; ``None``: there is none."""
+    try:
+        return str(file.stat().st_ino)
+    except FileNotFoundError:
+        return None
 
 
 def _repeatable(result: StageResult, keys: Mapping[str, str | None]) -> bool:
@@ -166,8 +196,8 @@ def recall(folder: Path, key: str, cache: StageCache, *, run_id: str, now: datet
         now: When it began.
     """
     try:
-        body = json.loads((folder / "last.json").read_bytes())
-        if body["version"] != _VERSION or body["key"] != key:
+        body = json.loads((folder / _KEPT).read_bytes())
+        if body["version"] != _VERSION or body["key"] != key or not _counts(body, now):
             return None
         results = [_recalled(stage, cache, now=now) for stage in body["stages"]]
         if any(result is None for result in results):
@@ -186,6 +216,13 @@ def recall(folder: Path, key: str, cache: StageCache, *, run_id: str, now: datet
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, FairwayError):
         return None
+
+
+def _counts(body: Mapping[str, Any], now: datetime) -> bool:
+    """Whether what the run found is still written down where it was, and its time is not over."""
+    if body["until"] is not None and now >= datetime.fromisoformat(body["until"]):
+        return False
+    return body["recorded_in"] is None or _identity(Path(body["recorded_in"][0])) == body["recorded_in"][1]
 
 
 def _recalled(stage: Mapping[str, Any], cache: StageCache, *, now: datetime) -> StageResult | None:

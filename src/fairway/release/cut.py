@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fairway.errors import RefusedError
+from fairway.release.required import Required, lacking, newest_evidence, waiver_of
 from fairway.release.values import Component, Evidence, Manifest
 from fairway.release.versions import Version
-from fairway.units import AgentName, Digest, EnvironmentName, Verdict, short
+from fairway.units import AgentName, Digest, EnvironmentName, short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,20 +33,19 @@ class Draft:
     reads: tuple[str, ...] = ("1",)
 
 
-def cut(
-    draft: Draft, *, version: Version, evidence: Iterable[Evidence], required: Iterable[str], now: datetime
-) -> Manifest:
+def cut(draft: Draft, *, version: Version, evidence: Iterable[Evidence], required: Required, now: datetime) -> Manifest:
     """The manifest of a release.
 
     Args:
         draft: What it is made of.
         version: What it is called.
         evidence: Everything known; what is bound to other content is ignored.
-        required: Kinds that must have been found to PASS.
+        required: Kinds that must have been found to PASS, and those the release switches off.
         now: When it is cut, which also decides what has expired.
 
     Returns:
-        With the newest finding of every kind that is bound to this content, in the order of their kinds.
+        With the newest finding of every kind that is bound to this content, and of every kind that is switched off the
+        reason, in the order of their kinds.
 
     Raises:
         RefusedError: ``dirty_tree`` for uncommitted content; ``missing_evidence``, naming every kind that is missing or
@@ -55,15 +55,20 @@ def cut(
         digest.startswith("dev:") for digest in draft.components.values()
     ):
         raise dirty_tree()
-    newest = newest_evidence(draft, evidence, now)
-    lacking = {kind: why for kind in dict.fromkeys(required) if (why := _lacking(newest.get(kind), now)) is not None}
-    if lacking:
+    found = tuple(evidence)
+    lacks = lacking(required, found, release=draft.release_digest, effective=draft.effective, now=now)
+    if lacks:
         raise RefusedError(
             f"{short(draft.release_digest)} cannot be released as {version}: "
-            + "; ".join(f"{kind}: {why}" for kind, why in lacking.items()),
+            + "; ".join(f"{kind}: {why}" for kind, why in lacks.items()),
             code="missing_evidence",
             hint="run the checks on this very content: fairway run",
         )
+    kept = newest_evidence(found, release=draft.release_digest, effective=draft.effective, now=now)
+    kept |= {
+        kind: waiver_of(kind, reason, release=draft.release_digest, produced_by="fairway.yaml", at=now)
+        for kind, reason in required.off.items()
+    }
     return Manifest(
         agent=draft.agent,
         release_version=str(version),
@@ -79,26 +84,11 @@ def cut(
         created_at=now,
         publisher=draft.publisher,
         authors=draft.authors,
-        evidence=tuple(newest[kind] for kind in sorted(newest)),
+        evidence=tuple(kept[kind] for kind in sorted(kept)),
         parent=draft.parent,
         state_schema=draft.state_schema,
         reads=draft.reads,
     )
-
-
-def newest_evidence(draft: Draft, evidence: Iterable[Evidence], now: datetime) -> dict[str, Evidence]:
-    """The newest finding of each kind bound to this content: an old PASS does not outlive a newer FAIL.
-
-    A finding that names an effective configuration counts only when the release resolves to it; one from the future
-    does not count. Of two at the same instant the later in the list is the newer.
-    """
-    newest: dict[str, Evidence] = {}
-    for finding in evidence:
-        if finding.release != draft.release_digest or finding.at > now or not _is_effective_here(draft, finding):
-            continue
-        if finding.kind not in newest or finding.at >= newest[finding.kind].at:
-            newest[finding.kind] = finding
-    return newest
 
 
 def dirty_tree(changes: Iterable[str] = ()) -> RefusedError:
@@ -110,22 +100,3 @@ def dirty_tree(changes: Iterable[str] = ()) -> RefusedError:
         code="dirty_tree",
         hint="commit or undo them: git status",
     )
-
-
-def _is_effective_here(draft: Draft, finding: Evidence) -> bool:
-    if finding.effective is None:
-        return True
-    if finding.environment is None:
-        return finding.effective in draft.effective.values()
-    return draft.effective.get(finding.environment) == finding.effective
-
-
-def _lacking(finding: Evidence | None, now: datetime) -> str | None:
-    """Why a required finding does not count; ``None`` when it does. Only PASS does."""
-    if finding is None:
-        return "nothing was found on this content"
-    if finding.verdict is not Verdict.PASS:
-        return finding.verdict.value
-    if finding.expires is not None and finding.expires <= now:
-        return f"PASS expired at {finding.expires:%Y-%m-%d %H:%M} UTC"
-    return None

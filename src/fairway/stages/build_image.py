@@ -8,9 +8,9 @@ from fairway.errors import ConflictError, NotFoundError, RefusedError
 from fairway.pipeline.port import StageOutcome, StageStatus
 from fairway.release.tree import check_link, check_path
 from fairway.release.values import SignedRelease
-from fairway.stages.config import BuildImageSection
 from fairway.stages.context import DeliveryContext
 from fairway.stages.packaging import package
+from fairway.stages.registry import required_for_release
 from fairway.units import short
 
 
@@ -52,21 +52,11 @@ def _cut(context: DeliveryContext) -> SignedRelease:
         context.ledger,
         context.store,
         version=delivery.release_version,
-        evidence_required=required_evidence(context),
+        evidence_required=required_for_release(context.project),
         now=context.clock.now(),
         publisher=delivery.actor,
         bundle=context.bundle,
     )
-
-
-def required_evidence(context: DeliveryContext) -> tuple[str, ...]:
-    """Kinds a release needs: as configured, else every check before it but those that found nothing to check."""
-    configured = context.settings(BuildImageSection).evidence
-    if configured is not None:
-        return configured
-    results = context.delivery.results
-    nothing = {stage for stage, result in results.items() if result.status is StageStatus.SKIPPED}
-    return tuple(kind for kind in context.delivery.required_evidence if kind not in nothing)
 
 
 def _find(context: DeliveryContext, version: str) -> SignedRelease | None:

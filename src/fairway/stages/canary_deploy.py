@@ -52,6 +52,7 @@ class CanaryDeploy:
 
 def _refused(answer: Answer) -> StageOutcome:
     hints = {
+        "release_refused": "fairway run, from its first stage; fairway release show says what it was cut with",
         "blocked": "fairway rollout lift-block, with a reason, or a new version",
         "rollout_live": "wait for it, or fairway rollout abort",
         "frozen": "fairway rollout status says who froze it, why and until when",

@@ -132,7 +132,7 @@ class BuildImageSection(StageSection):
     """The release.
 
     Attributes:
-        evidence: Kinds of evidence a release needs; ``None``: every check of the pipeline that is switched on.
+        evidence: Kinds of evidence a release needs beside every check of the pipeline that is switched on.
     """
 
     evidence: tuple[Text, ...] | None = None

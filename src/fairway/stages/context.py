@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,10 +17,11 @@ from fairway import __version__
 from fairway.bundle.files import Bundle
 from fairway.clock import Clock
 from fairway.errors import UserError
-from fairway.pipeline.port import StageResult
+from fairway.pipeline.port import StageOutcome, StageResult, StageStatus
 from fairway.pipeline.runner import Opening
 from fairway.project.load import Project
 from fairway.release.port import ContentStore, ReleaseStore
+from fairway.release.required import SKIPPED, why_not
 from fairway.release.values import Evidence, SignedRelease
 from fairway.rollout.port import RolloutLedger
 from fairway.stages.interpreter import Interpreter
@@ -37,6 +38,9 @@ T = TypeVar("T")
 
 COPIES = ("tree", "release")
 """Folders of a stage with a copy of the examined files: with and without tests and suites."""
+
+
+_NOT_PASSED = {StageStatus.FAILED: Verdict.FAIL, StageStatus.ERROR: Verdict.ERROR}
 
 
 class Ledger(RolloutLedger, ReleaseStore, Protocol):
@@ -68,7 +72,7 @@ class Delivery:
         actor: Who runs it.
         folder: Of the run.
         open_ledger, open_store: Open them; called at most once, only by a stage that needs them.
-        required_evidence: Kinds a release needs, unless the project says otherwise.
+        vouching: Stages without whose findings nothing goes to production: one that breaks is a finding too.
         waiting_for: What a living controller says about a route just now; ``None``: nothing is known.
         results: Of finished stages.
         staging: The release running in staging, while a stage holds it.
@@ -87,7 +91,7 @@ class Delivery:
     open_ledger: Callable[[], Ledger]
     open_store: Callable[[], ContentStore]
     engine: str = __version__
-    required_evidence: tuple[str, ...] = ()
+    vouching: frozenset[str] = frozenset()
     waiting_for: Callable[[RouteId], str | None] = lambda _: None
     results: dict[str, StageResult] = field(default_factory=dict)
     staging: Serving | None = None
@@ -123,18 +127,76 @@ class Delivery:
 
         Evidence of a cached stage was found on the same inputs, perhaps under another commit: it is bound anew.
         """
-        return tuple(
-            replace(evidence, release=self.bundle.digest)
-            for result in self.results.values()
-            for evidence in result.evidence
-        )
+        return tuple(self._bound(one, result) for result in self.results.values() for one in result.evidence)
 
     def record_evidence(self) -> None:
         """Write to the ledger what the stages so far vouch for; what is there already is not written again."""
+        self._write(self.evidence())
+
+    def record(self, result: StageResult) -> None:
+        """Write to the ledger what one stage found, as soon as it has ended: also that it failed, or broke.
+
+        What was found about uncommitted files is not kept: they can never be released.
+
+        Raises:
+            FairwayError: When the ledger cannot be written.
+        """
+        found = [self._bound(one, result) for one in result.evidence]
+        if not found and result.stage in self.vouching and result.status in _NOT_PASSED:
+            found = [self._broken(result)]
+        self._write(found)
+
+    def still_holds(self, result: StageResult) -> bool:
+        """Whether a kept result may be used again: nothing newer was found on this content that says otherwise.
+
+        Raises:
+            FairwayError: When the ledger cannot be read.
+        """
+        for one in (self._bound(one, result) for one in result.evidence):
+            newer = self._known.get(one.kind)
+            if newer is not None and newer.at > one.at and why_not(one.kind, newer, now=newer.at) is not None:
+                return False
+        return True
+
+    @cached_property
+    def _known(self) -> Mapping[str, Evidence]:
+        """The newest finding of each kind on this content when the run began."""
+        newest: dict[str, Evidence] = {}
+        if self._is_kept:
+            for one in self.ledger.list_evidence(self.bundle.digest):
+                if one.kind not in newest or one.at >= newest[one.kind].at:
+                    newest[one.kind] = one
+        return newest
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether findings are kept in the ledger: about uncommitted files they never are."""
+        return not self.bundle.dirty
+
+    def _write(self, found: Collection[Evidence]) -> None:
+        if not found or not self._is_kept:
+            return
         known = {(one.kind, one.at, one.verdict) for one in self.ledger.list_evidence(self.bundle.digest)}
-        new = [one for one in self.evidence() if (one.kind, one.at, one.verdict) not in known]
+        new = [one for one in found if (one.kind, one.at, one.verdict) not in known]
         if new:
             self.ledger.add_evidence(new)
+
+    def _bound(self, evidence: Evidence, result: StageResult) -> Evidence:
+        """Evidence as it counts for what is examined; a stage that said no vouches for nothing."""
+        verdict = evidence.verdict
+        if verdict is Verdict.PASS and result.status in _NOT_PASSED:
+            verdict = _NOT_PASSED[result.status]
+        return replace(evidence, verdict=verdict, release=self.bundle.digest)
+
+    def _broken(self, result: StageResult) -> Evidence:
+        return Evidence(
+            kind=result.stage,
+            release=self.bundle.digest,
+            verdict=_NOT_PASSED[result.status],
+            produced_by=f"fairway {__version__}",
+            at=self.clock.now(),
+            figures={"problem": result.summary},
+        )
 
     async def hold(self, resource: AbstractAsyncContextManager[T]) -> T:
         """Enter a resource and keep it until :meth:`close`.
@@ -290,6 +352,11 @@ class DeliveryContext:
         if not folder.exists():
             await asyncio.to_thread(write_tree, self.bundle, folder, instrument=instrument)
         return folder
+
+    def nothing_to_look_at(self, reason: str) -> StageOutcome:
+        """The stage is skipped because there is nothing it could look at: recorded with the reason, never as a pass."""
+        evidence = self.found(Verdict.NO_DATA, figures={SKIPPED: reason}, instrument=True)
+        return StageOutcome(status=StageStatus.SKIPPED, summary=reason, evidence=(evidence,))
 
     def found(
         self,

@@ -19,7 +19,7 @@ from fairway.pipeline.dag import select
 from fairway.pipeline.journal import PastRun, RunJournal, find_run, new_run_id, prune_runs, read_run
 from fairway.pipeline.port import RunReport, StageResult
 from fairway.pipeline.runner import Listener, Opening, Runner, graph_of
-from fairway.pipeline.unchanged import remember
+from fairway.pipeline.unchanged import forget, remember
 from fairway.project.load import Project
 from fairway.release.history import commit_version
 from fairway.release.port import ContentStore
@@ -29,7 +29,7 @@ from fairway.stages.context import COPIES, Delivery, DeliveryContext, Ledger
 from fairway.stages.interpreter import Interpreter, current_interpreter, environment_interpreter
 from fairway.stages.options import RunOptions, stage_code_version, unchanged_folder, unchanged_key
 from fairway.stages.process import reap_orphans
-from fairway.stages.registry import NEEDS_RELEASE, Node, build_pipeline, required_evidence
+from fairway.stages.registry import NEEDS_RELEASE, Node, build_pipeline, counts_until, vouching
 from fairway.units import RouteId, format_duration
 
 _LAST_STAGE = {"dev": "build_image", "test": "build_image", "staging": "e2e_test", "production": None}
@@ -116,7 +116,7 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
             open_ledger=wiring.open_ledger,
             open_store=wiring.open_store,
             engine=stage_code_version(),
-            required_evidence=required_evidence(nodes),
+            vouching=vouching(project),
             waiting_for=wiring.waiting_for,
         )
         if wiring.begun is not None:
@@ -129,6 +129,8 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
             cache=StageCache(project.state.cache / "stages") if options.cache else None,
             listeners=[delivery, *wiring.listeners],
             limit=project.pipeline.parallel,
+            record=delivery.record,
+            still_holds=delivery.still_holds,
         )
         stop = wiring.stop or asyncio.Event()
         overtime = _Overtime(stop, limit=project.pipeline.timeout)
@@ -153,9 +155,7 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
         )
         journal.ended(report.verdict, at=clock.now())
         _record(delivery, report)
-        if key is not None:
-            with contextlib.suppress(OSError):  # only the next run is slower
-                remember(unchanged_folder(project.state), key, report, runner.keys)
+        _remember(project, bundle, key, report, runner.keys)
     return report
 
 
@@ -270,6 +270,19 @@ def _prompts(project: Project) -> dict[str, dict[str, str]]:
     except FairwayError:
         return {}
     return {name: {"version": one.version, "sha256": one.sha256} for name, one in pinned.items()}
+
+
+def _remember(
+    project: Project, bundle: Bundle, key: str | None, report: RunReport, keys: Mapping[str, str | None]
+) -> None:
+    """Keep a run that passed for the next one that finds nothing changed; one that did not ends that."""
+    folder = unchanged_folder(project.state)
+    with contextlib.suppress(OSError):  # only the next run is slower
+        if report.verdict != "passed":
+            forget(folder)
+        elif key is not None:
+            recorded_in = None if bundle.dirty else project.state.ledger
+            remember(folder, key, report, keys, recorded_in=recorded_in, until=counts_until(bundle, report.started_at))
 
 
 def _record(delivery: Delivery, report: RunReport) -> None:

@@ -9,6 +9,7 @@ from fairway.release.trust import trusted_keys
 from fairway.stages.config import DeployStagingSection
 from fairway.stages.context import DeliveryContext
 from fairway.stages.serving import Serving, serving
+from fairway.units import Verdict
 
 
 class DeployStaging:
@@ -50,10 +51,11 @@ class DeployStaging:
                     figures={"ready_seconds": round(running.ready_after, 3), "ephemeral": True},
                 )
             )
-        return _outcome(running)
+        return _outcome(context, running)
 
 
-def _outcome(running: Serving) -> StageOutcome:
+def _outcome(context: DeliveryContext, running: Serving) -> StageOutcome:
+    figures = {"attested_by": running.attested_by, "ready_seconds": round(running.ready_after, 3)}
     mock = ", with the mock model" if running.mock_llm_url else ""
     return StageOutcome(
         status=StageStatus.PASSED,
@@ -62,8 +64,10 @@ def _outcome(running: Serving) -> StageOutcome:
             "environment": running.environment,
             "release": running.release,
             "effective": running.effective,
-            "attested_by": running.attested_by,
-            "ready_seconds": round(running.ready_after, 3),
+            **figures,
         },
+        evidence=(
+            context.found(Verdict.PASS, figures=figures, environment=running.environment, effective=running.effective),
+        ),
         artifacts={"service_log": running.log},
     )

@@ -54,9 +54,8 @@ class E2eTest:
         suites = tagged_suites(context)
         chat = context.project.document.has(("service", "chat"))
         if not (settings.requests or suites or chat):
-            return StageOutcome(
-                status=StageStatus.SKIPPED,
-                summary=f"no requests in pipeline.stages.{self.id}, no case tagged {TAG}, no service.chat",
+            return context.nothing_to_look_at(
+                f"no requests in pipeline.stages.{self.id}, no case tagged {TAG}, no service.chat"
             )
         running = context.delivery.staging
         if running is None:

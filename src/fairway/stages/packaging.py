@@ -14,6 +14,7 @@ from fairway.project.load import Project
 from fairway.release.cut import Draft, cut, dirty_tree
 from fairway.release.history import authors_since, commit_version, identity, nearest_release, tagged_commit
 from fairway.release.port import ContentStore, ReleaseStore
+from fairway.release.required import Required
 from fairway.release.tree import TreeFile, check_link, read_tree, tree_blob
 from fairway.release.trust import local_key, signed
 from fairway.release.values import SignedRelease
@@ -34,7 +35,7 @@ def package(
     store: ContentStore,
     *,
     version: str | None,
-    evidence_required: tuple[str, ...],
+    evidence_required: Required,
     now: datetime,
     publisher: str | None = None,
     bundle: Bundle | None = None,
@@ -49,7 +50,7 @@ def package(
         ledger: Holds the evidence and gets the release.
         store: Gets every file.
         version: What to call it; ``None``: by the commit's tag, else its development version.
-        evidence_required: Kinds of evidence that must be PASS on this very content.
+        evidence_required: Kinds of evidence that must be PASS on this very content, and those that are switched off.
         now: When.
         publisher: Who; by default git's ``user.email``, else the operating system's user.
         bundle: What was examined; by default the project's files as they are now.

@@ -6,17 +6,21 @@ Explicit, and made of names: a stage's module is imported when the stage runs, s
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta
 from fnmatch import fnmatch
 from typing import Any
 
+from fairway.bundle.files import Bundle
 from fairway.canonical import value_digest
 from fairway.pipeline.cache import stage_key
 from fairway.pipeline.config import SEED_STAGES, UserStageSection
 from fairway.pipeline.dag import build_graph
 from fairway.pipeline.port import Stage, StageNode
 from fairway.project.load import Project
+from fairway.release.required import CHECKS, REHEARSALS, Required, for_production, for_release
+from fairway.security.waivers import WAIVERS_FILE
 from fairway.stages.command import CommandStage
 from fairway.stages.config import (
     ApprovalGateSection,
@@ -65,7 +69,7 @@ class _Entry:
     releases: bool = False
 
 
-_CHECKS = ("unit_test", "prompt_regression", "tool_integration", "security_scan", "cost_gate")
+_BEFORE_RELEASE = ("unit_test", "prompt_regression", "tool_integration", "security_scan", "cost_gate")
 
 _ENTRIES = (
     _Entry(id="prepare", title="Prepare", after=(), stage="prepare:Prepare", section=PrepareSection),
@@ -107,7 +111,7 @@ _ENTRIES = (
     _Entry(
         id="build_image",
         title="Package",
-        after=_CHECKS,
+        after=_BEFORE_RELEASE,
         stage="build_image:BuildImage",
         section=BuildImageSection,
         cached=False,
@@ -193,12 +197,52 @@ def build_pipeline(project: Project, *, releasing: bool) -> tuple[Node, ...]:
     return _gated(nodes, own)
 
 
-def required_evidence(nodes: Iterable[Node]) -> tuple[str, ...]:
-    """Kinds of evidence a release of this pipeline needs: every check before it that is switched on."""
-    listed = list(nodes)
-    graph = build_graph({node.id: node.after for node in listed})
-    before = graph.ancestors([GATES_RELEASE]) - {GATES_RELEASE, "prepare"}
-    return tuple(node.id for node in listed if node.id in before and node.disabled is None)
+def required_for_release(project: Project) -> Required:
+    """What a release of this project must have been found to be before it is cut.
+
+    Every check that is switched on, stages of the project's own before the release, and what ``build_image.evidence``
+    adds: it never takes one away.
+
+    Raises:
+        ProjectFileError: When a stage's settings are wrong.
+    """
+    nodes = build_pipeline(project, releasing=True)
+    also = (*_own_before(GATES_RELEASE, nodes, project), *_added(project))
+    return for_release(also=also, off=_switched_off(nodes, project, CHECKS))
+
+
+def required_for_production(project: Project) -> Required:
+    """What a release of this project must have been found to be before it takes production traffic.
+
+    As for the release, and what is tried on the release in staging. The project is the release's own: what is edited
+    later takes nothing away.
+
+    Raises:
+        ProjectFileError: When a stage's settings are wrong.
+    """
+    nodes = build_pipeline(project, releasing=True)
+    also = (*_own_before(GATES_ROLLOUT, nodes, project), *_added(project))
+    return for_production(also=also, off=_switched_off(nodes, project, (*CHECKS, *REHEARSALS)))
+
+
+def vouching(project: Project) -> frozenset[str]:
+    """Stages without whose findings nothing goes to production."""
+    return frozenset((*required_for_production(project).kinds, HOLDS_SERVICE))
+
+
+def _own_before(gate: str, nodes: Sequence[Node], project: Project) -> tuple[str, ...]:
+    own = project.user_stages()
+    before = build_graph({node.id: node.after for node in nodes}).ancestors([gate])
+    return tuple(node.id for node in nodes if node.id in own and node.id in before and node.disabled is None)
+
+
+def _added(project: Project) -> tuple[str, ...]:
+    return project.stage_config(GATES_RELEASE, BuildImageSection).evidence or ()
+
+
+def _switched_off(nodes: Iterable[Node], project: Project, kinds: Collection[str]) -> dict[str, str]:
+    off = [node.id for node in nodes if node.id in kinds and node.disabled is not None]
+    return {kind: str((project.pipeline.stages.get(kind) or {}).get("reason") or "") for kind in off}
 
 
 def _seed_node(entry: _Entry, project: Project, *, releasing: bool) -> Node:
@@ -212,7 +256,7 @@ def _seed_node(entry: _Entry, project: Project, *, releasing: bool) -> Node:
         title=entry.title,
         after=tuple(dict.fromkeys((*entry.after, *section.after))),
         factory=_lazily(entry.stage),
-        key=_prepare_key if entry.id == "prepare" else _content_key if cached else _never,
+        key=_KEYS.get(entry.id, _content_key) if cached else _never,
         uses=entry.uses,
         holds=entry.holds,
         rereads=not cached,
@@ -254,12 +298,30 @@ def _content_key(context: DeliveryContext) -> str:
     return stage_key(context.stage, code=delivery.engine, config=context.config, inputs=delivery.inputs)
 
 
+def counts_until(bundle: Bundle, now: datetime) -> datetime | None:
+    """When a result of these files stops counting by time alone: at the end of the day (UTC) when waivers are used."""
+    if bundle.find(WAIVERS_FILE) is None:
+        return None
+    return datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), time(), tzinfo=UTC)
+
+
+def _security_key(context: DeliveryContext) -> str:
+    """As the others', and of one day where there are waivers: they count by date."""
+    delivery = context.delivery
+    until = counts_until(context.bundle, context.clock.now())
+    inputs = delivery.inputs if until is None else {**delivery.inputs, "until": until.isoformat()}
+    return stage_key(context.stage, code=delivery.engine, config=context.config, inputs=inputs)
+
+
 def _prepare_key(context: DeliveryContext) -> str | None:
     """As the others', but an environment that is not there any more has to be made again."""
     interpreter = context.delivery.interpreter
     if interpreter.made_from is not None and not interpreter.is_made:
         return None
     return _content_key(context)
+
+
+_KEYS: Mapping[str, Key] = {"prepare": _prepare_key, "security_scan": _security_key}
 
 
 def _never(_: DeliveryContext) -> None:

@@ -36,7 +36,7 @@ class ToolIntegration:
         settings = context.settings(ToolIntegrationSection)
         tools = context.project.tools.tools
         if not tools:
-            return StageOutcome(status=StageStatus.SKIPPED, summary="no tools declared")
+            return context.nothing_to_look_at("no tools declared")
         findings = [*check_declarations(tools), *check_examples(tools, settings.examples)]
         called = 0
         if settings.command is not None and not findings:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fairway.errors import RefusedError
 from fairway.release.cut import Draft, cut
+from fairway.release.required import Required
 from fairway.release.values import Component, Evidence, Manifest
 from fairway.release.versions import Version
 from fairway.units import AgentName, Digest, EnvironmentName, Verdict
@@ -28,7 +29,7 @@ PASSED = Evidence(kind="unit_test", release=WHOLE, verdict=Verdict.PASS, produce
 
 
 def attempt(evidence: list[Evidence], required: tuple[str, ...] = ("unit_test",), draft: Draft = DRAFT) -> Manifest:
-    return cut(draft, version=Version.parse("1.2.0"), evidence=evidence, required=required, now=NOW)
+    return cut(draft, version=Version.parse("1.2.0"), evidence=evidence, required=Required(kinds=required), now=NOW)
 
 
 def refusal(action: Callable[[], object]) -> RefusedError:

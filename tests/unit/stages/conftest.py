@@ -17,7 +17,7 @@ from fairway.project.load import load_project
 from fairway.release.store import FileContentStore
 from fairway.stages.context import Delivery, DeliveryContext
 from fairway.stages.interpreter import Interpreter, current_interpreter
-from fairway.stages.registry import build_pipeline, required_evidence
+from fairway.stages.registry import build_pipeline, vouching
 from fairway.testing.memory_ledger import MemoryLedger
 
 BASE = """
@@ -83,7 +83,7 @@ class StageBench:
             folder=self.folder,
             open_ledger=lambda: self.ledger,
             open_store=lambda: FileContentStore(project.state.blobs),
-            required_evidence=required_evidence(build_pipeline(project, releasing=version is not None)),
+            vouching=vouching(project),
             results=self.results,
         )
 

@@ -11,7 +11,9 @@ from fairway.pipeline.config import SEED_STAGES
 from fairway.pipeline.runner import graph_of
 from fairway.project.load import load_project
 from fairway.stages.interpreter import Interpreter, environment_interpreter
-from fairway.stages.registry import NEEDS_RELEASE, build_pipeline, required_evidence
+from fairway.project.load import load_project
+from fairway.release.required import CHECKS, REHEARSALS
+from fairway.stages.registry import NEEDS_RELEASE, build_pipeline, required_for_production, required_for_release
 from fairway.stages.tree import write_tree
 
 
@@ -72,9 +74,30 @@ def test_stages_of_ones_own_that_wait_for_each_other_are_told(bench) -> None:
 def test_a_stage_is_switched_off_with_a_reason_and_not_without(bench) -> None:
     nodes = {node.id: node for node in pipeline(bench, "unit_test: {enabled: false, reason: none yet}")}
     assert nodes["unit_test"].disabled == "disabled: none yet"
-    assert "unit_test" not in required_evidence(nodes.values())
+    required = required_for_release(load_project(bench.root))
+    assert "unit_test" not in required.kinds
+    assert required.off == {"unit_test": "none yet"}
     with pytest.raises(ProjectFileError, match="needs a `reason`"):
         pipeline(bench, "unit_test: {enabled: false}")
+
+
+def test_the_projects_own_list_of_evidence_adds_and_never_takes_away(bench) -> None:
+    for settings, added in (("evidence: []", ()), ("evidence: [load_test]", ("load_test",))):
+        pipeline(bench, f"build_image: {{{settings}}}")
+        project = load_project(bench.root)
+        assert required_for_release(project).kinds == (*CHECKS, *added)
+        assert required_for_production(project).kinds == (*CHECKS, *REHEARSALS, *added)
+
+
+def test_stages_of_ones_own_are_asked_for_where_they_gate(bench) -> None:
+    early, late, after = (
+        f"{name}: {{command: 'true', after: [{stage}]}}"
+        for name, stage in (("early", "prepare"), ("late", "smoke_test"), ("after", "production_deploy"))
+    )
+    pipeline(bench, "\n    ".join((early, late, after)))
+    project = load_project(bench.root)
+    assert required_for_release(project).kinds == (*CHECKS, "early")
+    assert set(required_for_production(project).kinds) == {*CHECKS, *REHEARSALS, "early", "late"}
 
 
 @pytest.mark.parametrize("stage", [stage for stage in SEED_STAGES if stage != "prepare"])

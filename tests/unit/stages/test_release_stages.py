@@ -35,7 +35,17 @@ def found(bench, *kinds: str, verdict: Verdict = Verdict.PASS, skipped: tuple[st
             stage=kind, status=StageStatus.PASSED, duration_seconds=1, summary="", evidence=(evidence,)
         )
     for kind in skipped:
-        bench.results[kind] = StageResult(stage=kind, status=StageStatus.SKIPPED, duration_seconds=0, summary="none")
+        nothing = Evidence(
+            kind=kind,
+            release=release,
+            verdict=Verdict.NO_DATA,
+            produced_by="test",
+            at=EPOCH,
+            figures={"skipped": "none"},
+        )
+        bench.results[kind] = StageResult(
+            stage=kind, status=StageStatus.SKIPPED, duration_seconds=0, summary="none", evidence=(nothing,)
+        )
 
 
 @pytest.fixture
@@ -72,9 +82,26 @@ async def test_a_check_that_did_not_pass_does_not_vouch(committed) -> None:
     assert (await committed.run("build_image", version="1.0.0")).details["code"] == "missing_evidence"
 
 
-async def test_a_check_that_found_nothing_to_check_is_not_asked_for(committed) -> None:
-    found(committed, *(kind for kind in CHECKS if kind != "tool_integration"), skipped=("tool_integration",))
+@pytest.mark.parametrize(("kind", "may"), [(kind, kind == "tool_integration") for kind in CHECKS])
+async def test_only_a_check_that_may_find_nothing_to_look_at_can_be_skipped(committed, kind: str, may: bool) -> None:
+    found(committed, *(one for one in CHECKS if one != kind), skipped=(kind,))
+    outcome = await committed.run("build_image", version="1.0.0")
+    assert (outcome.status is StageStatus.PASSED) is may, outcome
+
+
+async def test_an_empty_list_of_evidence_empties_nothing(committed) -> None:
+    committed.commit(settings="build_image: {evidence: []}")
+    outcome = await committed.run("build_image", version="1.0.0")
+    assert (outcome.status, outcome.details["code"]) == (StageStatus.FAILED, "missing_evidence")
+
+
+async def test_a_check_the_release_switches_off_is_in_its_manifest_with_the_reason(committed) -> None:
+    committed.commit(settings="unit_test: {enabled: false, reason: no tests yet}")
+    found(committed, *(kind for kind in CHECKS if kind != "unit_test"))
     assert (await committed.run("build_image", version="1.0.0")).status is StageStatus.PASSED
+    manifest = committed.ledger.list_releases("shop")[0].manifest
+    (waived,) = (one for one in manifest.evidence if one.kind == "unit_test")
+    assert (waived.verdict, waived.figures) == (Verdict.NO_DATA, {"disabled": "no tests yet"})
 
 
 async def test_evidence_found_on_the_same_inputs_counts_for_the_release_under_examination(committed) -> None:
