@@ -1,5 +1,5 @@
 """``python -m fairway``."""
 
-from fairway.cli.main import main
+from fairway.entry import main
 
 main()

@@ -29,7 +29,7 @@ gateway:
   port: {port}
   admin_port: {admin_port}
   block: 1s
-  timeouts: {{connect: 2s, first_byte: 10s, idle: 10s, total: 12s}}
+  timeouts: {{connect: 2s, first_byte: 20s, idle: 20s, total: 25s}}
 """
 
 

@@ -32,6 +32,9 @@ from fairway.supervise.info import running
 from fairway.units import format_share
 
 CONVERSATIONS_PER_SECOND = 25.0
+MAX_CONVERSATIONS = 60
+"""At a time: a machine that cannot keep up gets fewer, instead of a queue that ends in timeouts."""
+
 UP_READY_SECONDS = 40.0
 RUN_SECONDS = 240.0
 """After this a chapter has not gone as it should, whatever it waits for."""
@@ -148,7 +151,9 @@ class Story:
         self.timeline.chapter("v1.0.0: the first release")
         run = await self._run("1.0.0")
         self._expect_passed("v1.0.0 passes the pipeline and serves", run, "1.0.0")
-        self._traffic = TrafficGenerator(url, seed=self.seed, conversations_per_second=self.rate)
+        self._traffic = TrafficGenerator(
+            url, seed=self.seed, conversations_per_second=self.rate, max_in_flight=MAX_CONVERSATIONS
+        )
         self._traffic.start()
         self.timeline.say(f"traffic: {self.rate:g} conversations a second from several tenants, to the end")
         await asyncio.sleep(4.0)

@@ -7,6 +7,12 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+EFFECTS = frozenset({"acquire_lease", "release_lease", "journal", "add_blocks", "apply", "ensure", "drain", "stop"})
+"""Methods of the ports that change something outside the process."""
+
+OFTEN = frozenset({"acquire_lease", "add_blocks"})
+"""Done at every tick: killed there a tenth as often, or the schedules would reach little else."""
+
 
 class Killed(BaseException):
     """The process ended here, as by ``kill -9``: no handler may run, so it is not an ``Exception``."""
@@ -28,20 +34,23 @@ class FaultInjector:
         self.killed_at: list[str] = []
         self.visited: set[str] = set()
 
-    def point(self, name: str) -> None:
-        """A place where the process may be killed.
+    def point(self, name: str, *, often: bool = False) -> None:
+        """A place where the process may be killed; ``often``: one that every tick visits.
 
         Raises:
             Killed: When the schedule says so.
         """
         self.visited.add(name)
-        if self.budget > 0 and self._random.random() < self._probability:
+        if self.budget > 0 and self._random.random() < self._probability * (0.1 if often else 1.0):
             self.budget -= 1
             self.killed_at.append(name)
             raise Killed(name)
 
     def wrap(self, role: str, port: Any) -> Any:
-        """The same object with a point before and after each public method."""
+        """The same object with a point before and after each method that changes the world.
+
+        A kill between two reads is the same as one before the next write.
+        """
         return _Interrupted(self, role, port)
 
 
@@ -55,7 +64,7 @@ class _Interrupted:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._port, name)
-        if not callable(value):
+        if not callable(value) or name not in EFFECTS:
             return value
         if inspect.iscoroutinefunction(value):
             return self._interrupted_later(name, value)
@@ -63,18 +72,18 @@ class _Interrupted:
 
     def _interrupted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def through(*arguments: Any, **named: Any) -> Any:
-            self._injector.point(f"before {self._role}.{name}")
+            self._injector.point(f"before {self._role}.{name}", often=name in OFTEN)
             result = call(*arguments, **named)
-            self._injector.point(f"after {self._role}.{name}")
+            self._injector.point(f"after {self._role}.{name}", often=name in OFTEN)
             return result
 
         return through
 
     def _interrupted_later(self, name: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def through(*arguments: Any, **named: Any) -> Any:
-            self._injector.point(f"before {self._role}.{name}")
+            self._injector.point(f"before {self._role}.{name}", often=name in OFTEN)
             result = await call(*arguments, **named)
-            self._injector.point(f"after {self._role}.{name}")
+            self._injector.point(f"after {self._role}.{name}", often=name in OFTEN)
             return result
 
         return through

@@ -46,36 +46,39 @@ def told(record_property, name: str, bad: int, of: int) -> tuple[float, float]:
     return interval
 
 
+LEVELS = ((60, 150), (600, 120), (3_000, 60))
+"""Conversations a minute, and blocks of ten seconds watched at most."""
+SLACK = 0.04
+"""What so few rollouts leave open above alpha; the gates' own rates are measured in ``tests/unit/verdict``."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("per_minute", "blocks"), [(60, 150), (600, 120), (3_000, 60)], ids=["60 a minute", "600 a minute", "3000 a minute"]
-)
-async def test_law_7_a_healthy_candidate_is_rarely_rolled_back_however_often_one_looks(
-    per_minute, blocks, record_property
-):
+async def test_law_7_a_healthy_candidate_is_rarely_rolled_back_however_often_one_looks(record_property):
     arm = ArmModel(failure=0.01)
+    against = rollouts = 0
+    for per_minute, blocks in LEVELS:
+        tally = await outcomes(
+            ROLLOUTS,
+            blocks,
+            units_per_block=per_minute / 6,
+            stable=arm,
+            candidate=arm,
+            heavy_users=5,
+            load_noise=0.2,
+            turns=2,
+        )
+        told(record_property, f"false rollbacks at {per_minute} a minute", tally["against"], ROLLOUTS)
+        if per_minute >= 600:
+            assert tally["promoted"] >= ROLLOUTS * 0.8, tally
+        against, rollouts = against + tally["against"], rollouts + ROLLOUTS
+    calm = ArmModel(failure=0.005)
     tally = await outcomes(
-        ROLLOUTS,
-        blocks,
-        units_per_block=per_minute / 6,
-        stable=arm,
-        candidate=arm,
-        heavy_users=5,
-        load_noise=0.2,
-        turns=2,
+        ROLLOUTS, 60, units_per_block=100, stable=calm, candidate=calm, failures=outage(20, 40, 50.0)
     )
-    lower, _ = told(record_property, f"false rollbacks at {per_minute} a minute", tally["against"], ROLLOUTS)
-    assert lower <= 0.04, tally
-    if per_minute >= 600:
-        assert tally["promoted"] >= ROLLOUTS * 0.8, tally
-
-
-@pytest.mark.slow
-async def test_law_7_an_outage_of_both_arms_rolls_nothing_back(record_property):
-    arm = ArmModel(failure=0.005)
-    tally = await outcomes(ROLLOUTS, 60, units_per_block=100, stable=arm, candidate=arm, failures=outage(20, 40, 50.0))
-    lower, _ = told(record_property, "rollbacks in an outage", tally["against"], ROLLOUTS)
-    assert lower <= 0.04, tally
+    told(record_property, "rollbacks in an outage of both arms", tally["against"], ROLLOUTS)
+    against, rollouts = against + tally["against"], rollouts + ROLLOUTS
+    _, upper = told(record_property, "false rollbacks in all", against, rollouts)
+    assert upper <= POLICY.alpha_fail + SLACK
 
 
 @pytest.mark.slow
