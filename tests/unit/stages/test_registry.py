@@ -10,9 +10,8 @@ from fairway.errors import FairwayError, ProjectFileError, UserError
 from fairway.pipeline.config import SEED_STAGES
 from fairway.pipeline.runner import graph_of
 from fairway.project.load import load_project
-from fairway.stages.interpreter import Interpreter, environment_interpreter
-from fairway.project.load import load_project
 from fairway.release.required import CHECKS, REHEARSALS
+from fairway.stages.interpreter import Interpreter, environment_interpreter
 from fairway.stages.registry import NEEDS_RELEASE, build_pipeline, required_for_production, required_for_release
 from fairway.stages.tree import write_tree
 
