@@ -17,8 +17,9 @@ from pathlib import Path
 import uvloop
 
 from fairway.bootstrap import ControllerParts, build_controller, open_workspace
+from fairway.controller.engine import LEASE_SECONDS, STANDBY_SECONDS
 from fairway.controller.live_view import LiveView
-from fairway.errors import FairwayError
+from fairway.errors import FairwayError, PermanentError
 from fairway.supervise.leash import leash_cut
 
 log = logging.getLogger("fairway.controller")
@@ -48,13 +49,36 @@ async def serve(project_dir: Path | None) -> None:
     try:
         parts = build_controller(workspace)
         parts.controller.show = LiveView(workspace.state, workspace.route).show
-        await parts.router.start()
+        await _stand_by(parts)
+        await _serve_tables(parts)
         try:
             await _run(parts)
         finally:
             await parts.router.close()
     finally:
         workspace.close()
+
+
+async def _stand_by(parts: ControllerParts) -> None:
+    """Wait until no other controller has the route; only then touch its socket and its arms."""
+    controller = parts.controller
+    said = False
+    while controller.ledger.acquire_lease(controller.route, controller.holder, seconds=LEASE_SECONDS) is None:
+        if not said:
+            log.info("%s: another controller has it; standing by", controller.route)
+            said = True
+        await controller.clock.sleep(STANDBY_SECONDS)
+
+
+async def _serve_tables(parts: ControllerParts) -> None:
+    try:
+        await parts.router.start()
+    except OSError as error:
+        raise PermanentError(
+            f"the controller's socket cannot be bound: {error.strerror or error}",
+            code="controller_socket",
+            hint="is another controller of this project still running? fairway doctor tells",
+        ) from error
 
 
 async def _run(parts: ControllerParts) -> None:

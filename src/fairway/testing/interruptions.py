@@ -10,8 +10,8 @@ from typing import Any
 EFFECTS = frozenset({"acquire_lease", "release_lease", "journal", "add_blocks", "apply", "ensure", "drain", "stop"})
 """Methods of the ports that change something outside the process."""
 
-OFTEN = frozenset({"acquire_lease", "add_blocks"})
-"""Done at every tick: killed there a tenth as often, or the schedules would reach little else."""
+WEIGHTS = {"acquire_lease": 0.1, "add_blocks": 0.1, "drain": 4.0, "ensure": 2.0}
+"""How much more often than others a point is chosen: what every tick does less, what happens once a rollout more."""
 
 
 class Killed(BaseException):
@@ -34,14 +34,14 @@ class FaultInjector:
         self.killed_at: list[str] = []
         self.visited: set[str] = set()
 
-    def point(self, name: str, *, often: bool = False) -> None:
-        """A place where the process may be killed; ``often``: one that every tick visits.
+    def point(self, name: str, *, weight: float = 1.0) -> None:
+        """A place where the process may be killed, ``weight`` times as likely as others.
 
         Raises:
             Killed: When the schedule says so.
         """
         self.visited.add(name)
-        if self.budget > 0 and self._random.random() < self._probability * (0.1 if often else 1.0):
+        if self.budget > 0 and self._random.random() < self._probability * weight:
             self.budget -= 1
             self.killed_at.append(name)
             raise Killed(name)
@@ -72,18 +72,18 @@ class _Interrupted:
 
     def _interrupted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def through(*arguments: Any, **named: Any) -> Any:
-            self._injector.point(f"before {self._role}.{name}", often=name in OFTEN)
+            self._injector.point(f"before {self._role}.{name}", weight=WEIGHTS.get(name, 1.0))
             result = call(*arguments, **named)
-            self._injector.point(f"after {self._role}.{name}", often=name in OFTEN)
+            self._injector.point(f"after {self._role}.{name}", weight=WEIGHTS.get(name, 1.0))
             return result
 
         return through
 
     def _interrupted_later(self, name: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def through(*arguments: Any, **named: Any) -> Any:
-            self._injector.point(f"before {self._role}.{name}", often=name in OFTEN)
+            self._injector.point(f"before {self._role}.{name}", weight=WEIGHTS.get(name, 1.0))
             result = await call(*arguments, **named)
-            self._injector.point(f"after {self._role}.{name}", often=name in OFTEN)
+            self._injector.point(f"after {self._role}.{name}", weight=WEIGHTS.get(name, 1.0))
             return result
 
         return through
