@@ -27,8 +27,9 @@ check: setup  ## Lint, types and import contracts.
 	@echo "==> mypy"; $(BIN)/mypy --no-error-summary
 	@echo "==> import contracts"; $(BIN)/lint-imports --no-cache
 
-test: check  ## Check, then every test.
-	@echo "==> tests"; $(BIN)/pytest -n auto --dist loadgroup -q $(PYTEST_ARGS)
+test: check  ## Check, then every test; the end-to-end ones last and one at a time, as they run whole systems.
+	@echo "==> tests"; $(BIN)/pytest -n auto --dist loadgroup -q --ignore tests/e2e $(PYTEST_ARGS)
+	@echo "==> end-to-end tests"; $(BIN)/pytest -q tests/e2e $(PYTEST_ARGS)
 
 quick: setup  ## Only the fast tests.
 	@$(BIN)/pytest -n auto --dist loadgroup -q -m 'not slow' $(PYTEST_ARGS)
