@@ -519,7 +519,7 @@ async def test_pin_stable_needs_nothing_but_the_gateway_and_holds_over_a_restart
     await gateway.start(*from_file(gateway, table(old.endpoint, new.endpoint, split=100_000)))
     assert await bodies(gateway.port, 4) == {"new": 4}
     code, said = await fairway("gateway", "pin", "stable", "--project", str(gateway.folder), "-o", "json")
-    assert (code, json.loads(said)) == (0, {"pinned": "stable", "applied": True})
+    assert (code, json.loads(said)) == (0, {"pinned": "stable", "applied": True, "kept": True})
     assert await bodies(gateway.port, 10) == {"old": 10}
     await gateway.stop()
     await gateway.start()
@@ -547,18 +547,77 @@ async def test_it_trips_to_stable_by_itself_past_the_exposure_limit(gateway: Gat
             assert await bodies(gateway.port, 30) == {"old": 30}
 
             async def told() -> bool:
-                return len((await router.observe(ROUTE)).tripped) == 1
+                return (await router.observe(ROUTE)).tripped == (NEW,)
 
-            await until(told)
-            again = replace(first, fence=Fence(term=1, seq=2))
-            await router.apply(again)  # a newer table of the same rollout does not undo it
-            await confirmed(router, again.fence)
-            assert await bodies(gateway.port, 10) == {"old": 10}
-            await router.apply(
-                replace(first, fence=Fence(term=1, seq=3), salt="r-2", trip=None)
-            )  # another rollout does
-            await confirmed(router, Fence(term=1, seq=3))
+            await until(told, 3.0)
+            promoting = replace(
+                first,
+                fence=Fence(term=1, seq=2),
+                arms=(replace(first.arms[1], role=Role.STABLE), replace(first.arms[0], role=Role.BASELINE)),
+                split=Parts(0),
+            )
+            for seq, later in enumerate((first, promoting, replace(first, salt="r-2")), start=2):
+                await router.apply(replace(later, fence=Fence(term=1, seq=seq)))  # whatever it is called from now on
+                await confirmed(router, Fence(term=1, seq=seq))
+                assert await bodies(gateway.port, 20) == {"old": 20}
+            await gateway.kill()
+            await gateway.start()
+            assert await bodies(gateway.port, 20) == {"old": 20}
+            back = replace(first, arms=first.arms[:1], split=Parts(0), masks=(NEW,))
+            await router.apply(replace(back, fence=Fence(term=1, seq=5)))  # the controller obeyed
+            await confirmed(router, Fence(term=1, seq=5))
             assert (await gateway.status())["tripped"] is None
+
+            async def forgotten() -> bool:
+                return (await router.observe(ROUTE)).tripped == ()
+
+            await until(forgotten, 3.0)
+
+
+async def test_a_pin_holds_through_a_promotion_and_the_controller_sees_it(
+    gateway: GatewayProcess, arms: tuple[ScriptedArm, ScriptedArm]
+) -> None:
+    old, new = arms
+    first = table(old.endpoint, new.endpoint, split=50_000)
+    async with routed(gateway, first) as router:
+        await gateway.start("--workers", "1")
+        await confirmed(router, first.fence)
+        assert (await router.observe(ROUTE)).pinned is None
+        assert (await gateway.ask_admin("POST", "/v1/pin", {"to": "stable"})).status == 200
+
+        async def told() -> bool:
+            return (await router.observe(ROUTE)).pinned == OLD
+
+        await until(told, 3.0)
+        promoted = (replace(first.arms[1], role=Role.STABLE), replace(first.arms[0], role=Role.BASELINE))
+        await router.apply(replace(first, fence=Fence(term=1, seq=2), arms=promoted, split=Parts(0)))
+        await confirmed(router, Fence(term=1, seq=2))
+        assert await bodies(gateway.port, 20) == {"old": 20}
+        assert (await gateway.ask_admin("POST", "/v1/pin", {"to": None})).status == 200
+        assert await bodies(gateway.port, 20) == {"new": 20}
+
+        async def let_go() -> bool:
+            return (await router.observe(ROUTE)).pinned is None
+
+        await until(let_go, 3.0)
+
+
+async def test_a_person_ends_a_trip(gateway: GatewayProcess) -> None:
+    async with ScriptedArm(always(answer(b"old"))) as old, ScriptedArm(always(answer(outcome="status=failed"))) as new:
+        trip = Trip(max_excess_bad_units=5, window_seconds=60, min_units=10)
+        await gateway.start(*from_file(gateway, replace(table(old.endpoint, new.endpoint, split=50_000), trip=trip)))
+        await bodies(gateway.port, 60)
+
+        async def tripped() -> bool:
+            return (await gateway.status())["tripped"] == NEW
+
+        await until(tripped)
+        assert (await gateway.ask_admin("POST", "/v1/trip", {"release": NEW})).status == 400
+        answered = await gateway.ask_admin("POST", "/v1/trip", {"release": None})
+        assert answered.json() == {"tripped": None, "applied": True, "kept": True}
+        assert len(await bodies(gateway.port, 10)) > 1, "the candidate serves again"
+        await asyncio.sleep(1.2)
+        assert (await gateway.status())["tripped"] is None, "for what it did before it is forgiven"
 
 
 async def test_an_outage_of_both_arms_does_not_trip(gateway: GatewayProcess) -> None:

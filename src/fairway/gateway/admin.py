@@ -27,6 +27,8 @@ class AdminApi:
         """Answer one request."""
         if (request.method, request.path) == ("POST", "/v1/pin"):
             return await self._pin(request)
+        if (request.method, request.path) == ("POST", "/v1/trip"):
+            return await self._trip(request)
         if request.method != "GET":
             return LocalAnswer.problem(405, "method", f"{request.method} is not served at {request.path}")
         if request.path == "/v1/deltas":
@@ -56,7 +58,13 @@ class AdminApi:
         if not isinstance(wanted, dict) or set(wanted) != {"to"} or wanted["to"] not in ("stable", None):
             return LocalAnswer.problem(400, "pin", 'expected {"to": "stable"} or {"to": null}')
         everywhere = await self._gateway.pin_stable(wanted["to"] == "stable")
-        return LocalAnswer.of({"pinned": wanted["to"], "applied": everywhere})
+        return LocalAnswer.of({"pinned": wanted["to"], "applied": everywhere, "kept": not self._gateway.keeper.missing})
+
+    async def _trip(self, request: LocalRequest) -> LocalAnswer:
+        if request.json() != {"release": None}:
+            return LocalAnswer.problem(400, "trip", 'expected {"release": null}: a trip can only be ended')
+        everywhere = await self._gateway.clear_trip()
+        return LocalAnswer.of({"tripped": None, "applied": everywhere, "kept": not self._gateway.keeper.missing})
 
     def status(self) -> dict[str, Any]:
         """What the gateway is and does, for people and the controller."""
@@ -87,10 +95,15 @@ class AdminApi:
                 ],
                 "masks": list(table.masks),
             },
-            "confirmed": str(gateway.confirmed()),
+            "confirmed": str(gateway.acknowledged()),
             "table_error": gateway.table_error,
             "pinned": "stable" if gateway.decisions.pinned else None,
+            "pinned_to": gateway.decisions.pinned_to,
             "tripped": gateway.decisions.tripped,
+            "tripped_to": gateway.decisions.tripped_to,
+            "not_kept": {"what": list(gateway.keeper.missing), "error": gateway.keeper.error}
+            if gateway.keeper.missing
+            else None,
             "controller": {
                 "socket": gateway.settings.controller_socket is not None,
                 "seen_seconds_ago": None if seen is None else round(time.time() - seen, 1),
@@ -143,4 +156,12 @@ class AdminApi:
             "1 while the gateway keeps the candidate out by itself.",
             none,
             tripped,
+        )
+        not_kept = int(bool(gateway.keeper.missing))
+        yield (
+            "fairway_gateway_not_kept",
+            "gauge",
+            "1 while the disk does not take the table or the gateway's own decisions.",
+            none,
+            not_kept,
         )

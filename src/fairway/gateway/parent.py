@@ -17,16 +17,18 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from fairway.errors import TransientError
 from fairway.gateway.admin import AdminApi
 from fairway.gateway.channel import receive, send
+from fairway.gateway.keeping import RETRY_SECONDS, Keeper
 from fairway.gateway.metrics import MetricsBook
+from fairway.gateway.overruling import narrows, overruled, pinned_in, settled, tripped_in
 from fairway.gateway.ring import Ring
 from fairway.gateway.state import GatewayState, LocalDecisions
 from fairway.gateway.trip import TripWindow
@@ -40,7 +42,11 @@ from fairway.units import AgentName, EnvironmentName, RouteId
 
 log = logging.getLogger("fairway.gateway")
 
-POLL_SECONDS = 2.0
+T = TypeVar("T")
+
+POLL_SECONDS = 1.0
+"""What a gateway decides by itself travels with its next question, so it is told within so long."""
+
 ACK_SECONDS = 1.0
 """How long an acknowledgement waits for slow workers before it tells the lower fence."""
 
@@ -112,6 +118,7 @@ class Gateway:
         self.state = GatewayState(settings.state)
         self.boot = secrets.token_hex(4)
         self.decisions: LocalDecisions = self.state.decisions()
+        self.keeper = Keeper(self.state, table=None, decisions=self.decisions)
         self.table: RouteTable | None = None
         self.table_error: str | None = None
         self.controller_seen: float | None = None
@@ -157,7 +164,7 @@ class Gateway:
         if self.settings.admin_port is not None:
             admin_port = await public.listen_tcp("127.0.0.1", self.settings.admin_port)
         private = LocalServer(AdminApi(self).handle)
-        background = [asyncio.create_task(self._own_ring(private))]
+        background = [asyncio.create_task(self._own_ring(private)), asyncio.create_task(self._keep_forever())]
         if self.settings.controller_socket is not None:
             background.append(asyncio.create_task(self._pull_forever(self.settings.controller_socket)))
         try:
@@ -196,12 +203,12 @@ class Gateway:
 
     def _load_tables(self) -> None:
         kept = self.state.table()
+        self.keeper = Keeper(self.state, table=kept, decisions=self.decisions)
         given = self.settings.table_file
         if given is not None:
             table = RouteTable.from_wire(json.loads(given.read_bytes()))
             check_table(table)
             if kept is None or kept.route != table.route or table.fence >= kept.fence:
-                self.state.keep_table(table)
                 kept = table
         if kept is not None:
             self._adopt(kept)
@@ -214,61 +221,54 @@ class Gateway:
             self._on_ready(self.port, admin_port)
 
     async def _own_ring(self, private: LocalServer) -> None:
-        """Wait until no other gateway process writes here (one that drains, say), then take over ring and socket."""
-        lock = os.open(self.state.lock, os.O_RDWR | os.O_CREAT, 0o600)
-        while True:
+        """Wait until no other gateway process writes here (one that drains, say), then take over socket and ring."""
+        while self._lock_fd is None:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(0.05)
-        self._lock_fd = lock
-        ring = Ring(self.state.ring)
+                lock = os.open(self.state.lock, os.O_RDWR | os.O_CREAT, 0o600)
+                self._lock_fd = lock if _locked(lock) else None
+            except OSError as error:
+                log.error("the gateway's lock cannot be taken: %s", error)
+            await asyncio.sleep(0 if self._lock_fd is not None else 0.05)
+        await _insist("the admin socket", lambda: private.listen_unix(self.settings.state.socket("gateway")))
+
+        async def opened() -> Ring:
+            return Ring(self.state.ring)
+
+        self.ring = ring = await _insist("the telemetry's ring", opened)
         for batch in _unfinished(ring, self.boot):
-            ring.append(json.dumps(batch.to_wire(), separators=(",", ":")).encode())
-        self.ring = ring
+            self._append(json.dumps(batch.to_wire(), separators=(",", ":")).encode())
         for line in self._pending:
             self._append(line)
         self._pending.clear()
-        await private.listen_unix(self.settings.state.socket("gateway"))
 
     # --- tables ------------------------------------------------------------------------------------------------
 
     def _adopt(self, table: RouteTable) -> None:
-        """Put a table in force; it is on disk already."""
-        candidate = table.arm(Role.CANDIDATE)
-        decisions = self.decisions
-        if decisions.tripped is not None and (
-            candidate is None or candidate.release != decisions.tripped or table.salt != decisions.tripped_salt
-        ):
-            self._decide(replace(decisions, tripped=None, tripped_salt=None))
+        """Put a table in force, then keep it on disk as soon as that takes it."""
+        decisions = settled(table, self.decisions)
+        if decisions.tripped is None and self.decisions.tripped is not None:
             self._trip = TripWindow()
         if self.table is not None and self.table.salt != table.salt:
             self._trip = TripWindow()
+        self.decisions = decisions
         self.table = table
         for arm in table.arms:
             self._versions[arm.release] = arm.version
         self._push()
+        self.keeper.keep_table(table)
+        self.keeper.keep_decisions(decisions)
 
     def effective_table(self) -> RouteTable:
-        """The table as workers get it: with the releases masked that this gateway keeps from traffic by itself."""
-        table = self.table
-        if table is None:
-            return _NO_TABLE
-        masks = set(table.masks)
-        if self.decisions.pinned:
-            masks |= {arm.release for arm in table.arms if arm.role is not Role.STABLE}
-        masks |= {arm.release for arm in table.arms if arm.release == self.decisions.tripped}
-        stable = table.arm(Role.STABLE)
-        if stable is not None and stable.release not in table.masks:
-            masks.discard(stable.release)
-        return replace(table, masks=tuple(sorted(masks)))
+        """The table as workers serve it: what this gateway decided by itself overrules what it says."""
+        return _NO_TABLE if self.table is None else overruled(self.table, self.decisions)[0]
 
     def _message(self) -> dict[str, Any]:
+        table, withheld = overruled(self.table or _NO_TABLE, self.decisions)
         return {
             "type": "table",
             "generation": self._generation,
-            "table": self.effective_table().to_wire(),
+            "table": table.to_wire(),
+            "withheld": sorted(withheld),
             "attested": list(self.decisions.attested),
         }
 
@@ -286,6 +286,16 @@ class Gateway:
             return ZERO_FENCE
         return min(fence for fence in fences if fence is not None)
 
+    def acknowledged(self) -> Fence:
+        """What the controller is told: what the workers serve and the disk has, or what only takes away.
+
+        A table that is not on disk yet would be forgotten by a crash; that is no reason to withhold a rollback.
+        """
+        serving, table, kept = self.confirmed(), self.table, self.keeper.table
+        if table is None or table is kept or (kept is not None and narrows(table, kept)):
+            return serving
+        return min(serving, ZERO_FENCE if kept is None else kept.fence)
+
     async def applied(self, within: float) -> bool:
         """Wait until every worker has what was pushed last; whether they have."""
         deadline = time.monotonic() + within
@@ -299,14 +309,32 @@ class Gateway:
         return True
 
     async def pin_stable(self, pinned: bool) -> bool:
-        """Send everything to stable, or no longer; whether every worker does so now."""
-        self._decide(replace(self.decisions, pinned=pinned))
-        self._push()
+        """Send everything to what is stable now, or no longer; whether every worker does so now."""
+        if pinned:
+            self._decide(pinned_in(self.table, self.decisions))
+        else:
+            if self.decisions.pinned:
+                self._trip = TripWindow(since=time.time())  # what the pin moved did no harm
+            self._decide(replace(self.decisions, pinned=False, pinned_to=None))
+        return await self.applied(2.0)
+
+    async def clear_trip(self) -> bool:
+        """A person says that the release that tripped may serve again; whether every worker knows now."""
+        self._trip = TripWindow(since=time.time())
+        self._decide(replace(self.decisions, tripped=None, tripped_to=None))
         return await self.applied(2.0)
 
     def _decide(self, decisions: LocalDecisions) -> None:
+        """Put a decision in force, then keep it on disk as soon as that takes it."""
         self.decisions = decisions
-        self.state.keep_decisions(decisions)
+        self._push()
+        self.keeper.keep_decisions(decisions)
+
+    async def _keep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            if self.keeper.missing:
+                self.keeper.attempt()
 
     async def _pull_forever(self, path: Path) -> None:
         client = LocalClient(path)
@@ -316,20 +344,26 @@ class Gateway:
                     await self._pull(client)
                 except TransientError:
                     await asyncio.sleep(0.25)  # goes on with the last table; the controller may come back
+                except Exception as error:  # nothing may cut the gateway off from its controller
+                    log.exception("pulling a table failed")
+                    self.table_error = f"{type(error).__name__}: {error}"
+                    client.close()
+                    await asyncio.sleep(0.5)
         finally:
             client.close()
 
     async def _pull(self, client: LocalClient) -> None:
         fence = self.table.fence if self.table is not None else ZERO_FENCE
-        confirmed = self.confirmed()
+        confirmed = self.acknowledged()
+        hurry = RETRY_SECONDS if self.keeper.missing else 0.1
         query = {
             "after": str(fence),
-            "wait": str(POLL_SECONDS if confirmed == fence else 0.1),
+            "wait": str(POLL_SECONDS if confirmed == fence else hurry),
             "gateway": self.state.gateway_id,
             "boot": self.boot,
             "confirmed": str(confirmed),
             "tripped": self.decisions.tripped or "",
-            "pinned": "stable" if self.decisions.pinned else "",
+            "pinned": (self.decisions.pinned_to or "") if self.decisions.pinned else "",
             **({"route": str(self.table.route)} if self.table is not None else {}),
         }
         answer = await client.ask("GET", "/v1/table?" + urlencode(query), within=POLL_SECONDS + 3)
@@ -351,8 +385,7 @@ class Gateway:
         await self.install(table)
 
     async def install(self, table: RouteTable) -> None:
-        """Keep a newer table on disk, put it in force, and wait (a little) for the workers to have it."""
-        self.state.keep_table(table)
+        """Put a newer table in force, and wait (a little) for the workers to have it."""
         self.table_error = None
         self._adopt(table)
         await self.applied(ACK_SECONDS)
@@ -369,7 +402,13 @@ class Gateway:
         """Keep one worker running; one that dies is replaced, at once the first time."""
         pause = 0.05
         while not self._stop.is_set():
-            worker = await self._spawn()
+            try:
+                worker = await self._spawn()
+            except Exception:  # no memory, no file descriptors: there may be some later
+                log.exception("a worker could not be started")
+                pause = min(pause * 2, 2.0)
+                await asyncio.sleep(pause)
+                continue
             await self._listen_to(worker)
             await worker.process.wait()
             self._bury(worker)
@@ -414,18 +453,24 @@ class Gateway:
 
     async def _listen_to(self, worker: WorkerHandle) -> None:
         while (message := await receive(worker.reader)) is not None:
-            kind = message["type"]
-            if kind == "batch":
-                self._count(worker, message)
-            elif kind == "ack":
-                worker.generation = message["generation"]
-                worker.fence = Fence.parse(message["fence"])
-                self._acked.set()
-            elif kind == "ready":
-                worker.ready = True
-                self._ready.set()
-            elif kind == "attested":
-                self._attest(message["release"])
+            try:
+                self._hear(worker, message)
+            except Exception:  # the next message may be the acknowledgement of a rollback
+                log.exception("a message of worker %d could not be handled", worker.number)
+
+    def _hear(self, worker: WorkerHandle, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind == "batch":
+            self._count(worker, message)
+        elif kind == "ack":
+            worker.generation = message["generation"]
+            worker.fence = Fence.parse(message["fence"])
+            self._acked.set()
+        elif kind == "ready":
+            worker.ready = True
+            self._ready.set()
+        elif kind == "attested":
+            self._attest(message["release"])
 
     def _bury(self, worker: WorkerHandle) -> None:
         """A worker is gone. What it had not reported is lost: leave a gap in its numbers, so that readers know."""
@@ -442,9 +487,10 @@ class Gateway:
         if release in self.decisions.attested:
             return
         recent = (*self.decisions.attested, release)[-32:]
-        self._decide(replace(self.decisions, attested=recent))
+        self.decisions = replace(self.decisions, attested=recent)
         for worker in self.workers.values():
             send(worker.writer, {"type": "attested", "release": release})
+        self.keeper.keep_decisions(self.decisions)
 
     async def _drain(self) -> None:
         for worker in self.workers.values():
@@ -489,16 +535,37 @@ class Gateway:
 
     def _watch(self, batch: Batch) -> None:
         """Trip to stable when the candidate has done more harm than the table allows."""
-        table = self.table
+        table, decisions = self.table, self.decisions
         candidate = None if table is None else table.arm(Role.CANDIDATE)
-        if table is None or table.trip is None or candidate is None or self.decisions.tripped is not None:
+        if table is None or table.trip is None or candidate is None or candidate.release in table.masks:
+            return
+        if decisions.tripped is not None or decisions.pinned:
             return
         self._trip.add(batch, candidate.release)
         finding = self._trip.find(table.trip, time.time())
         if finding.tripped:
             log.error("tripped to stable: %d of the candidate's %d units were bad", finding.bad, finding.units)
-            self._decide(replace(self.decisions, tripped=candidate.release, tripped_salt=table.salt))
-            self._push()
+            self._decide(tripped_in(table, decisions, candidate))
+
+
+async def _insist(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    """What ``attempt`` gives, tried again until it does."""
+    while True:
+        try:
+            return await attempt()
+        except OSError as error:
+            log.error("%s cannot be opened, tried again: %s", what, error)
+            await asyncio.sleep(1.0)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock is ours now; the file is closed when not."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    return True
 
 
 def check_table(table: RouteTable) -> None:

@@ -39,9 +39,10 @@ class Ring:
             OSError: When the disk is full; nothing half-written stays readable.
         """
         if self._file.tell() >= self._segment_bytes:
+            following = self._path(self._number + 1).open("ab", buffering=0)
             self._file.close()
+            self._file = following
             self._number += 1
-            self._file = self._path(self._number).open("ab", buffering=0)
             for number in self._numbers()[: -self._segments]:
                 self._path(number).unlink(missing_ok=True)
         before = self._file.tell()

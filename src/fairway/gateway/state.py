@@ -18,15 +18,17 @@ class LocalDecisions:
     """What holds on this gateway whatever the table says.
 
     Attributes:
-        pinned: Everything goes to stable, by a person's word.
+        pinned: Everything goes to one release, by a person's word.
+        pinned_to: That release: the one that was stable when the person said so; ``None`` while there is no table yet.
         tripped: Release that passed the exposure limit, ``None`` when none did.
-        tripped_salt: Salt of the table it tripped under; another salt is another rollout, and clears it.
+        tripped_to: Release that was stable then; what goes to stable goes there.
         attested: Releases that have reported outcomes, so that a missing one is unknown.
     """
 
     pinned: bool = False
+    pinned_to: str | None = None
     tripped: str | None = None
-    tripped_salt: str | None = None
+    tripped_to: str | None = None
     attested: tuple[str, ...] = ()
 
 
@@ -75,7 +77,11 @@ class GatewayState:
             ) from error
 
     def keep_table(self, table: RouteTable) -> None:
-        """Write the table before it is used."""
+        """Write the table.
+
+        Raises:
+            OSError: When the disk is full or not writable; the old one is untouched.
+        """
         write_json(self.folder / "table.json", table.to_wire())
 
     def decisions(self) -> LocalDecisions:
@@ -83,16 +89,23 @@ class GatewayState:
         known = self._read(self.folder / "decisions.json")
         if not isinstance(known, dict):
             return LocalDecisions()
-        tripped, salt = known.get("tripped"), known.get("tripped_salt")
+        releases = {
+            name: value if isinstance(value := known.get(name), str) else None
+            for name in ("pinned_to", "tripped", "tripped_to")
+        }
+        attested = known.get("attested", ())
         return LocalDecisions(
             pinned=known.get("pinned") is True,
-            tripped=tripped if isinstance(tripped, str) else None,
-            tripped_salt=salt if isinstance(salt, str) else None,
-            attested=tuple(str(item) for item in known.get("attested", ())),
+            **releases,
+            attested=tuple(str(item) for item in attested) if isinstance(attested, list) else (),
         )
 
     def keep_decisions(self, decisions: LocalDecisions) -> None:
-        """Write them."""
+        """Write them.
+
+        Raises:
+            OSError: As for a table.
+        """
         write_json(self.folder / "decisions.json", asdict(decisions))
 
     @staticmethod

@@ -51,14 +51,20 @@ class TripFinding:
 class TripWindow:
     """Bad units over the last seconds, for one candidate."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, since: float = 0.0) -> None:
+        """Count what began at or after ``since``, epoch seconds."""
+        self._since = since
         self._roles = {Role.STABLE: _Seen(), Role.CANDIDATE: _Seen()}
 
     def add(self, batch: Batch, candidate: str) -> None:
         """Count a batch's marks; only those of ``candidate`` count as the candidate's."""
         for increment in batch.increments:
             seen = self._roles.get(increment.role)
-            if seen is None or (increment.role is Role.CANDIDATE and increment.release != candidate):
+            if (
+                increment.t0 < self._since
+                or seen is None
+                or (increment.role is Role.CANDIDATE and increment.release != candidate)
+            ):
                 continue
             for kind, blocks in (("active", seen.active), ("failed", seen.failed)):
                 units = increment.marks.get(kind)
