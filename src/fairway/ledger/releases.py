@@ -14,8 +14,8 @@ from fairway.ledger.redaction import redact_text
 from fairway.ledger.session import Session
 from fairway.ledger.wire import release_from_wire, release_to_wire
 from fairway.release.values import Evidence, SignedRelease
-from fairway.release.wire import evidence_from_wire, evidence_to_wire, manifest_to_wire
-from fairway.units import AgentName, Digest, EnvironmentName
+from fairway.release.wire import evidence_from_wire, evidence_to_wire, manifest_to_wire, parse_time
+from fairway.units import AgentName, Digest, EnvironmentName, Verdict
 
 _HEX = re.compile(r"^(?:sha256:)?([0-9a-f]{7,64})$")
 _SHA_DIGITS, _DIGEST_DIGITS = 7, 8
@@ -112,10 +112,29 @@ def add_evidence(session: Session, evidence: Iterable[Evidence]) -> None:
 
 
 def list_evidence(session: Session, release: Digest) -> tuple[Evidence, ...]:
-    """All findings about a release, oldest first; an erased one no longer counts."""
-    rows = session.rows("SELECT payload FROM evidence WHERE release = :release ORDER BY audit_seq", release=release)
-    bodies = (session.body(row["payload"]) for row in rows)
-    return tuple(evidence_from_wire(body) for body in bodies if body is not None)
+    """All findings about a release, oldest first; of an erased one that there was one, and that nobody knows what."""
+    rows = session.rows(
+        "SELECT evidence.kind, evidence.payload, audit.at FROM evidence JOIN audit ON audit.seq = evidence.audit_seq "
+        "WHERE evidence.release = :release ORDER BY evidence.audit_seq",
+        release=release,
+    )
+    bodies = ((row, session.body(row["payload"])) for row in rows)
+    return tuple(
+        evidence_from_wire(body) if body is not None else _erased(release, row["kind"], row["at"])
+        for row, body in bodies
+    )
+
+
+def _erased(release: Digest, kind: str, at: str) -> Evidence:
+    """What is left of an erased finding: an older PASS must not count again because a newer FAIL was erased."""
+    return Evidence(
+        kind=kind,
+        release=release,
+        verdict=Verdict.ERROR,
+        produced_by="erased",
+        at=parse_time(at),
+        figures={"erased": True},
+    )
 
 
 def record_deployment(session: Session, record: DeploymentRecord) -> None:

@@ -17,14 +17,14 @@ class ScanResult:
 
     Attributes:
         scanned: Files that were looked at.
-        skipped: Files too large to look at.
+        partly: Of them, files so large that only the shapes of secrets were looked for.
         broken: Scanners that are missing or broke, and how.
-        silenced: Places where a ``# nosec`` comment keeps bandit quiet.
+        silenced: Places below HIGH where a ``# nosec`` comment keeps bandit quiet.
     """
 
     findings: tuple[SecurityFinding, ...]
     scanned: int
-    skipped: tuple[str, ...] = ()
+    partly: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     silenced: int = 0
 
@@ -87,7 +87,7 @@ def report_json(scan: ScanResult, found: SecurityVerdict, waivers: Waivers) -> d
         "reason": found.reason,
         "counts": {severity.value: sum(f.severity is severity for f in open_) for severity in Severity},
         "scanned": scan.scanned,
-        "skipped": list(scan.skipped),
+        "partly_scanned": list(scan.partly),
         "broken": list(scan.broken),
         "silenced_by_nosec": scan.silenced,
         "issues": [finding.to_json() for finding in open_],

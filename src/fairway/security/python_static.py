@@ -7,6 +7,7 @@ import posixpath
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ _BATCH = 500
 _FOUND_OR_NOT = (0, 1)
 _SEVERITIES = {"LOW": Severity.LOW, "MEDIUM": Severity.MEDIUM, "HIGH": Severity.HIGH}
 _PASSWORD_RULES = re.compile(r"^B10[567]$")
+_NOSEC = re.compile(r"#\s*nosec\b:?\s*([^#]*)")
+_TEST_ID = re.compile(r"^B[0-9]{3}$")
+_COMMENT_IS_NONE = "; `# nosec` does not count in a release, a waiver does"
 _QUOTED = re.compile(r"'.*'|\".*\"", re.DOTALL)
 
 
@@ -38,7 +42,8 @@ async def scan_python(
         command: How bandit is started.
 
     Returns:
-        Findings, and how many places ``# nosec`` keeps bandit from telling about.
+        Findings, and how many places below HIGH a ``# nosec`` comment silences. It silences nothing at HIGH: a comment
+        that anybody can write is no answer there, a waiver is.
 
     Raises:
         ToolError: bandit is missing, broke, or says what cannot be read.
@@ -48,14 +53,18 @@ async def scan_python(
     for start in range(0, len(files), _BATCH):
         batch = [f"./{file}" for file in files[start : start + _BATCH]]
         ended = await run_tool(
-            [*command, "--format", "json", "--quiet", *batch], cwd=root, timeout_seconds=timeout_seconds
+            [*command, "--format", "json", "--quiet", "--ignore-nosec", *batch],
+            cwd=root,
+            timeout_seconds=timeout_seconds,
         )
         if ended.code not in _FOUND_OR_NOT:
             raise ToolError(f"ended with {ended.code}: {ended.errors}")
         report = _report(ended.output, expected=len(batch))
-        findings += _findings(report)
-        totals = report["metrics"].get("_totals", {})
-        silenced += sum(int(totals.get(name, 0)) for name in ("nosec", "skipped_tests"))
+        for finding, comment in _findings(report, root):
+            if comment and finding.severity.rank < Severity.HIGH.rank:
+                silenced += 1
+            else:
+                findings.append(replace(finding, message=finding.message + _COMMENT_IS_NONE) if comment else finding)
     return findings, silenced
 
 
@@ -72,12 +81,13 @@ def _report(output: bytes, *, expected: int) -> dict[str, Any]:
     return report
 
 
-def _findings(report: dict[str, Any]) -> Iterator[SecurityFinding]:
+def _findings(report: dict[str, Any], root: Path) -> Iterator[tuple[SecurityFinding, bool]]:
+    """Findings, each with whether a comment in its lines is there to silence it."""
     try:
         for entry in report["errors"]:
-            yield not_parsed(_relative(entry["filename"]), None)
+            yield not_parsed(_relative(entry["filename"]), None), False
         for entry in report["results"]:
-            yield SecurityFinding(
+            finding = SecurityFinding(
                 rule=str(entry["test_id"]),
                 severity=_SEVERITIES.get(entry["issue_severity"], Severity.HIGH),
                 file=_relative(entry["filename"]),
@@ -85,8 +95,22 @@ def _findings(report: dict[str, Any]) -> Iterator[SecurityFinding]:
                 message=_message(entry),
                 source="bandit",
             )
+            yield finding, _is_silenced(entry, (root / finding.file).read_bytes().splitlines())
     except (KeyError, TypeError, ValueError) as error:
         raise ToolError("printed a finding that cannot be read") from error
+
+
+def _is_silenced(entry: dict[str, Any], lines: Sequence[bytes]) -> bool:
+    """Whether a line of a finding carries ``# nosec``, for everything or for this test."""
+    names = {str(entry["test_id"]), str(entry.get("test_name", ""))}
+    for number in {int(entry["line_number"]), *(int(line) for line in entry.get("line_range", ()))}:
+        comment = _NOSEC.search(lines[number - 1].decode("utf-8", "replace")) if 0 < number <= len(lines) else None
+        if comment is not None:
+            named = set(re.findall(r"[\w-]+", comment.group(1) or ""))
+            tests = {name for name in named if _TEST_ID.match(name)}
+            if not tests or names & named:
+                return True
+    return False
 
 
 def _relative(file: str) -> str:

@@ -47,11 +47,11 @@ async def scan_release(
             task.cancel()
         await asyncio.gather(own, static, return_exceptions=True)
     findings: list[SecurityFinding] = []
-    skipped: list[str] = []
+    partly: list[str] = []
     broken: list[str] = []
     silenced = 0
     try:
-        found, skipped = own.result()
+        found, partly = own.result()
         findings += found
     except ToolError as error:
         broken.append(f"secret scan: {error}")
@@ -62,8 +62,8 @@ async def scan_release(
         broken.append(f"bandit: {error}")
     return ScanResult(
         findings=in_order(findings),
-        scanned=len(files) - len(skipped),
-        skipped=tuple(skipped),
+        scanned=len(files),
+        partly=tuple(partly),
         broken=tuple(broken),
         silenced=silenced,
     )
@@ -90,6 +90,6 @@ async def _own_scan(
     try:
         report = json.loads(ended.output)
         findings = [finding_from_json(entry) for entry in report["findings"]]
-        return findings, [str(file) for file in report["skipped"]]
+        return findings, [str(file) for file in report["partly"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ToolError("printed no report that can be read") from error

@@ -1,7 +1,8 @@
 """Secrets in files: detect-secrets with its plugins pinned, and shapes of our own where it is weak.
 
-Nothing is verified over the network. A line that carries ``pragma: allowlist secret`` in a comment is left alone, as
-detect-secrets does it. What is found is shown by its first four characters at most.
+Nothing is verified over the network. A line that carries ``pragma: allowlist secret`` in a comment is left alone where
+the finding is below HIGH; above, a comment that anybody can write is no answer: that takes a waiver. What is found is
+shown by its first four characters at most.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from fairway.bundle.secret_shapes import is_secret_file
 from fairway.security.findings import SecurityFinding, Severity
 
 LARGEST_FILE = 2 * 1024 * 1024
-"""Bytes; a larger file is data, reported as not scanned."""
+"""Bytes; a larger file is data, looked through for the shapes of secrets only, block by block."""
+
+_BLOCK = 1024 * 1024
+_OVERLAP = 8 * 1024
+"""Bytes of one block that are seen again with the next: longer than any key."""
 
 PLUGINS = (
     "ArtifactoryDetector", "AWSKeyDetector", "AzureStorageKeyDetector", "BasicAuthDetector", "CloudantDetector",
@@ -35,7 +40,6 @@ _ENTROPY = (
     {"name": "HexHighEntropyString", "limit": 3.5},
 )
 _FILTERS = (
-    "detect_secrets.filters.allowlist.is_line_allowlisted",
     "detect_secrets.filters.heuristic.is_indirect_reference",
     "detect_secrets.filters.heuristic.is_likely_id_string",
     "detect_secrets.filters.heuristic.is_not_alphanumeric_string",
@@ -71,6 +75,7 @@ _PLACEHOLDER = re.compile(
     r"|not[-_ ]?(?:needed|used|set|a[-_ ]secret)|x{3,}|todo|local|redacted)(?:[\W_].*)?$"
 )
 _LONGEST_PLACEHOLDER = 40
+_COMMENT_IS_NONE = "; the comment that allows it does not count in a release, a waiver does"
 _COMMENTS = (("#", ""), ("//", ""), (r"/\*", r" *\*/"), ("--", ""), (r"<!--[# \t]*?", " *?-->"))
 
 
@@ -87,10 +92,10 @@ def scan_secrets(root: Path, files: Sequence[str]) -> tuple[list[SecurityFinding
         files: Relative paths below it; symlinks are left out.
 
     Returns:
-        Findings, and files that were too large to look at.
+        Findings, and files that were so large that only the shapes of secrets were looked for.
     """
     findings: list[SecurityFinding] = []
-    skipped: list[str] = []
+    partly: list[str] = []
     settings = {
         "plugins_used": [*_ENTROPY, *({"name": name} for name in PLUGINS)],
         "filters_used": [{"path": path} for path in _FILTERS],
@@ -103,12 +108,27 @@ def scan_secrets(root: Path, files: Sequence[str]) -> tuple[list[SecurityFinding
             if path.is_symlink() or not path.is_file():
                 continue
             if path.stat().st_size > LARGEST_FILE:
-                skipped.append(file)
+                partly.append(file)
+                findings += _large(path, file)
                 continue
-            own = list(_own_shapes(file, path.read_bytes()))
+            content = path.read_bytes()
+            own = list(_own_shapes(file, content))
             findings += own
-            findings += _library(path, file, already={finding.line for finding in own})
-    return findings, skipped
+            findings += _library(path, file, content, already={finding.line for finding in own})
+    return findings, partly
+
+
+def _large(path: Path, file: str) -> Iterator[SecurityFinding]:
+    """Shapes of secrets in a file that is not held whole."""
+    line, kept = 1, b""
+    with path.open("rb") as handle:
+        block = handle.read(_BLOCK)
+        while block:
+            content, following = kept + block, handle.read(_BLOCK)
+            yield from _own_shapes(file, content, first_line=line, goes_on=bool(following))
+            cut = max(0, len(content) - _OVERLAP)
+            line += content.count(b"\n", 0, cut)
+            kept, block = content[cut:], following
 
 
 def _committed_file(file: str) -> SecurityFinding:
@@ -123,21 +143,27 @@ def _committed_file(file: str) -> SecurityFinding:
     )
 
 
-def _own_shapes(file: str, content: bytes) -> Iterator[SecurityFinding]:
+def _own_shapes(file: str, content: bytes, *, first_line: int = 1, goes_on: bool = False) -> Iterator[SecurityFinding]:
+    """What is certain by its shape; a match at the end of content that goes on is left for the next block."""
     text = content.decode("utf-8", "replace")
     lines: list[str] | None = None
     for rule, what, shape in _SHAPES:
         for match in shape.finditer(text):
+            if goes_on and match.end() == len(text):
+                continue
             number = text.count("\n", 0, match.start()) + 1
             lines = text.split("\n") if lines is None else lines
-            if _allowed(lines, number):
+            severity = Severity.LOW if _is_placeholder(match.group()) else Severity.CRITICAL
+            allowed = _allowed(lines, number)
+            if allowed and severity.rank < Severity.HIGH.rank:
                 continue
+            message = f"{what} ({redact(match.group())}); refer to it as env:NAME and change it, it is known now"
             yield SecurityFinding(
                 rule=rule,
-                severity=Severity.LOW if _is_placeholder(match.group()) else Severity.CRITICAL,
+                severity=severity,
                 file=file,
-                line=number,
-                message=f"{what} ({redact(match.group())}); refer to it as env:NAME and change it, it is known now",
+                line=first_line + number - 1,
+                message=message + (_COMMENT_IS_NONE if allowed else ""),
                 source="fairway",
             )
 
@@ -154,8 +180,9 @@ def _is_placeholder(secret: str) -> bool:
     return len(secret) <= _LONGEST_PLACEHOLDER and bool(_PLACEHOLDER.match(secret))
 
 
-def _library(path: Path, file: str, *, already: set[int | None]) -> Iterator[SecurityFinding]:
+def _library(path: Path, file: str, content: bytes, *, already: set[int | None]) -> Iterator[SecurityFinding]:
     """What detect-secrets finds, but for lines where a more certain shape was found."""
+    lines = content.decode("utf-8", "replace").split("\n")
     for found in scan_file(str(path)):
         secret = found.secret_value or ""
         if found.line_number in already or _REFERENCE.match(secret):
@@ -163,12 +190,16 @@ def _library(path: Path, file: str, *, already: set[int | None]) -> Iterator[Sec
         severity = _severity(found, file, secret)
         if severity is None:
             continue
+        allowed = 0 < found.line_number <= len(lines) and _allowed(lines, found.line_number)
+        if allowed and severity.rank < Severity.HIGH.rank:
+            continue
         yield SecurityFinding(
             rule="secret/" + re.sub(r"[^a-z0-9]+", "-", found.type.lower()).strip("-"),
             severity=severity,
             file=file,
             line=found.line_number or None,
-            message=f"looks like a secret: {found.type.lower()} ({redact(secret)})",
+            message=f"looks like a secret: {found.type.lower()} ({redact(secret)})"
+            + (_COMMENT_IS_NONE if allowed else ""),
             source="detect-secrets",
         )
 

@@ -26,16 +26,18 @@ def scan_job(root: Path, files: Sequence[str], python: Sequence[str]) -> dict[st
         files: Looked through for secrets.
         python: Of them, Python code.
     """
-    findings, skipped = scan_secrets(root, files)
+    findings, partly = scan_secrets(root, files)
     for file in python:
         findings += _environment_dumps(root, file)
-    return {"findings": [finding.to_json() for finding in findings], "skipped": skipped}
+    return {"findings": [finding.to_json() for finding in findings], "partly": partly}
 
 
 def _environment_dumps(root: Path, file: str) -> list[SecurityFinding]:
     path = root / file
-    if path.is_symlink() or path.stat().st_size > LARGEST_FILE:
+    if path.is_symlink():
         return []
+    if path.stat().st_size > LARGEST_FILE:
+        return [_too_large(file)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an odd escape in the examined code is not this program's affair
@@ -43,6 +45,18 @@ def _environment_dumps(root: Path, file: str) -> list[SecurityFinding]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = error.lineno if isinstance(error, SyntaxError) else None
         return [not_parsed(file, line)]
+
+
+def _too_large(file: str) -> SecurityFinding:
+    """Code nobody looked at is not safe either."""
+    return SecurityFinding(
+        rule="scan/too-large",
+        severity=Severity.HIGH,
+        file=file,
+        line=None,
+        message=f"is Python of more than {LARGEST_FILE >> 20} MiB, so it was not looked at for environment dumps",
+        source="fairway",
+    )
 
 
 def not_parsed(file: str, line: int | None) -> SecurityFinding:

@@ -76,7 +76,7 @@ def _figures(scan: ScanResult, found: SecurityVerdict) -> dict[str, object]:
         **counts,
         "waived": len(found.waived),
         "scanned": scan.scanned,
-        "skipped": len(scan.skipped),
+        "partly_scanned": len(scan.partly),
         "silenced_by_nosec": scan.silenced,
         "blocked": found.blocked,
     }
@@ -98,8 +98,10 @@ def _findings(scan: ScanResult, found: SecurityVerdict, waivers: Waivers) -> tup
     said = [Finding(severity="error", rule="scan/broken", message=problem) for problem in scan.broken]
     said += [Finding(severity="warning", rule="waiver/void", message=text) for text in waivers.void]
     said += [
-        Finding(severity="warning", rule="scan/skipped", message="is too large to be scanned", file=file)
-        for file in scan.skipped
+        Finding(
+            severity="note", rule="scan/partly", message="is so large that only keys are looked for in it", file=file
+        )
+        for file in scan.partly
     ]
     worst = len(found.blocking)
     return (*listed[:worst], *said, *listed[worst:])[: max(_MOST_FINDINGS, worst + len(said))]

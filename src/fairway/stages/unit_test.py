@@ -103,6 +103,8 @@ def judge(
         return outcome(StageStatus.FAILED, "no tests ran")
     if code != 0 or (counts is not None and (counts.failed or counts.errors)):
         return outcome(StageStatus.FAILED, _failed(code, counts))
+    if own and (absent := _absent(settings, counts, coverage)):
+        return outcome(StageStatus.ERROR, f"the command said yes, but {absent} is not there or not readable")
     if own and settings.coverage.file is None:
         return outcome(StageStatus.PASSED, f"{counts.passed} passed" if counts else "the command said yes")
     if coverage is None:
@@ -114,6 +116,12 @@ def judge(
     if short:
         return outcome(StageStatus.FAILED, f"{passed}coverage {coverage.total:.1f} % (at least {least})", *short)
     return outcome(StageStatus.PASSED, f"{passed}coverage {coverage.total:.1f} %")
+
+
+def _absent(settings: UnitTestSection, counts: TestCounts | None, coverage: Coverage | None) -> str:
+    """The reports the project says its command writes, and that it has not; empty when they are there."""
+    reports = ((settings.junit, counts), (settings.coverage.file, coverage))
+    return " and ".join(name for name, read in reports if name is not None and read is None)
 
 
 def _figures(counts: TestCounts | None, coverage: Coverage | None) -> dict[str, Any]:
@@ -157,6 +165,9 @@ def _uncovered(settings: UnitTestSection, coverage: Coverage) -> list[Finding]:
 async def _run_own(context: DeliveryContext, tree: Path, settings: UnitTestSection) -> _Ran:
     """The project's own command."""
     assert settings.command is not None
+    for name in (settings.junit, settings.coverage.file):
+        if name is not None:  # a committed report is of another run
+            (tree / name).unlink(missing_ok=True)
     ended = await run_command(
         settings.command,
         cwd=tree,

@@ -21,6 +21,7 @@ from fairway.ledger.heads import read_heads
 from fairway.ledger.records import AuditReport, DeploymentRecord, DeploymentStatus, SignedHead
 from fairway.ledger.session import GENESIS, link
 from fairway.ledger.sql_ledger import SIGN_EVERY
+from fairway.release.required import Required, lacking
 from fairway.release.trust import local_key
 from fairway.release.values import Component, Evidence, Manifest, SignedRelease
 from fairway.rollout.port import JournalEntry
@@ -269,6 +270,20 @@ def test_an_erased_body_leaves_a_provable_chain_that_says_who_erased_it(folder: 
     assert report.ok
     assert report.erased == 1
     assert report.proved_to == report.rows
+
+
+def test_an_erased_finding_is_unknown_and_never_lets_an_older_pass_count_again(folder: Path) -> None:
+    failed = Evidence(kind="t", release=WHOLE, verdict=Verdict.FAIL, produced_by="x", at=NOW)
+    with open_ledger(folder / "ledger.db") as ledger:
+        ledger.add_evidence([failed])
+        row = [entry.row for entry in ledger.audit_log() if entry.row.kind == "evidence"][-1]
+        ledger.erase_payload(row.payload_digest, actor="ada", reason="asked by the person")
+        found = ledger.list_evidence(WHOLE)
+        assert [(one.kind, one.verdict) for one in found] == [("t", Verdict.PASS), ("t", Verdict.ERROR)]
+        later = max(one.at for one in found)
+        required = Required(kinds=("t",))
+        assert lacking(required, found, release=WHOLE, effective={}, now=later) == {"t": "ERROR"}
+    assert verify(folder).ok
 
 
 def test_what_is_still_needed_cannot_be_erased(folder: Path) -> None:

@@ -100,6 +100,7 @@ class Bench:
         self, *nodes: StageNode[Context], run: str = "r1", cache: bool = True, resume: bool = False, **options: Any
     ) -> dict[str, StageResult]:
         limit = options.pop("limit", 4)
+        more = {name: options.pop(name) for name in ("record", "still_holds") if name in options}
         with ExitStack() as stack:
             past = read_run(self.folder / "runs" / run) if resume else None
             journal = stack.enter_context(RunJournal(self.folder / "runs" / run))
@@ -113,6 +114,7 @@ class Bench:
                 cache=StageCache(self.folder / "cache") if cache else None,
                 listeners=[self.recorder],
                 limit=limit,
+                **more,
             )
             selected = options.pop("selected", [n.id for n in nodes])
             results = await engine.run(selected, past=past, **options)
@@ -340,6 +342,36 @@ async def test_a_full_disk_does_not_turn_a_pass_into_something_else(
 
     monkeypatch.setattr(StageCache, "keep", full)
     assert (await bench.run(node("a", key="1" * 64)))["a"].status is StageStatus.PASSED
+
+
+async def test_what_each_stage_found_is_recorded_before_anything_that_waits_for_it_starts(bench: Bench) -> None:
+    def record(result: StageResult) -> None:
+        bench.recorder.events.append(("recorded", result.stage))
+
+    await bench.run(node("a"), node("b", "a", body=FAILED), node("c", "b"), record=record)
+    events = bench.recorder.events
+    assert events.index(("recorded", "a")) < events.index(("started", "b"))
+    assert ("recorded", "b") in events
+
+
+@pytest.mark.parametrize("found", [PASSED, FAILED])
+async def test_a_finding_that_cannot_be_recorded_is_an_error_and_opens_nothing(
+    bench: Bench, found: StageOutcome
+) -> None:
+    def record(result: StageResult) -> None:
+        if result.stage == "a":
+            raise RefusedError("the disk is full", code="disk_full")
+
+    results = await bench.run(node("a", body=found), node("b", "a"), record=record)
+    assert results["a"].status is StageStatus.ERROR
+    assert "the disk is full" in results["a"].summary
+    assert (results["b"].status, results["b"].caused_by) == (StageStatus.SKIPPED, "a")
+
+
+async def test_a_kept_result_that_no_longer_holds_is_found_anew(bench: Bench) -> None:
+    await bench.run(node("a", key="1" * 64), run="r1")
+    again = await bench.run(node("a", key="1" * 64), run="r2", still_holds=lambda _: False)
+    assert again["a"].status is StageStatus.PASSED
 
 
 def test_the_engine_needs_nothing_heavy() -> None:

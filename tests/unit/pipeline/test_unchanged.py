@@ -11,7 +11,7 @@ import pytest
 
 from fairway.pipeline.cache import StageCache
 from fairway.pipeline.port import RunReport, StageResult, StageStatus
-from fairway.pipeline.unchanged import Question, engine_version, fingerprint, recall, remember
+from fairway.pipeline.unchanged import Question, engine_version, fingerprint, forget, recall, remember
 from fairway.release.values import Evidence
 from fairway.units import Digest, Verdict
 
@@ -179,3 +179,32 @@ def test_a_change_of_the_code_that_runs_stages_is_another_version(tmp_path: Path
     assert engine_version(tmp_path, "1", leave_out=["cli"]) == before
     (tmp_path / "a.py").write_text("x = 22")
     assert engine_version(tmp_path, "1", leave_out=["cli"]) != before
+
+
+def test_a_run_is_told_only_while_the_file_that_records_what_it_found_is_the_same(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    ledger.write_text("x")
+    cache, folder = keep(tmp_path, result("a")), tmp_path / "unchanged"
+    remember(folder, "key", run(result("a")), KEYS, recorded_in=ledger)
+    assert recall(folder, "key", cache, run_id="r2", now=NOW) is not None
+    other = tmp_path / "other.db"
+    other.write_text("x")
+    other.replace(ledger)  # restored from a backup
+    assert recall(folder, "key", cache, run_id="r2", now=NOW) is None
+    ledger.unlink()
+    assert recall(folder, "key", cache, run_id="r2", now=NOW) is None
+
+
+def test_a_run_that_counts_until_a_time_is_not_told_after_it(tmp_path: Path) -> None:
+    cache, folder = keep(tmp_path, result("a")), tmp_path / "unchanged"
+    midnight = NOW + timedelta(days=1)
+    remember(folder, "key", run(result("a")), KEYS, until=midnight)
+    assert recall(folder, "key", cache, run_id="r2", now=midnight - timedelta(seconds=1)) is not None
+    assert recall(folder, "key", cache, run_id="r2", now=midnight) is None
+
+
+def test_what_was_remembered_can_be_forgotten(tmp_path: Path) -> None:
+    cache, folder = keep(tmp_path, result("a")), tmp_path / "unchanged"
+    for _ in range(2):
+        forget(folder)
+        assert recall(folder, "key", cache, run_id="r2", now=NOW) is None

@@ -10,6 +10,7 @@ from fairway.security.command import ToolError, run_tool
 from fairway.security.findings import Severity
 from fairway.security.python_static import scan_python
 from fairway.security.scan import scan_release
+from fairway.security.worker import scan_job
 
 SHELL = "import subprocess\n\n\ndef run(line):\n    subprocess.run(line, shell=True)\n"
 PASSWORD = "correct" + "-horse-9"
@@ -67,11 +68,30 @@ async def test_the_project_can_neither_hide_a_file_from_bandit_nor_replace_a_mod
     ]
 
 
-async def test_places_silenced_by_a_comment_are_counted(tmp_path):
-    files = write(tmp_path, {"a.py": SHELL.replace("shell=True)", "shell=True)  # nosec")})
+@pytest.mark.parametrize("comment", ["# nosec", "# nosec B602", "#nosec: B602, B404", "# nosec - fixed input"])
+async def test_a_comment_silences_nothing_at_high(tmp_path, comment):
+    files = write(tmp_path, {"a.py": SHELL.replace("shell=True)", f"shell=True)  {comment}")})
     result = await scan_release(tmp_path, files)
-    assert Severity.HIGH not in {finding.severity for finding in result.findings}
-    assert result.silenced >= 1
+    (found,) = (finding for finding in result.findings if finding.severity is Severity.HIGH)
+    assert (found.rule, found.line) == ("B602", 5)
+    assert "waiver" in found.message
+
+
+@pytest.mark.parametrize(
+    ("comment", "silent"),
+    [("# nosec", True), ("# nosec B101", True), ("# nosec assert_used", True), ("# nosec B602", False), ("", False)],
+)
+async def test_a_comment_below_high_is_honoured_and_counted(tmp_path, comment, silent):
+    files = write(tmp_path, {"a.py": f"def f(x):\n    assert x  {comment}\n    return x\n"})
+    result = await scan_release(tmp_path, files)
+    assert ([finding.rule for finding in result.findings], result.silenced) == (([], 1) if silent else (["B101"], 0))
+
+
+async def test_python_too_large_to_be_looked_at_is_a_finding_that_needs_a_waiver(tmp_path, monkeypatch):
+    monkeypatch.setattr("fairway.security.worker.LARGEST_FILE", 20)
+    write(tmp_path, {"big.py": "import os\nprint(os.environ)\n"})
+    (found,) = scan_job(tmp_path, [], ["big.py"])["findings"]
+    assert (found["rule"], found["severity"], found["file"]) == ("scan/too-large", "HIGH", "big.py")
 
 
 async def test_bandit_itself_says_what_it_could_not_read(tmp_path):

@@ -107,12 +107,41 @@ def test_an_example_of_such_a_file_is_fine(tmp_path, name):
 @pytest.mark.parametrize(
     "text", ['K = "{}"  # pragma: allowlist secret\n', '# pragma: allowlist nextline secret\nK = "{}"\n']
 )
-def test_a_line_that_is_allowed_by_a_comment_is_left_alone(tmp_path, text):
-    assert scan(tmp_path, {"app.py": text.format(AWS)}) == []
-    assert scan(tmp_path, {"app.py": text.format(AWS) + f'OTHER = "{AWS}"\n'}) != []
+def test_a_comment_does_not_silence_what_is_high_or_worse(tmp_path, text):
+    (found,) = scan(tmp_path, {"app.py": text.format(AWS)})
+    assert found.severity is Severity.CRITICAL
+    assert "waiver" in found.message
+    (found,) = scan(tmp_path, {"app.py": text.replace("K =", "password =").format(PASSWORD)})
+    assert found.severity is Severity.HIGH
+    assert "waiver" in found.message
 
 
-def test_a_file_too_large_to_look_at_is_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "line", ["KEY = 'sk-test-" + "placeholder-0000'", "H = '" + "Zk4hT9wQx2LmN8vB5cRt7yUiAq3ErfG6WsXd1Pz0Jo" + "'"]
+)
+def test_a_comment_below_high_is_honoured(tmp_path, line):
+    found = scan(tmp_path, {"app.py": f"{line}\n"})
+    assert found
+    assert not any(finding.severity in (Severity.HIGH, Severity.CRITICAL) for finding in found)
+    assert scan(tmp_path, {"app.py": f"{line}  # pragma: allowlist secret\n"}) == []
+
+
+@pytest.mark.parametrize("before", [0, 5, 90, 97, 100, 250])
+def test_a_large_file_is_looked_through_block_by_block_for_keys(tmp_path, monkeypatch, before):
+    monkeypatch.setattr("fairway.security.secrets.LARGEST_FILE", 64)
+    monkeypatch.setattr("fairway.security.secrets._BLOCK", 100)
+    monkeypatch.setattr("fairway.security.secrets._OVERLAP", 80)
+    content = b"\n" * before + b"\xff " + AWS.encode() + b"\n" + b"." * 300
+    (tmp_path / "data.bin").write_bytes(content)
+    findings, partly = scan_secrets(tmp_path, ["data.bin"])
+    assert partly == ["data.bin"]
+    found = {(finding.rule, finding.severity, finding.line, finding.message) for finding in findings}
+    assert [(rule, severity, line) for rule, severity, line, _ in found] == [
+        ("secret/aws-key", Severity.CRITICAL, before + 1)
+    ]
+
+
+def test_a_large_file_without_a_key_has_no_finding(tmp_path, monkeypatch):
     monkeypatch.setattr("fairway.security.secrets.LARGEST_FILE", 10)
     (tmp_path / "data.csv").write_text("x" * 11)
     assert scan_secrets(tmp_path, ["data.csv"]) == ([], ["data.csv"])

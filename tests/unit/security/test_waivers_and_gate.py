@@ -117,11 +117,11 @@ def test_findings_are_told_once_and_the_worst_first():
 
 
 def test_the_report_says_what_is_open_and_what_is_waived():
-    result = scan(finding(Severity.CRITICAL, rule="x"), finding(), skipped=("big.bin",))
+    result = scan(finding(Severity.CRITICAL, rule="x"), finding(), partly=("big.bin",))
     read = waivers(entry())
     report = report_json(result, judge_scan(result, read), read)
     assert (report["status"], report["verdict"]) == ("BLOCKED", "FAIL")
     assert [issue["rule"] for issue in report["issues"]] == ["x"]
     assert [(issue["rule"], issue["owner"]) for issue in report["waived"]] == [("B602", "shop team")]
     assert report["counts"]["CRITICAL"] == 1
-    assert report["skipped"] == ["big.bin"]
+    assert report["partly_scanned"] == ["big.bin"]

@@ -87,10 +87,23 @@ async def test_a_command_of_ones_own_decides_by_its_exit_code(bench) -> None:
 
 async def test_the_reports_of_a_command_of_ones_own_are_kept_and_decide(bench) -> None:
     junit = '<testsuite><testcase name="a"/><testcase name="b"><failure message="m"/></testcase></testsuite>'
-    bench.commit({"results.xml": junit}, settings="unit_test: {command: 'true', junit: results.xml}")
+    bench.commit({"said.xml": junit}, settings="unit_test: {command: cp said.xml results.xml, junit: results.xml}")
     outcome = await bench.run("unit_test")
     assert (outcome.status, outcome.summary) == (StageStatus.FAILED, "1 failed of 2")
     assert outcome.artifacts["junit"].read_text() == junit
+
+
+@pytest.mark.parametrize("reports", ["junit: results.xml", "coverage: {file: results.xml}"])
+@pytest.mark.parametrize("left", [None, "no report", '<testsuite><testcase name="a"/></testsuite>'])
+async def test_a_report_that_is_asked_for_and_not_written_is_an_error_also_when_an_old_one_is_committed(
+    bench, reports: str, left: str | None
+) -> None:
+    old = {} if left is None else {"results.xml": left}
+    bench.commit(old, settings=f"unit_test: {{command: 'true', {reports}}}")
+    outcome = await bench.run("unit_test")
+    assert outcome.status is StageStatus.ERROR
+    assert "results.xml" in outcome.summary
+    assert [one.verdict for one in outcome.evidence] == [Verdict.ERROR]
 
 
 async def test_a_command_that_does_not_end_is_an_error(bench) -> None:
@@ -143,7 +156,13 @@ OWN = {"command": "make test"}
         pytest.param(OWN, 0, None, None, StageStatus.PASSED, id="own command"),
         pytest.param(OWN, 1, None, None, StageStatus.FAILED, id="own command says no"),
         pytest.param(OWN, 0, NOTHING, None, StageStatus.FAILED, id="own, none"),
-        pytest.param({**OWN, "coverage": {"file": "c.json"}}, 0, None, None, StageStatus.FAILED, id="own, unmeasured"),
+        pytest.param({**OWN, "coverage": {"file": "c.json"}}, 0, None, None, StageStatus.ERROR, id="own, unmeasured"),
+        pytest.param({**OWN, "coverage": {"file": "c.json"}}, 1, None, None, StageStatus.FAILED,
+                     id="own, no, unmeasured"),
+        pytest.param({**OWN, "junit": "j.xml"}, 0, None, None, StageStatus.ERROR, id="own, uncounted"),
+        pytest.param({**OWN, "junit": "j.xml"}, 0, COUNTS, None, StageStatus.PASSED, id="own, counted"),
+        pytest.param({**OWN, "junit": "j.xml", "coverage": {"file": "c"}}, 0, None, GOOD, StageStatus.ERROR,
+                     id="own, one"),
         pytest.param({**OWN, "coverage": {"file": "c.json"}}, 0, None, GOOD, StageStatus.PASSED, id="own, measured"),
     ],
 )  # fmt: skip
