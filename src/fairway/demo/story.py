@@ -21,6 +21,7 @@ from fairway.demo.commands import (
     last_line,
     stage,
 )
+from fairway.demo.conversations import Kind
 from fairway.demo.policy import compress_policy
 from fairway.demo.timeline import Timeline
 from fairway.demo.traffic import TrafficGenerator, affected_users
@@ -34,6 +35,9 @@ from fairway.units import format_share
 CONVERSATIONS_PER_SECOND = 25.0
 MAX_CONVERSATIONS = 60
 """At a time: a machine that cannot keep up gets fewer, instead of a queue that ends in timeouts."""
+
+KINDS = {Kind.ORDER_STATUS: 0.3, Kind.PRODUCT: 0.15, Kind.REFUND: 0.15, Kind.EXCHANGE: 0.3, Kind.CHAT: 0.1}
+"""What customers want; exchanges are what v1.2.0 cannot do."""
 
 UP_READY_SECONDS = 40.0
 RUN_SECONDS = 240.0
@@ -152,7 +156,11 @@ class Story:
         run = await self._run("1.0.0")
         self._expect_passed("v1.0.0 passes the pipeline and serves", run, "1.0.0")
         self._traffic = TrafficGenerator(
-            url, seed=self.seed, conversations_per_second=self.rate, max_in_flight=MAX_CONVERSATIONS
+            url,
+            seed=self.seed,
+            conversations_per_second=self.rate,
+            max_in_flight=MAX_CONVERSATIONS,
+            weights=KINDS,
         )
         self._traffic.start()
         self.timeline.say(f"traffic: {self.rate:g} conversations a second from several tenants, to the end")
@@ -345,7 +353,15 @@ class Story:
     async def _tell_events(self) -> None:
         """Print each journaled decision as it happens."""
         assert self._workspace is not None
-        quiet = {"needs_evidence", "waiting_for_gateways", "starting", "settled", "endpoints_changed", "in_force"}
+        quiet = {
+            "needs_evidence",
+            "waiting_for_gateways",
+            "starting",
+            "settled",
+            "endpoints_changed",
+            "in_force",
+            "yardstick_moved",
+        }
         while True:
             for event in self._events(self._seen):
                 self._seen = event.fence.seq
