@@ -411,6 +411,27 @@ async def test_events_pass_at_once_and_byte_for_byte_without_the_outcome(harness
         assert (counted.finished, counted.failed, counted.unknown, counted.sums) == (1, 0, 0, {"tokens_out": 8})
 
 
+@pytest.mark.parametrize(("coding", "unknown"), [("gzip", 1), ("identity", 0)])
+async def test_a_compressed_stream_passes_unread_and_its_outcome_is_unknown(
+    harness: Harness, coding: str, unknown: int
+) -> None:
+    events = b"data: x\n: fairway-outcome status=ok\n\n"
+
+    async def encoded(request: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        how = f"Content-Type: text/event-stream\r\nContent-Encoding: {coding}\r\n" if request.target == "/s" else ""
+        told = "" if request.target == "/s" else "Fairway-Outcome: status=ok\r\n"
+        writer.write(f"HTTP/1.1 200 OK\r\n{how}{told}Content-Length: {len(events)}\r\n\r\n".encode() + events)
+
+    async with ScriptedArm(encoded) as arm:
+        await harness.start(table(arm.endpoint))
+        async with connected(harness.port) as client:
+            await client.ask()  # it reports outcomes, so a missing one is unknown
+            reply = await client.ask(target="/s")
+        assert reply.body == (events if coding == "gzip" else b"data: x\n\n")
+        counted = (await harness.counted())[Role.STABLE]
+        assert (counted.finished, counted.failed, counted.unknown) == (2, 0, unknown)
+
+
 async def test_a_stream_cut_by_the_arm_shows_as_cut_and_counts_as_failed(harness: Harness) -> None:
     async def cut(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -158,9 +158,13 @@ def _status_text(found: dict[str, Any]) -> str:
         state = "serving" if worker["ready"] else "starting"
         lines.append(f"worker {worker['worker']} pid {worker['pid']} {state}, {worker['in_flight']} in flight")
     if found["pinned"]:
-        lines.append("PINNED to stable; `fairway gateway pin none` ends it")
+        to = f" ({found['pinned_to']})" if found["pinned_to"] else ""
+        lines.append(f"PINNED to stable{to}; `fairway gateway pin none` ends it")
     if found["tripped"]:
         lines.append(f"TRIPPED: {found['tripped']} passed its exposure limit and gets no traffic")
+        lines.append("  until the controller takes it away; `fairway gateway untrip` lets it serve again")
+    if found["not_kept"]:
+        lines.append(f"NOT ON DISK: {', '.join(found['not_kept']['what'])}: {found['not_kept']['error']}")
     if found["table_error"]:
         lines.append(f"last table refused: {found['table_error']}")
     return "\n".join(lines)
@@ -182,8 +186,22 @@ def pin(to: str, project_dir: str | None, output: str) -> None:
         text=lambda: (
             ("everything goes to stable" if to == "stable" else "traffic follows the table again")
             + ("" if found["applied"] else "; a worker has not confirmed it yet, see `fairway gateway status`")
+            + ("" if found["kept"] else "; the disk does not take it, so it would not outlive the gateway yet")
         ),
     )
+
+
+@command.command(epilog="Example: fairway gateway untrip")
+@project_option
+@output_option
+def untrip(project_dir: str | None, output: str) -> None:
+    """Let a release serve again that the gateway took traffic away from by itself.
+
+    Not needed after a rollback: a trip ends when the controller takes the release away. What it did so
+    far is not held against it again.
+    """
+    found = _ask(_state(project_dir), "POST", "/v1/trip", {"release": None})
+    emit(found, output=output, text=lambda: "traffic follows the table again")
 
 
 @command.command(
