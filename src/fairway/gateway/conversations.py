@@ -8,6 +8,7 @@ follows its bucket). No locks: an entry carries a check value, so that one torn 
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import struct
@@ -16,13 +17,15 @@ from pathlib import Path
 from fairway.traffic.pin import Pin
 from fairway.units import UnitHash
 
+log = logging.getLogger("fairway.gateway.worker")
+
 WAYS = 8
 _ENTRY = struct.Struct("<QIII")  # release tag, expiry, salt tag, check
 _EMPTY = bytes(8)
 _UNITS = 8 * WAYS  # bytes of a group that hold its units' hashes; their entries follow
 _GROUP = _UNITS + WAYS * _ENTRY.size
 DEFAULT_GROUPS = 1 << 16
-"""524,288 conversations in 14.7 MB; pages never touched take no memory."""
+"""524,288 conversations in 14.7 MB of disk; pages never touched take no memory."""
 
 
 class ConversationMemory:
@@ -31,23 +34,22 @@ class ConversationMemory:
     def __init__(self, path: Path, *, groups: int = DEFAULT_GROUPS) -> None:
         """Map the file, making it (mode 600) when it is missing or of another size.
 
+        When the disk has no room for it, conversations are remembered by this worker alone, as long as it lives.
+
         Args:
             path: In the gateway's state folder.
             groups: A power of two; eight conversations fit in each.
-
-        Raises:
-            OSError: When the file cannot be made or mapped.
         """
         self._groups = groups
         size = groups * _GROUP
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self.shared = True
+        """Whether other workers, and the next one, see it too."""
         try:
-            if os.fstat(descriptor).st_size != size:
-                os.ftruncate(descriptor, 0)
-                os.ftruncate(descriptor, size)
-            self._map = mmap.mmap(descriptor, size)
-        finally:
-            os.close(descriptor)
+            self._map = _mapped(path, size)
+        except OSError as error:
+            log.error("conversations are remembered by each worker for itself: %s", error)
+            self.shared = False
+            self._map = mmap.mmap(-1, size)
 
     def recall(self, unit: UnitHash, now: float) -> Pin | None:
         """Where the unit began; ``None`` when unknown or expired."""
@@ -90,6 +92,18 @@ class ConversationMemory:
 
     def _expiry(self, offset: int, way: int) -> int:
         return int(_ENTRY.unpack_from(self._map, offset + _UNITS + way * _ENTRY.size)[1])
+
+
+def _mapped(path: Path, size: int) -> mmap.mmap:
+    """The file in memory, with all its room on the disk: to write into a hole of a full disk would end the process."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.fstat(descriptor).st_size != size:
+            os.ftruncate(descriptor, 0)
+        os.posix_fallocate(descriptor, 0, size)
+        return mmap.mmap(descriptor, size)
+    finally:
+        os.close(descriptor)
 
 
 def _check(unit: int, release: int, expires: int, salt: int) -> int:
