@@ -26,6 +26,7 @@ from urllib.parse import urlencode
 from fairway.errors import TransientError
 from fairway.gateway.admin import AdminApi
 from fairway.gateway.channel import receive, send
+from fairway.gateway.goodbyes import goodbye, unfinished
 from fairway.gateway.keeping import RETRY_SECONDS, Keeper
 from fairway.gateway.metrics import MetricsBook
 from fairway.gateway.overruling import narrows, overruled, pinned_in, settled, tripped_in
@@ -235,7 +236,7 @@ class Gateway:
             return Ring(self.state.ring)
 
         self.ring = ring = await _insist("the telemetry's ring", opened)
-        for batch in _unfinished(ring, self.boot):
+        for batch in unfinished(ring, self.boot):
             self._append(json.dumps(batch.to_wire(), separators=(",", ":")).encode())
         for line in self._pending:
             self._append(line)
@@ -481,7 +482,7 @@ class Gateway:
             self.refused_total[code] = self.refused_total.get(code, 0) + value
         if not worker.said_goodbye:
             like = self.table or _NO_TABLE
-            self._keep(_goodbye(self.state.gateway_id, self.boot, worker.number, worker.seq, like))
+            self._keep(goodbye(self.state.gateway_id, self.boot, worker.number, worker.seq, like))
 
     def _attest(self, release: str) -> None:
         if release in self.decisions.attested:
@@ -581,48 +582,3 @@ def check_table(table: RouteTable) -> None:
                 raise ValueError(f"endpoint {endpoint!r} of the {arm.role} arm is not host:port")
     if "\0" in table.salt:
         raise ValueError("the salt contains NUL")
-
-
-def _goodbye(gateway: str, boot: str, worker: int, seq: int, like: RouteTable) -> Batch:
-    """The last batch of a worker that could not send it: one number is left out, for what is lost."""
-    return Batch(
-        gateway=gateway,
-        boot=boot,
-        worker=worker,
-        seq=seq + 2,
-        at=time.time(),
-        block_seconds=like.block_seconds,
-        timeout=like.timeouts.total,
-        last=True,
-    )
-
-
-def _unfinished(ring: Ring, boot: str) -> list[Batch]:
-    """Good-byes for the workers of earlier processes that never said it."""
-    last: dict[tuple[str, int], dict[str, Any]] = {}
-    cursor: str | None = None
-    while True:
-        lines, after = ring.read(cursor)
-        for line in lines:
-            try:
-                wire = json.loads(line)
-            except ValueError:
-                continue
-            last[wire["boot"], wire["worker"]] = wire
-        if after == cursor or not lines:
-            break
-        cursor = after
-    return [
-        Batch(
-            gateway=wire["gateway"],
-            boot=wire["boot"],
-            worker=wire["worker"],
-            seq=wire["seq"] + 2,
-            at=time.time(),
-            block_seconds=wire["block_seconds"],
-            timeout=wire["timeout"],
-            last=True,
-        )
-        for (known, _), wire in last.items()
-        if known != boot and not wire.get("last")
-    ]
