@@ -32,11 +32,9 @@ class ClientConnection(asyncio.Protocol):
     """Reads requests, hands each to an :class:`Exchange`, and keeps order and back-pressure."""
 
     __slots__ = (
-        "_buffer", "_held_by", "_in_next", "close_after", "closing", "exchange", "forwarded_line", "since",
-        "slow_reader", "transport", "worker",
+        "_buffer", "_held_by", "_in_next", "close_after", "closing", "exchange", "forwarded_line", "lines",
+        "since", "slow_reader", "transport", "worker",
     )  # fmt: skip
-
-    new_exchange = staticmethod(Exchange.quick)
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -46,6 +44,8 @@ class ClientConnection(asyncio.Protocol):
         self.closing = False
         self.slow_reader = False
         self.forwarded_line = b""
+        self.lines = b"x-fairway-request: %b" % worker.prefix
+        """What a request on the short way gains, up to its number."""
         self.since = 0.0
         """When the connection began to wait for what it waits for (idle, head, linger)."""
         self._buffer = b""
@@ -61,6 +61,7 @@ class ClientConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.forwarded_line = f"x-forwarded-for: {peer[0]}\r\n".encode()
+            self.lines = self.forwarded_line + self.lines
         self.worker.clients.add(self)
         if len(self.worker.clients) > self.worker.serving.table.limits.connections:
             self.worker.count_refused("connections")

@@ -53,7 +53,14 @@ class ConversationMemory:
 
     def recall(self, unit: UnitHash, now: float) -> Pin | None:
         """Where the unit began; ``None`` when unknown or expired."""
-        raw = bytes.fromhex(unit)
+        known = self.find(bytes.fromhex(unit), now)
+        if known is None:
+            return None
+        release, expires, salt = known
+        return Pin(release=release, salt=salt, hashed=True, expires=expires, unit=0)
+
+    def find(self, raw: bytes, now: float) -> tuple[int, int, int] | None:
+        """The same for the eight bytes of a unit's hash: release tag, expiry and salt tag."""
         number = int.from_bytes(raw, "little")
         offset = (number % self._groups) * _GROUP
         way = self._way(raw, offset)
@@ -63,11 +70,14 @@ class ConversationMemory:
         release, expires, salt, check = _ENTRY.unpack_from(self._map, place)
         if expires <= now or check != _check(number, release, expires, salt):
             return None
-        return Pin(release=release, salt=salt, hashed=True, expires=expires, unit=0)
+        return release, expires, salt
 
     def remember(self, unit: UnitHash, *, release: int, salt: int, expires: int) -> None:
         """Note where a unit began; replaces what was known of it."""
-        raw = bytes.fromhex(unit)
+        self.note(bytes.fromhex(unit), release, salt, expires)
+
+    def note(self, raw: bytes, release: int, salt: int, expires: int) -> None:
+        """The same for the eight bytes of a unit's hash."""
         number = int.from_bytes(raw, "little")
         offset = (number % self._groups) * _GROUP
         way = self._way(raw, offset)

@@ -40,6 +40,8 @@ REPLAY_BYTES = 65_536
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+_new = object.__new__
+
 Reason = Literal["transport", "agent", "client"]
 Verdict = Literal["ok", "failed", "unknown"]
 
@@ -96,27 +98,39 @@ class Exchange:
     """Whether some of the answer has come."""
     sent = b""
     """The request as it came, when it took the short way."""
-    request_id: bytes
+    unit: bytes | None = None
+    """Key of its unit when it takes part in unit tests."""
+    number: int
+    """Of the request, in this worker."""
 
     def __init__(self, client: ClientConnection, head: RequestHead, serving: Serving) -> None:
         self.client = client
         self._head = head
         self._serving = serving
         self.started = self.touched = perf_counter()
-        self.request_id = client.worker.next_request_id()
+        self.number = next(client.worker.count)
 
     @classmethod
-    def quick(cls, client: ClientConnection, serving: Serving, known: Known, cell: Cell, started: float) -> Exchange:
+    def quick(
+        cls, client: ClientConnection, upstream: Upstream, serving: Serving, known: Known, started: float, sent: bytes
+    ) -> Exchange:
         """An exchange whose request takes the short way; the caller sends it."""
-        exchange = cls.__new__(cls)
+        exchange: Exchange = _new(cls)
         exchange.client = client
+        exchange.upstream = upstream
         exchange._serving = serving
         exchange.known = known
         exchange._placement = known.placement
         exchange._served = known.served
-        exchange.cell = cell
+        exchange.cell = known.cell
         exchange.started = exchange.touched = started
+        exchange.sent = sent
         return exchange
+
+    @property
+    def request_id(self) -> bytes:
+        """Unique over gateways, boots and workers."""
+        return b"%b%x" % (self.client.worker.prefix, self.number)
 
     @property
     def head(self) -> RequestHead:
@@ -210,7 +224,8 @@ class Exchange:
             self.cell = cell
             cell.start(decision.by)
             if placement.key is not None:
-                cell.mark("active", placement.key)
+                self.unit = placement.key.encode("utf-8", "surrogateescape")
+                cell.mark("active", self.unit)
         if decision.moved:
             self._moved = "not_ready"
         if decision.served is None:
@@ -602,7 +617,6 @@ class Exchange:
         cell.open -= 1
         cell.finished += 1
         verdict, code = self._judge(reason, code, cell)
-        key = self._placement.key
         if verdict != "ok":
             self._describe(cell, verdict, code, status)
         if reason == "client":
@@ -614,15 +628,14 @@ class Exchange:
         cell.latency_us.append(int(latency * 1e6))
         if self._first_byte >= 0:
             cell.first_byte_us.append(int((self._first_byte - self.started) * 1e6))
-        slow = self._serving.slow_above_ms
-        if slow and key is not None and latency * 1000 > slow.get(self._placement.decision.role, float("inf")):
-            cell.mark("slow", key)
+        slow, unit = self._serving.slow_above_ms, self.unit
+        if slow and unit is not None and latency * 1000 > slow.get(self._placement.decision.role, float("inf")):
+            cell.mark("slow", unit)
 
     def _describe(self, cell: Cell, verdict: Verdict, code: str, status: int) -> None:
         """Note a request that failed, or whose outcome nobody knows."""
-        key = self._placement.key
-        if key is not None:
-            cell.mark(verdict, key)
+        if self.unit is not None:
+            cell.mark(verdict, self.unit)
         if verdict == "unknown":
             cell.unknown += 1
             return

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from random import random
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import RequestHead
-from fairway.gateway.serving import Known, Placement, Serving, know, known_as, remember
+from fairway.gateway.serving import MAX_KNOWN, Known, Placement, Serving, Start, know, remember
 from fairway.traffic.bucket import unit_hash
-from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, unit_tag
-from fairway.traffic.rules import MAX_KEY_LENGTH, Assigned, By, cookie_value
+from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, PinSigner, unit_tag
+from fairway.traffic.rules import MAX_KEY_LENGTH, Assigned, By, Decision, cookie_value
 from fairway.units import UnitHash
 
 if TYPE_CHECKING:
     from fairway.gateway.worker import Worker
+
+RENEW_SECONDS = 1 / 16
+"""Conversations that begin within so long share when they expire."""
+
+_PIN_LINE = f"{PIN_HEADER}: ".encode()
+_PIN_NAME = PIN_COOKIE.encode()
 
 
 def place(head: RequestHead, serving: Serving, worker: Worker, now: float) -> tuple[Placement, Known | None]:
@@ -33,10 +40,11 @@ def place(head: RequestHead, serving: Serving, worker: Worker, now: float) -> tu
         at = head.lower.find(line)
         if at >= 0:
             at += len(line)
-            raw = head.raw[at : head.raw.find(b"\r\n", at)]
+            raw = head.raw[at : head.raw.find(b"\r\n", at)].strip(b" \t")
             known = serving.known.get(raw)
             if known is not None and known.expires > now:
-                return known.placement, known
+                key = raw.decode("utf-8", "surrogateescape") if known.counts else None
+                return Placement(known.placement.decision, key, b""), known
     return _place(head, serving, worker, now, raw)
 
 
@@ -64,41 +72,79 @@ def _place(
         cookie += _begin(assigned, serving, worker, now, until)
     known = None
     if raw and decision.why in (By.HASH, By.PIN) and assigned.key is not None:
-        later = serving.ruleset.afterwards(decision)
-        afterwards = Placement(later, assigned.key if later.counts else None, b"")
-        known = know(serving, raw, afterwards, until)
+        known = know(serving, serving.ruleset.afterwards(decision), until)
+        if known is not None:
+            remember(serving, raw, known)
     return Placement(decision, _counted(assigned), cookie), known
 
 
-def meet(serving: Serving, worker: Worker, raw: bytes, now: float) -> tuple[Assigned, Known] | None:
+def meet(serving: Serving, worker: Worker, key: bytes, now: float) -> tuple[Known, Start | None, bytes] | None:
     """Assign a unit this worker does not know, from its key alone; ``None`` when it takes more than that.
 
-    Nothing is remembered before :func:`begin_met`, so that the general way can still be taken.
+    With how its conversation begins, if it does, and the eight bytes of the unit's hash. Nothing is remembered before
+    :func:`begin_met`, so that the general way can still be taken.
 
     Args:
         serving: The table in force.
         worker: Remembers conversations.
-        raw: The key as its header gives it.
+        key: As its header gives it, without white space around.
         now: Epoch seconds.
     """
-    key = raw.strip(b" \t").decode("utf-8", "surrogateescape")
     if not 0 < len(key) <= MAX_KEY_LENGTH:
         return None
-    pin = worker.recall(unit_hash(key), now)
-    assigned = serving.ruleset.assign_key(key, None if pin is None else lambda _: pin)
-    decision = assigned.decision
-    if decision.served is None or not decision.served_as_assigned:
+    unit = blake2b(key, digest_size=8).digest()
+    found = worker.memory.find(unit, now)
+    if found is not None:
+        known = serving.recalled.get(found)
+        decision = serving.ruleset.by_pin(found[0], found[2]) if known is None else None
+        if decision is not None:
+            known = _recalled(serving, decision, found)
+        if known is not None:
+            return known, None, unit
+        if decision is not None:
+            return None
+    candidate = blake2b(serving.salted + key, digest_size=8).digest() < serving.below
+    start = serving.starts.get(candidate)
+    if start is None or now >= start.renew:
+        start = _start(serving, candidate, now)
+        if start is None:
+            return None
+    return start.known, start, unit
+
+
+def begin_met(start: Start, worker: Worker, unit: bytes) -> bytes:
+    """A conversation begins as :func:`meet` found: remember where; the lines that let the client bring it back."""
+    worker.memory.note(unit, start.release, start.salt, start.expires)
+    tag = unit[:4]
+    token = worker.signer.sign_for(start.pin, tag if tag != bytes(4) else b"\0\0\0\1")
+    return b"%b%b\r\nset-cookie: %b=%b%b" % (_PIN_LINE, token, _PIN_NAME, token, start.tail)
+
+
+def _recalled(serving: Serving, decision: Decision, found: tuple[int, int, int]) -> Known | None:
+    """How units go on that the shared memory knows; ``None`` when nobody serves them."""
+    known = know(serving, decision, found[1])
+    if known is not None:
+        if len(serving.recalled) >= MAX_KNOWN:
+            serving.recalled.clear()
+        serving.recalled[found] = known
+    return known
+
+
+def _start(serving: Serving, candidate: bool, now: float) -> Start | None:
+    """How conversations begin from now on for a moment; ``None`` when not on the assigned arm itself."""
+    decision = serving.ruleset.by_hash(candidate=candidate)
+    if not decision.served_as_assigned or decision.release is None:
         return None
-    fresh = pin is None or decision.fresh
-    until = now + max(1.0, serving.table.pin_seconds) if fresh or pin is None else pin.expires
-    afterwards = Placement(serving.ruleset.afterwards(decision), _counted(assigned), b"")
-    return assigned, known_as(serving, afterwards, until, decision.served.release)
-
-
-def begin_met(assigned: Assigned, known: Known, serving: Serving, worker: Worker, raw: bytes, now: float) -> bytes:
-    """Keep what :func:`meet` found; the lines for the answer when the conversation begins here."""
-    remember(serving, raw, known)
-    return _begin(assigned, serving, worker, now, known.expires) if assigned.decision.fresh else b""
+    until = now + max(1.0, serving.table.pin_seconds)
+    known = know(serving, serving.ruleset.afterwards(decision), until)
+    if known is None:
+        return None
+    tag, salt = serving.arms[decision.release].tag, serving.ruleset.salt_tag
+    pin = PinSigner.begin(Pin(release=tag, salt=salt, hashed=True, expires=int(until), unit=0))
+    tail = _cookie_tail(until - now).encode()
+    start = Start(known, now + RENEW_SECONDS, tag, int(until), salt, pin, tail)
+    serving.starts[candidate] = start
+    return start
 
 
 def _counted(assigned: Assigned) -> str | None:
@@ -136,6 +182,9 @@ def _begin(assigned: Assigned, serving: Serving, worker: Worker, now: float, unt
         worker.memory.remember(unit_hash(assigned.key), release=arm.tag, salt=salt, expires=int(until))
     pin = Pin(release=arm.tag, salt=salt, hashed=hashed, expires=int(until), unit=unit_tag(assigned.key))
     token = worker.signer.sign(pin)
-    age = max(1, int(until - now))
-    cookie = f"{PIN_COOKIE}={token}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax"
-    return f"{PIN_HEADER}: {token}\r\nset-cookie: {cookie}\r\n".encode()
+    return f"{PIN_HEADER}: {token}\r\nset-cookie: {PIN_COOKIE}={token}{_cookie_tail(until - now)}".encode()
+
+
+def _cookie_tail(seconds: float) -> str:
+    """What follows the pin in its cookie line, which a client keeps for so long."""
+    return f"; Path=/; Max-Age={max(1, int(seconds))}; HttpOnly; SameSite=Lax\r\n"

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from fairway.gateway.exchange import Exchange
     from fairway.gateway.upstream import Upstream
 
-_BEFORE = (len(b"connection:"), len(b"fairway-outcome:"))
+_CONNECTION = len(b"connection:")
+_OUTCOME = len(b"fairway-outcome:")
 
 
 @lru_cache(maxsize=4096)
@@ -28,54 +29,55 @@ def quick_answer(upstream: Upstream, exchange: Exchange, data: bytes) -> bool:
     match = match_answer(data)
     if match is None:
         return False
+    _, length, kept, said = match.groups()
     end = match.end()
-    length = match.group(2)
     client = exchange.client
     known = exchange.known
-    if (
-        length is None
-        or known is None
-        or len(data) - end != int(length)
-        or client.close_after
-        or client.worker.draining
-    ):
+    worker = client.worker
+    if length is None or known is None or len(data) - end != int(length) or client.close_after or worker.draining:
         return False
     served = known.served
-    said = match.group(4)
-    outcome = None
+    end -= 2  # before the empty line
     if said is not None:
         outcome = read_outcome(said)
         if outcome is None or outcome.status is not OutcomeStatus.OK or not served.attested:
             return False
+        head = _without_both(data[:end], match) if kept is not None else _without(data, match, 4, _OUTCOME, end)
     elif served.attested:
         return False
-    head = data[: end - 2] if said is None and match.start(3) < 0 else _without(data[: end - 2], match)
-    answer = (head, served.version_line, exchange.cookie, exchange.request_id, data[end:])
-    client.transport.write(b"%b%b%bx-fairway-request: %b\r\n\r\n%b" % answer)
+    else:
+        outcome = None
+        head = data[:end] if kept is None else _without(data, match, 3, _CONNECTION, end)
+    answer = (head, served.version_line, exchange.cookie, worker.prefix, exchange.number, data[end:])
+    client.transport.write(b"%b%b%bx-fairway-request: %b%x\r\n%b" % answer)
+    exchange.done = True
     now = perf_counter()
     upstream.release(now)
     cell = exchange.cell
     assert cell is not None
     cell.open -= 1
-    exchange.done = True
     taken = now - exchange.started
-    cell.whole_us.append(int(taken * 1e6))
+    cell.whole.append(taken)
     if outcome is not None:
         cell.add(outcome)
-    if taken > known.slow_above and known.unit is not None:
-        cell.mark("slow", known.unit)
+    if taken > known.slow_above and exchange.unit is not None:
+        cell.mark("slow", exchange.unit)
     client.exchange = exchange.upstream = None
-    client.worker.in_flight -= 1
+    worker.in_flight -= 1
     client.since = now
     if client.waits:
         client.go_on()
     return True
 
 
-def _without(head: bytes, match: re.Match[bytes]) -> bytes:
-    """The head without the connection and outcome lines that were found."""
-    lines = [(match.start(group) - name, match.end(group) + 2) for group, name in zip((3, 4), _BEFORE, strict=True)]
+def _without(data: bytes, match: re.Match[bytes], group: int, name: int, end: int) -> bytes:
+    """The head up to ``end`` without the line whose value a group found, after a name of so many bytes."""
+    return data[: match.start(group) - name] + data[match.end(group) + 2 : end]
+
+
+def _without_both(head: bytes, match: re.Match[bytes]) -> bytes:
+    """The head without the connection and outcome lines."""
+    lines = [(match.start(group) - name, match.end(group) + 2) for group, name in ((3, _CONNECTION), (4, _OUTCOME))]
     for start, end in sorted(lines, reverse=True):
-        if start >= 0:
-            head = head[:start] + head[end:]
+        head = head[:start] + head[end:]
     return head

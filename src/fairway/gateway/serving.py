@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.upstream import Pool
+from fairway.traffic.bucket import highest_below
 from fairway.traffic.pin import release_tag
 from fairway.traffic.rules import Decision, Ruleset, issued_cookie, looked_at
 from fairway.traffic.table import Arm, KeyKind, Role, RouteTable
@@ -63,52 +64,66 @@ class Placement(NamedTuple):
 
 
 class Known:
-    """A unit this worker has placed under this table, and all that its next request needs.
+    """Where units go that this worker has placed alike under this table, and all that their next requests need.
 
     Attributes:
-        placement: Where its requests go.
+        placement: Where their requests go; without a key.
         expires: Epoch seconds until when.
-        unit: Its key when it takes part in unit tests.
-        release: Assigned; whose cell counts it.
+        counts: Whether they take part in unit tests.
+        release: Assigned; whose cell counts them.
         served: The arm that serves it.
         pool: Of that arm's one endpoint; ``None`` when it has several, or is not the assigned one: the general way.
-        slow_above: Seconds from which a request of it is slow.
+        slow_above: Seconds from which a request is slow.
+        cell: That counted them last.
     """
 
-    __slots__ = ("expires", "placement", "pool", "release", "served", "slow_above", "unit")
+    __slots__ = ("cell", "counts", "expires", "placement", "pool", "release", "served", "slow_above")
 
-    def __init__(self, placement: Placement, expires: float, served: ArmServing, slow_above: float) -> None:
-        decision = placement.decision
-        self.placement = placement
+    def __init__(self, decision: Decision, expires: float, served: ArmServing, slow_above: float) -> None:
+        self.cell: Cell | None = None
+        self.placement = Placement(decision, None, b"")
         self.expires = expires
-        self.unit = placement.key
+        self.counts = decision.counts
         self.release = decision.release
         self.served = served
         self.pool = served.pools[0] if decision.served_as_assigned and len(served.pools) == 1 else None
         self.slow_above = slow_above
 
 
-def know(serving: Serving, raw: bytes, placement: Placement, expires: float) -> Known | None:
-    """Keep a unit's placement at hand; ``raw``: its key as the header gives it, spaces included."""
-    served = placement.decision.served
+class Start(NamedTuple):
+    """What conversations that begin alike, and at nearly the same time, have in common.
+
+    Attributes:
+        known: Where their next requests go.
+        renew: Epoch seconds from when another is to be made, so that each lives for its full time.
+        release, expires, salt: What the shared memory keeps of them.
+        pin: The part of their pins that is the same.
+        tail: The part of their cookie lines after the pin.
+    """
+
+    known: Known
+    renew: float
+    release: int
+    expires: int
+    salt: int
+    pin: bytes
+    tail: bytes
+
+
+def know(serving: Serving, decision: Decision, expires: float) -> Known | None:
+    """Units placed so; ``None`` when nobody serves them."""
+    served = decision.served
     if served is None:
         return None
-    known = known_as(serving, placement, expires, served.release)
-    remember(serving, raw, known)
-    return known
+    slow = serving.slow_above_ms.get(decision.role, math.inf) / 1000
+    return Known(decision, expires, serving.arms[served.release], slow)
 
 
-def known_as(serving: Serving, placement: Placement, expires: float, served: Digest) -> Known:
-    """A unit placed so; not kept yet."""
-    slow = serving.slow_above_ms.get(placement.decision.role, math.inf) / 1000
-    return Known(placement, expires, serving.arms[served], slow)
-
-
-def remember(serving: Serving, raw: bytes, known: Known) -> None:
+def remember(serving: Serving, key: bytes, known: Known) -> None:
     """Keep a unit at hand; when there are too many, begin anew (each is cheap to find again)."""
     if len(serving.known) >= MAX_KNOWN:
         serving.known.clear()
-    serving.known[raw] = known
+    serving.known[key] = known
 
 
 def unusual(_: bytes) -> None:
@@ -135,7 +150,15 @@ class Serving:
     other_lines: Callable[[bytes], object] | None = None
     """Searches a lower-case head for headers a rule looks at."""
     known: dict[bytes, Known] = field(default_factory=dict)
-    """Units seen under this table by this worker: saves hashing the key of every turn of a conversation."""
+    """Units seen under this table by this worker, by key: saves hashing the key of every turn of a conversation."""
+    recalled: dict[tuple[int, int, int], Known] = field(default_factory=dict)
+    """How units go on that the shared memory knows, by what it knows of them."""
+    starts: dict[bool, Start] = field(default_factory=dict)
+    """How conversations begin on the candidate and elsewhere."""
+    salted: bytes = b""
+    """What the bucket hashes before the key."""
+    below: bytes = b""
+    """Bucket hashes below this are the candidate's."""
     sweep_seconds: float = 0.25
     quick_bytes: int = 0
     """A message up to this size passes every limit."""
@@ -185,6 +208,8 @@ def prepare(
         other_lines=_other_lines(table),
         quick_bytes=min(table.limits.head_bytes, table.limits.body_bytes),
         in_flight=table.limits.in_flight,
+        salted=f"{table.salt}\0".encode("utf-8", "surrogateescape"),
+        below=highest_below(table.split),
         sweep_seconds=min(0.25, max(0.02, shortest / 4)),
     )
 

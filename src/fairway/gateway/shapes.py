@@ -34,13 +34,21 @@ _OURS = rb"[_-]".join((_any_case("x"), _any_case("fairway"), b""))
 
 
 def _other(names: tuple[str, ...]) -> bytes:
-    """A header line with none of these names, and not one of the gateway's own."""
+    """A header line with none of these names, and not one of the gateway's own.
+
+    Most lines begin with a letter that none of the names begins with: one look at it spares comparing them.
+    """
     listed = b"|".join(_any_case(name) for name in names)
-    return rb"(?!(?:" + listed + rb"|" + _OURS + rb"[^:]*+):)" + _TOKEN + rb"++:" + _VALUE + rb"\r\n"
+    firsts = {b"x", b"X", *(name[:1].encode("latin-1", "replace") for case in names for name in (case, case.upper()))}
+    not_first = rb"(?![" + b"".join(re.escape(first) for first in sorted(firsts)) + rb"])"
+    line = _TOKEN + rb"++:" + _VALUE + rb"\r\n"
+    return not_first + line + rb"|(?!(?:" + listed + rb"|" + _OURS + rb"[^:]*+):)" + line
 
 
 def request_matcher(key_header: str, rule_headers: tuple[str, ...]) -> Matcher:
     """Matches the head of a usual request; groups: host, length, key. Repeated ones of these do not match.
+
+    The key is without white space around; a line that ends with some does not match.
 
     Args:
         key_header: Where the key of a unit is read from.
@@ -52,7 +60,7 @@ def request_matcher(key_header: str, rule_headers: tuple[str, ...]) -> Matcher:
         rb"(?!HEAD )" + _TOKEN + rb"{1,32}+ /[\x21-\x7e]*+ HTTP/1\.1\r\n(?:"
         + _any_case("host") + rb":(?(1)(?!))" + space + rb"(" + _HOST + rb")" + space + rb"\r\n|"
         + _any_case("content-length") + rb":(?(2)(?!))" + space + rb"([0-9]{1,15}+)" + space + rb"\r\n|"
-        + _any_case(key_header) + rb":(?(3)(?!))(" + _VALUE + rb")\r\n|"
+        + _any_case(key_header) + rb":(?(3)(?!))" + space + rb"(" + _VALUE + rb")(?<![\t ])\r\n|"
         + _other(names) + rb")*+\r\n"
     ).match  # fmt: skip
 

@@ -7,14 +7,14 @@ a reference to the cell they started in, so they are counted where they belong w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import blake2b
 
 from fairway.observe.blocks import Batch, Increment, bin_of
-from fairway.traffic.bucket import unit_hash
 from fairway.traffic.fence import Fence
 from fairway.traffic.outcome import Outcome
 from fairway.traffic.table import Role
-from fairway.units import Digest
+from fairway.units import Digest, UnitHash
 
 MAX_EXEMPLARS = 20
 """Failing requests described per cell."""
@@ -24,9 +24,9 @@ class Cell:
     """Counts of one block of one release under one table, since the last flush."""
 
     __slots__ = (
-        "_described", "active", "assigned", "by", "dirty", "end", "exemplars", "failed", "fence", "finished",
+        "_described", "active", "assigned", "begun", "by", "dirty", "end", "exemplars", "failed", "fence", "finished",
         "first_byte_us", "latency_us", "marks", "open", "quick", "regime", "release", "role", "seen", "served", "sums",
-        "t0", "unknown", "whole_us",
+        "t0", "unknown", "whole",
     )  # fmt: skip
 
     def __init__(self, *, t0: float, end: float, release: Digest, role: Role, fence: Fence, regime: str) -> None:
@@ -36,8 +36,8 @@ class Cell:
         self.role = role
         self.fence = fence
         self.regime = regime
-        self.active: set[str] = set()
-        self.seen: dict[str, set[str]] = {"active": self.active}
+        self.active: set[bytes] = set()
+        self.seen: dict[str, set[bytes]] = {"active": self.active}
         self.exemplars: list[dict[str, str]] = []
         self.open = 0
         self.dirty = False
@@ -48,25 +48,32 @@ class Cell:
         self.assigned = self.served = self.finished = self.failed = self.unknown = 0
         self.by: dict[str, int] = {}
         self.quick = 0  # requests that took the short way: pinned, served as assigned
-        self.whole_us: list[int] = []  # of answers that came in one piece: first byte and last at once
+        self.begun = 0  # the same, by the hash
+        self.whole: list[float] = []  # seconds of answers that came in one piece: first byte and last at once
         self.latency_us: list[int] = []
         self.first_byte_us: list[int] = []
         self.sums: dict[str, float] = {}
-        self.marks: dict[str, list[str]] = {}
+        self.marks: dict[str, list[bytes]] = {"active": []}
         self.exemplars = []
 
-    def mark(self, kind: str, unit: str) -> None:
-        """Mark a unit, given by its key, once in this block."""
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to report."""
+        return bool(self.dirty or self.quick or self.begun or self.whole)
+
+    def mark(self, kind: str, unit: bytes) -> None:
+        """Mark a unit, given by its key in UTF-8, once in this block."""
         seen = self.seen.get(kind)
         if seen is None:
             seen = self.seen[kind] = set()
         if unit not in seen:
             seen.add(unit)
+            digest = blake2b(unit, digest_size=8).digest()
             units = self.marks.get(kind)
             if units is None:
-                self.marks[kind] = [unit]
+                self.marks[kind] = [digest]
             else:
-                units.append(unit)
+                units.append(digest)
 
     def start(self, by: str) -> None:
         """A request begins."""
@@ -89,27 +96,30 @@ class Cell:
     def take(self) -> Increment:
         """What changed since the last time; the counts begin again at zero."""
         histograms = {}
-        whole = len(self.whole_us)
+        whole = len(self.whole)
+        bins = _counted(int(seconds * 1e6) for seconds in self.whole)
         if self.latency_us or whole:
-            histograms["latency_ms"] = _histogram(self.latency_us + self.whole_us)
+            histograms["latency_ms"] = _counted(self.latency_us, bins)
         if self.first_byte_us or whole:
-            histograms["first_byte_ms"] = _histogram(self.first_byte_us + self.whole_us)
-        if self.quick:
-            self.by["pin"] = self.by.get("pin", 0) + self.quick
+            histograms["first_byte_ms"] = _counted(self.first_byte_us, bins)
+        quick = self.quick + self.begun
+        for by, count in (("pin", self.quick), ("hash", self.begun)):
+            if count:
+                self.by[by] = self.by.get(by, 0) + count
         increment = Increment(
             t0=self.t0,
             release=self.release,
             role=self.role,
             fence=self.fence,
-            assigned=self.assigned + self.quick,
-            served=self.served + self.quick,
+            assigned=self.assigned + quick,
+            served=self.served + quick,
             finished=self.finished + whole,
             failed=self.failed,
             unknown=self.unknown,
             by=self.by,
             histograms=histograms,
             sums=self.sums,
-            marks={kind: tuple(unit_hash(key) for key in units) for kind, units in self.marks.items()},
+            marks={kind: tuple(UnitHash(unit.hex()) for unit in units) for kind, units in self.marks.items() if units},
             exemplars=tuple(self.exemplars),
             regime=self.regime,
         )
@@ -118,9 +128,9 @@ class Cell:
         return increment
 
 
-def _histogram(times_us: list[int]) -> dict[int, int]:
-    """Times in whole microseconds, counted in bins of milliseconds; done at the flush, off the hot path."""
-    bins: dict[int, int] = {}
+def _counted(times_us: Iterable[int], known: Mapping[int, int] | None = None) -> dict[int, int]:
+    """Times in whole microseconds, counted in bins of milliseconds, on top of ``known``; off the hot path."""
+    bins = dict(known or ())
     for time_us, count in Counter(times_us).items():
         index = bin_of(time_us / 1000)
         bins[index] = bins.get(index, 0) + count
@@ -153,7 +163,7 @@ class Telemetry:
         """The next batch: every change since the last one; a sign of life when there was none."""
         self._seq += 1
         now = self._wall()
-        increments = tuple(cell.take() for cell in self._cells.values() if cell.dirty or cell.quick or cell.whole_us)
+        increments = tuple(cell.take() for cell in self._cells.values() if cell.changed)
         for key in [key for key, cell in self._cells.items() if cell.end < now and not cell.open]:
             del self._cells[key]
         gateway, boot, worker = self._identity

@@ -80,10 +80,6 @@ class Worker:
 
     # --- what connections ask ----------------------------------------------------------------------------------
 
-    def next_request_id(self) -> bytes:
-        """An id unique over gateways, boots and workers."""
-        return b"%b%x" % (self.prefix, next(self.count))
-
     def recall(self, unit: UnitHash, now: float) -> Pin | None:
         """Where a unit began, as any worker saw it."""
         return self.memory.recall(unit, now)

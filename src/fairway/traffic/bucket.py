@@ -31,6 +31,16 @@ def bucket(salt: str, key: str) -> int:
     return (int.from_bytes(digest, "big") * _WHOLE) >> 64
 
 
+def highest_below(split: int) -> bytes:
+    """What ``blake2b-8(salt || 0x00 || key)``, as eight bytes, compares below iff the bucket is below ``split``.
+
+    Args:
+        split: Parts of 100,000.
+    """
+    limit = -(-(split << 64) // _WHOLE)  # the first number whose bucket is not below
+    return limit.to_bytes(8, "big") if limit < 1 << 64 else b"\xff" * 9
+
+
 @lru_cache(maxsize=1024)
 def unit_hash(key: str) -> UnitHash:
     """The unit as telemetry names it: 16 hex digits of blake2b-8 of the key, without the salt."""

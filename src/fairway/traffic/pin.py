@@ -7,6 +7,7 @@ import binascii
 import hmac
 import os
 import struct
+from binascii import b2a_base64
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -17,7 +18,9 @@ PIN_COOKIE = "fairway_pin"
 PIN_HEADER = "x-fairway-pin"
 
 _BODY = struct.Struct(">BBIQII")
-_VERSION = 1
+_VERSION = 2
+_BEFORE_UNIT = _BODY.size - 4
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _HASHED = 1
 _MAC_BYTES = 14  # with the body 36 bytes, so that base64 has no spare bits and a token only one spelling
 _TOKEN_CHARS = -(-(_BODY.size + _MAC_BYTES) // 3) * 4
@@ -66,12 +69,25 @@ class PinSigner:
             raise ValueError("a pin key has at least 16 bytes")
         self._key = key
         self._route = route.encode() + b"\0"
+        secret = blake2b(key, digest_size=32, person=b"fairway pin 2").digest()
+        self._keyed = blake2b(self._route, key=secret, digest_size=_MAC_BYTES)
 
     def sign(self, pin: Pin) -> str:
         """The token, URL-safe base64, 48 characters."""
+        return self.sign_for(self.begin(pin), pin.unit.to_bytes(4, "big")).decode()
+
+    @staticmethod
+    def begin(pin: Pin) -> bytes:
+        """The part of a pin's body that many units share; for :meth:`sign_for`."""
         flags = _HASHED if pin.hashed else 0
-        body = _BODY.pack(_VERSION, flags, pin.expires, pin.release, pin.salt, pin.unit)
-        return base64.urlsafe_b64encode(body + self._mac(body)).decode().rstrip("=")
+        return _BODY.pack(_VERSION, flags, pin.expires, pin.release, pin.salt, 0)[:_BEFORE_UNIT]
+
+    def sign_for(self, begun: bytes, unit: bytes) -> bytes:
+        """The token of a pin begun by :meth:`begin`, for the four bytes of a unit's tag."""
+        body = begun + unit
+        keyed = self._keyed.copy()
+        keyed.update(body)
+        return b2a_base64(body + keyed.digest(), newline=False).translate(_URL_SAFE)
 
     def read(self, token: str, *, now: float) -> Pin | None:
         """The pin, or ``None`` when it is malformed, forged, of another route, or expired."""
@@ -86,13 +102,20 @@ class PinSigner:
         body, mac = raw[: _BODY.size], raw[_BODY.size :]
         if not hmac.compare_digest(mac, self._mac(body)):
             return None
-        version, flags, expires, release, salt, unit = _BODY.unpack(body)
-        if version != _VERSION or expires <= now:
+        _, flags, expires, release, salt, unit = _BODY.unpack(body)
+        if expires <= now:
             return None
         return Pin(release=release, salt=salt, hashed=bool(flags & _HASHED), expires=expires, unit=unit)
 
     def _mac(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, self._route + body, "sha256")[:_MAC_BYTES]
+        """Of the body's version: keyed BLAKE2b; version 1, no longer issued, had HMAC-SHA-256 and is still read."""
+        if body[0] == 1:
+            return hmac.digest(self._key, self._route + body, "sha256")[:_MAC_BYTES]
+        if body[0] != _VERSION:
+            return b""
+        keyed = self._keyed.copy()
+        keyed.update(body)
+        return keyed.digest()
 
 
 def load_pin_key(path: Path) -> bytes:

@@ -209,6 +209,18 @@ class Ruleset:
         role = Role.CANDIDATE if number < self.table.split else Role.STABLE
         return Assigned(self._decide(role, By.HASH, counts=True), key, number)
 
+    def by_hash(self, *, candidate: bool) -> Decision:
+        """The decision for a unit whose bucket is below the split, or not."""
+        return self._decide(Role.CANDIDATE if candidate else Role.STABLE, By.HASH, counts=True)
+
+    def by_pin(self, release: int, salt: int) -> Decision | None:
+        """The decision for a unit known to have begun by the hash on that release (tag) under that salt (tag).
+
+        ``None`` when the release is not to be had any more, so that the hash decides.
+        """
+        arm = self._by_tag.get(release)
+        return None if arm is None else self._decide(arm, By.PIN, counts=salt == self.salt_tag)
+
     def afterwards(self, decision: Decision) -> Decision:
         """How later requests of a conversation are decided that began with, or was pinned by, ``decision``.
 

@@ -6,13 +6,14 @@ import json
 import math
 import subprocess
 import sys
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.traffic.bucket import bucket, unit_hash
+from fairway.traffic.bucket import bucket, highest_below, unit_hash
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "buckets.json").read_text())
 SALTS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
@@ -31,6 +32,21 @@ def test_a_larger_split_only_adds_units(salt: str, key: str, one: int, other: in
     number = bucket(salt, key)
     assert 0 <= number < 100_000
     assert not (number < small) or number < large
+
+
+@given(SALTS, KEYS, st.integers(0, 100_000))
+def test_comparing_the_hash_decides_as_the_bucket_does(salt: str, key: str, split: int) -> None:
+    number = bucket(salt, key)
+    digest = blake2b(f"{salt}\0{key}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    for limit in {split, number, number + 1, 0, 100_000}:
+        assert (digest < highest_below(limit)) == (number < limit)
+
+
+@given(st.integers(0, 100_000))
+def test_the_limit_is_exact_at_its_edge(split: int) -> None:
+    limit = int.from_bytes(highest_below(split), "big")
+    assert split == 0 or ((limit - 1) * 100_000) >> 64 < split or split == 100_000
+    assert split == 100_000 or (limit * 100_000) >> 64 >= split
 
 
 def test_another_process_computes_the_same_bucket() -> None:

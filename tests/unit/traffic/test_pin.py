@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import stat
+import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +31,22 @@ def test_a_changed_character_voids_it(place: int, char: str) -> None:
     token = SIGNER.sign(PIN)
     changed = token[:place] + char + token[place + 1 :]
     assert changed == token or SIGNER.read(changed, now=0) is None
+
+
+def test_a_token_of_version_1_is_still_read_and_no_body_changes_its_version() -> None:
+    body = struct.pack(">BBIQII", 1, 1, PIN.expires, PIN.release, PIN.salt, PIN.unit)
+    mac = hmac.digest(KEY, b"support/production\0" + body, "sha256")[:14]
+    assert SIGNER.read(base64.urlsafe_b64encode(body + mac).decode(), now=0) == PIN
+    for version in (0, 2, 3, 255):
+        assert SIGNER.read(base64.urlsafe_b64encode(bytes([version]) + body[1:] + mac).decode(), now=0) is None
+    new = base64.urlsafe_b64decode(SIGNER.sign(PIN))
+    assert SIGNER.read(base64.urlsafe_b64encode(b"\1" + new[1:]).decode(), now=0) is None
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_pin_begun_for_many_units_is_the_pin_of_each(unit: int) -> None:
+    token = SIGNER.sign_for(SIGNER.begin(PIN), unit.to_bytes(4, "big"))
+    assert token.decode() == SIGNER.sign(replace(PIN, unit=unit))
 
 
 @given(st.text(max_size=60))
