@@ -96,7 +96,7 @@ async def test_after_each_of_ten_kills_under_load_the_rollout_ends_as_decided_an
             version = f"1.{number}.0"
             (lab.root / "service.py").write_text(SERVICE.replace("hello", f"hello {number}"))
             await lab.commit(f"v{version}")
-            await lab.fairway("run", "--to", "build_image")
+            await lab.fairway("run", "--to", "e2e_test")
             await lab.fairway("rollout", "start", f"v{version}")
             await asyncio.sleep(chance.uniform(0.0, 6.0))
             for pid in victims(lab, who):
