@@ -14,6 +14,7 @@ from fairway.release.required import CHECKS, REHEARSALS
 from fairway.stages.interpreter import Interpreter, environment_interpreter
 from fairway.stages.registry import NEEDS_RELEASE, build_pipeline, required_for_production, required_for_release
 from fairway.stages.tree import write_tree
+from fairway.testing.virtual_clock import VirtualClock
 
 
 def pipeline(bench, settings: str = "", *, releasing: bool = True):  # type: ignore[no-untyped-def]
@@ -185,3 +186,17 @@ def test_whether_anything_changed_is_asked_without_loading_anything_heavy() -> N
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"pydantic", "yaml", "sqlalchemy", "rich", "jsonschema", "httpx", "psutil", "cryptography", "asyncio"}
     assert heavy.isdisjoint(loaded), heavy.intersection(loaded)
+
+
+async def test_a_scan_with_waivers_is_of_one_day_and_one_without_of_any(bench) -> None:
+    clock = bench.clock = VirtualClock()
+    files = {"policies/waivers.yaml": "waivers: []\n"}
+    for waivers, same in (({}, True), (files, False)):
+        bench.commit(waivers)
+        keys = []
+        for _ in range(3):
+            keys.append(bench.key("security_scan"))
+            await clock.sleep(12 * 3600)
+        assert (len(set(keys)) == 1) is same
+        assert None not in keys
+    assert bench.key("unit_test") == bench.key("unit_test")
