@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+_TOKEN_CHARS = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # noqa: S105 - of header names
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
 _HOST = rb"[A-Za-z0-9._~!$&'()*+;=%:\[\]\-]{1,255}+"
@@ -30,19 +31,32 @@ def _any_case(name: str) -> bytes:
     return "".join(parts).encode("latin-1", "replace")
 
 
+def _usual_case(name: str) -> bytes:
+    """A pattern for a header name as most write it: in small letters, or with large initials."""
+    words = (f"[{word[0]}{word[0].upper()}]{word[1:]}" for word in name.split("-"))
+    return "-".join(words).encode()
+
+
 _OURS = rb"[_-]".join((_any_case("x"), _any_case("fairway"), b""))
 
 
-def _other(names: tuple[str, ...]) -> bytes:
-    """A header line with none of these names, and not one of the gateway's own.
+def _others(names: tuple[str, ...]) -> bytes:
+    """A header line with none of these names, and not one of the gateway's own: two alternatives.
 
-    Most lines begin with a letter that none of the names begins with: one look at it spares comparing them.
+    Most lines begin with a letter that none of the names begins with: that spares comparing them.
     """
-    listed = b"|".join(_any_case(name) for name in names)
-    firsts = {b"x", b"X", *(name[:1].encode("latin-1", "replace") for case in names for name in (case, case.upper()))}
-    not_first = rb"(?![" + b"".join(re.escape(first) for first in sorted(firsts)) + rb"])"
-    line = _TOKEN + rb"++:" + _VALUE + rb"\r\n"
-    return not_first + line + rb"|(?!(?:" + listed + rb"|" + _OURS + rb"[^:]*+):)" + line
+    first: dict[str, list[str]] = {"x": []}
+    for name in names:
+        first.setdefault(name[0].lower(), []).append(name[1:])
+    free = "".join(char for char in _TOKEN_CHARS if char.lower() not in first)
+    listed = (
+        _any_case(letter) + b"(?:" + b"|".join(_any_case(rest) for rest in rests) + b")"
+        for letter, rests in first.items()
+        if rests
+    )
+    unlisted = rb"(?!(?:" + b"|".join(listed) + rb"|" + _OURS + rb"[^:]*+):)"
+    rest = _TOKEN + rb"*+:" + _VALUE + rb"\r\n"
+    return b"[" + re.escape(free).encode() + b"]" + rest + rb"|" + unlisted + _TOKEN + rest
 
 
 def request_matcher(key_header: str, rule_headers: tuple[str, ...]) -> Matcher:
@@ -55,22 +69,23 @@ def request_matcher(key_header: str, rule_headers: tuple[str, ...]) -> Matcher:
         rule_headers: Headers a rule of the table looks at; a request that has one is not usual.
     """
     names = (*_REQUEST_SPECIAL, *rule_headers, "host", "content-length", key_header)
-    space = rb"[ \t]*+"
+    kind = b"" if "content-type" in names else _usual_case("content-type") + rb":" + _VALUE + rb"\r\n|"
     return re.compile(
-        rb"(?!HEAD )" + _TOKEN + rb"{1,32}+ /[\x21-\x7e]*+ HTTP/1\.1\r\n(?:"
-        + _any_case("host") + rb":(?(1)(?!))" + space + rb"(" + _HOST + rb")" + space + rb"\r\n|"
-        + _any_case("content-length") + rb":(?(2)(?!))" + space + rb"([0-9]{1,15}+)" + space + rb"\r\n|"
-        + _any_case(key_header) + rb":(?(3)(?!))" + space + rb"(" + _VALUE + rb")(?<![\t ])\r\n|"
-        + _other(names) + rb")*+\r\n"
+        rb"(?!HEAD )[A-Z]{1,32}+ /[\x21-\x7e]*+ HTTP/1\.1\r\n(?:"
+        + _usual_case("host") + rb":(?(1)(?!)) ?(" + _HOST + rb")\r\n|"
+        + kind
+        + _usual_case("content-length") + rb":(?(2)(?!)) ?([0-9]{1,15}+)\r\n|"
+        + _any_case(key_header) + rb":(?(3)(?!))[\t ]*+(" + _VALUE + rb")(?<![\t ])\r\n|"
+        + _others(names) + rb")*+\r\n"
     ).match  # fmt: skip
 
 
 match_answer = re.compile(
     rb"HTTP/1\.1 (2(?!04)[0-9][0-9]|4[0-9][0-9])(?: " + _VALUE + rb")?\r\n(?:"
-    + _any_case("content-length") + rb":(?(2)(?!))[ \t]*+([0-9]{1,15}+)[ \t]*+\r\n|"
-    + _any_case("content-type") + rb":(?![ \t]*+[tT][eE][xX][tT]/[eE])" + _VALUE + rb"\r\n|"
-    + _any_case("connection") + rb":(?(3)(?!))( [kK]eep-[aA]live)\r\n|"
-    + _any_case("fairway-outcome") + rb":(?(4)(?!))(" + _VALUE + rb")\r\n|"
-    + _other((*_ANSWER_SPECIAL, "content-length", "content-type")) + rb")*+\r\n"
+    + _usual_case("content-length") + rb":(?(2)(?!)) ?([0-9]{1,15}+)\r\n|"
+    + _usual_case("content-type") + rb":(?![ \t]*+[tT][eE][xX][tT]/[eE])" + _VALUE + rb"\r\n|"
+    + _usual_case("connection") + rb":(?(3)(?!))( [kK]eep-[aA]live)\r\n|"
+    + _usual_case("fairway-outcome") + rb":(?(4)(?!))(" + _VALUE + rb")\r\n|"
+    + _others((*_ANSWER_SPECIAL, "content-length", "content-type")) + rb")*+\r\n"
 ).match  # fmt: skip
 """Matches the head of a usual answer; groups: status, length, a Connection that says nothing, outcome."""
