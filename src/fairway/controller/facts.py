@@ -69,7 +69,8 @@ class ReleaseFactsLookup:
         Nothing is waited for while a person wants traffic moved back.
 
         Returns:
-            Ids of requests whose release is still being read: leave them for a later tick.
+            Ids of requests whose release is still being read: leave them for a later tick. What a later abort has
+            overtaken is not among them: it is answered without being looked at.
         """
         wanted: dict[str, _Key] = {}
         for request in requests:
@@ -84,7 +85,9 @@ class ReleaseFactsLookup:
         tasks = [self._running[key] for key in wanted.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=0 if urgent else seconds)
-        return frozenset(name for name, key in wanted.items() if key in self._running)
+        order = [request.id for request in requests]
+        last_abort = max((place for place, one in enumerate(requests) if one.verb is Verb.ABORT), default=-1)
+        return frozenset(n for n, key in wanted.items() if key in self._running and order.index(n) > last_abort)
 
     def __call__(self, request: Request, state: RouteState) -> ReleaseFacts | None:
         """Facts about the release of a request; ``None`` when the ledger has none."""
@@ -101,6 +104,8 @@ class ReleaseFactsLookup:
         try:
             key = self._key(signed, request)
             verified = self._known(key)
+            if verified is None and key in self._running:
+                return ReleaseFacts(arm=arm, refusal="it is still being verified; ask again", authors=authors)
             if verified is None:
                 verified = self._verified[key] = self._verify(key, signed)
             refusal = verified.refusal or self._cannot_follow(manifest, verified.required, request, state)

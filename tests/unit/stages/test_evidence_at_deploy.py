@@ -200,6 +200,10 @@ async def test_a_release_that_takes_long_to_read_is_left_for_a_later_tick_and_no
     began = time.monotonic()
     assert await shop.lookup.prepare((asked, urgent), shop.state, seconds=30) == {"r1"}
     assert time.monotonic() - began < 1
+    assert "still being verified" in shop.facts().refusal  # and nothing is read on the loop
+    abort = replace(urgent, verb=Verb.ABORT)
+    assert await shop.lookup.prepare((asked, abort), shop.state, seconds=30) == frozenset()  # it needs no facts
+    assert await shop.lookup.prepare((abort, asked), shop.state, seconds=30) == {"r1"}
     go_on.set()
     while await shop.lookup.prepare((asked,), shop.state, seconds=5):
         await asyncio.sleep(0)
