@@ -194,5 +194,5 @@ class ReleaseFactsLookup:
         named = "; ".join(f"{kind}: {why}" for kind, why in lacks.items())
         return (
             f"release {manifest.release_version} lacks evidence ({named});"
-            f" take it on its commit: git checkout {manifest.tag}, then fairway run"
+            f" take it on its commit: git checkout {manifest.commit_sha[:12]}, then fairway run"
         )
