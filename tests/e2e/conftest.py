@@ -16,6 +16,9 @@ import pytest
 
 from fairway.demo.commands import Done, environment, execute, fairway, free_ports, git, interrupt
 from fairway.demo.traffic import TrafficGenerator
+from fairway.ledger import open_ledger
+from fairway.project.load import load_project
+from fairway.rollout.describe import status_wire
 from fairway.state_dir import StateDir
 from fairway.supervise.info import UpInfo, running
 
@@ -62,7 +65,10 @@ class Lab:
         return done
 
     async def status(self) -> dict[str, Any]:
-        return (await self.fairway("rollout", "status", "-o", "json")).json()
+        """What `fairway rollout status -o json` prints, read here: a process for each look would load the machine."""
+        project = load_project(self.root)
+        with open_ledger(self.state.ledger) as ledger:
+            return status_wire(ledger, project.route("production"), None)
 
     async def commit(self, tag: str) -> None:
         await git(self.root, "add", "-A")
