@@ -119,17 +119,15 @@ def build_controller(workspace: Workspace) -> ControllerParts:
         source=GatewaySource(workspace.state.socket("gateway")),
         clock=workspace.clock,
     )
+    facts = ReleaseFactsLookup(releases=workspace.ledger, store=workspace.store, trusted=trusted)
     controller = RouteController(
         route=route,
         ledger=workspace.ledger,
         target=target,
         router=router,
         measurer=measurer,
-        facts_of=ReleaseFactsLookup(
-            releases=workspace.ledger,
-            store=workspace.store,
-            trusted=trusted,
-        ),
+        facts_of=facts,
+        prepare_facts=facts.prepare,
         plan=plan_of(project, SERVING_ENVIRONMENT),
         policy=route_policy_of(project),
         clock=workspace.clock,

@@ -7,7 +7,7 @@ the next one reads the state of the last event and finishes what is missing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -48,6 +48,9 @@ class Measurer(Protocol):
 FactsOf = Callable[[Request, RouteState], ReleaseFacts | None]
 """Facts about the release a request names; ``None`` when there is no such release."""
 
+PrepareFacts = Callable[[tuple[Request, ...], RouteState], Awaitable[frozenset[str]]]
+"""Starts verifying what requests name, and says which of them are not read yet (ids)."""
+
 
 @dataclass(slots=True, kw_only=True)
 class RouteController:
@@ -58,6 +61,7 @@ class RouteController:
         plan: What a rollout started now follows.
         policy: What the project says of the route table.
         show: Told of each tick, for people who watch.
+        prepare_facts: Reads big releases beside the loop; requests about one still being read wait for a later tick.
         facts_of: Looks a release up and verifies it.
     """
 
@@ -76,6 +80,7 @@ class RouteController:
     refused: dict[Digest, str] = field(default_factory=dict)
     seen: tuple[ObservedArm, ...] = ()
     show: Callable[[Snapshot, Decision], None] | None = None
+    prepare_facts: PrepareFacts | None = None
     _policy_digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -142,6 +147,9 @@ class RouteController:
         head = self.ledger.head(self.route)
         state = RouteState(route=self.route) if head.state is None else state_from_wire(head.state)
         requests = self.ledger.pending(self.route)
+        if self.prepare_facts is not None:
+            unread = await self.prepare_facts(requests, state)
+            requests = tuple(request for request in requests if request.id not in unread)
         return Snapshot(
             now=self.clock.now(),
             state=state,
