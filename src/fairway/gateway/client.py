@@ -11,6 +11,7 @@ from fairway.gateway.framing import RefusalError, parse_request
 from fairway.gateway.quick_request import quick_request
 
 if TYPE_CHECKING:
+    from fairway.gateway.quick_exchange import QuickExchange
     from fairway.gateway.worker import Worker
 
 HEAD_SECONDS = 10.0
@@ -39,7 +40,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self.exchange: Exchange | None = None
+        self.exchange: Exchange | QuickExchange | None = None
         self.close_after = False
         self.closing = False
         self.slow_reader = False
@@ -161,8 +162,8 @@ class ClientConnection(asyncio.Protocol):
     def exchange_done(self) -> None:
         """The running exchange has written all of its answer."""
         exchange, self.exchange = self.exchange, None
-        if exchange is None:
-            return
+        if not isinstance(exchange, Exchange):
+            return  # a quick one ends by itself
         self.worker.in_flight -= 1
         self.since = exchange.touched
         if self.close_after:
@@ -201,7 +202,7 @@ class ClientConnection(asyncio.Protocol):
 
     def refuse(self, refused: RefusalError, *, extra: bytes = b"") -> None:
         """Answer with an error and close: where this message ends is not known for sure."""
-        if self.exchange is not None:
+        if isinstance(self.exchange, Exchange):
             self.exchange.discard()
             self.exchange = None
             self.worker.in_flight -= 1

@@ -41,6 +41,7 @@ class ConversationMemory:
             groups: A power of two; eight conversations fit in each.
         """
         self._groups = groups
+        self._absent = b""
         size = groups * _GROUP
         self.shared = True
         """Whether other workers, and the next one, see it too."""
@@ -63,8 +64,8 @@ class ConversationMemory:
         """The same for the eight bytes of a unit's hash: release tag, expiry and salt tag."""
         number = int.from_bytes(raw, "little")
         offset = (number % self._groups) * _GROUP
-        way = self._way(raw, offset)
-        if way < 0:
+        if self._map.find(raw, offset, offset + _UNITS) < 0 or (way := self._way(raw, offset)) < 0:
+            self._absent = raw
             return None
         place = offset + _UNITS + way * _ENTRY.size
         release, expires, salt, check = _ENTRY.unpack_from(self._map, place)
@@ -77,17 +78,19 @@ class ConversationMemory:
         self.note(bytes.fromhex(unit), release, salt, expires)
 
     def note(self, raw: bytes, release: int, salt: int, expires: int) -> None:
-        """The same for the eight bytes of a unit's hash."""
+        """The same for the eight bytes of a unit's hash; cheaper for the very object just not found."""
         number = int.from_bytes(raw, "little")
         offset = (number % self._groups) * _GROUP
-        way = self._way(raw, offset)
+        way = -1 if raw is self._absent else self._way(raw, offset)
+        self._absent = b""
         if way < 0:
             way = self._way(_EMPTY, offset)
         if way < 0:
             way = min(range(WAYS), key=lambda index: self._expiry(offset, index))
         place = offset + _UNITS + way * _ENTRY.size
         _ENTRY.pack_into(self._map, place, release, expires, salt, _check(number, release, expires, salt))
-        self._map[offset + way * 8 : offset + way * 8 + 8] = raw
+        at = offset + way * 8
+        self._map[at : at + 8] = raw
 
     def _way(self, raw: bytes, offset: int) -> int:
         """Which of a group's eight places holds ``raw``; -1 when none does."""

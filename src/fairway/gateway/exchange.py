@@ -33,14 +33,13 @@ from fairway.traffic.table import Role
 
 if TYPE_CHECKING:
     from fairway.gateway.client import ClientConnection
+    from fairway.gateway.quick_exchange import QuickExchange
 
 REPLAY_BYTES = 65_536
 """A request up to this size is kept until its answer begins, to be sent again where that is safe."""
 
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-_new = object.__new__
 
 Reason = Literal["transport", "agent", "client"]
 Verdict = Literal["ok", "failed", "unknown"]
@@ -111,20 +110,21 @@ class Exchange:
         self.number = next(client.worker.count)
 
     @classmethod
-    def quick(
-        cls, client: ClientConnection, upstream: Upstream, serving: Serving, known: Known, started: float, sent: bytes
-    ) -> Exchange:
-        """An exchange whose request takes the short way; the caller sends it."""
-        exchange: Exchange = _new(cls)
-        exchange.client = client
-        exchange.upstream = upstream
-        exchange._serving = serving
-        exchange.known = known
-        exchange._placement = known.placement
-        exchange._served = known.served
-        exchange.cell = known.cell
-        exchange.started = exchange.touched = started
-        exchange.sent = sent
+    def taken_over(cls, quick: QuickExchange) -> Exchange:
+        """The exchange of a request that was sent on the short way."""
+        exchange = cls.__new__(cls)
+        exchange.client = quick.client
+        exchange.upstream = quick.upstream
+        exchange._serving = quick.serving
+        exchange.known = quick.known
+        exchange._placement = quick.known.placement
+        exchange._served = quick.known.served
+        exchange.cell = quick.cell
+        exchange.started = exchange.touched = quick.started
+        exchange.sent = quick.sent
+        exchange.unit = quick.unit
+        exchange.cookie = quick.cookie
+        exchange.number = quick.number
         return exchange
 
     @property

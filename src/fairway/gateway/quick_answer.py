@@ -12,6 +12,7 @@ from fairway.traffic.outcome import Outcome, OutcomeStatus, parse_outcome
 
 if TYPE_CHECKING:
     from fairway.gateway.exchange import Exchange
+    from fairway.gateway.quick_exchange import QuickExchange
     from fairway.gateway.upstream import Upstream
 
 _CONNECTION = len(b"connection:")
@@ -24,7 +25,7 @@ def read_outcome(raw: bytes) -> Outcome | None:
     return parse_outcome(raw.strip().decode("latin-1"))
 
 
-def quick_answer(upstream: Upstream, exchange: Exchange, data: bytes) -> bool:
+def quick_answer(upstream: Upstream, exchange: Exchange | QuickExchange, data: bytes) -> bool:
     """Pass a usual answer on and count it; ``False``, with nothing done, when it is not usual."""
     match = match_answer(data)
     if match is None:
@@ -50,7 +51,6 @@ def quick_answer(upstream: Upstream, exchange: Exchange, data: bytes) -> bool:
         head = data[:end] if kept is None else _without(data, match, 3, _CONNECTION, end)
     answer = (head, served.version_line, exchange.cookie, worker.prefix, exchange.number, data[end:])
     client.transport.write(b"%b%b%bx-fairway-request: %b%x\r\n%b" % answer)
-    exchange.done = True
     now = perf_counter()
     upstream.release(now)
     cell = exchange.cell

@@ -10,15 +10,15 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from fairway.gateway.exchange import Exchange
 from fairway.gateway.placing import begin_met, meet
+from fairway.gateway.quick_exchange import QuickExchange
 from fairway.gateway.serving import remember
 from fairway.gateway.upstream import IDLE_SECONDS
 
 if TYPE_CHECKING:
     from fairway.gateway.client import ClientConnection
 
-_exchange = Exchange.quick
+_new = object.__new__
 
 
 def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 - a call more is paid by all traffic
@@ -58,7 +58,15 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
         return False
     del idle[-1]
     upstream.reused = True
-    client.exchange = upstream.exchange = exchange = _exchange(client, upstream, serving, known, started, data)
+    client.exchange = upstream.exchange = exchange = _new(QuickExchange)
+    exchange.client = client
+    exchange.upstream = upstream
+    exchange.serving = serving
+    exchange.known = known
+    exchange.cell = cell
+    exchange.started = started
+    exchange.sent = data
+    exchange.cookie = b""
     if met is None:
         cell.quick += 1
     else:
@@ -73,7 +81,9 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
     if known.counts:
         exchange.unit = key
         if key not in cell.active:
-            cell.mark("active", key)
+            cell.mark("active", key, None if met is None else met[2])
+    else:
+        exchange.unit = None
     client.close_after = False
     worker.in_flight += 1
     exchange.number = number = next(worker.count)

@@ -61,14 +61,14 @@ class Cell:
         """Whether there is anything to report."""
         return bool(self.dirty or self.quick or self.begun or self.whole)
 
-    def mark(self, kind: str, unit: bytes) -> None:
-        """Mark a unit, given by its key in UTF-8, once in this block."""
+    def mark(self, kind: str, unit: bytes, digest: bytes | None = None) -> None:
+        """Mark a unit, given by its key in UTF-8, once in this block; ``digest``: its hash, where that is at hand."""
         seen = self.seen.get(kind)
         if seen is None:
             seen = self.seen[kind] = set()
         if unit not in seen:
             seen.add(unit)
-            digest = blake2b(unit, digest_size=8).digest()
+            digest = digest or blake2b(unit, digest_size=8).digest()
             units = self.marks.get(kind)
             if units is None:
                 self.marks[kind] = [digest]

@@ -1,0 +1,73 @@
+"""A request on the short way until its answer comes; anything unusual makes an :class:`Exchange` of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fairway.gateway.exchange import Exchange
+
+if TYPE_CHECKING:
+    from fairway.gateway.client import ClientConnection
+    from fairway.gateway.serving import Known, Serving
+    from fairway.gateway.telemetry import Cell
+    from fairway.gateway.upstream import Upstream
+
+
+class QuickExchange:
+    """A request that was sent as it came; stands for the exchange it becomes when anything but a usual answer happens.
+
+    Attributes:
+        sent: The request as it came.
+        unit: Key of its unit when it takes part in unit tests.
+        cookie: Lines for the answer.
+        number: Of the request, in this worker.
+    """
+
+    __slots__ = ("cell", "client", "cookie", "known", "number", "sent", "serving", "started", "unit", "upstream")
+
+    cell: Cell
+    client: ClientConnection
+    cookie: bytes
+    known: Known
+    number: int
+    sent: bytes
+    serving: Serving
+    started: float
+    unit: bytes | None
+    upstream: Upstream | None
+    begun = False
+
+    def whole(self) -> Exchange:
+        """The exchange it becomes, known from now on to both of its connections."""
+        exchange = Exchange.taken_over(self)
+        client, upstream = self.client, self.upstream
+        if client.exchange is self:
+            client.exchange = exchange
+        if upstream is not None and upstream.exchange is self:
+            upstream.exchange = exchange
+        return exchange
+
+    def answer_data(self, data: bytes) -> None:
+        """An unusual answer began."""
+        self.whole().answer_data(data)
+
+    def upstream_lost(self, *, clean: bool) -> None:
+        """The arm closed the connection."""
+        self.whole().upstream_lost(clean=clean)
+
+    def client_gone(self) -> None:
+        """The client hung up."""
+        self.whole().client_gone()
+
+    def overdue(self, now: float) -> None:
+        """Called by the sweep; ``now`` in ``perf_counter()`` seconds."""
+        self.whole().overdue(now)
+
+    def upstream_reading(self, *, on: bool) -> None:
+        """Read the answer, or stop reading it."""
+        self.whole().upstream_reading(on=on)
+
+    @staticmethod
+    def body_data(data: bytes) -> bytes:
+        """All of the request was sent: what comes now is another's."""
+        return data
