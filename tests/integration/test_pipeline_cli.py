@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
+from fairway.ledger import open_ledger
+
 SERVER = """
 import http.server, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -63,14 +65,17 @@ class Agent:
         self.git("add", "-A")
         self.git("commit", "-qm", "change", "--allow-empty")
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, command: tuple[str, ...] = ("run",)) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "fairway", "run", *arguments],
+            [sys.executable, "-m", "fairway", *command, *arguments],
             cwd=self.root, env={**os.environ, **GIT}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
-        process = self.start(*arguments)
+        return self.fairway("run", *arguments)
+
+    def fairway(self, *command: str) -> tuple[int, str, str]:
+        process = self.start(command=command)
         out, err = process.communicate(timeout=120)
         assert "Traceback" not in out + err, out + err
         return process.returncode, out, err
@@ -244,3 +249,36 @@ def test_stages_of_ones_own_that_wait_for_each_other_exit_2(agent: Agent) -> Non
     code, _, err = agent.run()
     assert code == 2
     assert "wait for each other" in err
+
+
+def recorded(agent: Agent) -> dict[str, str]:
+    """The newest verdict of each kind in the ledger."""
+    with open_ledger(agent.root / ".fairway" / "ledger.db") as ledger:
+        rows = [entry.payload for entry in ledger.audit_log(limit=1000, kind="evidence")]
+    return {row["kind"]: row["verdict"] for row in rows}
+
+
+@pytest.mark.slow
+def test_a_run_of_a_clean_commit_leaves_what_a_release_by_hand_needs_and_a_failure_takes_it_back(agent: Agent) -> None:
+    agent.commit('mine: {command: [sh, -c, "test ! -e tests/broken"], after: [prepare]}')
+    assert agent.run()[0] == 0
+    wanted = {"static_analysis", "unit_test", "tool_integration", "cost_gate", "smoke_test", "e2e_test", "mine"}
+    assert recorded(agent) == dict.fromkeys({*wanted, "deploy_staging"}, "PASS") | {"tool_integration": "NO_DATA"}
+
+    # A ledger that is gone is written again, however little has changed since.
+    for file in (agent.root / ".fairway").glob("ledger.*"):
+        file.unlink()
+    assert agent.run()[0] == 0
+    assert set(recorded(agent)) >= wanted
+    assert agent.fairway("release", "create", "v1.0.0")[0] == 0
+
+    # Another instrument, the same release: what it finds is newer.
+    (agent.root / "tests").mkdir()
+    (agent.root / "tests" / "broken").write_text("")
+    agent.git("add", "-A")
+    agent.git("commit", "-qm", "a test that fails")
+    assert agent.run()[0] == 1
+    assert recorded(agent)["mine"] == "FAIL"
+    agent.git("checkout", "-q", "HEAD^")
+    assert agent.run()[0] == 0
+    assert recorded(agent)["mine"] == "PASS"  # taken anew: the kept pass is older than the failure

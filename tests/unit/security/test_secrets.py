@@ -157,3 +157,13 @@ def test_links_are_not_followed(tmp_path):
 def test_a_short_secret_is_not_shown_at_all():
     assert redact("hunter2") == "…"
     assert redact(OPENAI) == "sk-p…"
+
+
+def test_a_match_at_the_end_of_a_block_is_judged_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("fairway.security.secrets.LARGEST_FILE", 64)
+    monkeypatch.setattr("fairway.security.secrets._BLOCK", 100)
+    monkeypatch.setattr("fairway.security.secrets._OVERLAP", 80)
+    placeholder = b"sk-" + b"abcdefghijklmnopqr" + b"-placeholder"
+    for before in range(60, 100):
+        (tmp_path / "data.bin").write_bytes(b"." * (before - 1) + b" " + placeholder + b" " + b"." * 300)
+        assert {finding.severity for finding in scan_secrets(tmp_path, ["data.bin"])[0]} == {Severity.LOW}
