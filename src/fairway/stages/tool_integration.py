@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -16,6 +18,7 @@ from fairway.stages.config import ToolExample, ToolIntegrationSection
 from fairway.stages.context import DeliveryContext
 from fairway.stages.process import run_command
 from fairway.units import Verdict
+from fairway.yaml_file import KeyPath, YamlDocument
 
 _SHOWN = 200
 
@@ -37,7 +40,15 @@ class ToolIntegration:
         tools = context.project.tools.tools
         if not tools:
             return context.nothing_to_look_at("no tools declared")
-        findings = [*check_declarations(tools), *check_examples(tools, settings.examples)]
+        document = context.project.tools_document
+        unsound = list(check_schemas(tools, document))
+        # An example or a mock can only be held against a schema that is one.
+        sound = {name: tool for name, tool in tools.items() if name not in {name for name, _ in unsound}}
+        findings = [finding for _, finding in unsound]
+        findings += check_mocks(sound, document)
+        findings += check_examples(
+            tools, [one for one in settings.examples if one.tool in sound or one.tool not in tools]
+        )
         called = 0
         if settings.command is not None and not findings:
             for example in settings.examples:
@@ -56,20 +67,31 @@ class ToolIntegration:
         )
 
 
-def check_declarations(tools: Mapping[str, ToolSection]) -> Iterator[Finding]:
-    """Schemas that are no schemas, and mocks that do not fit the result they stand for."""
+def check_schemas(
+    tools: Mapping[str, ToolSection], document: YamlDocument | None = None
+) -> Iterator[tuple[str, Finding]]:
+    """Schemas that are no schemas: the tool's name and what is wrong, at its line of ``document``."""
     for name, tool in tools.items():
-        wrong = False
         for part, schema in (("arguments", tool.arguments), ("result", tool.result)):
+            path: KeyPath = ("tools", name, part)
             try:
                 jsonschema.Draft202012Validator.check_schema(dict(schema or {}))
             except jsonschema.SchemaError as error:
-                wrong = True
-                yield _finding("tool/schema", f"{name}: the schema of its {part} is wrong: {error.message}")
-        if tool.result is not None and tool.mock is not None and not isinstance(tool.mock, bool) and not wrong:
+                message = f"{name}: the schema of its {part} is wrong: {error.message[:_SHOWN]}"
+                yield name, _at(document, (*path, *error.absolute_path), "tool/schema", message)
+            except RecursionError:
+                message = f"{name}: the schema of its {part} is nested too deep"
+                yield name, _at(document, path, "tool/schema", message)
+
+
+def check_mocks(tools: Mapping[str, ToolSection], document: YamlDocument | None = None) -> Iterator[Finding]:
+    """Mocks that do not fit the result they stand for."""
+    for name, tool in tools.items():
+        if tool.result is not None and tool.mock is not None and not isinstance(tool.mock, bool):
             problem = _misfit(tool.mock, tool.result)
             if problem:
-                yield _finding("tool/mock", f"{name}: its mock does not fit its result: {problem}")
+                message = f"{name}: its mock does not fit its result: {problem}"
+                yield _at(document, ("tools", name, "mock"), "tool/mock", message)
 
 
 def check_examples(tools: Mapping[str, ToolSection], examples: Sequence[ToolExample]) -> Iterator[Finding]:
@@ -120,10 +142,21 @@ def _misfit(value: Any, schema: Mapping[str, Any]) -> str | None:
         error = jsonschema.exceptions.best_match(validator.iter_errors(value))
     except referencing.exceptions.Unresolvable as missing:
         return f"the schema refers to {missing.ref!r}, which is not in it"
+    except jsonschema.exceptions.UnknownType as unknown:
+        return f"the schema has an unknown type {unknown.type!r}"
+    except (re.error, RecursionError) as broken:
+        return f"the schema cannot be applied: {broken}"
     if error is None:
         return None
     where = "/".join(str(part) for part in error.absolute_path)
     return f"{where + ': ' if where else ''}{error.message}"[:_SHOWN]
+
+
+def _at(document: YamlDocument | None, path: KeyPath, rule: str, message: str) -> Finding:
+    """A finding at the place of a key."""
+    place = document.position(path) if document is not None else None
+    found = _finding(rule, message)
+    return found if place is None else replace(found, line=place.line, column=place.column)
 
 
 def _finding(rule: str, message: str, *, file: str = TOOLS_FILE) -> Finding:

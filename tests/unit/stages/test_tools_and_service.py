@@ -257,6 +257,25 @@ async def test_tools_against_the_code(bench, tools: str, settings: str, status: 
     assert ([finding.rule for finding in outcome.findings] or [None])[0] == rule
 
 
+@pytest.mark.parametrize("example", ["", "examples: [{tool: orders, arguments: {id: a}}]"])
+async def test_a_schema_of_an_unknown_type_is_a_finding_at_its_line(bench, example: str) -> None:
+    tools = "version: 1\ntools:\n  orders:\n    arguments:\n      type: objct\n"
+    bench.commit({"tools.yaml": tools}, settings=f"tool_integration: {{{example}}}")
+    outcome = await bench.run("tool_integration")
+    assert outcome.status is StageStatus.FAILED, outcome
+    [finding] = outcome.findings
+    assert (finding.rule, finding.file, finding.line, finding.column) == ("tool/schema", "tools.yaml", 5, 13)
+    assert "'objct'" in finding.message
+
+
+async def test_a_schema_that_cannot_be_applied_is_a_finding(bench) -> None:
+    arguments = "{elsewhere: {type: objct}, properties: {id: {$ref: '#/elsewhere'}}}"
+    tools = f"version: 1\ntools: {{orders: {{arguments: {arguments}}}}}\n"
+    bench.commit({"tools.yaml": tools}, settings="tool_integration: {examples: [{tool: orders, arguments: {id: a}}]}")
+    outcome = await bench.run("tool_integration")
+    assert (outcome.status, [finding.rule for finding in outcome.findings]) == (FAILED, ["tool/arguments"])
+
+
 async def test_a_schema_elsewhere_is_never_fetched(bench, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr("urllib.request.urlopen", lambda *arguments, **_: asked.append(arguments))
