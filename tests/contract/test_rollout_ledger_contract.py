@@ -109,6 +109,17 @@ def test_a_holder_who_was_away_for_too_long_gets_a_new_term(ledger: RolloutLedge
     assert lease(ledger).term == 2
 
 
+def test_a_term_can_be_raised_above_what_gateways_kept(ledger: RolloutLedger) -> None:
+    first = ledger.acquire_lease(ROUTE, "one", seconds=10)
+    assert first is not None
+    raised = ledger.acquire_lease(ROUTE, "one", seconds=10, at_least=first.term + 5)
+    assert raised is not None
+    assert raised.term == first.term + 5
+    renewed = ledger.acquire_lease(ROUTE, "one", seconds=10, at_least=1)
+    assert renewed is not None
+    assert renewed.term == raised.term
+
+
 def test_a_lease_given_back_is_free_at_once_and_the_term_still_rises(ledger: RolloutLedger) -> None:
     first = lease(ledger)
     ledger.release_lease(first)

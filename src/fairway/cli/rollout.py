@@ -32,9 +32,9 @@ def _open(project_dir: str | None) -> Workspace:
 
 
 def _reason_option(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option(
-        "--reason", required=required, default=None if required else "", help="Why; kept in the audit log."
-    )
+    if required:
+        return click.option("--reason", required=True, help="Why; kept in the audit log.")
+    return click.option("--reason", default="", help="Why; kept in the audit log.")
 
 
 @command.command("plan", epilog="Example: fairway rollout plan")

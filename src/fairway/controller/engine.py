@@ -121,6 +121,13 @@ class RouteController:
         if lease is None:
             return STANDBY_SECONDS
         snapshot = await self.gather(lease)
+        confirmed = snapshot.router.confirmed
+        if confirmed is not None and confirmed > snapshot.state.changed_by and confirmed.term >= lease.term:
+            log.warning("%s: gateways serve %s, which this ledger never decided; taking over", self.route, confirmed)
+            lease = self._hold_lease(at_least=confirmed.term + 1)
+            if lease is None:
+                return STANDBY_SECONDS
+            snapshot = await self.gather(lease)
         decision = next_step(snapshot)
         if decision.answers or decision.state != snapshot.state:
             self._journal(snapshot, decision, lease)
@@ -130,8 +137,8 @@ class RouteController:
             await self._start(operation, decision, snapshot.arms)
         return decision.look_again_after
 
-    def _hold_lease(self) -> Lease | None:
-        lease = self.ledger.acquire_lease(self.route, self.holder, seconds=LEASE_SECONDS)
+    def _hold_lease(self, *, at_least: int = 0) -> Lease | None:
+        lease = self.ledger.acquire_lease(self.route, self.holder, seconds=LEASE_SECONDS, at_least=at_least)
         if lease is None or self.lease is None or lease.term != self.lease.term:
             self._forget()
         self.lease = lease

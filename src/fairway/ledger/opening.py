@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,9 @@ from fairway.ledger.migration import upgrade
 from fairway.ledger.placement import refuse_network_filesystem
 from fairway.ledger.schema import APPLICATION_ID, REVISIONS, TABLES, TRIGGERS
 from fairway.ledger.sql_ledger import SqlLedger
+
+_SHARED_FIRST, _SHARED_LENGTH = 0x4000_0002, 510
+"""The bytes SQLite locks while a connection reads, in WAL mode as long as it is open (its file format, "Locking")."""
 
 
 def open_ledger(
@@ -51,8 +56,9 @@ def open_ledger(
 def restore_ledger(backup: Path, target: Path, *, actor: str, keys: Path | None = None) -> Path | None:
     """Put a backup in the place of a ledger that nobody has open.
 
-    The ledger that is there is moved aside with its file of signed heads, not deleted: what it holds beyond the backup
-    is lost to the new one, and the heads prove what that was. The restored ledger records the restore.
+    The ledger that is there is moved aside with its file of signed heads, not deleted, however damaged it is: what it
+    holds beyond the backup is lost to the new one, and the heads prove what that was. The restored ledger records the
+    restore.
 
     Returns:
         Where the old ledger is now; ``None`` when there was none.
@@ -60,27 +66,53 @@ def restore_ledger(backup: Path, target: Path, *, actor: str, keys: Path | None 
     Raises:
         NotFoundError: When there is no such backup.
         ConflictError: When somebody has the ledger open (``code="ledger_open"``).
-        PermanentError: When it is not a ledger, or newer than this code.
+        PermanentError: When the backup is damaged, not a ledger, or newer than this code.
     """
     if not backup.is_file():
         raise NotFoundError(f"there is no backup {backup}", code="backup_not_found")
     _known_revision(backup, _revision(backup))
+    _make_folder(target.parent)
     with _alone(target):
-        aside = None
-        if target.exists():
-            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-            aside = target.with_name(f"{target.stem}.before-restore-{stamp}{target.suffix}")
-            _settle(target)
-            target.rename(aside)
-            heads = target.with_suffix(".heads")
-            if heads.exists():
-                heads.rename(aside.with_suffix(".heads"))
-        for leftover in ("-wal", "-shm"):
-            target.with_name(target.name + leftover).unlink(missing_ok=True)
-        copy_database(backup, target)
+        # The copy is made first: a backup that cannot be read, or a full disk, leaves everything as it was.
+        copied = target.with_name(f".{target.name}.restored-{secrets.token_hex(6)}")
+        try:
+            copy_database(backup, copied)
+            aside = _move_aside(target)
+            copied.replace(target)
+        finally:
+            copied.unlink(missing_ok=True)
     with open_ledger(target, keys=keys) as ledger:
         ledger.append_audit("restore", backup.name, actor, {"replaced": aside and aside.name}, datetime.now(UTC))
     return aside
+
+
+def _move_aside(target: Path) -> Path | None:
+    """Rename a ledger and what belongs to it, also when only the signed heads or the log of one are left.
+
+    Returns:
+        Where the ledger is now; ``None`` when there was none.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    aside = target.with_name(f"{target.stem}.before-restore-{stamp}{target.suffix}")
+    existed = target.exists()
+    log, kept_log = (file.with_name(file.name + "-wal") for file in (target, aside))
+    if existed and log.is_file():
+        os.link(log, kept_log)  # SQLite removes the log of a file it cannot read
+    try:
+        settled = not existed or _settle(target)
+    except ConflictError:
+        kept_log.unlink(missing_ok=True)
+        raise
+    if existed and settled:
+        kept_log.unlink(missing_ok=True)
+    # The file itself goes last: a restore that was cut short still finds it and can be run again.
+    for one, other in (
+        (target.with_suffix(".heads"), aside.with_suffix(".heads")),
+        *((target.with_name(target.name + end), aside.with_name(aside.name + end)) for end in ("-wal", "-shm", "")),
+    ):
+        if one.exists():
+            one.replace(other)
+    return aside if existed else None
 
 
 def _path(path_or_url: Path | str) -> Path:
@@ -201,8 +233,12 @@ def _create(path: Path) -> None:
             connection.close()
 
 
-def _settle(path: Path) -> None:
-    """Bring the write-ahead log into the file, so that it can be moved alone; refused while somebody has it open."""
+def _settle(path: Path) -> bool:
+    """Bring the write-ahead log into the file, so that it can be moved alone; false when the file is damaged.
+
+    Raises:
+        ConflictError: While somebody has the ledger open (``code="ledger_open"``).
+    """
     try:
         with errors(path):
             connection = sqlite3.connect(path, timeout=0.5, isolation_level=None)
@@ -211,6 +247,27 @@ def _settle(path: Path) -> None:
             finally:
                 connection.close()
     except TransientError as error:
-        raise ConflictError(
-            f"{path} is in use", code="ledger_open", hint="stop what uses it (fairway up) and restore again"
-        ) from error
+        raise _in_use(path) from error
+    except PermanentError as error:
+        if _is_locked(path):
+            raise _in_use(path) from error
+        return False
+    return True
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether another process has a database open that SQLite cannot read any more: it holds SQLite's shared lock."""
+    try:
+        with path.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_LENGTH, _SHARED_FIRST)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # not a file, or not ours to open: nothing a lock could tell
+    return False
+
+
+def _in_use(path: Path) -> ConflictError:
+    return ConflictError(
+        f"{path} is in use", code="ledger_open", hint="stop what uses it (fairway up) and restore again"
+    )

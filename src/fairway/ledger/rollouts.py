@@ -20,7 +20,7 @@ from fairway.units import AgentName, EnvironmentName, RouteId
 _ROUTE = "agent = :agent AND environment = :environment"
 
 
-def acquire_lease(session: Session, route: RouteId, holder: str, seconds: float) -> Lease | None:
+def acquire_lease(session: Session, route: RouteId, holder: str, seconds: float, at_least: int = 0) -> Lease | None:
     """Take or renew; ``None`` when somebody else has it. A new term is a record, a renewal is not."""
     row = session.row(f"SELECT holder, term, expires_at FROM leases WHERE {_ROUTE}", **_keys(route))  # noqa: S608
     held = row is not None and row["expires_at"] > session.now
@@ -28,6 +28,8 @@ def acquire_lease(session: Session, route: RouteId, holder: str, seconds: float)
         return None
     # A holder whose lease ran out gets a new term: in between it may have missed somebody else's.
     term = row["term"] if held and row is not None else (0 if row is None else row["term"]) + 1
+    raised = at_least > term
+    term = max(term, at_least)
     expires = session.now + seconds
     session.run(
         "INSERT INTO leases (agent, environment, holder, term, expires_at) "
@@ -35,7 +37,7 @@ def acquire_lease(session: Session, route: RouteId, holder: str, seconds: float)
         "holder = excluded.holder, term = excluded.term, expires_at = excluded.expires_at",
         holder=holder, term=term, expires=expires, **_keys(route),
     )  # fmt: skip
-    if not held:
+    if not held or raised:
         session.record("lease", f"{route}", holder, {"route": f"{route}", "holder": holder, "term": term})
     return Lease(route=route, holder=holder, term=term, expires_at=datetime.fromtimestamp(expires, UTC))
 

@@ -74,10 +74,10 @@ class SqlLedger:
 
     # --- routes: the RolloutLedger port
 
-    def acquire_lease(self, route: RouteId, holder: str, *, seconds: float) -> Lease | None:
+    def acquire_lease(self, route: RouteId, holder: str, *, seconds: float, at_least: int = 0) -> Lease | None:
         """Take or renew the lease of a route; ``None`` when another holder has it."""
         with self._write() as session:
-            return rollouts.acquire_lease(session, route, holder, seconds)
+            return rollouts.acquire_lease(session, route, holder, seconds, at_least)
 
     def release_lease(self, lease: Lease) -> None:
         """Give a lease back; a no-op when it is no longer ours."""

@@ -80,7 +80,7 @@ def _with_table(state: RouteState, snapshot: Snapshot) -> tuple[RouteState, bool
     if serves_nobody(desired, snapshot.arms) and state.table:
         return state, False
     table = served_digest(desired, snapshot.arms, snapshot.route_policy)
-    if table == state.table:
+    if table == state.table and not _ahead(snapshot):
         return state, False
     return replace(state, table=table, changed_by=Fence(term=snapshot.term, seq=snapshot.head.seq + 1)), True
 
@@ -319,9 +319,15 @@ def _in_force(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
 def _confirmed(snapshot: Snapshot) -> bool:
     """Whether every live gateway serves exactly what is desired now: read back, never "sent"."""
     confirmed, state = snapshot.router.confirmed, snapshot.state
-    if confirmed is None or snapshot.router.gateways == 0 or confirmed < state.changed_by:
+    if confirmed is None or snapshot.router.gateways == 0 or confirmed != state.changed_by:
         return False
     return state.table == served_digest(desired_of(state, snapshot.now), snapshot.arms, snapshot.route_policy)
+
+
+def _ahead(snapshot: Snapshot) -> bool:
+    """Whether gateways serve a table this ledger never decided: it was restored, or began anew."""
+    confirmed = snapshot.router.confirmed
+    return confirmed is not None and confirmed > snapshot.state.changed_by
 
 
 def _next_block(snapshot: Snapshot) -> float:

@@ -73,8 +73,14 @@ class RolloutLedger(Protocol):
     busy or gone, and :class:`fairway.errors.PermanentError` when the disk is full (``code="disk_full"``).
     """
 
-    def acquire_lease(self, route: RouteId, holder: str, *, seconds: float) -> Lease | None:
+    def acquire_lease(self, route: RouteId, holder: str, *, seconds: float, at_least: int = 0) -> Lease | None:
         """Take or renew the lease, by the database's clock.
+
+        Args:
+            route: Whose lease.
+            holder: Who takes it.
+            seconds: Until it expires.
+            at_least: Lowest term: above that of a table gateways still serve from before the ledger was restored.
 
         Returns:
             The lease - same term when ``holder`` still has it, term + 1 when it was free or expired -, or ``None``

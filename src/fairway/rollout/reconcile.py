@@ -68,7 +68,7 @@ def reconcile(
     ]
     if current and (published is None or published < state.changed_by):
         operations.append(ApplyTable(fence=state.changed_by))
-    confirmed = router.gateways > 0 and router.confirmed is not None and router.confirmed >= state.changed_by
+    confirmed = router.gateways > 0 and router.confirmed == state.changed_by
     if current and confirmed:
         wanted = {arm.spec.release_digest for arm in desired.arms}
         operations.extend(DrainArm(release=arm.release_digest) for arm in observed if _idle(arm, wanted))

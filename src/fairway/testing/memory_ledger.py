@@ -82,7 +82,7 @@ class MemoryLedger:
 
     # --- routes
 
-    def acquire_lease(self, route: RouteId, holder: str, *, seconds: float) -> Lease | None:
+    def acquire_lease(self, route: RouteId, holder: str, *, seconds: float, at_least: int = 0) -> Lease | None:
         """Take or renew the lease of a route; ``None`` when another holder has it."""
         with self._write("acquire_lease"):
             now = self._clock.now()
@@ -90,7 +90,7 @@ class MemoryLedger:
             held = found.expires_at > now
             if held and found.holder != holder:
                 return None
-            found.term += 0 if held else 1
+            found.term = max(found.term + (0 if held else 1), at_least)
             found.holder, found.expires_at = holder, now + timedelta(seconds=seconds)
             return Lease(route=route, holder=holder, term=found.term, expires_at=found.expires_at)
 

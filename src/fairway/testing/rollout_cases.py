@@ -153,7 +153,7 @@ def snapshot(state: RouteState, **changes: Any) -> Snapshot:
         plan=canary_plan(),
         releases={ref.release: ReleaseFacts(arm=ref, authors=("ada",)) for ref in (OLDEST, STABLE, CANDIDATE, NEXT)},
         arms=arms,
-        router=RouterObserved(confirmed=max(Fence(term=1, seq=7), state.changed_by), gateways=1),
+        router=RouterObserved(confirmed=state.changed_by, gateways=1),
         measured=measured(),
     )
     return replace(base, **changes)

@@ -11,6 +11,7 @@ from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import AnswerKind, Verb
 from fairway.rollout.values import Phase
 from fairway.testing.interruptions import Killed
+from fairway.testing.memory_ledger import MemoryLedger
 from fairway.testing.memory_router import MemoryRouter
 from fairway.testing.memory_target import Behaviour
 from fairway.testing.rollout_cases import CANDIDATE, NEXT, ROUTE, STABLE
@@ -227,3 +228,17 @@ async def test_killed_at_any_point_the_controller_converges_to_what_was_decided(
 
 def test_a_kill_is_no_exception_a_handler_could_swallow():
     assert not issubclass(Killed, Exception)
+
+
+async def test_after_the_ledger_was_lost_or_restored_gateways_get_what_it_says_and_not_what_they_kept():
+    world = await serving()
+    world.ask(Verb.START, release=CANDIDATE.release)
+    await world.until(Phase.DONE)
+    kept = world.gateways[0].table.fence
+    world.ledger = MemoryLedger(clock=world.clock)  # a backup older than anything: it knows nothing
+    world.controller = world.new_controller()
+    world.serve_first()
+    await world.until(Phase.DONE, seconds=120)
+    assert world.gateways[0].table.fence > kept
+    assert {served[0] for served in world.served()} == {STABLE.release}
+    assert world.controller.lease.term > kept.term

@@ -243,7 +243,9 @@ def test_reconcile_never_drains_what_is_desired_or_not_yet_out_of_every_gateway(
 @settings(max_examples=300, deadline=None)
 def test_what_gateways_serve_changes_only_under_a_new_fence(taken):
     decision = next_step(taken)
-    if decision.state.table != taken.state.table:
+    confirmed = taken.router.confirmed
+    undecided = confirmed is not None and confirmed > taken.state.changed_by
+    if decision.state.table != taken.state.table or (undecided and decision.state.changed_by != taken.state.changed_by):
         assert decision.state.changed_by == Fence(term=taken.term, seq=taken.head.seq + 1)
     else:
         assert decision.state.changed_by == taken.state.changed_by
