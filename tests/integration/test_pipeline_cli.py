@@ -244,6 +244,24 @@ def test_uncommitted_changes_are_not_released(agent: Agent) -> None:
     assert "cannot release 1.0.0: uncommitted changes in server.py" in err
 
 
+@pytest.mark.slow
+def test_a_version_that_is_taken_is_refused_before_the_first_stage_and_the_same_content_is_not(agent: Agent) -> None:
+    agent.commit()
+    code, out, err = agent.run("--version", "1.0.0", "--to", "build_image")
+    assert code == 0, out + err
+    code, report = agent.report("--version", "1.0.0", "--to", "build_image", "--no-cache")
+    assert (code, statuses(report)["build_image"]) == (0, "cached")
+    (agent.root / "more.py").write_text("")
+    agent.commit()
+    runs = len(list((agent.root / ".fairway" / "runs").iterdir()))
+    code, out, err = agent.run("--version", "1.0.0", "--to", "build_image")
+    assert code == 2
+    assert "cannot release 1.0.0: it is released already with other content" in err
+    assert "--resume" not in out + err
+    assert len(list((agent.root / ".fairway" / "runs").iterdir())) == runs
+    assert agent.run("--version", "1.0.0", "--only", "unit_test")[0] == 0
+
+
 def test_stages_of_ones_own_that_wait_for_each_other_exit_2(agent: Agent) -> None:
     agent.commit("one: {command: 'true', after: [two]}\n    two: {command: 'true', after: [one]}")
     code, _, err = agent.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from fairway.project.load import Project
 from fairway.release.history import commit_version
 from fairway.release.port import ContentStore
 from fairway.release.versions import Version, VersionKind
+from fairway.stages.before import refuse_taken_version
 from fairway.stages.config import InterpreterChoice, PrepareSection
 from fairway.stages.context import COPIES, Delivery, DeliveryContext, Ledger
 from fairway.stages.interpreter import Interpreter, current_interpreter, environment_interpreter
@@ -81,8 +83,8 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
     """Run the pipeline and return its report; what stages find is in the report, never raised.
 
     Raises:
-        UserError: When what is asked cannot be: a version that is none, uncommitted changes, an unknown stage, a run
-            that was about something else.
+        UserError: When what is asked cannot be: a version that is none or is taken, uncommitted changes, an unknown
+            stage, a run that was about something else.
         ConflictError: When the run to resume still goes on.
     """
     clock = wiring.clock
@@ -99,6 +101,9 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
     )
     if past is not None:
         _check_same(past, subject)
+    open_ledger = functools.cache(wiring.open_ledger)
+    if release_version is not None and "build_image" in selected and project.state.ledger.exists():
+        await asyncio.to_thread(refuse_taken_version, project, open_ledger(), bundle, release_version)
     await asyncio.to_thread(_tidy, project, now=begun_at)
     folder = past.folder if past else project.state.runs / new_run_id(begun_at)
     with RunJournal(folder) as journal:
@@ -113,7 +118,7 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
             run_id=journal.run_id,
             actor=wiring.actor,
             folder=folder,
-            open_ledger=wiring.open_ledger,
+            open_ledger=open_ledger,
             open_store=wiring.open_store,
             engine=stage_code_version(),
             vouching=vouching(project),
