@@ -252,6 +252,80 @@ def test_a_restored_ledger_says_that_it_was_and_the_old_one_is_kept(tmp_path: Pa
     assert failure(lambda: restore_ledger(tmp_path / "nothing", path, actor="ada")).code == "backup_not_found"
 
 
+@pytest.mark.parametrize("harm", ["overwritten", "half of it gone", "emptied", "another database", "a folder"])
+def test_a_backup_takes_the_place_of_a_damaged_ledger_which_is_kept(tmp_path: Path, harm: str) -> None:
+    path, copy = tmp_path / "ledger.db", tmp_path / "copy.db"
+    with open_ledger(path) as ledger:
+        ledger.submit(ask("one"))
+        ledger.backup(copy)
+        ledger.submit(ask("lost"))
+    log = tmp_path / "ledger.db-wal"
+    if harm == "another database":
+        path.unlink()
+        sqlite3.connect(path).execute("CREATE TABLE other (x)").connection.close()
+    elif harm == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes({"overwritten": b"x" * 9000, "emptied": b""}.get(harm, path.read_bytes()[:6000]))
+        log.write_bytes(b"what was left of the log")
+    aside = restore_ledger(copy, path, actor="ada")
+    assert aside is not None
+    assert aside.exists()
+    assert aside.with_suffix(".heads").exists()
+    with open_ledger(path) as found:
+        assert [request.id for request in found.pending(ROUTE)] == ["one"]
+        assert found.audit_log()[-1].row.kind == "restore"
+        assert found.verify_audit().ok
+    if harm == "overwritten":
+        assert aside.read_bytes() == b"x" * 9000
+        assert aside.with_name(aside.name + "-wal").read_bytes() == b"what was left of the log"
+
+
+def test_signed_heads_of_a_ledger_that_is_gone_do_not_speak_against_the_restored_one(tmp_path: Path) -> None:
+    path, copy = tmp_path / "ledger.db", tmp_path / "copy.db"
+    with open_ledger(path) as ledger:
+        ledger.submit(ask("one"))
+        ledger.backup(copy)
+        ledger.submit(ask("lost"))
+    heads = path.with_suffix(".heads").read_bytes()
+    path.rename(tmp_path / "bad.db")
+    assert restore_ledger(copy, path, actor="ada") is None
+    with open_ledger(path) as found:
+        assert found.verify_audit().ok
+    assert [file.read_bytes() for file in tmp_path.glob("ledger.before-restore-*.heads")] == [heads]
+
+
+def test_a_damaged_backup_or_a_damaged_ledger_in_use_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    path, copy, bad = tmp_path / "ledger.db", tmp_path / "copy.db", tmp_path / "bad.db"
+    with open_ledger(path) as ledger:
+        ledger.submit(ask("one"))
+        ledger.backup(copy)
+    bad.write_bytes(b"x" * 9000)
+    before = {file.name for file in tmp_path.iterdir()}
+    assert failure(lambda: restore_ledger(bad, path, actor="ada")).code == "ledger_corrupt"
+    hold = (
+        "import sys, pathlib\nfrom fairway.ledger import open_ledger\n"
+        "ledger = open_ledger(pathlib.Path(sys.argv[1]))\nledger.routes()\nprint('open', flush=True)\ninput()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"open\n"
+        whole = path.read_bytes()
+        path.write_bytes(b"x" * len(whole))
+        assert failure(lambda: restore_ledger(copy, path, actor="ada")).code == "ledger_open"
+        path.write_bytes(whole)
+        holder.kill()
+    assert before <= {file.name for file in tmp_path.iterdir()}
+    assert not list(tmp_path.glob("*before-restore*"))
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_reading_an_open_ledger_needs_no_sqlalchemy_and_little_time(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with open_ledger(path) as ledger:
