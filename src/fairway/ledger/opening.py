@@ -26,7 +26,7 @@ _SHARED_FIRST, _SHARED_LENGTH = 0x4000_0002, 510
 def open_ledger(
     path_or_url: Path | str, *, clock: Clock | None = None, keys: Path | None = None, migrate: bool = True
 ) -> SqlLedger:
-    """Open a ledger, making it when it is not there.
+    """Open a ledger, making it when it is not there and never was.
 
     Args:
         path_or_url: A file, ``sqlite:///<file>``.
@@ -37,7 +37,8 @@ def open_ledger(
 
     Raises:
         UserError: ``ledger_on_network``; ``ledger_older`` or ``ledger_not_found`` without ``migrate``; ``ledger_url``.
-        PermanentError: ``ledger_newer``, ``not_a_ledger``, ``ledger_corrupt``, ``ledger_unreadable``, ``disk_full``.
+        PermanentError: ``ledger_missing`` when something beside it shows that there was one; ``ledger_newer``,
+            ``not_a_ledger``, ``ledger_corrupt``, ``ledger_unreadable``, ``disk_full``.
     """
     path = _path(path_or_url)
     refuse_network_filesystem(path)
@@ -46,8 +47,10 @@ def open_ledger(
     _check_readable(path)
     if (revision := _revision(path)) != REVISIONS[-1]:
         if not migrate:
+            _refuse_lost(path)
             raise _not_current(path, revision)
         with _alone(path):
+            _refuse_lost(path)
             # Another process may have done it while we waited.
             _bring_up_to_date(path, _revision(path))
     return SqlLedger(SqliteDatabase(path), keys=keys or path.parent / "keys", clock=clock)
@@ -195,6 +198,24 @@ def _not_current(path: Path, revision: str | None) -> UserError:
         code="ledger_older",
         hint="any command that writes to it brings it up to date, after a backup",
     )
+
+
+def _refuse_lost(path: Path) -> None:
+    """Do nothing when the ledger is there, or never was.
+
+    Raises:
+        PermanentError: When it is gone or empty (``code="ledger_missing"``): a new one in its place would forget what
+            is stable and what was blocked.
+    """
+    # What it left is looked at first: a ledger that another process makes meanwhile is there before its heads are.
+    left = [one for one in (path.with_suffix(".heads"), path.parent / "gateway" / "table.json") if one.exists()]
+    if left and _revision(path) is None:
+        names = " and ".join(str(one.relative_to(path.parent)) for one in left)
+        raise PermanentError(
+            f"the ledger {path} is gone, but there was one: {names} beside it came of it",
+            code="ledger_missing",
+            hint=f"restore a backup: fairway audit restore <file>; to begin anew on purpose, move {names} away",
+        )
 
 
 @contextmanager

@@ -228,12 +228,12 @@ def _disk(project: Project) -> Iterator[Check]:
 def _ledger(project: Project) -> Iterator[Check]:
     """Whether the ledger can be read and has the present schema."""
     path = project.state.ledger
-    if not path.exists():
-        yield ok("ledger", "none yet; the first run makes one")
-        return
     try:
         ledger = open_ledger(path, migrate=False)
     except FairwayError as error:
+        if error.code == "ledger_not_found":
+            yield ok("ledger", "none yet; the first run makes one")
+            return
         if error.code == "ledger_older":
             yield warn("ledger", error.message, error.hint or "")
             return

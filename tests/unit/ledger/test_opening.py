@@ -326,6 +326,31 @@ def test_a_damaged_backup_or_a_damaged_ledger_in_use_leaves_everything_as_it_was
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize("emptied", [False, True])
+@pytest.mark.parametrize("left", ["ledger.heads", "gateway/table.json"])
+def test_a_ledger_that_is_gone_is_not_silently_begun_anew(tmp_path: Path, left: str, emptied: bool) -> None:
+    path, trace = tmp_path / "ledger.db", tmp_path / left
+    with open_ledger(path) as ledger:
+        ledger.submit(ask("one"))
+    heads = tmp_path / "ledger.heads"
+    if heads != trace:
+        heads.unlink()
+        trace.parent.mkdir()
+        trace.write_text("{}")
+    path.unlink()
+    if emptied:
+        path.touch()
+    for migrate in (True, False):
+        error = failure(lambda migrate=migrate: open_ledger(path, migrate=migrate))
+        assert error.code == "ledger_missing"
+        assert "fairway audit restore" in (error.hint or "")
+        assert left in (error.hint or "")
+    assert path.exists() is emptied
+    trace.rename(tmp_path / "kept")
+    with open_ledger(path) as anew:
+        assert anew.verify_audit().rows == 0
+
+
 def test_reading_an_open_ledger_needs_no_sqlalchemy_and_little_time(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with open_ledger(path) as ledger:

@@ -125,6 +125,13 @@ def test_keys_open_to_others_fail_and_public_ones_do_not(root: Path) -> None:
     assert f"chmod 600 {keys / 'local.key'}" in str(check.hint)
 
 
+def test_a_ledger_that_is_gone_fails_and_one_that_never_was_does_not(root: Path) -> None:
+    assert about(root, "ledger")[0].status is CheckStatus.OK
+    state(root).ledger.parent.mkdir(exist_ok=True)
+    state(root).ledger.with_suffix(".heads").write_text("\n")
+    assert about(root, "ledger")[0].status is CheckStatus.FAIL
+
+
 def test_a_damaged_ledger_fails_without_a_traceback(root: Path) -> None:
     state(root).root.mkdir()
     state(root).ledger.write_bytes(b"this is no database" * 100)
