@@ -244,6 +244,40 @@ def test_uncommitted_changes_are_not_released(agent: Agent) -> None:
     assert "cannot release 1.0.0: uncommitted changes in server.py" in err
 
 
+def own_project(agent: Agent, more: str, files: dict[str, str]) -> None:
+    """Commit files, with sections of ``fairway.yaml`` besides."""
+    agent.commit()
+    for name, text in files.items():
+        (agent.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (agent.root / name).write_text(text)
+    with (agent.root / "fairway.yaml").open("a") as file:
+        file.write(more)
+    agent.git("add", "-A")
+    agent.git("commit", "-qm", "more")
+
+
+@pytest.mark.parametrize(
+    ("more", "suite", "said"),
+    [
+        pytest.param(
+            "", "cases:\n- id: a\n  inputt: hello\n", "evals/suites/a.yaml:3:3: cases[0].inputt: unknown", id="key"
+        ),
+        pytest.param(
+            "evals:\n  suites:\n  - evals/suites/a.yaml\n  - evals/suites/b.yaml\n",
+            "cases: []\n",
+            "fairway.yaml:18:5: evals.suites[1]: there is no suite evals/suites/b.yaml",
+            id="missing",
+        ),
+    ],
+)
+def test_a_mistake_in_a_suite_exits_2_and_names_its_place(agent: Agent, more: str, suite: str, said: str) -> None:
+    own_project(agent, more, {"evals/suites/a.yaml": suite})
+    code, out, err = agent.run()
+    assert code == 2, out + err
+    assert said in err
+    assert agent.run("--only", "prepare")[0] == 0
+
+
 @pytest.mark.slow
 def test_a_version_that_is_taken_is_refused_before_the_first_stage_and_the_same_content_is_not(agent: Agent) -> None:
     agent.commit()

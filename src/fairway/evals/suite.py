@@ -127,7 +127,11 @@ class SeedSection(Section):
 
 
 def load_suites(
-    paths: Iterable[str], read: Callable[[str], bytes], patterns: Sequence[str] = DEFAULT_SUITES
+    paths: Iterable[str],
+    read: Callable[[str], bytes],
+    patterns: Sequence[str] = DEFAULT_SUITES,
+    *,
+    document: YamlDocument | None = None,
 ) -> tuple[Suite, ...]:
     """Every suite the patterns select, ordered by path.
 
@@ -136,12 +140,13 @@ def load_suites(
         read: Content of one of them.
         patterns: Paths or globs (``*``, ``?``, ``**/``). A pattern without wildcards that selects nothing is an error;
             the defaults may select nothing.
+        document: ``fairway.yaml``, to name the line that lists a suite which is not there.
 
     Raises:
         ProjectFileError: A suite is wrong, is missing, or two have the same name.
     """
     suites: dict[str, Suite] = {}
-    for path in select_suites(paths, patterns):
+    for path in select_suites(paths, patterns, document=document):
         suite = parse_suite(read(path), file=path)
         if suite.name in suites:
             first = suites[suite.name].file
@@ -152,7 +157,9 @@ def load_suites(
     return tuple(suites.values())
 
 
-def select_suites(paths: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
+def select_suites(
+    paths: Iterable[str], patterns: Sequence[str], *, document: YamlDocument | None = None
+) -> tuple[str, ...]:
     """Paths the patterns select, sorted, each once.
 
     Raises:
@@ -160,19 +167,20 @@ def select_suites(paths: Iterable[str], patterns: Sequence[str]) -> tuple[str, .
     """
     known = [path for path in paths if path.lower().endswith(_SUFFIXES)]
     found: set[str] = set()
-    for pattern in patterns:
+    for index, pattern in enumerate(patterns):
         rule = re.compile(_glob_rule(pattern))
         matches = {path for path in known if rule.fullmatch(path)}
         if not matches and not any(mark in pattern for mark in "*?") and pattern not in DEFAULT_SUITES:
-            raise ProjectFileError(
-                f"there is no suite {pattern}",
-                file="fairway.yaml",
-                key="evals.suites",
-                code="eval_suite",
-                hint="a suite is a .yaml or .json file with a list of cases",
-            )
+            raise _no_suite(pattern, index, document)
         found |= matches
     return tuple(sorted(found))
+
+
+def _no_suite(pattern: str, index: int, document: YamlDocument | None) -> ProjectFileError:
+    message, hint = f"there is no suite {pattern}", "a suite is a .yaml or .json file with a list of cases"
+    if document is not None:
+        return document.error(("evals", "suites", index), message, code="eval_suite", hint=hint)
+    return ProjectFileError(message, file="fairway.yaml", key="evals.suites", code="eval_suite", hint=hint)
 
 
 def _glob_rule(pattern: str) -> str:

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fairway.bundle.files import Bundle
 from fairway.errors import NotFoundError, UserError
+from fairway.evals.suite import load_suites, select_suites
 from fairway.project.load import Project
 from fairway.release.port import ReleaseStore
 from fairway.units import short
+
+_PLAYS_SUITES = frozenset({"prompt_regression", "cost_gate", "e2e_test"})
+
+
+def refuse_wrong_files(project: Project, bundle: Bundle, stages: Collection[str]) -> None:
+    """Refuse mistakes in the files that stages read: the suites.
+
+    Args:
+        project: Whose run.
+        bundle: What is examined.
+        stages: What will run.
+
+    Raises:
+        ProjectFileError: With file, line, column and key of the first mistake.
+    """
+    if _PLAYS_SUITES & set(stages):
+        _check_suites(project, bundle)
+
+
+def _check_suites(project: Project, bundle: Bundle) -> None:
+    patterns, document = project.evals.suites, project.document
+    chosen = set(select_suites((file.path for file in bundle.files), patterns, document=document))
+    read = {file.path: content for file, content in bundle.contents(f for f in bundle.files if f.path in chosen)}
+    load_suites(read, read.__getitem__, patterns, document=document)
 
 
 def refuse_taken_version(project: Project, ledger: ReleaseStore, bundle: Bundle, version: str) -> None:

@@ -25,7 +25,7 @@ from fairway.project.load import Project
 from fairway.release.history import commit_version
 from fairway.release.port import ContentStore
 from fairway.release.versions import Version, VersionKind
-from fairway.stages.before import refuse_taken_version
+from fairway.stages.before import refuse_taken_version, refuse_wrong_files
 from fairway.stages.config import InterpreterChoice, PrepareSection
 from fairway.stages.context import COPIES, Delivery, DeliveryContext, Ledger
 from fairway.stages.interpreter import Interpreter, current_interpreter, environment_interpreter
@@ -84,7 +84,7 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
 
     Raises:
         UserError: When what is asked cannot be: a version that is none or is taken, uncommitted changes, an unknown
-            stage, a run that was about something else.
+            stage, a run that was about something else, a mistake in a file that a stage reads.
         ConflictError: When the run to resume still goes on.
     """
     clock = wiring.clock
@@ -101,8 +101,10 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
     )
     if past is not None:
         _check_same(past, subject)
+    running = {node.id for node in nodes if node.id in selected and node.disabled is None}
+    await asyncio.to_thread(refuse_wrong_files, project, bundle, running)
     open_ledger = functools.cache(wiring.open_ledger)
-    if release_version is not None and "build_image" in selected and project.state.ledger.exists():
+    if release_version is not None and "build_image" in running and project.state.ledger.exists():
         await asyncio.to_thread(refuse_taken_version, project, open_ledger(), bundle, release_version)
     await asyncio.to_thread(_tidy, project, now=begun_at)
     folder = past.folder if past else project.state.runs / new_run_id(begun_at)
