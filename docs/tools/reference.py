@@ -38,8 +38,8 @@ _ERRORS_INTRODUCTION = """\
 What Fairway refuses on purpose has a stable `code`, a message and, where something can be done, a hint. A person reads
 them on stderr; with `-o json` they are on stdout as `{"error": {"code", "message", "hint"}}`, and an error in a project
 file also gives `file`, `line`, `column` and `key`. Its message begins with `file:line:column: key:`, which the table
-leaves out. `<name>` stands for what is filled in. A command line with an unknown command or option is told on stderr
-as text, with exit 2.
+leaves out. `<name>` stands for what is filled in. A command line that cannot be read, such as one with an unknown
+option or without an argument, has the code `usage` and exits 2.
 
 A gate, check or verdict that says no is no error: the command exits 1 and its result says why. What a controller
 decides has [reasons](reasons.md). An interrupted command exits 130.

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from fairway import __version__
-from fairway.errors import FairwayError
+from fairway.errors import FairwayError, UserError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("fairway.cli.audit", "The tamper-evident record of who did what: log, verify, replay."),
@@ -106,7 +106,10 @@ def main() -> None:
         report_error(error, as_json=wants_json(arguments))
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        if wants_json(arguments):
+            report_error(_from_click(error), as_json=True)
+        else:
+            error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
@@ -117,6 +120,14 @@ def main() -> None:
     except OSError as error:
         report_error(_from_os_error(error), as_json=wants_json(arguments))
         sys.exit(3)
+
+
+def _from_click(error: click.ClickException) -> UserError:
+    """A command line that cannot be read, as a program learns of it."""
+    context = getattr(error, "ctx", None)
+    return UserError(
+        error.format_message(), code="usage", hint=f"see {context.command_path if context else 'fairway'} --help"
+    )
 
 
 def _from_os_error(error: OSError) -> FairwayError:

@@ -170,3 +170,27 @@ def test_heavy_imports_stay_out(module: str, unwanted: tuple[str, ...]) -> None:
     code = f"import sys, {module}; print([name for name in {unwanted!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("prompt", "show", "-o", "json"), "Missing argument"),
+        (("prompt", "list", "-o", "json", "--colour"), "No such option"),
+        (("audit", "log", "--output=json", "--limit", "many"), "'many' is not a valid integer"),
+        (("promt", "list", "-ojson"), "No such command 'promt'"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_told_to_a_program_as_json(
+    run: Run, arguments: tuple[str, ...], said: str
+) -> None:
+    code, out, err = run(*arguments)
+    assert (code, err) == (2, "")
+    error = json.loads(out)["error"]
+    assert error["code"] == "usage"
+    assert said in error["message"]
+    assert error["hint"].endswith(" --help")
+    in_words = [word for word in arguments if word not in ("-o", "json", "--output=json", "-ojson")]
+    code, out, err = run(*in_words)
+    assert (code, out) == (2, "")
+    assert said in err
