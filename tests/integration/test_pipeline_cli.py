@@ -278,6 +278,32 @@ def test_a_mistake_in_a_suite_exits_2_and_names_its_place(agent: Agent, more: st
     assert agent.run("--only", "prepare")[0] == 0
 
 
+MOCKED = "version: 1\nmodels: {main: {provider: mock, model: mock-1}}\nroles: {orchestrator: main}\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "scenario", "said"),
+    [
+        pytest.param("", {}, "there is no scenario evals/mock-llm.yaml", id="missing"),
+        pytest.param("llm: {mock: {scenario: m.yaml}}\n", {}, "fairway.yaml:15:24: llm.mock.scenario", id="named"),
+        pytest.param(
+            "",
+            {"evals/mock-llm.yaml": "version: 1\nrules:\n- when: {}\n  replyy: hello\n"},
+            "evals/mock-llm.yaml:4:3: rules[0].replyy: ",
+            id="wrong key",
+        ),
+    ],
+)
+def test_a_mistake_in_the_mock_models_scenario_exits_2_and_names_its_place(
+    agent: Agent, more: str, scenario: dict[str, str], said: str
+) -> None:
+    own_project(agent, more, {"models.yaml": MOCKED, **scenario})
+    code, out, err = agent.run("--version", "1.0.0")
+    assert code == 2, out + err
+    assert said in err
+    assert "did not start" not in out + err
+
+
 @pytest.mark.slow
 def test_a_version_that_is_taken_is_refused_before_the_first_stage_and_the_same_content_is_not(agent: Agent) -> None:
     agent.commit()

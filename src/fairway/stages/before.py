@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from fairway.bundle.files import Bundle
-from fairway.errors import NotFoundError, UserError
+from fairway.errors import FairwayError, NotFoundError, UserError
 from fairway.evals.suite import load_suites, select_suites
+from fairway.llm.mock.scenario import parse_scenario
 from fairway.project.load import Project
 from fairway.release.port import ReleaseStore
+from fairway.stages.config import DEFAULT_ENVIRONMENT, DeployStagingSection
 from fairway.units import short
 
 _PLAYS_SUITES = frozenset({"prompt_regression", "cost_gate", "e2e_test"})
 
 
 def refuse_wrong_files(project: Project, bundle: Bundle, stages: Collection[str]) -> None:
-    """Refuse mistakes in the files that stages read: the suites.
+    """Refuse mistakes in the files that stages read: suites, and the scenario of the mock model.
 
     Args:
         project: Whose run.
@@ -27,6 +29,8 @@ def refuse_wrong_files(project: Project, bundle: Bundle, stages: Collection[str]
     """
     if _PLAYS_SUITES & set(stages):
         _check_suites(project, bundle)
+    if any(_uses_mock_model(project, environment) for environment in _environments(project, stages)):
+        _check_scenario(project, bundle)
 
 
 def _check_suites(project: Project, bundle: Bundle) -> None:
@@ -34,6 +38,32 @@ def _check_suites(project: Project, bundle: Bundle) -> None:
     chosen = set(select_suites((file.path for file in bundle.files), patterns, document=document))
     read = {file.path: content for file, content in bundle.contents(f for f in bundle.files if f.path in chosen)}
     load_suites(read, read.__getitem__, patterns, document=document)
+
+
+def _environments(project: Project, stages: Collection[str]) -> Iterator[str]:
+    """Where the stages start the service."""
+    if "prompt_regression" in stages:
+        yield project.evals.environment or DEFAULT_ENVIRONMENT
+    if "deploy_staging" in stages:
+        yield project.stage_config("deploy_staging", DeployStagingSection).environment
+
+
+def _uses_mock_model(project: Project, environment: str) -> bool:
+    try:
+        return project.overlay(environment).uses_mock_models
+    except FairwayError:
+        return False  # what cannot be resolved is static analysis' to say
+
+
+def _check_scenario(project: Project, bundle: Bundle) -> None:
+    scenario = project.llm.mock.scenario
+    if bundle.find(scenario) is None:
+        raise project.document.error(
+            ("llm", "mock", "scenario"),
+            f"there is no scenario {scenario} for the mock model",
+            hint="write one (`fairway init` makes evals/mock-llm.yaml), or name another provider in models.yaml",
+        )
+    parse_scenario(bundle.read(scenario), file=scenario)
 
 
 def refuse_taken_version(project: Project, ledger: ReleaseStore, bundle: Bundle, version: str) -> None:

@@ -10,6 +10,9 @@ from pydantic import Field, JsonValue, model_validator
 
 from fairway.section import Command, Duration, Flag, HttpPath, Positive, ProjectPath, Section, Share, Text, Variables
 
+DEFAULT_ENVIRONMENT = "dev"
+"""Where suites are played unless ``evals.environment`` says otherwise."""
+
 
 class StageSection(Section):
     """What every stage has.

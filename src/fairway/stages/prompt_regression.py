@@ -24,7 +24,7 @@ from fairway.evals.values import CaseOutcome, CaseResult, RunResult, Suite
 from fairway.llm.client import OpenAIModelClient
 from fairway.pipeline.port import Finding, StageOutcome, StageStatus
 from fairway.project.load import Project, load_project
-from fairway.stages.config import StageSection
+from fairway.stages.config import DEFAULT_ENVIRONMENT, StageSection
 from fairway.stages.context import DeliveryContext
 from fairway.stages.eval_judge import judge_endpoint, judge_settings, judged_by
 from fairway.stages.previous_prompts import previous_prompt_texts, prompt_texts
@@ -32,7 +32,6 @@ from fairway.stages.serving import Serving, serving
 from fairway.units import WHOLE, Digest, Verdict
 
 _MOST_FINDINGS = 50
-_DEFAULT_ENVIRONMENT = "dev"
 _HOW_TO_ADD = (
     "add evals/suites/<name>.yaml with `cases:` (each: id, input, expected_keywords or expected_tools), "
     "or say `evals: {required: false}`"
@@ -102,7 +101,7 @@ def _examine(context: DeliveryContext, tree: Path) -> _Examination:
     """
     project = load_project(tree)
     evals = project.evals
-    environment = evals.environment or _DEFAULT_ENVIRONMENT
+    environment = evals.environment or DEFAULT_ENVIRONMENT
     overlay = project.overlay(environment)
     bundle = context.bundle
     suites = load_suites([file.path for file in bundle.files], bundle.read, evals.suites)

@@ -126,9 +126,9 @@ def load_scenario(path: Path) -> Scenario:
     return _compile(read_yaml(path))
 
 
-def parse_scenario(text: str, *, file: str) -> Scenario:
+def parse_scenario(text: str | bytes, *, file: str) -> Scenario:
     """Compile the text of a scenario file; raises as `load_scenario`."""
-    return _compile(parse_yaml(text.encode(), file=file))
+    return _compile(parse_yaml(text.encode() if isinstance(text, str) else text, file=file))
 
 
 def parse_faults(body: bytes, scenario: Scenario) -> tuple[CompiledFault, ...]:
