@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from fairway.gateway.channel import receive, send
+from fairway.gateway.quick_request import quick_request
 from fairway.gateway.worker import Worker, WorkerSettings
 from fairway.observe.blocks import Batch, Increment
 from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, always, answer
-from fairway.traffic.bucket import bucket, unit_hash
+from fairway.traffic.bucket import bucket, tag_of, unit_hash
 from fairway.traffic.fence import Fence
-from fairway.traffic.pin import load_pin_key
+from fairway.traffic.pin import Pin, load_pin_key, release_tag, unit_tag
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Limits, Role, RouteTable, Rule, RuleKind, Timeouts
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 
@@ -869,6 +870,46 @@ async def test_the_pin_a_client_brings_back_decides_and_comes_only_once(harness:
                 assert "x-fairway-pin" not in again.headers
             forged = await client.ask(f"X-Fairway-Pin: {pin[:-1]}{'A' if pin[-1] != 'A' else 'B'}")
             assert forged.version == "1.1.0"
+
+
+async def test_a_cookie_takes_the_short_way_once_it_is_known_and_its_pin_decides_as_on_the_general_one(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = candidate_key()
+    short: list[bool] = []
+    monkeypatch.setattr(
+        "fairway.gateway.client.quick_request", lambda *given: short.append(quick_request(*given)) or short[-1]
+    )
+    async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:
+        await harness.start(table(old.endpoint, new.endpoint, split=0))
+        began = Pin(
+            release=release_tag(NEW), salt=tag_of("r-1"), hashed=True, expires=int(time.time()) + 2, unit=unit_tag(key)
+        )
+        mine = harness.worker.signer.sign(began)
+        others = harness.worker.signer.sign(replace(began, unit=unit_tag("c-other")))
+        async with connected(harness.port) as client:
+            for _ in range(3):  # on the general way, which learns, and then on the short one
+                for cookie, version in (
+                    (None, "1.0.0"),
+                    (f"Cookie: a=b; fairway_pin={mine}", "1.1.0"),
+                    (f"Cookie: a=b; fairway_pin={others}", "1.0.0"),
+                    ("Cookie: a=b", "1.0.0"),
+                ):
+                    headers = [f"X-Conversation-Id: {key}"] + ([] if cookie is None else [cookie])
+                    assert (await client.ask(*headers)).version == version
+                    arm = old if version == "1.0.0" else new
+                    given = arm.requests[-1].header("cookie")
+                    assert given == (None if cookie is None else cookie.removeprefix("Cookie: "))
+            assert len(harness.worker.serving.with_cookie) == 3
+            assert sum(short[4:]) >= 6, "all of the second and third round, but for those that open a new block"
+            await asyncio.sleep(2.1)
+            await client.ask("X-Fairway-Release: 1.1.0")  # an open connection, so that the short way could be taken
+            expired = await client.ask(f"X-Conversation-Id: {key}", f"Cookie: a=b; fairway_pin={mine}")
+            assert expired.version == "1.0.0"
+        counted = await harness.counted()
+        assert counted[Role.CANDIDATE].by == {"pin": 3, "rule": 1}
+        assert counted[Role.CANDIDATE].marks["active"] == (unit_hash(key),)
+        assert counted[Role.STABLE].by == {"hash": 1, "pin": 9}
 
 
 @pytest.mark.parametrize("why", ["no endpoints", "withheld", "masked against its split"])

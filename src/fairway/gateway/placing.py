@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import RequestHead
-from fairway.gateway.serving import MAX_KNOWN, Known, Placement, Serving, Start, know, remember
+from fairway.gateway.serving import MAX_KNOWN, Known, Placement, Serving, Start, know, remember, seen_with
 from fairway.traffic.bucket import unit_hash
 from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, PinSigner, unit_tag
 from fairway.traffic.rules import MAX_KEY_LENGTH, Assigned, By, Decision, cookie_value
@@ -45,13 +45,21 @@ def place(head: RequestHead, serving: Serving, worker: Worker, now: float) -> tu
             if known is not None and known.expires > now:
                 key = raw.decode("utf-8", "surrogateescape") if known.counts else None
                 return Placement(known.placement.decision, key, b""), known
-    return _place(head, serving, worker, now, raw)
+        return _place(head, serving, worker, now, raw, serving.known)
+    if not head.plain and (match := serving.usual(head.raw)) is not None:
+        _, _, raw, cookie = match.groups()
+        if raw and cookie is not None:
+            return _place(head, serving, worker, now, seen_with(raw, cookie), serving.with_cookie)
+    return _place(head, serving, worker, now, b"", serving.known)
 
 
 def _place(
-    head: RequestHead, serving: Serving, worker: Worker, now: float, raw: bytes
+    head: RequestHead, serving: Serving, worker: Worker, now: float, seen_as: bytes, units: dict[bytes, Known]
 ) -> tuple[Placement, Known | None]:
-    """Place a request that cannot be placed by what is at hand; ``raw``: its key, when it can be from now on."""
+    """Place a request that cannot be placed by what is at hand.
+
+    ``seen_as``: what it can be told by from now on, in ``units``; empty when it cannot.
+    """
     facts = HeadFacts(head)
     until = now + max(1.0, serving.table.pin_seconds)
 
@@ -63,7 +71,8 @@ def _place(
         return known
 
     chance = int(random() * 100_000)  # noqa: S311 - a coin for requests without a key, no secret
-    assigned = serving.ruleset.assign(facts, chance=chance, pin=_sent_pin(facts, head, worker, now), recall=recall)
+    sent = _sent_pin(facts, head, worker, now)
+    assigned = serving.ruleset.assign(facts, chance=chance, pin=sent, recall=recall)
     cookie = b""
     if assigned.decision.why is By.KEYLESS and serving.issue_cookie is not None:
         assigned, cookie = _issue(facts, serving, serving.issue_cookie)
@@ -71,10 +80,12 @@ def _place(
     if decision.fresh and decision.release is not None:
         cookie += _begin(assigned, serving, worker, now, until)
     known = None
-    if raw and decision.why in (By.HASH, By.PIN) and assigned.key is not None:
+    if seen_as and decision.why in (By.HASH, By.PIN) and assigned.key is not None:
+        if sent is not None and decision.why is By.PIN:
+            until = min(until, sent.expires)
         known = know(serving, serving.ruleset.afterwards(decision), until)
         if known is not None:
-            remember(serving, raw, known)
+            remember(units, seen_as, known)
     return Placement(decision, _counted(assigned), cookie), known
 
 

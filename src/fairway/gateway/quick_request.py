@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fairway.gateway.placing import begin_met, meet
 from fairway.gateway.quick_exchange import QuickExchange
-from fairway.gateway.serving import remember
+from fairway.gateway.serving import remember, seen_with
 from fairway.gateway.upstream import IDLE_SECONDS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
     match = serving.usual(data)
     if match is None:
         return False
-    host, length, key = match.groups()
+    host, length, key, cookie = match.groups()
     if key is None or host is None or len(data) > serving.quick_bytes or worker.in_flight >= serving.in_flight:
         return False
     end = match.end()
@@ -36,9 +36,11 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
         return False
     started = perf_counter()
     now = started + worker.epoch
-    known = serving.known.get(key)
+    known = serving.known.get(key) if cookie is None else serving.with_cookie.get(seen_with(key, cookie))
     met = None
     if known is None or now >= known.expires:
+        if cookie is not None:
+            return False
         met = meet(serving, worker, key, now)
         if met is None:
             return False
@@ -71,7 +73,7 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
         cell.quick += 1
     else:
         _, start, unit = met
-        remember(serving, key, known)
+        remember(serving.known, key, known)
         if start is None:
             cell.quick += 1
         else:

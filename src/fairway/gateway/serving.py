@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from time import monotonic
 from typing import NamedTuple
 
@@ -119,11 +120,16 @@ def know(serving: Serving, decision: Decision, expires: float) -> Known | None:
     return Known(decision, expires, serving.arms[served.release], slow)
 
 
-def remember(serving: Serving, key: bytes, known: Known) -> None:
+def remember(units: dict[bytes, Known], key: bytes, known: Known) -> None:
     """Keep a unit at hand; when there are too many, begin anew (each is cheap to find again)."""
-    if len(serving.known) >= MAX_KNOWN:
-        serving.known.clear()
-    serving.known[key] = known
+    if len(units) >= MAX_KNOWN:
+        units.clear()
+    units[key] = known
+
+
+def seen_with(key: bytes, cookie: bytes) -> bytes:
+    """What stands for a key and the cookie it came with, however long."""
+    return blake2b(b"%b\n%b" % (key, cookie), digest_size=16).digest()
 
 
 def unusual(_: bytes) -> None:
@@ -151,6 +157,8 @@ class Serving:
     """Searches a lower-case head for headers a rule looks at."""
     known: dict[bytes, Known] = field(default_factory=dict)
     """Units seen under this table by this worker, by key: saves hashing the key of every turn of a conversation."""
+    with_cookie: dict[bytes, Known] = field(default_factory=dict)
+    """The same for requests with a cookie, which may be a pin: by :func:`seen_with` key and cookie."""
     recalled: dict[tuple[int, int, int], Known] = field(default_factory=dict)
     """How units go on that the shared memory knows, by what it knows of them."""
     starts: dict[bool, Start] = field(default_factory=dict)

@@ -15,7 +15,7 @@ _VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
 _HOST = rb"[A-Za-z0-9._~!$&'()*+;=%:\[\]\-]{1,255}+"
 
 _REQUEST_SPECIAL = (
-    "transfer-encoding", "connection", "cookie", "expect", "keep-alive", "proxy-connection", "te", "trailer", "upgrade",
+    "transfer-encoding", "connection", "expect", "keep-alive", "proxy-connection", "te", "trailer", "upgrade",
     "proxy-authenticate", "proxy-authorization", "http2-settings",
 )  # fmt: skip
 _ANSWER_SPECIAL = (
@@ -60,7 +60,7 @@ def _others(names: tuple[str, ...]) -> bytes:
 
 
 def request_matcher(key_header: str, rule_headers: tuple[str, ...]) -> Matcher:
-    """Matches the head of a usual request; groups: host, length, key. Repeated ones of these do not match.
+    """Matches the head of a usual request; groups: host, length, key, cookie. Repeated ones of these do not match.
 
     The key is without white space around; a line that ends with some does not match.
 
@@ -68,7 +68,8 @@ def request_matcher(key_header: str, rule_headers: tuple[str, ...]) -> Matcher:
         key_header: Where the key of a unit is read from.
         rule_headers: Headers a rule of the table looks at; a request that has one is not usual.
     """
-    names = (*_REQUEST_SPECIAL, *rule_headers, "host", "content-length", key_header)
+    names = (*_REQUEST_SPECIAL, *rule_headers, "host", "content-length", key_header, "cookie")
+    cookie = b"(?!)()" if "cookie" in rule_headers else _usual_case("cookie") + rb":(?(4)(?!))(" + _VALUE + rb")\r\n"
     kind = b"" if "content-type" in names else _usual_case("content-type") + rb":" + _VALUE + rb"\r\n|"
     return re.compile(
         rb"(?!HEAD )[A-Z]{1,32}+ /[\x21-\x7e]*+ HTTP/1\.1\r\n(?:"
@@ -76,6 +77,7 @@ def request_matcher(key_header: str, rule_headers: tuple[str, ...]) -> Matcher:
         + kind
         + _usual_case("content-length") + rb":(?(2)(?!)) ?([0-9]{1,15}+)\r\n|"
         + _any_case(key_header) + rb":(?(3)(?!))[\t ]*+(" + _VALUE + rb")(?<![\t ])\r\n|"
+        + cookie + rb"|"
         + _others(names) + rb")*+\r\n"
     ).match  # fmt: skip
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from fairway.gateway.framing import RefusalError, parse_answer, parse_request
+from fairway.gateway.framing import RefusalError, forwarded_head, parse_answer, parse_request
 from fairway.gateway.shapes import match_answer, request_matcher
 
 MATCH = request_matcher("x-conversation-id", ("x-tenant",))
@@ -61,8 +61,10 @@ def test_a_usual_request_is_one_the_general_way_forwards_as_it_is() -> None:
         taken += 1
         head = parse_request(data, 65_536)  # must not refuse
         assert head is not None, data
-        host, length, key = match.groups()
-        assert head.plain, data
+        host, length, key, cookie = match.groups()
+        assert head.plain == (cookie is None), data
+        assert parse_request(forwarded_head(head, b""), 65_536).headers == head.headers, data  # type: ignore[union-attr]
+        assert head.value(b"cookie") == (None if cookie is None else cookie.strip(b" \t")), data
         assert not head.close, data
         assert head.method != b"HEAD", data
         assert match.end() == len(head.raw), data
@@ -98,7 +100,7 @@ def test_a_usual_answer_is_one_the_general_way_passes_on_whole() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"Cookie: a=b", b"Connection: close", b"X-Fairway-Pin: x", b"X_Fairway_Pin: x", b"x-fairway_pin: x",
+    [b"Connection: close", b"X-Fairway-Pin: x", b"X_Fairway_Pin: x", b"x-fairway_pin: x",
      b"Expect: 100-continue", b"X-Tenant: a", b"HOST: b",
      b"Content-Length: 5", b"Transfer-Encoding: chunked", b"X-Conversation-ID: c-2", b"TE: trailers"],
 )  # fmt: skip
@@ -106,6 +108,16 @@ def test_an_unusual_line_leaves_the_short_way(line: bytes) -> None:
     assert MATCH(REQUEST) is not None
     assert MATCH(REQUEST.replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n\r\n")) is None
     assert MATCH(REQUEST.replace(b"HTTP/1.1\r\n", b"HTTP/1.1\r\n" + line + b"\r\n")) is None
+
+
+def test_a_cookie_stays_on_the_short_way_unless_it_decides_something_or_comes_twice() -> None:
+    once = REQUEST.replace(b"\r\n\r\n", b"\r\nCookie: a=b; c=d\r\n\r\n")
+    match = MATCH(once)
+    assert match is not None
+    assert match.groups() == (b"agent", b"5", b"c-1", b" a=b; c=d")
+    assert MATCH(once.replace(b"\r\n\r\n", b"\r\ncookie: e=f\r\n\r\n")) is None
+    assert request_matcher("x-conversation-id", ("cookie",))(once) is None
+    assert request_matcher("x-conversation-id", ("cookie",))(REQUEST) is not None
 
 
 def test_what_the_general_way_refuses_never_takes_the_short_one() -> None:
