@@ -23,6 +23,8 @@ _OUTCOME_HEADER = "fairway-outcome"
 _PAIR = re.compile(r"\s*([a-z_]+)\s*=\s*([^,;\s]*)\s*")
 _LONGEST_WAIT_SECONDS = 5.0
 _MOST_CALLS = 1000
+_MOST_KEYS = 8
+_LONGEST_KEY = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +149,8 @@ def _reply(response: httpx.Response, mapping: ChatMapping) -> Reply:
     text = get_pointer(body, mapping.text)
     if not isinstance(text, str):
         hint = "set evals.response.text to the JSON pointer of the reply's text"
-        raise PermanentError(f"the agent's answer has no text at {mapping.text}", code="agent_answer", hint=hint)
+        message = f"the agent's answer has no text at {mapping.text} ({_shape(body)})"
+        raise PermanentError(message, code="agent_answer", hint=hint)
     outcome = parse_outcome(response.headers.get(_OUTCOME_HEADER))
     return Reply(
         text=writable(text),
@@ -156,6 +159,16 @@ def _reply(response: httpx.Response, mapping: ChatMapping) -> Reply:
         tokens_out=_tokens(outcome, "tokens_out", body, mapping.tokens_out),
         status=outcome.get("status"),
     )
+
+
+def _shape(body: Any) -> str:
+    """What an answer is instead, without its content."""
+    if not isinstance(body, dict):
+        return "it is a list" if isinstance(body, list) else "it is no object"
+    if not body:
+        return "it is an empty object"
+    named = ", ".join(writable(key)[:_LONGEST_KEY] for key in list(body)[:_MOST_KEYS])
+    return f"its keys are: {named}{', …' if len(body) > _MOST_KEYS else ''}"
 
 
 def _tools(body: Any, pointer: str | None) -> tuple[ToolCall, ...] | None:

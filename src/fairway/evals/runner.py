@@ -126,7 +126,8 @@ class EvalRunner:
         except TimeoutError:
             error = f"not finished within {self._options.case_timeout_seconds:g} s"
         except FairwayError as problem:
-            error = problem.message
+            hint = (problem.hint or "").partition("\n")[0]
+            error = f"{problem.message}; {hint}" if hint else problem.message
         attempt = Attempt(
             replies=tuple(replies), grade=grade, error=error, duration_seconds=self._clock.monotonic() - started
         )

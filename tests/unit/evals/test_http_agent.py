@@ -177,3 +177,21 @@ def test_a_request_pointer_through_a_value_is_refused():
         set_pointer({"a": 1}, "/a/b", "x")
     with pytest.raises(FairwayError):
         set_pointer({}, "", "x")
+
+
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        ({"reply": "x", "tools": []}, "its keys are: reply, tools"),
+        ({f"k{number}": 1 for number in range(9)}, "its keys are: k0, k1, k2, k3, k4, k5, k6, k7, …"),
+        ({}, "it is an empty object"),
+        (["Hello"], "it is a list"),
+        (3, "it is no object"),
+    ],
+)
+async def test_an_answer_without_text_is_told_by_its_keys(body, shape):
+    made, _ = agent(httpx.Response(200, json=body))
+    with pytest.raises(PermanentError) as caught:
+        await made.ask("Hi", thread="t")
+    assert caught.value.message == f"the agent's answer has no text at /response ({shape})"
+    assert "evals.response.text" in (caught.value.hint or "")

@@ -285,3 +285,14 @@ async def test_cases_written_for_another_prompt_version_are_noted_and_still_run(
     assert outcome.status is StageStatus.PASSED
     assert [(finding.severity, finding.rule) for finding in outcome.findings] == [("note", "eval/prompt-version")]
     assert outcome.findings[0].message == "cases written for prompt version v1.0.0, while 1.1.0 is served: 1"
+
+
+async def test_an_agent_that_answers_elsewhere_is_told_where_to_say_so(bench, agent):
+    bench.write_at("evals/suites/shop.yaml", SUITE)
+    bench.commit()
+    agent.answer = lambda _: (200, {"reply": "Hello!"})
+    outcome = await bench.run(PromptRegression())
+    told = "no text at /response (its keys are: reply); set evals.response.text to the JSON pointer of the reply's text"
+    assert told in outcome.summary
+    assert all(told in finding.message for finding in outcome.findings if finding.rule == "eval/error")
+    assert any(finding.rule == "eval/error" for finding in outcome.findings)
