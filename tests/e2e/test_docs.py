@@ -308,7 +308,7 @@ def test_version_and_help_import_nothing_heavy(option: str):
     assert {"click", "fairway.cli.main"} <= loaded, "the search itself must work"
     assert {name.partition(".")[0] for name in loaded} & HEAVY == set()
     assert sorted(name for name in loaded if name.startswith("fairway.")) == [
-        "fairway.cli", "fairway.cli.main", "fairway.errors",
+        "fairway.cli", "fairway.cli.main", "fairway.entry", "fairway.errors",
     ]  # fmt: skip
 
 
