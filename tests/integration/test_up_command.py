@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from fairway.errors import PermanentError, UserError
 from fairway.state_dir import StateDir
+from fairway.supervise.detached import start_detached
 from fairway.supervise.info import UpInfo, read_info, running
 from fairway.supervise.supervisor import marker_prefix
 from fairway.targets.local.process import find_marked, identify
@@ -164,9 +166,25 @@ def test_a_taken_port_is_named_with_its_owner_before_anything_starts(cli: Cli) -
         assert f"port {port} on 127.0.0.1 is taken by" in err
         assert f"pid {os.getpid()}" in err
         code, out, _ = cli.run("up", "--port", str(port), "--detach", "-o", "json")
-        assert code == 3
-        assert f"port {port} on 127.0.0.1 is taken by" in json.loads(out)["error"]["hint"]
+        assert code == 2
+        error = json.loads(out)["error"]
+        assert error["code"] == "port_taken"
+        assert error["message"].startswith(f"port {port} on 127.0.0.1 is taken by")
+        assert "--port" in error["hint"]
     assert cli.left() == []
+
+
+async def test_a_background_up_that_ends_without_a_reason_is_told_with_its_last_words(cli: Cli) -> None:
+    with pytest.raises(UserError) as mistaken:
+        await start_detached(cli.state, cli.root, ("--no-such-option",))
+    assert mistaken.value.code == "usage"
+    (cli.root / "fairway").mkdir()  # in the working directory, so it is found before the real one
+    (cli.root / "fairway/__init__.py").touch()
+    (cli.root / "fairway/__main__.py").write_text("import sys; sys.exit('the reason')")
+    with pytest.raises(PermanentError) as caught:
+        await start_detached(cli.state, cli.root, ())
+    assert caught.value.code == "up_ended"
+    assert "the reason" in (caught.value.hint or "")
 
 
 def test_a_missing_mock_scenario_is_named(cli: Cli) -> None:

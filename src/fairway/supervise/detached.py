@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fairway.clock import Clock, SystemClock
-from fairway.errors import PermanentError, TransientError
+from fairway.errors import FairwayError, PermanentError, TransientError, UserError
 from fairway.state_dir import StateDir
 from fairway.supervise.info import ChildState, UpInfo, UpLock, running
 from fairway.supervise.supervisor import marker_prefix
@@ -18,6 +19,7 @@ from fairway.targets.local.log import tail
 from fairway.targets.local.process import GroupProcess, find_marked, is_running
 from fairway.targets.local.target import stop_left_behind
 
+_ERROR_BEGINS = '{\n  "error": {'
 _POLL_SECONDS = 0.1
 _LEFTOVER_GRACE_SECONDS = 10.0
 
@@ -35,21 +37,21 @@ async def start_detached(
         clock: Time.
 
     Raises:
-        PermanentError: ``up_ended`` with its last words when it ends at once.
+        UserError, PermanentError: What the process says of why it ends at once, with its exit code; ``up_ended`` with
+            its last words when it does not say.
         TransientError: ``up_crash_loop`` when a child keeps ending, ``up_slow`` when not everything serves in time; it
             goes on trying.
     """
     time = clock or SystemClock()
     log = state.logs / "up.log"
     since = log.stat().st_size if log.exists() else 0
-    command = (sys.executable, "-m", "fairway", "up", "--project", str(project), *options)
+    command = (sys.executable, "-m", "fairway", "up", "--project", str(project), "-o", "json", *options)
     process = GroupProcess.start(command, cwd=project, environment=os.environ, log=log)
     deadline = time.monotonic() + within
     try:
         while time.monotonic() < deadline:
-            if process.poll() is not None:
-                words = tail(log, lines=8, since=since)
-                raise PermanentError("fairway up ended at once", code="up_ended", hint=f"log: {log}\n{words}")
+            if (ended := process.poll()) is not None:
+                raise _why_it_ended(log, since, ended.code)
             info = running(state)
             if info is not None and info.process.pid == process.identity.pid:
                 if info.serving():
@@ -63,6 +65,20 @@ async def start_detached(
         code="up_slow",
         hint=f"see {log} and `fairway doctor`; `fairway up --stop` ends it\n{tail(log, since=since)}",
     )
+
+
+def _why_it_ended(log: Path, since: int, exit_code: int | None) -> FairwayError:
+    """The error a ``fairway up -o json`` wrote last, as if it had happened here."""
+    said = tail(log, lines=50, since=since)
+    _, found, body = said.rpartition(_ERROR_BEGINS)
+    try:
+        error = json.JSONDecoder().raw_decode(found + body)[0]["error"]
+        message, code, hint = (error[name] for name in ("message", "code", "hint"))
+        kind = UserError if exit_code == UserError.exit_code else PermanentError
+        return kind(message, code=code, hint=hint)
+    except (ValueError, KeyError, TypeError):
+        words = tail(log, lines=8, since=since)
+        return PermanentError("fairway up ended at once", code="up_ended", hint=f"log: {log}\n{words}")
 
 
 def _complain_of_crash_loop(info: UpInfo) -> None:
