@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -163,12 +164,13 @@ def _run(root: Path, *commands: list[str]) -> list[bytes]:
     """Output of git commands that run side by side; each is waited for even when another failed."""
     processes = [_start(root, command) for command in commands]
     outputs: list[bytes] = []
-    failure: FairwayError | None = None
+    failure: FairwayError | KeyboardInterrupt | None = None
     for process in processes:
         try:
             outputs.append(_finish(process))
-        except FairwayError as error:
-            failure = failure or error
+        except (FairwayError, KeyboardInterrupt) as error:
+            if failure is None or isinstance(error, KeyboardInterrupt):
+                failure = error
     if failure is not None:
         raise failure
     return outputs
@@ -193,6 +195,8 @@ def _finish(process: subprocess.Popen[bytes]) -> bytes:
         raise PermanentError(f"git did not answer within {_TIMEOUT:.0f}s", code="git_failed") from error
     if process.returncode == 0:
         return output
+    if process.returncode in (-signal.SIGINT, 128 + signal.SIGINT):
+        raise KeyboardInterrupt  # Ctrl-C reaches every process of the terminal, and git may be the first to end
     said = errors.decode(errors="replace").strip()
     if "not a git repository" in said:
         raise UserError("this is not a git repository", code="not_a_repository", hint="run git init and commit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import signal
 import subprocess
 from pathlib import Path
 
@@ -124,6 +125,8 @@ def _git(root: Path, *arguments: str) -> str:
         )
     except FileNotFoundError as error:
         raise UserError("git is not installed", code="no_git", hint="install git and run the command again") from error
+    if done.returncode in (-signal.SIGINT, 128 + signal.SIGINT):
+        raise KeyboardInterrupt  # Ctrl-C reaches every process of the terminal, and git may be the first to end
     if done.returncode != 0:
         raise PermanentError(f"git {arguments[0]}: {done.stderr.strip()}", code="git_failed")
     return done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairway.bundle.git import read_index
 from fairway.errors import UserError
 from fairway.release.history import authors_since, commit_sha, commit_version
 from fairway.release.versions import Version, VersionKind, dev_version
@@ -116,3 +118,16 @@ def test_a_folder_without_commits_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         commit_version(tmp_path)
     assert caught.value.code == "no_commit"
+
+
+@pytest.mark.parametrize("ending", ["kill -INT $$; sleep 5", "exit 130"])
+def test_a_git_that_ended_by_ctrl_c_is_an_interrupt_and_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    git = tmp_path / "git"
+    git.write_text(f"#!/bin/sh\n{ending}\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for action in (lambda: commit_version(tmp_path, "HEAD"), lambda: read_index(tmp_path)):
+        with pytest.raises(KeyboardInterrupt):
+            action()
