@@ -226,6 +226,14 @@ async def test_a_service_that_never_answers_200_is_never_ready_and_its_last_word
         assert "hunter2" not in one.detail
 
 
+async def test_a_ready_path_that_is_none_names_the_key_to_change(state: StateDir) -> None:
+    files = ScriptFiles(source(before="status = 404"), ready_timeout=0.5)
+    async with supervising(state, files) as target:
+        await target.ensure(ROUTE, spec())
+        (one,) = await until(target, is_in(InstanceState.NEVER_READY))
+        assert "; service.ready in fairway.yaml says /ready: is that its path?; log: " in one.detail
+
+
 async def test_a_service_that_was_late_serves_after_all(state: StateDir) -> None:
     late = "started = time.monotonic()"
     before = "status = 200 if time.monotonic() - started > 0.7 else 503"

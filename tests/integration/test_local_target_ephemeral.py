@@ -147,6 +147,27 @@ async def test_a_service_that_does_not_come_up_is_an_error_that_says_why(
         assert "no table" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("early", "ready", "advice"),
+    [
+        (
+            "import time; time.sleep(60)",
+            "/ready",
+            "service.command in fairway.yaml has to make it listen on {host}:{port}",
+        ),
+        ("", "/readines", "service.ready in fairway.yaml says /readines"),
+    ],
+)
+async def test_a_service_that_does_not_come_up_names_the_key_to_change(
+    tmp_path: Path, early: str, ready: str, advice: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        async with serving(make(tmp_path, early=early, ready=ready, ready_timeout=0.4)):
+            pytest.fail("it cannot be ready")
+    assert str(caught.value.hint).startswith(advice)
+    assert "log: " in str(caught.value.hint)
+
+
 async def test_a_service_whose_port_is_always_taken_is_tried_three_times(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="says that its port is taken"):
         async with serving(make(tmp_path, early="sys.exit('Address already in use')")):

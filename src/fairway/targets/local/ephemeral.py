@@ -103,7 +103,7 @@ async def serving(spec: ServeSpec, *, clock: Clock | None = None) -> AsyncIterat
                     ) from None
                 continue
             except _NotReadyError as error:
-                raise _error(spec, error.code, error.what, since) from None
+                raise _error(spec, error.code, error.what, since, advice=error.advice) from None
             yield Served(
                 url=f"http://{LOOPBACK}:{port}",
                 host=LOOPBACK,
@@ -125,10 +125,11 @@ class _PortTakenError(Exception):
 class _NotReadyError(Exception):
     """It will not become ready."""
 
-    def __init__(self, code: str, what: str) -> None:
+    def __init__(self, code: str, what: str, advice: str = "") -> None:
         super().__init__(what)
         self.code = code
         self.what = what
+        self.advice = advice
 
 
 def _start(spec: ServeSpec, port: int) -> GroupProcess:
@@ -162,7 +163,7 @@ async def _until_ready(spec: ServeSpec, process: GroupProcess, port: int, since:
         _PortTakenError, _NotReadyError: When it will not be.
     """
     deadline = clock.monotonic() + spec.service.ready_timeout
-    detail = "no answer"
+    detail, advice = "no answer", ""
     while True:
         ended = process.poll()
         if ended is not None:
@@ -179,20 +180,21 @@ async def _until_ready(spec: ServeSpec, process: GroupProcess, port: int, since:
             )
             if readiness.ready:
                 return readiness
-            detail = readiness.detail
+            detail, advice = readiness.detail, readiness.advice
         except ProbeError as error:
-            detail = str(error)
+            detail, advice = str(error), error.advice
         if clock.monotonic() >= deadline:
             waited = format_duration(spec.service.ready_timeout)
-            raise _NotReadyError("service_never_ready", f"was not ready within {waited}: {detail}")
+            raise _NotReadyError("service_never_ready", f"was not ready within {waited}: {detail}", advice)
         await clock.sleep(_POLL_SECONDS)
 
 
-def _error(spec: ServeSpec, code: str, what: str, since: int) -> UserError:
-    """The error with the service's last words, without secrets."""
+def _error(spec: ServeSpec, code: str, what: str, since: int, *, advice: str = "") -> UserError:
+    """The error with what to change and the service's last words, without secrets."""
     secrets = secrets_of({**os.environ, **spec.service.environment, **spec.variables})
     words = redact(tail(spec.log, lines=8, since=since), secrets)
-    return UserError(f"the service {what}", code=code, hint=f"log: {spec.log}" + (f"\n{words}" if words else ""))
+    hint = "\n".join(part for part in (advice, f"log: {spec.log}", words) if part)
+    return UserError(f"the service {what}", code=code, hint=hint)
 
 
 async def _end(process: GroupProcess, grace: float, clock: Clock) -> None:

@@ -244,7 +244,7 @@ class Instance:
         try:
             answer = await fetch(LOOPBACK, record.port, path, timeout=self._timing.ready_timeout)
         except ProbeError as error:
-            readiness = Readiness(ready=False, detail=str(error))
+            readiness = Readiness(ready=False, detail=str(error), advice=error.advice)
         else:
             readiness = judge(answer, path=path, release=record.placement.release, effective=record.placement.effective)
         if self.goal is not Goal.SERVE:
@@ -258,7 +258,8 @@ class Instance:
                 self._note(state=InstanceState.READY, detail="")
         elif now - self._started >= record.service.ready_timeout and not self._looping:
             waited = format_duration(now - self._started)
-            self._note(state=InstanceState.NEVER_READY, detail=self._explain(f"{readiness.detail} ({waited} so far)"))
+            what = f"{readiness.detail} ({waited} so far)" + (f"; {readiness.advice}" if readiness.advice else "")
+            self._note(state=InstanceState.NEVER_READY, detail=self._explain(what))
         elif record.state is InstanceState.STARTING:
             self._note(detail=readiness.detail)
         return readiness.ready

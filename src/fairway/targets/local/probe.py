@@ -13,10 +13,19 @@ from fairway.units import Digest, short
 
 _BODY_LIMIT = 65_536  # bytes; a ready path has no reason to say more
 _HTTP_OK = 200
+_SERVER_ERROR = 500
 
 
 class ProbeError(Exception):
-    """No usable answer; the message says why, for people."""
+    """No usable answer; the message says why, for people.
+
+    Attributes:
+        advice: What to change when it stays so; empty when nothing more is known.
+    """
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +43,14 @@ class Readiness:
     Attributes:
         reported: The release digest it named, matching or not.
         detail: Why it is not ready; empty when it is.
+        advice: What to change when it stays so; empty when nothing more is known.
     """
 
     ready: bool
     attested_by: AttestedBy = AttestedBy.SUPERVISOR
     reported: Digest | None = None
     detail: str = ""
+    advice: str = ""
 
 
 class _Collector:
@@ -70,7 +81,10 @@ async def fetch(host: str, port: int, path: str, *, timeout: float) -> Answer:  
     except TimeoutError:
         raise ProbeError(f"GET {path} gave no answer within {timeout:g} s") from None
     except ConnectionRefusedError:
-        raise ProbeError(f"nothing listens on {host}:{port} yet") from None
+        raise ProbeError(
+            f"nothing listens on {host}:{port} yet",
+            advice="service.command in fairway.yaml has to make it listen on {host}:{port}, as given to it",
+        ) from None
     except (OSError, httptools.HttpParserError) as error:
         raise ProbeError(f"GET {path} failed: {str(error) or type(error).__name__}") from error
 
@@ -103,7 +117,10 @@ def judge(answer: Answer, *, path: str, release: Digest, effective: Digest) -> R
     not ready, whatever else is said.
     """
     if answer.status != _HTTP_OK:
-        return Readiness(ready=False, detail=f"GET {path} answered {answer.status}")
+        advice = (
+            "" if answer.status >= _SERVER_ERROR else f"service.ready in fairway.yaml says {path}: is that its path?"
+        )
+        return Readiness(ready=False, detail=f"GET {path} answered {answer.status}", advice=advice)
     try:
         said = json.loads(answer.body)
     except ValueError:
