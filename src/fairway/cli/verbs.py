@@ -22,6 +22,12 @@ _CONFLICTS = frozenset(
 )
 _MISSING = frozenset({"unknown_release", "no_rollout", "no_previous", "no_hold", "not_blocked", "not_paused"})
 
+_HINTS = {
+    "rollout_live": "fairway rollout status shows it; fairway rollout abort ends it, "
+    "and fairway deploy --supersede starts another in its place",
+}
+"""What to do about a refusal whose message may not say it."""
+
 
 def actor_of(root: Path) -> str:
     """Who runs the command: git's ``user.email`` of the project, else the operating system's user."""
@@ -86,8 +92,9 @@ def ask(
 
 def refusal(answer: Answer) -> FairwayError:
     """The error of a request that the controller refused: a conflict, something that is not there, or a law."""
+    hint = _HINTS.get(answer.code)
     if answer.code in _CONFLICTS:
-        return ConflictError(answer.message, code=answer.code)
+        return ConflictError(answer.message, code=answer.code, hint=hint)
     if answer.code in _MISSING:
-        return NotFoundError(answer.message, code=answer.code)
-    return RefusedError(answer.message, code=answer.code)
+        return NotFoundError(answer.message, code=answer.code, hint=hint)
+    return RefusedError(answer.message, code=answer.code, hint=hint)

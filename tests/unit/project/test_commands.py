@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from fairway.cli.main import main
+from fairway.cli.verbs import refusal
+from fairway.rollout.requests import Answer, AnswerKind
 
 WriteProject = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -194,3 +196,11 @@ def test_a_command_line_that_cannot_be_read_is_told_to_a_program_as_json(
     code, out, err = run(*in_words)
     assert (code, out) == (2, "")
     assert said in err
+
+
+def test_a_deploy_beside_a_live_rollout_says_what_can_be_done() -> None:
+    live = Answer(request_id="one", kind=AnswerKind.REFUSED, code="rollout_live", message="a rollout is on its way")
+    error = refusal(live)
+    assert (error.exit_code, error.code, error.message) == (3, "rollout_live", "a rollout is on its way")
+    for command in ("fairway rollout status", "fairway rollout abort", "--supersede"):
+        assert command in (error.hint or "")
