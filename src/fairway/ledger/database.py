@@ -158,7 +158,7 @@ def _named(path: Path, error: sqlite3.Error) -> FairwayError:
         return PermanentError(
             f"{path} is damaged or is not a ledger ({error})",
             code="ledger_corrupt",
-            hint="restore a backup, or move the file away to begin a new ledger",
+            hint="restore a backup: fairway audit restore <file>; the damaged one is kept beside it",
         )
     if code == sqlite3.SQLITE_READONLY:
         return PermanentError(f"{path} cannot be written: it is read-only", code="ledger_read_only")
