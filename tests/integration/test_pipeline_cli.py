@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -242,6 +243,20 @@ def test_uncommitted_changes_are_not_released(agent: Agent) -> None:
     code, _, err = agent.run("--version", "1.0.0")
     assert code == 2
     assert "cannot release 1.0.0: uncommitted changes in server.py" in err
+
+
+def test_without_a_repository_or_a_commit_a_release_is_refused_and_says_what_it_needs(agent: Agent) -> None:
+    agent.commit()
+    shutil.rmtree(agent.root / ".git")
+    for command in (("run", "--version", "1.0.0"), ("release", "create", "1.0.0")):
+        code, _, err = agent.fairway(*command)
+        assert code == 2
+        assert "a release needs a git repository" in err
+        assert "git init" in err
+    agent.git("init", "-q")
+    code, _, err = agent.run("--version", "1.0.0")
+    assert code == 2
+    assert "git holds none of this project yet" in err
 
 
 def own_project(agent: Agent, more: str, files: dict[str, str]) -> None:

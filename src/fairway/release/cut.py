@@ -100,3 +100,18 @@ def dirty_tree(changes: Iterable[str] = ()) -> RefusedError:
         code="dirty_tree",
         hint="commit or undo them: git status",
     )
+
+
+def no_commit(*, in_repository: bool) -> RefusedError:
+    """A release is of a commit, and there is none."""
+    if in_repository:
+        return RefusedError(
+            "a release is of a git commit, and git holds none of this project yet",
+            code="nothing_committed",
+            hint="git add -A && git commit -m first, then run it again",
+        )
+    return RefusedError(
+        "a release needs a git repository, and this folder is in none",
+        code="no_repository",
+        hint="git init && git add -A && git commit -m first, then run it again",
+    )

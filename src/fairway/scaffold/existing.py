@@ -13,7 +13,7 @@ import yaml
 
 from fairway.errors import UserError
 from fairway.scaffold.detect import guess_service, with_port
-from fairway.scaffold.git import enclosing_repository
+from fairway.scaffold.git import enclosing_repository, find_git
 from fairway.scaffold.result import InitResult
 from fairway.section import HttpPath, Section
 from fairway.units import parse_name
@@ -80,7 +80,9 @@ def add_to_service(directory: Path, *, name: str | None = None, wishes: Wishes |
     if ignore is not None:
         texts[".gitignore"] = ignore
     _write_all(root, texts)
+    first: tuple[str, ...] = ()
     if enclosing_repository(root) is None:
+        first = ("git init",) if find_git() else ("install git first", "git init")
         notes.append("this is no git repository yet, and Fairway needs one: git init, git add -A, git commit")
     return InitResult(
         directory=root,
@@ -89,6 +91,7 @@ def add_to_service(directory: Path, *, name: str | None = None, wishes: Wishes |
         files=tuple(sorted(texts)),
         notes=tuple(notes),
         next_steps=(
+            *first,
             "git add -A && git commit -m 'Add Fairway'",
             "fairway run                     # check it; nothing goes live",
             "fairway up --detach             # serve",

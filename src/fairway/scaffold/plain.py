@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fairway.bundle.prompts import PromptRegistry, write_lock
 from fairway.errors import UserError
-from fairway.scaffold.git import enclosing_repository, first_commit
+from fairway.scaffold.git import enclosing_repository, find_git, first_commit
 from fairway.scaffold.lockfile import lock_text
 from fairway.scaffold.result import InitResult
 from fairway.units import parse_name
@@ -54,6 +54,7 @@ def make_project(directory: Path, *, name: str | None = None, commit: bool = Tru
         _move_into_place(workplace, target)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+    without_git = () if find_git() else ("install git first           # then: git init, git add -A, git commit",)
     return InitResult(
         directory=target,
         template="plain",
@@ -62,6 +63,7 @@ def make_project(directory: Path, *, name: str | None = None, commit: bool = Tru
         commit=made,
         notes=(note,) if note else (),
         next_steps=(
+            *without_git,
             *(() if target == Path.cwd() else (f"cd {directory}",)),
             "fairway run                     # check it; nothing goes live",
             "fairway up --detach             # serve",

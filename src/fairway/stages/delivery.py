@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fairway.bundle.files import Bundle, scan
+from fairway.bundle.git import is_inside_repository
 from fairway.clock import Clock
 from fairway.errors import FairwayError, UserError
 from fairway.pipeline.cache import StageCache
@@ -22,6 +23,7 @@ from fairway.pipeline.port import RunReport, StageResult
 from fairway.pipeline.runner import Listener, Opening, Runner, graph_of
 from fairway.pipeline.unchanged import forget, remember
 from fairway.project.load import Project
+from fairway.release.cut import no_commit
 from fairway.release.history import commit_version
 from fairway.release.port import ContentStore
 from fairway.release.versions import Version, VersionKind
@@ -212,10 +214,12 @@ def _version(project: Project, bundle: Bundle, asked: str | None) -> tuple[str |
     """
     if asked is not None:
         version = Version.parse(asked)
+        if bundle.commit_sha is None:
+            raise no_commit(in_repository=is_inside_repository(project.root))
         if bundle.dirty:
             changed = ", ".join(bundle.changes[:3]) + (" …" if len(bundle.changes) > 3 else "")
             raise UserError(
-                f"cannot release {version}: uncommitted changes in {changed or 'a folder without git'}",
+                f"cannot release {version}: uncommitted changes in {changed}",
                 code="dirty_tree",
                 hint="commit them, or run without --version to only check them",
             )

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Protocol
 
 from fairway.bundle.files import Bundle, scan
+from fairway.bundle.git import is_inside_repository
 from fairway.bundle.overlay import Overlay, effective_digest
 from fairway.canonical import sha256_digest
 from fairway.errors import NotFoundError, PermanentError, RefusedError, UserError
 from fairway.project.load import Project
-from fairway.release.cut import Draft, cut, dirty_tree
+from fairway.release.cut import Draft, cut, dirty_tree, no_commit
 from fairway.release.history import authors_since, commit_version, identity, nearest_release, tagged_commit
 from fairway.release.port import ContentStore, ReleaseStore
 from fairway.release.required import Required
@@ -56,14 +57,16 @@ def package(
         bundle: What was examined; by default the project's files as they are now.
 
     Raises:
-        RefusedError: ``dirty_tree``, ``missing_evidence``, ``tag_elsewhere`` when git's tag of that name is on another
-            commit, or a floating model or prompt where none is allowed.
+        RefusedError: ``no_repository``, ``nothing_committed``, ``dirty_tree``, ``missing_evidence``, ``tag_elsewhere``
+            when git's tag of that name is on another commit, or a floating model or prompt where none is allowed.
         UserError: ``bad_version``; ``submodule``.
         ConflictError: ``version_taken``.
         PermanentError: ``disk_full``.
     """
     bundle = scan(project.root) if bundle is None else bundle
-    if bundle.dirty or bundle.commit_sha is None:
+    if bundle.commit_sha is None:
+        raise no_commit(in_repository=is_inside_repository(project.root))
+    if bundle.dirty:
         raise dirty_tree(bundle.changes)
     called = _version(project, bundle.commit_sha, version)
     files = _files(bundle)

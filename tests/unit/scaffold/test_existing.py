@@ -46,6 +46,15 @@ def test_what_is_written_beside_a_service_loads(tmp_path: Path) -> None:
     assert any("FAIRWAY_PORT" in note for note in result.notes)
 
 
+@pytest.mark.parametrize(("git", "first"), [("git", ["git init"]), (None, ["install git first", "git init"])])
+def test_without_a_repository_the_next_steps_begin_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, git: str | None, first: list[str]
+) -> None:
+    monkeypatch.setattr("fairway.scaffold.existing.find_git", lambda: git)
+    result = add_to_service(tmp_path, name="shop", wishes=Wishes(command="python app.py {port}"))
+    assert [*result.next_steps[: len(first) + 1]] == [*first, "git add -A && git commit -m 'Add Fairway'"]
+
+
 def test_what_a_person_says_wins(tmp_path: Path) -> None:
     wishes = Wishes(command="./run --port {port} --name 'a b'", health="/alive", ready="/up", chat="/talk")
     add_to_service(write(tmp_path, server_dot_py=SERVER), wishes=wishes)

@@ -113,6 +113,7 @@ def test_without_git_it_is_said_and_the_project_is_there(tmp_path: Path, monkeyp
     result = make_project(tmp_path / "a")
     assert result.commit is None
     assert "git is not installed" in result.notes[0]
+    assert result.next_steps[0].startswith("install git first")
     assert not (result.directory / ".git").exists()
 
 
