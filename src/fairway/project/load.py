@@ -25,7 +25,7 @@ from fairway.section import Name, Section, Text
 from fairway.state_dir import StateDir
 from fairway.targets.config import ServiceSection
 from fairway.traffic.config import GatewaySection
-from fairway.units import AgentName, EnvironmentName, RouteId
+from fairway.units import WHOLE, AgentName, EnvironmentName, RouteId
 from fairway.validate import collect, nearest, raise_all, suggest, validate
 from fairway.yaml_file import KeyPath, YamlDocument, dotted, read_yaml, value_at
 
@@ -222,6 +222,7 @@ def _read_project_file(document: YamlDocument, errors: list[ProjectFileError]) -
     file = collect(errors, lambda: validate(ProjectFile, _without_environments(document)))
     if file is not None:
         errors.extend(_stage_errors(document, file))
+        errors.extend(_gate_errors(document, file))
     return file
 
 
@@ -255,6 +256,19 @@ def _stage_errors(document: YamlDocument, file: ProjectFile) -> Iterator[Project
             collect(failed, lambda path=path: validate(UserStageSection, document, path))  # type: ignore[misc]
             yield from failed
             yield from _after_errors(document, path, config or {}, stages)
+
+
+def _gate_errors(document: YamlDocument, file: ProjectFile) -> Iterator[ProjectFileError]:
+    """A gate that nothing could ever pass."""
+    gate = file.rollout.gates.success
+    if not gate.enabled or gate.minimum < WHOLE:
+        return
+    path: KeyPath = ("rollout", "gates", "success")
+    yield document.error(
+        (*path, "minimum") if document.has((*path, "minimum")) else path,
+        "100% can never be shown: however much traffic there was, the next request could fail",
+        hint="ask for less than all, for example 99.9%; each further nine takes ten times the traffic",
+    )
 
 
 def _after_errors(

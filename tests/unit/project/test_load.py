@@ -325,6 +325,22 @@ def test_a_mistake_is_told_with_file_line_key_and_what_is_right(
     assert all(error.column is not None for error in errors)
 
 
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [("100%", "success"), ("1.0", "success"), ("{minimum: 100%, must_pass: true}", "success.minimum")],
+)
+def test_a_gate_nothing_could_pass_is_refused(
+    write_project: WriteProject, minimal_file: str, written: str, key: str
+) -> None:
+    section = f"rollout: {{gates: {{success: {written}}}}}\n"
+    with pytest.raises(ProjectFileError, match="100% can never be shown") as caught:
+        load_project(write_project({"fairway.yaml": minimal_file + section}))
+    assert caught.value.key == f"rollout.gates.{key}"
+    assert caught.value.line == len(minimal_file.splitlines()) + 1
+    for fine in ("99.9%", "{minimum: 100%, enabled: false}"):
+        load_project(write_project({"fairway.yaml": minimal_file + f"rollout: {{gates: {{success: {fine}}}}}\n"}))
+
+
 def test_every_mistake_of_every_file_is_told_at_once(write_project: WriteProject, full_project: dict[str, str]) -> None:
     root = write_project(
         {
