@@ -872,6 +872,35 @@ async def test_the_pin_a_client_brings_back_decides_and_comes_only_once(harness:
             assert forged.version == "1.1.0"
 
 
+async def test_the_endpoints_of_an_arm_serve_in_turn_on_the_short_way(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short: list[bool] = []
+    monkeypatch.setattr(
+        "fairway.gateway.client.quick_request", lambda *given: short.append(quick_request(*given)) or short[-1]
+    )
+
+    async def slow(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.02)
+        writer.write(answer())
+
+    async with ScriptedArm(slow) as one, ScriptedArm(slow) as two, ScriptedArm(slow) as gone:
+        await gone.close()
+        arm = replace(table(one.endpoint).arms[0], endpoints=(one.endpoint, gone.endpoint, two.endpoint))
+        await harness.start(replace(table(one.endpoint), arms=(arm,)))
+
+        async def converse(name: str) -> None:
+            async with connected(harness.port) as client:
+                for _ in range(10):
+                    assert (await client.ask(f"X-Conversation-Id: {name}")).version == "1.0.0"
+
+        await asyncio.gather(*(converse(f"c-{n}") for n in range(4)))
+        assert sum(short) >= 30
+        assert min(len(one.requests), len(two.requests)) >= 10
+        counted = (await harness.counted())[Role.STABLE]
+        assert (counted.finished, counted.served, counted.failed) == (40, 40, 0)
+
+
 async def test_a_cookie_takes_the_short_way_once_it_is_known_and_its_pin_decides_as_on_the_general_one(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

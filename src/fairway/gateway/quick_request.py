@@ -50,9 +50,9 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
         cell = known.cell = serving.cells.get(known.release) if known.release is not None else None
         if cell is None or not cell.t0 <= now < cell.end:
             return False
-    if known.pool is None:
+    if not known.direct:
         return False
-    idle = known.pool.idle
+    idle = (known.pool or known.served.turn()).idle
     if not idle:
         return False
     upstream = idle[-1]

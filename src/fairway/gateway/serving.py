@@ -35,6 +35,15 @@ class ArmServing:
         self.version_line = f"x-fairway-release: {version or 'unnamed'}\r\n".encode()
         self._turn = 0
 
+    def turn(self) -> Pool:
+        """The next of several pools that has an open connection; any when none has."""
+        pools = self.pools
+        for _ in pools:
+            self._turn = (self._turn + 1) % len(pools)
+            if pools[self._turn].idle:
+                break
+        return pools[self._turn]
+
     def order(self) -> list[Pool]:
         """Pools to try, one after the other: round robin, endpoints that just refused last."""
         pools = self.pools
@@ -73,12 +82,13 @@ class Known:
         counts: Whether they take part in unit tests.
         release: Assigned; whose cell counts them.
         served: The arm that serves it.
-        pool: Of that arm's one endpoint; ``None`` when it has several, or is not the assigned one: the general way.
+        direct: Whether that is the assigned one; if not, its requests go the general way.
+        pool: Of that arm's endpoint; ``None`` when it has several, which serve in turn.
         slow_above: Seconds from which a request is slow.
         cell: That counted them last.
     """
 
-    __slots__ = ("cell", "counts", "expires", "placement", "pool", "release", "served", "slow_above")
+    __slots__ = ("cell", "counts", "direct", "expires", "placement", "pool", "release", "served", "slow_above")
 
     def __init__(self, decision: Decision, expires: float, served: ArmServing, slow_above: float) -> None:
         self.cell: Cell | None = None
@@ -87,7 +97,8 @@ class Known:
         self.counts = decision.counts
         self.release = decision.release
         self.served = served
-        self.pool = served.pools[0] if decision.served_as_assigned and len(served.pools) == 1 else None
+        self.direct = decision.served_as_assigned
+        self.pool = served.pools[0] if len(served.pools) == 1 else None
         self.slow_above = slow_above
 
 
