@@ -14,7 +14,7 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from fairway.errors import FairwayError
+from fairway.errors import FairwayError, PermanentError
 from fairway.ledger import open_ledger, restore_ledger
 from fairway.ledger.database import SqliteDatabase
 from fairway.ledger.migration import MIGRATIONS, upgrade
@@ -324,6 +324,24 @@ def test_a_damaged_backup_or_a_damaged_ledger_in_use_leaves_everything_as_it_was
     assert before <= {file.name for file in tmp_path.iterdir()}
     assert not list(tmp_path.glob("*before-restore*"))
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_backup_that_cannot_be_copied_leaves_the_ledger_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, copy = tmp_path / "ledger.db", tmp_path / "copy.db"
+    with open_ledger(path) as ledger:
+        ledger.submit(ask("one"))
+        ledger.backup(copy)
+
+    def full(*_: Path) -> None:
+        raise PermanentError("the disk is full", code="disk_full")
+
+    monkeypatch.setattr("fairway.ledger.opening.copy_database", full)
+    assert failure(lambda: restore_ledger(copy, path, actor="ada")).code == "disk_full"
+    with open_ledger(path, migrate=False) as found:
+        assert [request.id for request in found.pending(ROUTE)] == ["one"]
+        assert found.heads_file.exists()
 
 
 @pytest.mark.parametrize("emptied", [False, True])
