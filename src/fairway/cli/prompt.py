@@ -32,6 +32,10 @@ def _find(project: Project, reference: str) -> Prompt:
     return project.prompts.get(name, version or project.prompts.versions(name)[-1])
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _served_by(project: Project, name: str) -> dict[str, list[str]]:
     """Environments by the version they serve; one that cannot tell is left out (lint says why)."""
     served: dict[str, list[str]] = {}
@@ -102,7 +106,7 @@ def lint_prompts(for_release: bool, output: str, project_dir: str | None) -> int
             lines.append(f"{place}: {finding.severity}: {finding.message} [{finding.rule}]")
             if finding.hint:
                 lines.append(f"  {finding.hint}")
-        lines.append(f"{errors} errors, {len(findings) - errors} warnings")
+        lines.append(f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}")
         return "\n".join(lines)
 
     emit({"errors": errors, "findings": [asdict(finding) for finding in findings]}, output=output, text=text)

@@ -60,7 +60,7 @@ class ToolIntegration:
         done = f"{called} calls of " if called else "declarations of "
         return StageOutcome(
             status=StageStatus.FAILED if broken else StageStatus.PASSED,
-            summary=f"{len(findings)} of {len(tools)} tools disagree" if broken else f"{done}{len(tools)} tools agree",
+            summary=_disagreement(len(findings), len(tools)) if broken else f"{done}{len(tools)} tools agree",
             details=figures,
             findings=tuple(findings),
             evidence=(context.found(Verdict.FAIL if broken else Verdict.PASS, figures=figures, instrument=True),),
@@ -150,6 +150,10 @@ def _misfit(value: Any, schema: Mapping[str, Any]) -> str | None:
         return None
     where = "/".join(str(part) for part in error.absolute_path)
     return f"{where + ': ' if where else ''}{error.message}"[:_SHOWN]
+
+
+def _disagreement(findings: int, tools: int) -> str:
+    return f"{findings} disagreement{'' if findings == 1 else 's'} in {tools} tool{'' if tools == 1 else 's'}"
 
 
 def _at(document: YamlDocument | None, path: KeyPath, rule: str, message: str) -> Finding:

@@ -144,7 +144,7 @@ def _failed(code: int, counts: TestCounts | None) -> str:
     if counts is None or not (counts.failed or counts.errors):
         return f"exit code {code}"
     parts = [f"{counts.failed} failed"] if counts.failed else []
-    parts += [f"{counts.errors} errors"] if counts.errors else []
+    parts += [f"{counts.errors} error{'s' if counts.errors > 1 else ''}"] if counts.errors else []
     return ", ".join(parts) + f" of {counts.total}"
 
 

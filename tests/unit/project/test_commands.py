@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,8 @@ def test_lint_says_all_is_well_or_exits_1(inside: Path, run: Run) -> None:
     assert code == 1
     assert "prompts/support/1.1.0.yaml:1: error: " in out
     assert "[prompt/unclosed]" in out
+    assert re.search(r"^1 error, \d+ warnings?$", out, re.MULTILINE)
+    assert "1 warnings" not in out
     code, out, _ = run("prompt", "lint", "-o", "json")
     assert code == 1
     assert json.loads(out)["errors"] == 1

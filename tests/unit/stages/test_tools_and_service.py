@@ -263,6 +263,7 @@ async def test_a_schema_of_an_unknown_type_is_a_finding_at_its_line(bench, examp
     bench.commit({"tools.yaml": tools}, settings=f"tool_integration: {{{example}}}")
     outcome = await bench.run("tool_integration")
     assert outcome.status is StageStatus.FAILED, outcome
+    assert outcome.summary == "1 disagreement in 1 tool"
     [finding] = outcome.findings
     assert (finding.rule, finding.file, finding.line, finding.column) == ("tool/schema", "tools.yaml", 5, 13)
     assert "'objct'" in finding.message

@@ -66,7 +66,7 @@ async def test_a_test_file_that_cannot_be_imported_fails(bench) -> None:
     bench.commit({"shop.py": MODULE, "tests/test_shop.py": TEST, "tests/test_broken.py": "import nothing_like_this\n"})
     outcome = await bench.run("unit_test")
     assert outcome.status is StageStatus.FAILED
-    assert "1 errors" in outcome.summary
+    assert "1 error of" in outcome.summary
 
 
 async def test_without_pytest_it_is_an_error_with_what_to_install(bench, venv) -> None:
