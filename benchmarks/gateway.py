@@ -56,11 +56,13 @@ LUA = """
 local n = 0
 local seed = tostring(os.time())
 local TURNS = tonumber(os.getenv("FAIRWAY_BENCH_TURNS"))
+local bodies = {}
+for i = 0, 199 do bodies[i] = '{"messages":[{"role":"user","content":"' .. string.rep("y", 50 + i) .. '"}]}' end
 request = function()
   n = n + 1
   return wrk.format("POST", "/v1/chat/completions", {["Content-Type"] = "application/json",
     ["X-Conversation-Id"] = seed .. "-" .. math.floor(n / TURNS)},
-    '{"messages":[{"role":"user","content":"' .. string.rep("y", 150) .. '"}]}')
+    bodies[n % 200])
 end
 done = function(summary, latency, requests)
   io.write(string.format("RESULT %d %d %d %d %d %d %d %d %d\\n", summary.requests, summary.duration,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from fairway.gateway.exchange import Exchange, problem
 from fairway.gateway.framing import RefusalError, parse_request
 from fairway.gateway.quick_request import quick_request
+from fairway.gateway.repeats import NO_REQUEST
 
 if TYPE_CHECKING:
     from fairway.gateway.quick_exchange import QuickExchange
@@ -33,8 +34,8 @@ class ClientConnection(asyncio.Protocol):
     """Reads requests, hands each to an :class:`Exchange`, and keeps order and back-pressure."""
 
     __slots__ = (
-        "_buffer", "_held_by", "_in_next", "close_after", "closing", "exchange", "forwarded_line", "lines",
-        "since", "slow_reader", "transport", "worker",
+        "_in_next", "buffer", "close_after", "closing", "exchange", "forwarded_line", "held_by", "lines", "repeat",
+        "since", "slow_reader", "transport", "unlike", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: Worker) -> None:
@@ -47,10 +48,16 @@ class ClientConnection(asyncio.Protocol):
         self.forwarded_line = b""
         self.lines = b"x-fairway-request: %b" % worker.prefix
         """What a request on the short way gains, up to its number."""
+        self.repeat = NO_REQUEST
+        """The head it sent last on the short way, as far as it may be the next one's too."""
+        self.unlike = 0
+        """Requests on the short way whose heads were not like that one."""
         self.since = 0.0
         """When the connection began to wait for what it waits for (idle, head, linger)."""
-        self._buffer = b""
-        self._held_by = 0
+        self.buffer = b""
+        """Bytes of requests to come."""
+        self.held_by = 0
+        """How many have asked not to read on."""
         self._in_next = False
 
     # --- called by the loop ------------------------------------------------------------------------------------
@@ -73,23 +80,23 @@ class ClientConnection(asyncio.Protocol):
         if self.closing:
             return
         exchange = self.exchange
-        if exchange is None and not self._buffer and quick_request(self, data):
+        if exchange is None and not self.buffer and quick_request(self, data):
             return
         if exchange is not None:
             rest = exchange.body_data(data)
             if rest:
-                self._buffer += rest
-                if len(self._buffer) > _QUEUE_BYTES:
+                self.buffer += rest
+                if len(self.buffer) > _QUEUE_BYTES:
                     self.hold_reading()
             return
-        if self._buffer:
-            tail = self._buffer[-3:] + data
-            self._buffer += data
-            within = len(self._buffer) <= self.worker.serving.table.limits.head_bytes
+        if self.buffer:
+            tail = self.buffer[-3:] + data
+            self.buffer += data
+            within = len(self.buffer) <= self.worker.serving.table.limits.head_bytes
             if within and b"\r\n\r\n" not in tail and b"\n" not in data:
                 return  # not complete: do not look at all of it again for every byte of a slow client
-            data = self._buffer
-            self._buffer = b""
+            data = self.buffer
+            self.buffer = b""
         self._next(data)
 
     def eof_received(self) -> None:
@@ -145,9 +152,9 @@ class ClientConnection(asyncio.Protocol):
             data = exchange.begin(rest)
         self._in_next = False
         if not self.closing:
-            if data and not self._buffer and self.exchange is None:
+            if data and not self.buffer and self.exchange is None:
                 self.since = perf_counter()  # a head has begun to arrive
-            self._buffer = data
+            self.buffer = data
 
     def _overloaded(self, length: int, rest: bytes) -> bytes:
         """Refuse a request because too many are running; the bytes after it."""
@@ -175,18 +182,13 @@ class ClientConnection(asyncio.Protocol):
             return
         self.go_on()
 
-    @property
-    def waits(self) -> bool:
-        """Whether more requests are here already, or may be, unread."""
-        return bool(self._buffer or self._held_by)
-
     def go_on(self) -> None:
         """Read on, and begin the next request that is here already."""
-        if self._held_by:
-            self._held_by = 0
+        if self.held_by:
+            self.held_by = 0
             self.transport.resume_reading()
-        if self._buffer and not self._in_next:
-            data, self._buffer = self._buffer, b""
+        if self.buffer and not self._in_next:
+            data, self.buffer = self.buffer, b""
             self._next(data)
 
     def exchange_refused(self, refused: RefusalError, *, answered: bool) -> None:
@@ -212,11 +214,11 @@ class ClientConnection(asyncio.Protocol):
     def _linger(self) -> None:
         self.closing = True
         self.since = perf_counter()
-        self._buffer = b""
+        self.buffer = b""
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        if self._held_by:
-            self._held_by = 0
+        if self.held_by:
+            self.held_by = 0
             self.transport.resume_reading()
 
     # --- what an exchange asks for -----------------------------------------------------------------------------
@@ -227,15 +229,15 @@ class ClientConnection(asyncio.Protocol):
 
     def hold_reading(self) -> None:
         """Stop reading from the client."""
-        self._held_by += 1
-        if self._held_by == 1:
+        self.held_by += 1
+        if self.held_by == 1:
             self.transport.pause_reading()
 
     def go_on_reading(self) -> None:
         """Read from the client again."""
-        if self._held_by:
-            self._held_by -= 1
-            if not self._held_by and not self.transport.is_closing():
+        if self.held_by:
+            self.held_by -= 1
+            if not self.held_by and not self.transport.is_closing():
                 self.transport.resume_reading()
 
     def cut(self, *, hard: bool) -> None:
@@ -265,7 +267,7 @@ class ClientConnection(asyncio.Protocol):
         if self.closing:
             if waited > LINGER_SECONDS:
                 self.transport.abort()
-        elif self._buffer:
+        elif self.buffer:
             if waited > HEAD_SECONDS:
                 self.worker.count_refused("timeout_head")
                 self.refuse(RefusalError(408, "timeout_head", "the request head did not arrive in time"))

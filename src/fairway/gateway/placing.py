@@ -35,22 +35,32 @@ def place(head: RequestHead, serving: Serving, worker: Worker, now: float) -> tu
         now: Epoch seconds.
     """
     line = serving.key_line
-    raw = b""
-    if head.plain and line and (serving.other_lines is None or serving.other_lines(head.lower) is None):
-        at = head.lower.find(line)
+    if head.plain:
+        at = (
+            head.lower.find(line)
+            if line and (serving.other_lines is None or not serving.other_lines(head.lower))
+            else -1
+        )
         if at >= 0:
             at += len(line)
             raw = head.raw[at : head.raw.find(b"\r\n", at)].strip(b" \t")
-            known = serving.known.get(raw)
-            if known is not None and known.expires > now:
-                key = raw.decode("utf-8", "surrogateescape") if known.counts else None
-                return Placement(known.placement.decision, key, b""), known
-        return _place(head, serving, worker, now, raw, serving.known)
-    if not head.plain and (match := serving.usual(head.raw)) is not None:
-        _, _, raw, cookie = match.groups()
+            return _seen(raw, serving, now) or _place(head, serving, worker, now, raw, serving.known)
+    elif (match := serving.usual(head.raw)) is not None:
+        _, _, raw, cookie, _ = match.groups()
         if raw and cookie is not None:
             return _place(head, serving, worker, now, seen_with(raw, cookie), serving.with_cookie)
+        if raw:
+            return _seen(raw, serving, now) or _place(head, serving, worker, now, raw, serving.known)
     return _place(head, serving, worker, now, b"", serving.known)
+
+
+def _seen(raw: bytes, serving: Serving, now: float) -> tuple[Placement, Known] | None:
+    """Where a unit's requests go that this worker has placed under this table."""
+    known = serving.known.get(raw)
+    if known is None or known.expires <= now:
+        return None
+    key = raw.decode("utf-8", "surrogateescape") if known.counts else None
+    return Placement(known.placement.decision, key, b""), known
 
 
 def _place(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fairway.gateway.placing import begin_met, meet
 from fairway.gateway.quick_exchange import QuickExchange
+from fairway.gateway.repeats import CONNECTION, is_plain, request_repeat, without
 from fairway.gateway.serving import remember, seen_with
 from fairway.gateway.upstream import IDLE_SECONDS
 
@@ -19,24 +20,42 @@ if TYPE_CHECKING:
     from fairway.gateway.client import ClientConnection
 
 _new = object.__new__
+LEARN_EVERY = 8
+"""A client whose heads differ each time is not looked at more often than one request in so many."""
 
 
 def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 - a call more is paid by all traffic
     """Send a usual request on its way; ``False``, with nothing done, when it is not usual."""
     worker = client.worker
     serving = worker.serving
-    match = serving.usual(data)
-    if match is None:
-        return False
-    host, length, key, cookie = match.groups()
-    if key is None or host is None or len(data) > serving.quick_bytes or worker.in_flight >= serving.in_flight:
-        return False
-    end = match.end()
-    if len(data) - end != (int(length) if length is not None else 0):
+    usual, before, at, middle, after, order, front, named = client.repeat
+    match = cookie = key = known = None
+    if usual is serving.usual and (end := data.find(b"\r\n\r\n", at) + 4) > 3:
+        size = len(data) - end
+        if order == "length":
+            before = b"%b%d%b" % (before, size, middle)
+        elif order == "key":
+            after = b"%b%d%b" % (middle, size, after)
+        stop = end - len(after)
+        if data.startswith(before) and data.startswith(after, stop) and (order or not size):
+            key = data[len(before) : stop]
+            known = serving.known.get(key)
+            if known is None and not is_plain(key):
+                key = None
+    if key is None:
+        match = serving.usual(data)
+        if match is None:
+            return False
+        host, length, key, cookie, kept = match.groups()
+        if key is None or host is None:
+            return False
+        if len(data) - match.end() != (int(length) if length is not None else 0):
+            return False
+        known = serving.known.get(key) if cookie is None else serving.with_cookie.get(seen_with(key, cookie))
+    if len(data) > serving.quick_bytes or worker.in_flight >= serving.in_flight:
         return False
     started = perf_counter()
     now = started + worker.epoch
-    known = serving.known.get(key) if cookie is None else serving.with_cookie.get(seen_with(key, cookie))
     met = None
     if known is None or now >= known.expires:
         if cookie is not None:
@@ -68,14 +87,15 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
     exchange.cell = cell
     exchange.started = started
     exchange.sent = data
-    exchange.cookie = b""
     if met is None:
         cell.quick += 1
+        exchange.cookie = b""
     else:
         _, start, unit = met
         remember(serving.known, key, known)
         if start is None:
             cell.quick += 1
+            exchange.cookie = b""
         else:
             exchange.cookie = begin_met(start, worker, unit)
             cell.begun += 1
@@ -89,6 +109,14 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
     client.close_after = False
     worker.in_flight += 1
     exchange.number = number = next(worker.count)
-    end -= 2  # before the empty line
-    upstream.transport.write(b"%b%b%x\r\n%b" % (data[:end], client.lines, number, data[end:]))
+    if match is None:
+        upstream.transport.write(b"%b%x%b%b" % (front, number, named, data[at:]))
+        return True
+    end = match.end() - 2  # before the empty line
+    head = data[:end] if kept is None else without(data[:end], match, 5, CONNECTION)
+    upstream.transport.write(b"%b%b%x\r\n%b" % (head, client.lines, number, data[end:]))
+    if cookie is None:
+        if client.unlike % LEARN_EVERY == 0:
+            client.repeat = request_repeat(serving.usual, data, match, client.lines)
+        client.unlike += 1
     return True

@@ -144,7 +144,7 @@ def seen_with(key: bytes, cookie: bytes) -> bytes:
 
 
 def unusual(_: bytes) -> None:
-    """For tables whose key is not in a header: nothing takes the short way."""
+    """For tables whose key is not in a header, and while draining: nothing takes the short way."""
 
 
 @dataclass(slots=True)

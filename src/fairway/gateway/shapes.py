@@ -60,7 +60,9 @@ def _others(names: tuple[str, ...]) -> bytes:
 
 
 def request_matcher(key_header: str, rule_headers: tuple[str, ...]) -> Matcher:
-    """Matches the head of a usual request; groups: host, length, key, cookie. Repeated ones of these do not match.
+    """Matches the head of a usual request; groups: host, length, key, cookie, a Connection that says nothing.
+
+    Repeated ones of these do not match.
 
     The key is without white space around; a line that ends with some does not match.
 
@@ -78,6 +80,7 @@ def request_matcher(key_header: str, rule_headers: tuple[str, ...]) -> Matcher:
         + _usual_case("content-length") + rb":(?(2)(?!)) ?([0-9]{1,15}+)\r\n|"
         + _any_case(key_header) + rb":(?(3)(?!))[\t ]*+(" + _VALUE + rb")(?<![\t ])\r\n|"
         + cookie + rb"|"
+        + _usual_case("connection") + rb":(?(5)(?!))( ?[kK]eep-[aA]live)\r\n|"
         + _others(names) + rb")*+\r\n"
     ).match  # fmt: skip
 

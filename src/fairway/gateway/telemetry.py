@@ -6,8 +6,9 @@ a reference to the cell they started in, so they are counted where they belong w
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 
 from fairway.observe.blocks import Batch, Increment, bin_of
@@ -49,7 +50,7 @@ class Cell:
         self.by: dict[str, int] = {}
         self.quick = 0  # requests that took the short way: pinned, served as assigned
         self.begun = 0  # the same, by the hash
-        self.whole: list[float] = []  # seconds of answers that came in one piece: first byte and last at once
+        self.whole = defaultdict[int, int](int)  # answers in one piece by microseconds: first byte and last at once
         self.latency_us: list[int] = []
         self.first_byte_us: list[int] = []
         self.sums: dict[str, float] = {}
@@ -96,8 +97,8 @@ class Cell:
     def take(self) -> Increment:
         """What changed since the last time; the counts begin again at zero."""
         histograms = {}
-        whole = len(self.whole)
-        bins = _counted(int(seconds * 1e6) for seconds in self.whole)
+        whole = sum(self.whole.values())
+        bins = _binned(self.whole)
         if self.latency_us or whole:
             histograms["latency_ms"] = _counted(self.latency_us, bins)
         if self.first_byte_us or whole:
@@ -128,13 +129,23 @@ class Cell:
         return increment
 
 
-def _counted(times_us: Iterable[int], known: Mapping[int, int] | None = None) -> dict[int, int]:
-    """Times in whole microseconds, counted in bins of milliseconds, on top of ``known``; off the hot path."""
+def _counted(times_us: Iterable[int], known: Mapping[int, int]) -> dict[int, int]:
+    """Times in whole microseconds, counted in bins of milliseconds, on top of ``known``."""
+    return _binned(Counter(times_us), known)
+
+
+def _binned(counts: Mapping[int, int], known: Mapping[int, int] | None = None) -> dict[int, int]:
+    """Counts by whole microseconds as counts by bins of milliseconds, on top of ``known``; off the hot path."""
     bins = dict(known or ())
-    for time_us, count in Counter(times_us).items():
-        index = bin_of(time_us / 1000)
+    for time_us, count in counts.items():
+        index = _bin_of_us(time_us)
         bins[index] = bins.get(index, 0) + count
     return bins
+
+
+@lru_cache(maxsize=65_536)
+def _bin_of_us(time_us: int) -> int:
+    return bin_of(time_us / 1000)
 
 
 class Telemetry:

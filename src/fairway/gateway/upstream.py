@@ -6,7 +6,8 @@ import asyncio
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, cast
 
-from fairway.gateway.quick_answer import quick_answer
+from fairway.gateway.quick_answer import MAX_IDLE, quick_answer
+from fairway.gateway.repeats import NO_ANSWER
 
 if TYPE_CHECKING:
     from fairway.gateway.exchange import Exchange
@@ -19,13 +20,11 @@ written into a closing connection may not be repeated unless it is idempotent.""
 DOWN_SECONDS = 1.0
 """An endpoint that refused a connection is tried last for this long."""
 
-MAX_IDLE = 256
-
 
 class Upstream(asyncio.Protocol):
     """One connection to an arm; serves one exchange at a time."""
 
-    __slots__ = ("closed", "exchange", "idle_since", "paused", "pool", "reused", "transport")
+    __slots__ = ("closed", "exchange", "idle_since", "paused", "pool", "repeat", "reused", "transport")
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -35,6 +34,8 @@ class Upstream(asyncio.Protocol):
         self.reused = False
         self.closed = False
         self.paused = False
+        self.repeat = NO_ANSWER
+        """The head it answered last on the short way."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from fairway.gateway.framing import RefusalError, forwarded_head, parse_answer, parse_request
+from fairway.gateway.repeats import CONNECTION, without
 from fairway.gateway.shapes import match_answer, request_matcher
 
 MATCH = request_matcher("x-conversation-id", ("x-tenant",))
@@ -61,9 +62,11 @@ def test_a_usual_request_is_one_the_general_way_forwards_as_it_is() -> None:
         taken += 1
         head = parse_request(data, 65_536)  # must not refuse
         assert head is not None, data
-        host, length, key, cookie = match.groups()
-        assert head.plain == (cookie is None), data
-        assert parse_request(forwarded_head(head, b""), 65_536).headers == head.headers, data  # type: ignore[union-attr]
+        host, length, key, cookie, kept = match.groups()
+        assert head.plain == (cookie is None and kept is None), data
+        ours = data if kept is None else without(data, match, 5, CONNECTION)
+        forwarded = parse_request(forwarded_head(head, b""), 65_536)
+        assert parse_request(ours, 65_536).headers == forwarded.headers, data  # type: ignore[union-attr]
         assert head.value(b"cookie") == (None if cookie is None else cookie.strip(b" \t")), data
         assert not head.close, data
         assert head.method != b"HEAD", data
@@ -114,10 +117,19 @@ def test_a_cookie_stays_on_the_short_way_unless_it_decides_something_or_comes_tw
     once = REQUEST.replace(b"\r\n\r\n", b"\r\nCookie: a=b; c=d\r\n\r\n")
     match = MATCH(once)
     assert match is not None
-    assert match.groups() == (b"agent", b"5", b"c-1", b" a=b; c=d")
+    assert match.groups() == (b"agent", b"5", b"c-1", b" a=b; c=d", None)
     assert MATCH(once.replace(b"\r\n\r\n", b"\r\ncookie: e=f\r\n\r\n")) is None
     assert request_matcher("x-conversation-id", ("cookie",))(once) is None
     assert request_matcher("x-conversation-id", ("cookie",))(REQUEST) is not None
+
+
+def test_a_connection_to_be_kept_stays_on_the_short_way_unless_it_is_said_twice() -> None:
+    once = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n")
+    match = MATCH(once)
+    assert match is not None
+    assert without(once, match, 5, CONNECTION) == REQUEST
+    assert MATCH(once.replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n")) is None
+    assert MATCH(once.replace(b"keep-alive", b"keep-alive, upgrade")) is None
 
 
 def test_what_the_general_way_refuses_never_takes_the_short_one() -> None:

@@ -1,0 +1,270 @@
+"""A head known from the connection's last requests is treated as on a connection that knows nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from fairway.gateway.client import ClientConnection
+from fairway.gateway.framing import parse_request
+from fairway.gateway.quick_answer import quick_answer
+from fairway.gateway.quick_request import LEARN_EVERY, quick_request
+from fairway.gateway.repeats import NO_ANSWER, NO_REQUEST, AnswerRepeat
+from fairway.gateway.upstream import Upstream
+from fairway.gateway.worker import Worker, WorkerSettings
+from fairway.traffic.fence import Fence
+from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind
+from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
+
+STABLE, CANDIDATE = Digest("sha256:" + "a" * 64), Digest("sha256:" + "b" * 64)
+TABLE = RouteTable(
+    route=RouteId(agent=AgentName("shop"), environment=EnvironmentName("production")),
+    fence=Fence(term=1, seq=1),
+    arms=(
+        Arm(role=Role.STABLE, release=STABLE, version="1.0.0", endpoints=("127.0.0.1:1",)),
+        Arm(role=Role.CANDIDATE, release=CANDIDATE, version="1.1.0", endpoints=("127.0.0.1:2",)),
+    ),
+    split=Parts(30_000),
+    salt="r-1",
+    keys=(KeyExtractor(kind=KeyKind.HEADER, name="x-conversation-id"),),
+)
+
+
+class Pipe:
+    """A transport that keeps what was written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def get_extra_info(self, _: str) -> tuple[str, int]:
+        return "127.0.0.1", 1234
+
+    def is_closing(self) -> bool:
+        return False
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    abort = pause_reading = resume_reading = close
+
+
+@pytest.fixture
+async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    settings = WorkerSettings(
+        listen_fd=-1, channel_fd=-1, worker=0, gateway="g", boot="b", pin_key=str(tmp_path / "key"),
+        memory=str(tmp_path / "memory"), drain_seconds=1.0,
+    )  # fmt: skip
+    made = Worker(settings)
+    install(made, TABLE)
+    yield made
+    made.memory.close()
+
+
+def install(worker: Worker, table: RouteTable) -> None:
+    """A table with its blocks begun and an open connection to each arm."""
+    worker._install({"table": table.to_wire(), "generation": 1})
+    serving = worker.serving
+    for arm in table.arms:
+        serving.cells[arm.release] = worker.telemetry.cell(
+            start=time.time(), block_seconds=86_400, release=arm.release, role=arm.role, fence=table.fence, regime="r"
+        )
+        upstream = Upstream(serving.arms[arm.release].pools[0])
+        upstream.connection_made(cast(asyncio.Transport, Pipe()))
+        upstream.release(time.perf_counter())
+
+
+def connect(worker: Worker) -> ClientConnection:
+    client = ClientConnection(worker)
+    client.connection_made(cast(asyncio.Transport, Pipe()))
+    return client
+
+
+def sent(client: ClientConnection, data: bytes) -> bytes | None:
+    """What the arm got of a request on the short way, without its number; ``None`` when it did not take it."""
+    if not quick_request(client, data):
+        return None
+    exchange = client.exchange
+    assert exchange is not None
+    assert exchange.upstream is not None
+    upstream, client.exchange = exchange.upstream, None
+    client.worker.in_flight -= 1
+    upstream.release(time.perf_counter())
+    pipe = cast(Pipe, upstream.transport)
+    return pipe.written.pop().replace(f"b-0-{exchange.number:x}\r\n".encode(), b"number\r\n")
+
+
+def meaning(message: bytes | None) -> object:
+    """What a request says: the order of its headers aside."""
+    if message is None:
+        return None
+    head = parse_request(message, 65_536)
+    assert head is not None
+    return head.method, head.target, head.headers, message[len(head.raw) :]
+
+
+LINES = [
+    b"Host: agent\r\n", b"Accept: */*\r\n", b"User-Agent: client/1.0\r\n", b"Content-Type: application/json\r\n",
+    b"Connection: keep-alive\r\n",
+]  # fmt: skip
+PIECES = [
+    b"\r\n", b"\n", b" ", b"\t", b":", b"\0", b"5", b"Content-Length: 6\r\n", b"Cookie: a=b\r\n", b"\r\n\r\n",
+    b"Transfer-Encoding: chunked\r\n", b"Host: b\r\n", b"x-conversation-id: c-2\r\n", b"X-Tenant: a\r\n", b"\x80", b",",
+    b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"X-Fairway-Pin: p\r\n", b"HTTP/1.0", b"TE: x\r\n", b"_",
+]  # fmt: skip
+KEYS = [b"c-%d" % number for number in range(30)] + [
+    b"a b",
+    b" c-1",
+    b"c-1 ",
+    b"\x80",
+    b"",
+    b"c\x01",
+    b"a,b",
+    b"7",
+    b"+5",
+]
+
+
+def conversation(rng: random.Random) -> list[bytes]:
+    """Requests of one client: alike in most, with here and there something else in them."""
+    lines = rng.sample(LINES, rng.randint(2, len(LINES)))
+    if LINES[0] not in lines:
+        lines.append(LINES[0])
+    rng.shuffle(lines)
+    key_at, length_at = rng.randint(0, len(lines)), rng.randint(0, len(lines) + 1)
+    with_body = rng.random() < 0.8
+    requests = []
+    for _ in range(rng.randint(2, 12)):
+        body = b"x" * rng.choice((0, 1, 9, 10, 99, 100)) if with_body else b""
+        said = [*lines]
+        said.insert(key_at, b"X-Conversation-Id: %b\r\n" % rng.choice(KEYS))
+        if with_body:
+            length = str(len(body) + rng.choice((0, 0, 0, 0, 0, 0, 1, -1)))
+            said.insert(length_at, f"Content-Length: {rng.choice(('', '', '', '0', '+')) + length}\r\n".encode())
+        data = bytearray(b"POST /chat HTTP/1.1\r\n" + b"".join(said) + b"\r\n" + body)
+        if rng.random() < 0.3:
+            starts = [0] + [at + 2 for at in range(len(data)) if data[at : at + 2] == b"\r\n"]
+            place = rng.choice(starts) if rng.random() < 0.7 else rng.randrange(len(data) + 1)
+            data[place : place + rng.choice((0, 0, 1))] = rng.choice(PIECES)
+        requests.append(bytes(data))
+    return requests
+
+
+async def test_a_request_is_treated_alike_on_a_connection_that_knows_its_head_and_on_one_that_does_not(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairway.gateway.quick_request.LEARN_EVERY", 1)
+    rng = random.Random(7)
+    by_repeat = different = 0
+    for _ in range(1_500):
+        knowing = connect(worker)
+        for data in conversation(rng):
+            before = knowing.unlike
+            ours, theirs = sent(knowing, data), sent(connect(worker), data)
+            assert meaning(ours) == meaning(theirs), data
+            by_repeat += ours is not None and knowing.unlike == before
+            different += theirs is None
+    assert by_repeat > 1_000
+    assert different > 1_000
+
+
+async def test_what_was_learned_ends_with_the_table_and_with_serving(worker: Worker) -> None:
+    client = connect(worker)
+    request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Tenant: vip\r\nX-Conversation-Id: c-1\r\n\r\n"
+    assert sent(client, request) is not None
+    learned = client.repeat
+    assert learned is not NO_REQUEST
+    vip = Rule(id="vip", kind=RuleKind.HEADER, name="x-tenant", values=("vip",), to=Role.CANDIDATE)
+    install(worker, replace(TABLE, rules=(vip,), fence=Fence(term=1, seq=2)))
+    assert client.repeat is learned
+    assert sent(client, request) is None, "a rule decides now, so the general way has to look"
+    install(worker, replace(TABLE, fence=Fence(term=1, seq=3)))
+    assert sent(client, request) is not None
+    worker.draining = True
+    install(worker, replace(TABLE, fence=Fence(term=1, seq=4)))
+    assert sent(client, request) is None
+
+
+async def test_a_client_whose_heads_always_differ_is_seldom_learned_from(worker: Worker) -> None:
+    client = connect(worker)
+    learned = []
+    for number in range(4 * LEARN_EVERY):
+        line = b"X-Number: %d\r\n" % number
+        assert sent(client, b"GET / HTTP/1.1\r\n" + line + b"Host: a\r\nX-Conversation-Id: c\r\n\r\n") is not None
+        learned.append(client.repeat)
+    assert len(set(map(id, learned))) == 4
+
+
+def answers(rng: random.Random) -> list[bytes]:
+    """What an arm says one after the other: often the same, now and then of another length or with another outcome."""
+    lines = [b"Server: x\r\n", b"Content-Type: application/json\r\n"]
+    if rng.random() < 0.5:
+        lines.append(b"Connection: keep-alive\r\n")
+    rng.shuffle(lines)
+    said = []
+    for _ in range(8):
+        body = b"o" * rng.choice((2, 2, 2, 3))
+        more = list(lines)
+        if rng.random() < 0.5:
+            outcome = rng.choice((b"status=ok", b"status=ok; tokens_in=5", b"status=failed", b"status="))
+            more.insert(rng.randint(0, len(more)), b"Fairway-Outcome: %b\r\n" % outcome)
+        if rng.random() < 0.2:
+            more.append(rng.choice((b"Date: x\r\n", b"Transfer-Encoding: chunked\r\n", b"Set-Cookie: a=b\r\n")))
+        more.append(b"Content-Length: %d\r\n" % (len(body) + rng.choice((0, 0, 0, 0, 1))))
+        said.append(b"HTTP/1.1 200 OK\r\n" + b"".join(more) + b"\r\n" + body)
+    return said
+
+
+def passed_on(worker: Worker, data: bytes, known: AnswerRepeat) -> tuple[bytes | None, dict[str, float], AnswerRepeat]:
+    """What a client got of an answer on the short way, the figures counted by it, and what is known afterwards."""
+    client = connect(worker)
+    assert quick_request(client, b"GET / HTTP/1.1\r\nHost: a\r\nX-Conversation-Id: c-1\r\n\r\n")
+    exchange = client.exchange
+    assert exchange is not None
+    assert exchange.cell is not None
+    assert exchange.upstream is not None
+    exchange.number, exchange.cookie = 1, b""
+    exchange.cell.sums.clear()
+    upstream = exchange.upstream
+    upstream.repeat = known
+    if quick_answer(upstream, exchange, data):
+        return cast(Pipe, client.transport).written[-1], dict(exchange.cell.sums), upstream.repeat
+    client.worker.in_flight -= 1
+    upstream.release(time.perf_counter())
+    return None, dict(exchange.cell.sums), upstream.repeat
+
+
+async def test_an_answer_is_treated_alike_by_a_connection_that_knows_its_head_and_by_one_that_does_not(
+    worker: Worker,
+) -> None:
+    rng = random.Random(8)
+    again = taken = refused = 0
+    known = NO_ANSWER
+    for round_ in range(1_000):
+        for data in answers(rng):
+            if rng.random() < 0.05:
+                arms = tuple(replace(arm, version=f"2.{round_}") for arm in TABLE.arms)
+                install(worker, replace(TABLE, arms=arms, fence=Fence(term=1, seq=round_ + 2)))
+            for served in worker.serving.arms.values():
+                served.attested = rng.random() < 0.5
+            before = known
+            ours, counted, known = passed_on(worker, data, known)
+            theirs, expected, _ = passed_on(worker, data, NO_ANSWER)
+            assert (ours, counted) == (theirs, expected), data
+            taken += ours is not None
+            refused += ours is None
+            again += ours is not None and known is before
+    assert min(again, refused, taken - again) > 200
