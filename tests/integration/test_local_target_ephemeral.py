@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from fairway.errors import UserError
-from fairway.targets.local.ephemeral import ServeSpec, reap_orphans, serving
+from fairway.targets.local.ephemeral import PREFIX, ServeSpec, serving
+from fairway.targets.local.owned import reap_orphans
 from fairway.targets.local.process import identify
 from fairway.targets.local.service import LocalService, Placement
 from fairway.targets.port import AttestedBy
@@ -191,12 +192,12 @@ async def test_what_a_killed_owner_left_is_ended_by_the_next(tmp_path: Path) -> 
     assert process.stdout is not None
     assert await asyncio.wait_for(process.stdout.readline(), 15) == b"ready\n"
     (orphan,) = pids(spec)
-    reap_orphans()
+    reap_orphans(PREFIX)
     assert identify(orphan) is not None  # its owner lives
     os.kill(process.pid, signal.SIGKILL)
     await process.wait()
     assert identify(orphan) is not None
-    reap_orphans()
+    reap_orphans(PREFIX)
     deadline = time.monotonic() + 5
     while identify(orphan) is not None:
         assert time.monotonic() < deadline

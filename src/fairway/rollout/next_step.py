@@ -24,7 +24,7 @@ from fairway.rollout.verbs import Obeyed, advance, approved, begin_rollback, can
 from fairway.targets.port import InstanceState, ObservedArm
 from fairway.traffic.fence import Fence
 from fairway.units import Digest, Verdict, format_duration, format_share
-from fairway.verdict.values import GateFinding, GateKind
+from fairway.verdict.values import AlarmAction, GateFinding, GateKind
 
 _BROKEN = frozenset({InstanceState.CRASH_LOOP, InstanceState.NEVER_READY})
 YARDSTICK_MOVED = 1.25
@@ -274,6 +274,17 @@ def _failed_gate(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
     return _roll_back(snapshot, "gate_failed", f"{names} failed: " + "; ".join(finding.reason for finding in damning))
 
 
+def _alarmed(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
+    """A trigger fired beside the gates."""
+    alarms = snapshot.measured.alarms
+    grave = [alarm for alarm in alarms if alarm.action is AlarmAction.ROLL_BACK]
+    if grave and rollout.stable is not None:
+        return _roll_back(snapshot, "trigger_fired", "; ".join(f"{alarm.name}: {alarm.reason}" for alarm in grave))
+    if not alarms or rollout.paused:
+        return None
+    return _pause(snapshot, rollout, "trigger_paused", "; ".join(f"{alarm.name}: {alarm.reason}" for alarm in alarms))
+
+
 def _candidate_health(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None:
     candidate = rollout.candidate
     broken = _broken(_observed(snapshot, candidate.release, candidate.effective))
@@ -422,6 +433,7 @@ def _step_approval(snapshot: Snapshot, rollout: RolloutState) -> _Outcome | None
 _STEP_RULES: tuple[Callable[[Snapshot, RolloutState], _Outcome | None], ...] = (
     _shared_cause,
     _failed_gate,
+    _alarmed,
     _candidate_health,
     _instrument,
     _in_force,
@@ -484,6 +496,10 @@ def _soaking(snapshot: Snapshot, rollout: RolloutState) -> _Outcome:
         if all(finding.stable_fails_too for finding in failed):
             return _shared_in_soak(snapshot, rollout, why)
         return _roll_back(snapshot, "soak_failed", f"failed after promotion: {why}")
+    if (alarmed := _alarmed(snapshot, rollout)) is not None:
+        return alarmed
+    if snapshot.measured.alarms:
+        return _wait(state, "paused", rollout.paused)
     if broken := _broken(_observed(snapshot, rollout.candidate.release, rollout.candidate.effective)):
         if rollout.stable is not None:
             return _roll_back(snapshot, "candidate_crashed", f"{rollout.candidate.version} stopped serving ({broken})")

@@ -14,7 +14,7 @@ from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.port import RouterObserved
 from fairway.traffic.table import NO_SHARE
 from fairway.units import Digest, Parts, RolloutId, RouteId
-from fairway.verdict.values import GateFinding, GateSpec
+from fairway.verdict.values import Alarm, GateFinding, GateSpec
 
 STATE_VERSION: Literal[1] = 1
 ENGINE_VERSION = "1"
@@ -314,6 +314,7 @@ class Measured:
         shared_cause: Why it looks like an outage of both arms; empty when it does not.
         theta: Stable's P95 in ms over the previous ten minutes; ``None`` when there is too little.
         error: Why telemetry cannot be read now; empty when it can.
+        alarms: What stops the rollout beside its gates.
     """
 
     findings: tuple[GateFinding, ...] = ()
@@ -321,6 +322,7 @@ class Measured:
     shared_cause: str = ""
     theta: float | None = None
     error: str = ""
+    alarms: tuple[Alarm, ...] = ()
 
 
 NOTHING_MEASURED = Measured()

@@ -32,8 +32,9 @@ from fairway.stages.config import InterpreterChoice, PrepareSection
 from fairway.stages.context import COPIES, Delivery, DeliveryContext, Ledger
 from fairway.stages.interpreter import Interpreter, current_interpreter, environment_interpreter
 from fairway.stages.options import RunOptions, stage_code_version, unchanged_folder, unchanged_key
-from fairway.stages.process import reap_orphans
+from fairway.stages.process import PREFIX
 from fairway.stages.registry import NEEDS_RELEASE, Node, build_pipeline, counts_until, vouching
+from fairway.targets.local.owned import reap_orphans
 from fairway.units import RouteId, format_duration
 
 _LAST_STAGE = {"dev": "build_image", "test": "build_image", "staging": "e2e_test", "production": None}
@@ -81,6 +82,31 @@ class _Subject:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What a run will do.
+
+    Attributes:
+        released: The version to release; ``None`` for a development run.
+        shown: The version to show.
+        note: What the reader should know when nothing is released.
+        past: The run that is resumed.
+    """
+
+    bundle: Bundle
+    nodes: Sequence[Node]
+    subject: _Subject
+    released: str | None
+    shown: str
+    note: str | None
+    past: PastRun | None
+
+    @property
+    def running(self) -> set[str]:
+        """The stages that will run."""
+        return {node.id for node in self.nodes if node.id in self.subject.selected and node.disabled is None}
+
+
 async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunReport:
     """Run the pipeline and return its report; what stages find is in the report, never raised.
 
@@ -93,32 +119,20 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
     began, begun_at = clock.monotonic(), clock.now()
     key = await asyncio.to_thread(unchanged_key, project.root, options)
     bundle = await asyncio.to_thread(scan, project.root)
-    past = read_run(find_run(project.state.runs, options.resume or None)) if options.resume is not None else None
-    asked = options.version or (str(past.subject.get("version") or "") if past else "") or None
-    release_version, shown_version, note = _version(project, bundle, asked)
-    nodes = build_pipeline(project, releasing=release_version is not None)
-    selected = _selected(project, nodes, options, past)
-    subject = _Subject(
-        release=bundle.digest, instrument=bundle.instrument, version=release_version, selected=tuple(selected)
-    )
-    if past is not None:
-        _check_same(past, subject)
-    running = {node.id for node in nodes if node.id in selected and node.disabled is None}
-    await asyncio.to_thread(refuse_wrong_files, project, bundle, running)
+    plan = _plan(project, bundle, options)
     open_ledger = functools.cache(wiring.open_ledger)
-    if release_version is not None and "build_image" in running and project.state.ledger.exists():
-        await asyncio.to_thread(refuse_taken_version, project, open_ledger(), bundle, release_version)
+    await _refuse(project, plan, open_ledger)
     await asyncio.to_thread(_tidy, project, now=begun_at)
-    folder = past.folder if past else project.state.runs / new_run_id(begun_at)
+    folder = plan.past.folder if plan.past else project.state.runs / new_run_id(begun_at)
     with RunJournal(folder) as journal:
-        journal.begin(subject.to_wire(), at=begun_at)
+        journal.begin(plan.subject.to_wire(), at=begun_at)
         delivery = Delivery(
             project=project,
             bundle=bundle,
             interpreter=_interpreter(project, bundle),
             clock=clock,
-            release_version=release_version,
-            shown_version=shown_version,
+            release_version=plan.released,
+            shown_version=plan.shown,
             run_id=journal.run_id,
             actor=wiring.actor,
             folder=folder,
@@ -129,38 +143,29 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
             waiting_for=wiring.waiting_for,
         )
         if wiring.begun is not None:
-            wiring.begun(journal.run_id, [node for node in nodes if node.id in selected])
-        runner = Runner(
-            nodes,
-            open_context=lambda opening: _context(delivery, opening),
-            journal=journal,
-            clock=clock,
-            cache=StageCache(project.state.cache / "stages") if options.cache else None,
-            listeners=[delivery, *wiring.listeners],
-            limit=project.pipeline.parallel,
-            record=delivery.record,
-            still_holds=delivery.still_holds,
-        )
+            wiring.begun(journal.run_id, [node for node in plan.nodes if node.id in plan.subject.selected])
+        runner = _runner(delivery, plan, journal, wiring, options)
         stop = wiring.stop or asyncio.Event()
         overtime = _Overtime(stop, limit=project.pipeline.timeout)
         try:
             with overtime:
-                results = await runner.run(selected, past=past, stop=stop)
+                results = await runner.run(plan.subject.selected, past=plan.past, stop=stop)
         finally:
             await delivery.close()
         await asyncio.to_thread(_remove_copies, folder, results)
+        needs_release = any(result.summary == NEEDS_RELEASE for result in results)
         report = RunReport(
             run_id=journal.run_id,
             agent=project.name,
             release=bundle.digest,
-            release_version=shown_version,
+            release_version=plan.shown,
             started_at=begun_at,
             duration_seconds=clock.monotonic() - began,
             results=results,
             prompts=_prompts(project),
-            titles={node.id: node.title for node in nodes},
+            titles={node.id: node.title for node in plan.nodes},
             cancelled=stop.is_set(),
-            note=overtime.note or (note if any(result.summary == NEEDS_RELEASE for result in results) else None),
+            note=overtime.note or (plan.note if needs_release else None),
         )
         journal.ended(report.verdict, at=clock.now())
         _record(delivery, report)
@@ -168,11 +173,56 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
     return report
 
 
+def _plan(project: Project, bundle: Bundle, options: RunOptions) -> _Plan:
+    """What a run of what is checked out will do.
+
+    Raises:
+        UserError: When what is asked cannot be.
+        ConflictError: When the run to resume still goes on.
+    """
+    past = read_run(find_run(project.state.runs, options.resume or None)) if options.resume is not None else None
+    asked = options.version or (str(past.subject.get("version") or "") if past else "") or None
+    released, shown, note = _version(project, bundle, asked)
+    nodes = build_pipeline(project, releasing=released is not None)
+    selected = tuple(_selected(project, nodes, options, past))
+    subject = _Subject(release=bundle.digest, instrument=bundle.instrument, version=released, selected=selected)
+    if past is not None:
+        _check_same(past, subject)
+    return _Plan(bundle=bundle, nodes=nodes, subject=subject, released=released, shown=shown, note=note, past=past)
+
+
+async def _refuse(project: Project, plan: _Plan, open_ledger: Callable[[], Ledger]) -> None:
+    """Refuse what would only fail later.
+
+    Raises:
+        UserError: For a mistake in a file that a stage reads, or a version that is taken.
+    """
+    await asyncio.to_thread(refuse_wrong_files, project, plan.bundle, plan.running)
+    if plan.released is not None and "build_image" in plan.running and project.state.ledger.exists():
+        await asyncio.to_thread(refuse_taken_version, project, open_ledger(), plan.bundle, plan.released)
+
+
+def _runner(
+    delivery: Delivery, plan: _Plan, journal: RunJournal, wiring: Wiring, options: RunOptions
+) -> Runner[DeliveryContext]:
+    return Runner(
+        plan.nodes,
+        open_context=lambda opening: _context(delivery, opening),
+        journal=journal,
+        clock=wiring.clock,
+        cache=StageCache(delivery.project.state.cache / "stages") if options.cache else None,
+        listeners=[delivery, *wiring.listeners],
+        limit=delivery.project.pipeline.parallel,
+        record=delivery.record,
+        still_holds=delivery.still_holds,
+    )
+
+
 def _tidy(project: Project, *, now: datetime) -> None:
     """Remove old runs, and end what a killed run could not."""
     with contextlib.suppress(FairwayError):
         if not read_run(find_run(project.state.runs, None)).ended:
-            reap_orphans()
+            reap_orphans(PREFIX)
     prune_runs(project.state.runs, now=now)
     StageCache(project.state.cache / "stages").prune(now=now)
 
@@ -228,10 +278,14 @@ def _version(project: Project, bundle: Bundle, asked: str | None) -> tuple[str |
         return None, "0.0.0-dev", "nothing is released: the project has no git commit yet"
     version = commit_version(project.root)
     if bundle.dirty:
-        return None, f"{version}-dirty", f"nothing is released: {len(bundle.changes)} files differ from the commit"
+        return None, f"{version}-dirty", f"nothing is released: {_files(len(bundle.changes))} from the commit"
     if version.kind is VersionKind.DEV:
         return None, str(version), f"nothing is released: {NEEDS_RELEASE}"
     return str(version), str(version), None
+
+
+def _files(count: int) -> str:
+    return "one file differs" if count == 1 else f"{count} files differ"
 
 
 def _selected(project: Project, nodes: Sequence[Node], options: RunOptions, past: PastRun | None) -> frozenset[str]:

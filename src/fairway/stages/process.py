@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import os
 import shutil
-import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,19 +11,16 @@ from pathlib import Path
 from fairway.clock import Clock, SystemClock
 from fairway.errors import UserError
 from fairway.targets.local.log import redact, secrets_of, tail
+from fairway.targets.local.owned import end_group, marker_of_mine
 from fairway.targets.local.process import (
     MARKER,
     GroupProcess,
-    ProcessIdentity,
-    find_marked,
-    identify,
-    is_running,
 )
 
 STOP_GRACE_SECONDS = 3.0
 _POLL_SECONDS = 0.02
-_PREFIX = "fairway#stage#"
-_NUMBERS = itertools.count()
+PREFIX = "fairway#stage#"
+"""Marks the commands of stages among all processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +91,7 @@ async def running(
     Raises:
         UserError: When there is no such program (``code="command_not_found"``).
     """
-    me = identify(os.getpid())
-    assert me is not None
-    marked = {**environment, MARKER: f"{_PREFIX}{me.pid}#{me.mark}#{next(_NUMBERS)}"}
+    marked = {**environment, MARKER: marker_of_mine(PREFIX)}
     try:
         process = GroupProcess.start(_found(command, environment), cwd=cwd, environment=marked, log=output)
     except OSError as error:
@@ -112,7 +103,7 @@ async def running(
     try:
         yield process
     finally:
-        await _end(process, clock)
+        await end_group(process, grace=STOP_GRACE_SECONDS, clock=clock)
 
 
 def _redact(output: Path, secrets: tuple[str, ...]) -> None:
@@ -133,30 +124,3 @@ def _found(command: Sequence[str], environment: Mapping[str, str]) -> list[str]:
 
 def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
-
-
-async def _end(process: GroupProcess, clock: Clock) -> None:
-    """End the group, also while the task is being cancelled: politely, and at once when cancelled again."""
-    ending = asyncio.ensure_future(process.stop(grace=STOP_GRACE_SECONDS, clock=clock))
-    try:
-        await asyncio.shield(ending)
-    except asyncio.CancelledError:
-        process.send(signal.SIGKILL)
-        await ending
-        raise
-
-
-def reap_orphans() -> int:
-    """End commands of a run that was killed before it could; returns how many processes there were."""
-    count = 0
-    for marker, identities in find_marked(_PREFIX).items():
-        owner = marker.removeprefix(_PREFIX).split("#")
-        if not owner[0].isdigit() or is_running(ProcessIdentity(pid=int(owner[0]), mark="#".join(owner[1:-1]))):
-            continue
-        for identity in identities:
-            try:
-                os.kill(identity.pid, signal.SIGKILL)
-                count += 1
-            except (ProcessLookupError, PermissionError):
-                pass
-    return count

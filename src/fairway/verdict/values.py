@@ -70,6 +70,28 @@ class GateSpec:
         return Scope.ABSOLUTE if self.kind is GateKind.SUCCESS else Scope.CONCURRENT
 
 
+class AlarmAction(StrEnum):
+    """What an alarm asks for."""
+
+    ROLL_BACK = "roll_back"
+    PAUSE = "pause"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """Something beside the gates that stops a rollout: a trigger, the exposure budget, the sample ratio.
+
+    Attributes:
+        name: Stable, e.g. ``error_rate``, ``exposure_budget``, ``sample_ratio``.
+        action: What it asks for; never given while a shared cause explains it.
+        reason: One sentence for people, with the figures.
+    """
+
+    name: str
+    action: AlarmAction
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateFinding:
     """What a gate says now, with everything a person needs to check it.

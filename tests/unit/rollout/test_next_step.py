@@ -33,6 +33,7 @@ from fairway.traffic.fence import Fence
 from fairway.traffic.port import RouterObserved
 from fairway.traffic.table import Role
 from fairway.units import Verdict
+from fairway.verdict.values import Alarm, AlarmAction
 
 PASS, FAIL, INCONCLUSIVE, NO_DATA, ERROR = Verdict
 LIVE = (Phase.PREPARING, Phase.STEPPING, Phase.PROMOTING, Phase.SOAKING)
@@ -102,6 +103,19 @@ def test_one_failed_gate_rolls_back_whatever_the_others_say(gate, others):
     assert decision.desired.split == 0
     assert decision.desired.masks == (CANDIDATE.release,)
     assert roles(decision) == {Role.STABLE: STABLE.release}
+
+
+@pytest.mark.parametrize("phase", [Phase.STEPPING, Phase.SOAKING])
+def test_a_trigger_rolls_back_or_pauses_whatever_the_gates_say(phase: Phase):
+    for action, kind in ((AlarmAction.ROLL_BACK, DecisionKind.ROLL_BACK), (AlarmAction.PAUSE, DecisionKind.PAUSE)):
+        alarm = Alarm(name="error_rate", action=action, reason="3% for 5 min")
+        found = replace(measured(PASS, PASS, PASS), alarms=(alarm,))
+        decision = next_step(snapshot(route_state(rollout_state(phase)), measured=found))
+        assert decision.kind is kind
+        assert "error_rate: 3% for 5 min" in decision.reason
+        paused = route_state(rollout_state(phase, paused="grace paused"))
+        again = next_step(snapshot(paused, measured=found))
+        assert again.kind is (DecisionKind.ROLL_BACK if kind is DecisionKind.ROLL_BACK else DecisionKind.WAIT)
 
 
 def test_a_failed_gate_rolls_back_also_while_paused_held_or_waiting_for_approval():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,16 +11,13 @@ from pathlib import Path
 from fairway.clock import Clock, SystemClock
 from fairway.errors import UserError
 from fairway.targets.local.log import redact, secrets_of, tail
+from fairway.targets.local.owned import end_group, marker_of_mine, reap_orphans
 from fairway.targets.local.probe import ProbeError, Readiness, fetch, judge
 from fairway.targets.local.process import (
     LOOPBACK,
     MARKER,
     GroupProcess,
-    ProcessIdentity,
-    find_marked,
     free_port,
-    identify,
-    is_running,
     says_port_taken,
 )
 from fairway.targets.local.service import LocalService, Placement, command_line, service_environment
@@ -32,7 +27,8 @@ from fairway.units import format_duration
 _POLL_SECONDS = 0.1
 _PROBE_TIMEOUT_SECONDS = 1.0
 _PORT_TRIES = 3
-_PREFIX = "fairway#once#"
+PREFIX = "fairway#once#"
+"""Marks these services among all processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +83,7 @@ async def serving(spec: ServeSpec, *, clock: Clock | None = None) -> AsyncIterat
             ``service_never_ready`` when its time is up or it reports another release. The hint shows its last lines.
     """
     time = clock or SystemClock()
-    reap_orphans()
+    reap_orphans(PREFIX)
     began = time.monotonic()
     for attempt in range(1, _PORT_TRIES + 1):
         since = spec.log.stat().st_size if spec.log.exists() else 0
@@ -115,7 +111,7 @@ async def serving(spec: ServeSpec, *, clock: Clock | None = None) -> AsyncIterat
             )
             return
         finally:
-            await _end(process, spec.stop_grace, time)
+            await end_group(process, grace=spec.stop_grace, clock=time)
 
 
 class _PortTakenError(Exception):
@@ -138,12 +134,10 @@ def _start(spec: ServeSpec, port: int) -> GroupProcess:
     Raises:
         UserError: When it cannot be.
     """
-    me = identify(os.getpid())
-    assert me is not None
     environment = service_environment(
         spec.service, spec.placement, port=port, inherited={**os.environ, **spec.variables}
     )
-    environment[MARKER] = f"{_PREFIX}{me.pid}#{me.mark}#{port}"
+    environment[MARKER] = marker_of_mine(PREFIX)
     try:
         return GroupProcess.start(
             command_line(spec.service, port=port), cwd=spec.placement.tree, environment=environment, log=spec.log
@@ -195,30 +189,3 @@ def _error(spec: ServeSpec, code: str, what: str, since: int, *, advice: str = "
     words = redact(tail(spec.log, lines=8, since=since), secrets)
     hint = "\n".join(part for part in (advice, f"log: {spec.log}", words) if part)
     return UserError(f"the service {what}", code=code, hint=hint)
-
-
-async def _end(process: GroupProcess, grace: float, clock: Clock) -> None:
-    """End the group, also while the task is being cancelled: politely, and at once when cancelled again."""
-    ending = asyncio.ensure_future(process.stop(grace=grace, clock=clock))
-    try:
-        await asyncio.shield(ending)
-    except asyncio.CancelledError:
-        process.send(signal.SIGKILL)
-        await ending
-        raise
-
-
-def reap_orphans() -> int:
-    """End services of :func:`serving` whose owner was killed; returns how many there were."""
-    count = 0
-    for marker, identities in find_marked(_PREFIX).items():
-        owner = marker.removeprefix(_PREFIX).split("#")
-        if not owner[0].isdigit() or is_running(ProcessIdentity(pid=int(owner[0]), mark="#".join(owner[1:-1]))):
-            continue
-        for identity in identities:
-            count += 1
-            try:
-                os.killpg(identity.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
-    return count
