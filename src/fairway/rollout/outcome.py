@@ -1,0 +1,96 @@
+"""What one rule of a decision comes to, and what several rules ask of a snapshot. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from fairway.rollout.desired import desired_of, served_digest
+from fairway.rollout.values import DecisionKind, Phase, RolloutState, RouteState, Snapshot
+from fairway.rollout.verbs import advance, begin_rollback
+from fairway.targets.port import InstanceState, ObservedArm
+from fairway.units import Digest, format_share
+
+_BROKEN = frozenset({InstanceState.CRASH_LOOP, InstanceState.NEVER_READY})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one rule decided, before the table is looked at."""
+
+    kind: DecisionKind
+    code: str
+    reason: str
+    state: RouteState
+    again: float = 1.0
+
+
+def wait(state: RouteState, code: str, reason: str, again: float = 1.0) -> Outcome:
+    """Nothing moves; look again after ``again`` seconds."""
+    return Outcome(kind=DecisionKind.WAIT, code=code, reason=reason, state=state, again=again)
+
+
+def roll_back(snapshot: Snapshot, code: str, reason: str) -> Outcome:
+    """All traffic goes back to the stable the rollout started from."""
+    state = begin_rollback(snapshot.state, snapshot.now, cause=code, text=reason)
+    return Outcome(kind=DecisionKind.ROLL_BACK, code=code, reason=reason, state=state, again=0.0)
+
+
+def pause(snapshot: Snapshot, rollout: RolloutState, code: str, reason: str) -> Outcome:
+    """Automation waits for a person; a paused rollout still rolls back."""
+    state = replace(snapshot.state, rollout=replace(rollout, paused=reason))
+    return Outcome(kind=DecisionKind.PAUSE, code=code, reason=reason, state=state)
+
+
+def move_on(snapshot: Snapshot, rollout: RolloutState, code: str, why: str) -> Outcome:
+    """One step further, or to 100 % after the last."""
+    moved = advance(snapshot.state, snapshot)
+    assert moved.rollout is not None
+    if moved.rollout.phase is Phase.PROMOTING:
+        reason = f"{why}; all traffic goes to {rollout.candidate.version}"
+        return Outcome(kind=DecisionKind.ADVANCE, code=code, reason=reason, state=moved, again=0.05)
+    share = format_share(moved.rollout.plan.steps[moved.rollout.step].split)
+    reason = f"{why}; {share} of new conversations go to {rollout.candidate.version}"
+    return Outcome(kind=DecisionKind.ADVANCE, code=code, reason=reason, state=moved, again=0.05)
+
+
+def observed_arm(snapshot: Snapshot, release: Digest, effective: Digest) -> ObservedArm | None:
+    """The arm as the target sees it; ``None`` when it is not there."""
+    for arm in snapshot.arms:
+        if arm.release_digest == release and arm.effective_digest == effective:
+            return arm
+    return None
+
+
+def broken_arm(arm: ObservedArm | None) -> str:
+    """Why an arm will not serve, or an empty string."""
+    for instance in () if arm is None else arm.instances:
+        if instance.state in _BROKEN:
+            return f"{instance.state.value.replace('_', ' ')}: {instance.detail}".strip(": ")
+    return ""
+
+
+def confirmed(snapshot: Snapshot) -> bool:
+    """Whether every live gateway serves exactly what is desired now: read back, never "sent"."""
+    confirmed, state = snapshot.router.confirmed, snapshot.state
+    if confirmed is None or snapshot.router.gateways == 0 or confirmed != state.changed_by:
+        return False
+    return state.table == served_digest(desired_of(state, snapshot.now), snapshot.arms, snapshot.route_policy)
+
+
+def ahead(snapshot: Snapshot) -> bool:
+    """Whether gateways serve a table this ledger never decided: it was restored, or began anew."""
+    confirmed = snapshot.router.confirmed
+    return confirmed is not None and confirmed > snapshot.state.changed_by
+
+
+def next_block(snapshot: Snapshot) -> float:
+    """Start (epoch seconds) of the first whole telemetry block from now on."""
+    return math.ceil(snapshot.now.timestamp() / snapshot.block_seconds) * snapshot.block_seconds
+
+
+def pinned(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """A person pinned the gateway's traffic: nothing moves forward until they let go."""
+    if snapshot.router.pinned is None:
+        return None
+    return wait(snapshot.state, "pinned", "a person pinned the gateway's traffic: fairway gateway pin none lets go")

@@ -1,0 +1,223 @@
+"""While traffic is shared: what stops a step, what keeps it waiting, and what lets it pass. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from fairway.rollout.desired import active_hold
+from fairway.rollout.outcome import (
+    Outcome,
+    broken_arm,
+    confirmed,
+    move_on,
+    next_block,
+    observed_arm,
+    pause,
+    pinned,
+    roll_back,
+    wait,
+)
+from fairway.rollout.values import RolloutState, Snapshot
+from fairway.rollout.verbs import approved
+from fairway.units import Verdict, format_duration, format_share
+from fairway.verdict.values import AlarmAction, GateFinding, GateKind
+
+YARDSTICK_MOVED = 1.25
+"""Ratio by which stable's P95 has to have moved before gateways get the new one."""
+YARDSTICK_BLOCKS = 12
+"""Blocks one yardstick stays at least: each change costs a block."""
+
+
+def stepping(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
+    """The first rule that has something to say; one step further when none has."""
+    for rule in _STEP_RULES:
+        outcome = rule(snapshot, rollout)
+        if outcome is not None:
+            return outcome
+    return move_on(snapshot, rollout, "gates_passed", _in_favour(snapshot.measured.findings))
+
+
+def _in_favour(findings: tuple[GateFinding, ...]) -> str:
+    """What spoke for going on: the gates that passed with their evidence, the others by name."""
+    passed = [f"{finding.gate} passed: {finding.reason}" for finding in findings if finding.verdict is Verdict.PASS]
+    others = [finding.gate for finding in findings if finding.verdict is not Verdict.PASS]
+    return "; ".join([*passed, *([f"{', '.join(others)} did not fail"] if others else [])])
+
+
+def _shared_cause(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    cause = snapshot.measured.shared_cause
+    if not cause:
+        return None
+    if rollout.paused:
+        return wait(snapshot.state, "shared_cause", rollout.paused)
+    return pause(snapshot, rollout, "shared_cause", f"both arms suffer, this is not the candidate: {cause}")
+
+
+def _damning(finding: GateFinding) -> bool:
+    """A FAIL that speaks against the candidate: comparative, or absolute while stable is well."""
+    if finding.verdict is not Verdict.FAIL:
+        return False
+    return finding.kind is not GateKind.SUCCESS or not finding.stable_fails_too
+
+
+def _failed_gate(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    damning = [finding for finding in snapshot.measured.findings if _damning(finding)]
+    if not damning:
+        return None
+    names = ", ".join(finding.gate for finding in damning)
+    return roll_back(snapshot, "gate_failed", f"{names} failed: " + "; ".join(finding.reason for finding in damning))
+
+
+def alarmed(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """A trigger fired beside the gates."""
+    alarms = snapshot.measured.alarms
+    grave = [alarm for alarm in alarms if alarm.action is AlarmAction.ROLL_BACK]
+    if grave and rollout.stable is not None:
+        return roll_back(snapshot, "trigger_fired", "; ".join(f"{alarm.name}: {alarm.reason}" for alarm in grave))
+    if not alarms or rollout.paused:
+        return None
+    return pause(snapshot, rollout, "trigger_paused", "; ".join(f"{alarm.name}: {alarm.reason}" for alarm in alarms))
+
+
+def _candidate_health(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    candidate = rollout.candidate
+    broken = broken_arm(observed_arm(snapshot, candidate.release, candidate.effective))
+    if broken:
+        return roll_back(snapshot, "candidate_crashed", f"{candidate.version} stopped serving ({broken})")
+    return None
+
+
+def _instrument(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    error = snapshot.measured.error or next(
+        (f"{f.gate}: {f.reason}" for f in snapshot.measured.findings if f.verdict is Verdict.ERROR), ""
+    )
+    state = snapshot.state
+    if not error:
+        if rollout.telemetry_lost_at is None:
+            return None
+        return wait(
+            replace(state, rollout=replace(rollout, telemetry_lost_at=None)), "telemetry_back", "telemetry is back"
+        )
+    lost = rollout.telemetry_lost_at or snapshot.now
+    if rollout.paused:
+        return wait(state, "paused", rollout.paused)
+    if (snapshot.now - lost).total_seconds() > rollout.plan.instrument_budget:
+        return pause(snapshot, rollout, "instrument_error", f"cannot measure: {error}")
+    noted = replace(state, rollout=replace(rollout, telemetry_lost_at=lost))
+    return wait(noted, "instrument_error", f"cannot measure: {error}")
+
+
+def _in_force(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """Count blocks for the step only once every gateway serves its split."""
+    if rollout.step_from is not None:
+        return None
+    if not confirmed(snapshot):
+        return wait(snapshot.state, "waiting_for_gateways", "gateways have not confirmed the split yet", again=0.05)
+    begins = next_block(snapshot)
+    noted = replace(
+        rollout, step_from=begins, counted_from=rollout.counted_from if rollout.counted_from is not None else begins
+    )
+    share = format_share(rollout.plan.steps[rollout.step].split)
+    return wait(replace(snapshot.state, rollout=noted), "in_force", f"every gateway serves {share}; counting begins")
+
+
+def _yardstick(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """Give gateways stable's P95: when it becomes known, and again when it has moved.
+
+    Any yardstick fixed before a block is valid, so evidence gathered under the old one stays; the block in which the
+    table changes is mixed and left out.
+    """
+    known, seen = rollout.theta, snapshot.measured.theta
+    needed = any(gate.kind is GateKind.LATENCY_P95 for gate in rollout.plan.steps[rollout.step].gates)
+    if not needed or seen is None:
+        return None
+    if known is None:
+        noted = replace(rollout, theta=seen, theta_at=snapshot.now, step_from=None)
+        reason = f"stable's P95 is {seen:.0f} ms; counting begins again with it"
+        return wait(replace(snapshot.state, rollout=noted), "yardstick_set", reason, again=0.05)
+    since = rollout.theta_at or rollout.phase_at
+    moved = max(known / seen, seen / known) > YARDSTICK_MOVED
+    if not moved or (snapshot.now - since).total_seconds() < YARDSTICK_BLOCKS * snapshot.block_seconds:
+        return None
+    noted = replace(rollout, theta=seen, theta_at=snapshot.now)
+    reason = f"stable's P95 moved from {known:.0f} to {seen:.0f} ms"
+    return wait(replace(snapshot.state, rollout=noted), "yardstick_moved", reason)
+
+
+def _person_waits(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    if rollout.paused:
+        return wait(snapshot.state, "paused", rollout.paused)
+    return None
+
+
+def _evidence(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """Wait until every gate that must pass has passed, none is blind, and the step has been seen for long enough.
+
+    At least one gate has to have passed, whatever the policy asks for: nothing is not evidence.
+    """
+    step = rollout.plan.steps[rollout.step]
+    found = {finding.gate: finding for finding in snapshot.measured.findings}
+    missing = [gate for gate in step.gates if gate.name not in found]
+    open_gates = [
+        found[gate.name]
+        for gate in step.gates
+        if gate.name in found and gate.must_pass and found[gate.name].verdict is not Verdict.PASS
+    ]
+    blind = [each for each in found.values() if each.verdict in (Verdict.NO_DATA, Verdict.ERROR)]
+    proved = any(found[gate.name].verdict is Verdict.PASS for gate in step.gates if gate.name in found)
+    observed = snapshot.measured.mature_seconds >= step.dwell
+    if proved and observed and not (missing or open_gates or blind):
+        return None
+    open_gates = open_gates or blind
+    if (snapshot.now - rollout.phase_at).total_seconds() > step.cap:
+        cap = format_duration(step.cap)
+        return pause(
+            snapshot,
+            rollout,
+            "step_undecided",
+            f"undecided after {cap}: {_waiting_for(snapshot, open_gates, step.dwell)}",
+        )
+    return wait(snapshot.state, "needs_evidence", _waiting_for(snapshot, open_gates, step.dwell))
+
+
+def _waiting_for(snapshot: Snapshot, open_gates: list[GateFinding], dwell: float) -> str:
+    if not snapshot.measured.findings:
+        return "no telemetry of this step yet"
+    if open_gates:
+        parts = []
+        for finding in open_gates:
+            more = f" (about {finding.units_needed:,} more conversations)" if finding.units_needed else ""
+            parts.append(f"{finding.gate} is {finding.verdict.value}{more}")
+        return ", ".join(parts)
+    seen = format_duration(snapshot.measured.mature_seconds)
+    return f"every gate passed; {seen} of {format_duration(dwell)} observed"
+
+
+def _no_advance(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    hold = active_hold(snapshot.state, snapshot.now)
+    if hold is None:
+        return None
+    return wait(snapshot.state, "held", f"{hold.actor} holds: {hold.reason}")
+
+
+def _step_approval(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    if rollout.plan.steps[rollout.step].approval and not approved(snapshot.state, rollout, step=rollout.step):
+        return wait(snapshot.state, "approval_needed", f"step {rollout.step + 1} waits for an approval")
+    return None
+
+
+_STEP_RULES: tuple[Callable[[Snapshot, RolloutState], Outcome | None], ...] = (
+    _shared_cause,
+    _failed_gate,
+    alarmed,
+    _candidate_health,
+    _instrument,
+    _in_force,
+    _yardstick,
+    _person_waits,
+    pinned,
+    _no_advance,
+    _evidence,
+    _step_approval,
+)
