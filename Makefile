@@ -27,9 +27,9 @@ check: setup  ## Lint, types and import contracts.
 	@echo "==> mypy"; $(BIN)/mypy --no-error-summary
 	@echo "==> import contracts"; $(BIN)/lint-imports --no-cache
 
-test: check  ## Check, then every test; the end-to-end ones last and one at a time, as they run whole systems.
+test: check  ## Check, then every test; the end-to-end ones last and two at a time, as they run whole systems.
 	@echo "==> tests"; $(BIN)/pytest -n auto --dist loadgroup -q --ignore tests/e2e $(PYTEST_ARGS)
-	@echo "==> end-to-end tests"; $(BIN)/pytest -q tests/e2e $(PYTEST_ARGS)
+	@echo "==> end-to-end tests"; $(BIN)/pytest -n 2 --dist loadgroup -q tests/e2e $(PYTEST_ARGS)
 
 quick: setup  ## Only the fast tests.
 	@$(BIN)/pytest -n auto --dist loadgroup -q -m 'not slow' $(PYTEST_ARGS)

@@ -10,7 +10,7 @@ from fairway.demo.commands import execute, fairway
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("e2e")
+@pytest.mark.xdist_group("demo")
 async def test_the_demo_promotes_the_good_release_and_catches_the_bad_ones(tmp_path):
     done = await execute(fairway("demo", "--dir", str(tmp_path / "shop"), "-o", "json"), cwd=tmp_path)
     assert done.stdout, done.stderr[-3000:]

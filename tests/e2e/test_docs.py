@@ -271,7 +271,7 @@ def test_a_piece_of_yaml_that_fairway_does_not_read_is_found(text: str, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("e2e")
+@pytest.mark.xdist_group("demo")
 async def test_the_commands_the_readme_shows_for_ones_own_agent_run_on_a_fresh_one(tmp_path: Path):
     made = await execute(fairway("init", "my-agent"), cwd=tmp_path)
     assert made.code == 0, made.stderr

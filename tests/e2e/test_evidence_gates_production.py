@@ -43,7 +43,7 @@ pipeline:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("e2e")
+@pytest.mark.xdist_group("demo")
 async def test_a_failed_smoke_test_stops_every_way_to_production(lab) -> None:  # type: ignore[no-untyped-def]
     lab.root.mkdir()
     await git(lab.root, "init", "-q", "-b", "main")

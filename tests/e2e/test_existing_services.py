@@ -65,7 +65,7 @@ web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("e2e")
+@pytest.mark.xdist_group("kill")
 @pytest.mark.parametrize("source", [STDLIB, AIOHTTP], ids=["stdlib", "aiohttp"])
 async def test_a_foreign_service_is_run_promoted_and_rolled_back(lab, source):
     lab.root.mkdir()

@@ -86,7 +86,7 @@ ROUNDS = ("up", "controller", "everything", "gateway", "up", "worker", "everythi
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("e2e")
+@pytest.mark.xdist_group("kill")
 async def test_after_each_of_ten_kills_under_load_the_rollout_ends_as_decided_and_every_record_is_there(lab):
     chance = random.Random(20)
     await project(lab)
