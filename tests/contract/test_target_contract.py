@@ -161,6 +161,16 @@ async def test_draining_one_release_leaves_the_others_and_other_routes_alone(tar
     await until(target, [READY], route=STAGING)
 
 
+async def test_one_configuration_of_a_release_drains_and_its_other_one_serves_on(target: Target) -> None:
+    await target.ensure(ROUTE, spec())
+    await target.ensure(ROUTE, spec(effective=OTHER_EFFECTIVE))
+    await until(target, [READY, READY])
+    await target.drain(ROUTE, GOOD, OTHER_EFFECTIVE)
+    await until(target, [READY])
+    arms: tuple[ObservedArm, ...] = await target.observe(ROUTE)
+    assert {arm.effective_digest for arm in arms} == {EFFECTIVE}
+
+
 async def test_stopping_ends_an_arm_that_drains(target: Target) -> None:
     await target.ensure(ROUTE, spec())
     await until(target, [READY])

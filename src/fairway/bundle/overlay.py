@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from fairway.bundle.components import is_dev, mark_dev, without_dev
@@ -158,6 +158,11 @@ def effective_digest(release: Digest, overlay: Overlay) -> Digest:
     """Digest of a release as an environment serves it; ``dev:`` when the release's is."""
     digest = value_digest({"release": without_dev(release), "overlay": overlay.behaviour()})
     return mark_dev(digest) if is_dev(release) else digest
+
+
+def with_mocked_tools(overlay: Overlay) -> Overlay:
+    """The same configuration with every tool mocked: what a shadow runs."""
+    return replace(overlay, tools={name: replace(tool, mock=True) for name, tool in overlay.tools.items()})
 
 
 def effective_value(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fairway.bundle.configuration import write_config_bundle
-from fairway.bundle.overlay import effective_digest, effective_value, resolve
+from fairway.bundle.overlay import effective_digest, effective_value, resolve, with_mocked_tools
 from fairway.errors import NotFoundError, RefusedError
 from fairway.project.load import Project, load_project
 from fairway.release.materialise import materialise, verify_release
@@ -19,6 +19,8 @@ from fairway.release.values import Manifest
 from fairway.targets.local.service import LocalService, split_command
 from fairway.targets.local.target import PreparedArm
 from fairway.targets.port import ArmSpec
+from fairway.targets.shadow import SHADOW_VARIABLE, shadow_configuration
+from fairway.traffic.table import Role
 from fairway.units import EnvironmentName, RouteId, short
 
 
@@ -33,6 +35,11 @@ def local_service(project: Project, environment: EnvironmentName) -> LocalServic
         drain=service.drain,
         environment={**service.environment, **project.overlay(environment).variables},
     )
+
+
+def _as_shadow(service: LocalService) -> LocalService:
+    """The same service told by its environment that its tools are mocked, for agents that do not read the bundle."""
+    return replace(service, environment={**service.environment, SHADOW_VARIABLE: "1"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +71,10 @@ class ReleaseArmFiles:
         project = load_project(tree)
         bundle = folder / "bundle"
         self._write_bundle(project, manifest, route, spec, bundle)
+        service = local_service(project, route.environment)
         return PreparedArm(
             release_version=manifest.release_version,
-            service=local_service(project, route.environment),
+            service=_as_shadow(service) if spec.role is Role.SHADOW else service,
             tree=tree,
             bundle=bundle,
         )
@@ -74,6 +82,8 @@ class ReleaseArmFiles:
     def _write_bundle(self, project: Project, manifest: Manifest, route: RouteId, spec: ArmSpec, bundle: Path) -> None:
         overlay = resolve(project, route.environment)
         effective = effective_digest(manifest.release_digest, overlay)
+        if spec.role is Role.SHADOW:
+            overlay, effective = with_mocked_tools(overlay), shadow_configuration(effective)
         if effective != spec.effective_digest:
             raise RefusedError(
                 f"release {manifest.release_version} resolves to {short(effective)} in {route.environment},"

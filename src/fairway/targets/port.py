@@ -87,8 +87,14 @@ class Target(Protocol):
         """Every arm of the route, in any state but stopped."""
         ...
 
-    async def drain(self, route: RouteId, release: Digest) -> None:
-        """Take the arm out of service: no new work, SIGTERM, wait for its grace, then stop. A no-op when gone."""
+    async def drain(self, route: RouteId, release: Digest, effective: Digest | None = None) -> None:
+        """Take the arm out of service: no new work, SIGTERM, wait for its grace, then stop. A no-op when gone.
+
+        Args:
+            route: Of the arm.
+            release: Whose arm.
+            effective: In which configuration; ``None``: in every one (a release's shadow has its own).
+        """
         ...
 
     async def stop(self, route: RouteId, release: Digest) -> None:

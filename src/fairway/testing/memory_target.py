@@ -152,14 +152,14 @@ class MemoryTarget:
             if of == route and arm.instances
         )
 
-    async def drain(self, route: RouteId, release: Digest) -> None:
-        """Take the arm out of service; it is gone after its ``drains_in``.
+    async def drain(self, route: RouteId, release: Digest, effective: Digest | None = None) -> None:
+        """Take the arm (in every configuration, or in one) out of service; it is gone after its ``drains_in``.
 
         Raises:
             TransientError: While unreachable.
         """
         self._called("drain", route, release)
-        for one in self._of(route, release):
+        for one in self._of(route, release, effective):
             if one.draining_since is None:
                 one.draining_since = self._clock.monotonic()
 
@@ -190,12 +190,12 @@ class MemoryTarget:
         """The script of a release."""
         return self._behaviours.get(release, self._default)
 
-    def _of(self, route: RouteId, release: Digest) -> list[_Instance]:
-        """Every instance of a release on a route."""
+    def _of(self, route: RouteId, release: Digest, effective: Digest | None = None) -> list[_Instance]:
+        """Every instance of a release on a route, in every configuration or in one."""
         return [
             one
-            for (of, of_release, _), arm in self._arms.items()
-            if of == route and of_release == release
+            for (of, of_release, of_effective), arm in self._arms.items()
+            if of == route and of_release == release and effective in (None, of_effective)
             for one in arm.instances
         ]
 

@@ -144,10 +144,10 @@ class LocalTarget:
                 arms.append(ObservedArm(release_digest=key.release, effective_digest=key.effective, instances=living))
         return tuple(arms)
 
-    async def drain(self, route: RouteId, release: Digest) -> None:
+    async def drain(self, route: RouteId, release: Digest, effective: Digest | None = None) -> None:
         """End every instance of the release once its clients have gone, at the latest after its grace."""
         await self._open()
-        self._ask(route, release, Goal.DRAIN)
+        self._ask(route, release, Goal.DRAIN, effective)
 
     async def stop(self, route: RouteId, release: Digest) -> None:
         """End every instance of the release now."""
@@ -206,10 +206,10 @@ class LocalTarget:
 
     # -- arms ---------------------------------------------------------------------------------------------------------
 
-    def _ask(self, route: RouteId, release: Digest, goal: Goal) -> None:
-        """Ask every instance of a release for less."""
+    def _ask(self, route: RouteId, release: Digest, goal: Goal, effective: Digest | None = None) -> None:
+        """Ask every instance of a release for less, or those in one configuration."""
         for key, instances in self._arms.items():
-            if key.route == route and key.release == release:
+            if key.route == route and key.release == release and effective in (None, key.effective):
                 for instance in instances:
                     instance.ask(goal)
 
