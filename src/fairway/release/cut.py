@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from fairway.errors import RefusedError
@@ -31,6 +31,7 @@ class Draft:
     parent: Digest | None = None
     state_schema: str = "1"
     reads: tuple[str, ...] = ("1",)
+    donors: Mapping[Component, Digest] = field(default_factory=dict)
 
 
 def cut(draft: Draft, *, version: Version, evidence: Iterable[Evidence], required: Required, now: datetime) -> Manifest:
@@ -88,6 +89,7 @@ def cut(draft: Draft, *, version: Version, evidence: Iterable[Evidence], require
         parent=draft.parent,
         state_schema=draft.state_schema,
         reads=draft.reads,
+        donors=dict(draft.donors),
     )
 
 

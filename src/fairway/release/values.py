@@ -56,6 +56,7 @@ class Manifest:
         models: ``{alias: "provider/model"}``.
         authors: Authors of the commits since the previous release: who may not approve it.
         parent: Release digest it was derived from, else ``None``.
+        donors: Of a derived release, the release digest each replaced component was taken from.
         state_schema, reads: What conversation state it writes and which it can read.
     """
 
@@ -77,6 +78,7 @@ class Manifest:
     parent: Digest | None = None
     state_schema: str = "1"
     reads: tuple[str, ...] = ("1",)
+    donors: Mapping[Component, Digest] = field(default_factory=dict)
     version: Literal[1] = MANIFEST_VERSION
 
 

@@ -87,7 +87,7 @@ def evidence_from_wire(wire: Mapping[str, Any]) -> Evidence:
 
 def manifest_to_wire(manifest: Manifest) -> dict[str, Any]:
     """A JSON-able value of a manifest."""
-    return {
+    wire = {
         "version": manifest.version,
         "agent": manifest.agent,
         "release_version": manifest.release_version,
@@ -108,6 +108,9 @@ def manifest_to_wire(manifest: Manifest) -> dict[str, Any]:
         "state_schema": manifest.state_schema,
         "reads": list(manifest.reads),
     }
+    if manifest.donors:  # said only where there are any, so that what was signed before is still the same bytes
+        wire["donors"] = {component.value: digest for component, digest in manifest.donors.items()}
+    return wire
 
 
 def manifest_from_wire(wire: Mapping[str, Any]) -> Manifest:
@@ -137,6 +140,7 @@ def manifest_from_wire(wire: Mapping[str, Any]) -> Manifest:
         parent=read.optional_digest("parent"),
         state_schema=read.text("state_schema"),
         reads=read.texts("reads"),
+        donors=_donors(read) if "donors" in wire else {},
     )
     read.close()
     return manifest
@@ -190,6 +194,13 @@ def _components(read: _Fields) -> dict[Component, Digest]:
     if set(digests) != {component.value for component in Component}:
         raise read.problem("components", f"must name exactly {', '.join(component.value for component in Component)}")
     return {component: digests[component.value] for component in Component}
+
+
+def _donors(read: _Fields) -> dict[Component, Digest]:
+    digests = read.digests("donors")
+    if not digests or not set(digests) <= {component.value for component in Component}:
+        raise read.problem("donors", f"must name some of {', '.join(component.value for component in Component)}")
+    return {component: digests[component.value] for component in Component if component.value in digests}
 
 
 class _Fields:
