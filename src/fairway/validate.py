@@ -129,7 +129,7 @@ def suggest(word: str, known: Iterable[str], *, what: str) -> str:
     if near:
         return f"did you mean {near!r}?"
     if not words:
-        return f"there is no {what} yet"
+        return f"there are no {what} yet"
     listed = ", ".join(words[:12]) + (", …" if len(words) > 12 else "")
     return f"known {what}: {listed}"
 

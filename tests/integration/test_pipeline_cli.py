@@ -271,6 +271,9 @@ def own_project(agent: Agent, more: str, files: dict[str, str]) -> None:
     agent.git("commit", "-qm", "more")
 
 
+MOCKED = "version: 1\nmodels: {main: {provider: mock, model: mock-1}}\nroles: {orchestrator: main}\n"
+
+
 @pytest.mark.parametrize(
     ("more", "suite", "said"),
     [
@@ -283,17 +286,20 @@ def own_project(agent: Agent, more: str, files: dict[str, str]) -> None:
             "fairway.yaml:18:5: evals.suites[1]: there is no suite evals/suites/b.yaml",
             id="missing",
         ),
+        pytest.param(
+            "evals: {judge: {model: main, rubric: evals/rubric.md}}\n",
+            "cases: []\n",
+            "fairway.yaml:15:38: evals.judge.rubric: there is no file evals/rubric.md",
+            id="no rubric",
+        ),
     ],
 )
 def test_a_mistake_in_a_suite_exits_2_and_names_its_place(agent: Agent, more: str, suite: str, said: str) -> None:
-    own_project(agent, more, {"evals/suites/a.yaml": suite})
+    own_project(agent, more, {"evals/suites/a.yaml": suite, "models.yaml": MOCKED.replace("mock", "openai")})
     code, out, err = agent.run()
     assert code == 2, out + err
     assert said in err
     assert agent.run("--only", "prepare")[0] == 0
-
-
-MOCKED = "version: 1\nmodels: {main: {provider: mock, model: mock-1}}\nroles: {orchestrator: main}\n"
 
 
 @pytest.mark.parametrize(

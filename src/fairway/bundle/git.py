@@ -183,7 +183,7 @@ def _start(root: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
             stderr=subprocess.PIPE,
         )  # fmt: skip
     except FileNotFoundError as error:
-        raise UserError("git is not installed", code="git_missing", hint="install git and run it again") from error
+        raise UserError("git is not installed", code="no_git", hint="install git and run it again") from error
 
 
 def _finish(process: subprocess.Popen[bytes]) -> bytes:

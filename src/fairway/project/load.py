@@ -322,9 +322,8 @@ def _unknown(
     document: YamlDocument, path: KeyPath, what: str, name: str, known: object, *, of_key: bool = False
 ) -> ProjectFileError:
     names = [str(one) for one in known] if isinstance(known, Mapping | tuple) else []
-    return document.error(
-        path, f"there is no {what} {name!r}", of_key=of_key, hint=suggest(name, names, what=f"{what}s")
-    )
+    several = f"{what}es" if what.endswith("s") else f"{what}s"
+    return document.error(path, f"there is no {what} {name!r}", of_key=of_key, hint=suggest(name, names, what=several))
 
 
 __all__ = ["AgentSection", "Project", "ProjectFile", "dotted", "find_root", "load_project"]

@@ -29,6 +29,7 @@ def refuse_wrong_files(project: Project, bundle: Bundle, stages: Collection[str]
     """
     if _PLAYS_SUITES & set(stages):
         _check_suites(project, bundle)
+        _check_rubric(project, bundle)
     if any(_uses_mock_model(project, environment) for environment in _environments(project, stages)):
         _check_scenario(project, bundle)
 
@@ -38,6 +39,16 @@ def _check_suites(project: Project, bundle: Bundle) -> None:
     chosen = set(select_suites((file.path for file in bundle.files), patterns, document=document))
     read = {file.path: content for file, content in bundle.contents(f for f in bundle.files if f.path in chosen)}
     load_suites(read, read.__getitem__, patterns, document=document)
+
+
+def _check_rubric(project: Project, bundle: Bundle) -> None:
+    judge = project.evals.judge
+    if judge is not None and judge.enabled and judge.rubric and bundle.find(judge.rubric) is None:
+        raise project.document.error(
+            ("evals", "judge", "rubric"),
+            f"there is no file {judge.rubric} among the files of the project",
+            hint="write it and `git add` it, or leave the key out: the rubric of each case is enough",
+        )
 
 
 def _environments(project: Project, stages: Collection[str]) -> Iterator[str]:

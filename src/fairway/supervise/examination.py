@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -196,6 +197,13 @@ def _command(project: Project) -> Iterator[Check]:
         yield ok("service", f"{program} is {found or project.root / program}")
 
 
+_PROVIDERS = (
+    "mock", "openai", "anthropic", "azure", "bedrock", "google", "vertex", "mistral", "cohere", "groq", "deepseek",
+    "together", "fireworks", "openrouter", "ollama", "xai",
+)  # fmt: skip
+"""Providers whose address a client library knows."""
+
+
 def _models(project: Project) -> Iterator[Check]:
     """The mock scenario, and the keys of real providers."""
     if uses_mock_models(project, _SERVING_ENVIRONMENT):
@@ -203,6 +211,10 @@ def _models(project: Project) -> Iterator[Check]:
         yield ok("models", f"mock scenario {project.llm.mock.scenario} with {len(scenario.rules)} rules")
     overlay = project.overlay(_SERVING_ENVIRONMENT)
     for alias, model in overlay.models.items():
+        if model.base_url is None and model.provider not in _PROVIDERS:
+            near = get_close_matches(model.provider, _PROVIDERS, n=1)
+            hint = f"did you mean {near[0]}?" if near else "give it a base_url, or name another provider"
+            yield warn("models", f"{alias}: {model.provider} is no provider known here, and has no base_url", hint)
         variable = (model.api_key or "").removeprefix(_ENV_REFERENCE)
         if (model.api_key or "").startswith(_ENV_REFERENCE) and variable not in os.environ:
             hint = f"export {variable}=… where `fairway up` runs"

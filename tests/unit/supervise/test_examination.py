@@ -154,6 +154,15 @@ def test_a_key_of_a_real_provider_that_is_not_set_is_a_warning(root: Path, monke
     assert about(root, "models") == []
 
 
+def test_a_provider_nobody_knows_is_a_warning_that_names_the_nearest_one(root: Path) -> None:
+    models = root / "models.yaml"
+    models.write_text("models: {main: {provider: opnai, model: gpt-4.1-2025-04-14}}\n")
+    (check,) = about(root, "models")
+    assert (check.status, check.hint) == (CheckStatus.WARN, "did you mean openai?")
+    models.write_text("models: {main: {provider: opnai, base_url: 'https://example.org/v1', model: a-1}}\n")
+    assert about(root, "models") == []
+
+
 def test_a_taken_port_fails_and_names_its_owner(root: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
