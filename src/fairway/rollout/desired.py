@@ -45,16 +45,16 @@ def desired_of(state: RouteState, now: datetime) -> Desired:
     rollout = state.rollout
     if rollout is None or not rollout.live or rollout.phase is Phase.SOAKING:
         settled = () if state.stable is None else (_arm(Role.STABLE, state.stable),)
-        return Desired(arms=(*settled, *_warm(state, settled, now)), salt=rollout.id if rollout else "")
+        return Desired(arms=(*settled, *_warm(state, settled, now)), salt=rollout.bucket_salt if rollout else "")
     if rollout.phase is Phase.PROMOTING:
         arms: tuple[DesiredArm, ...] = (_arm(Role.STABLE, rollout.candidate),)
         if rollout.stable is not None:
             arms = (*arms, _arm(Role.BASELINE, rollout.stable))
-        return Desired(arms=(*arms, *_warm(state, arms, now)), salt=rollout.id)
+        return Desired(arms=(*arms, *_warm(state, arms, now)), salt=rollout.bucket_salt)
     if rollout.phase is Phase.ROLLING_BACK:
         back = () if rollout.stable is None else (_arm(Role.STABLE, rollout.stable),)
         arms = (*back, *_warm(state, back, now))
-        return Desired(arms=arms, masks=(rollout.candidate.release,), salt=rollout.id)
+        return Desired(arms=arms, masks=(rollout.candidate.release,), salt=rollout.bucket_salt)
     if rollout.phase is Phase.PREPARING and rollout.candidate.release in {warm.arm.release for warm in state.warm}:
         return _preparing_a_warm_one(state, rollout, now)
     pair: tuple[DesiredArm, ...] = (_arm(Role.CANDIDATE, rollout.candidate),)
@@ -63,14 +63,14 @@ def desired_of(state: RouteState, now: datetime) -> Desired:
     arms = (*pair, *_warm(state, pair, now))
     if rollout.phase is Phase.STEPPING:
         return _exposed(rollout, arms)
-    return Desired(arms=arms, exposure=Exposure.RULES_ONLY, masks=(rollout.candidate.release,), salt=rollout.id)
+    return Desired(arms=arms, exposure=Exposure.RULES_ONLY, masks=(rollout.candidate.release,), salt=rollout.bucket_salt)
 
 
 def _preparing_a_warm_one(state: RouteState, rollout: RolloutState, now: datetime) -> Desired:
     """The candidate still serves conversations that began on it: it keeps them, and gets no new ones."""
     stable = () if rollout.stable is None else (_arm(Role.STABLE, rollout.stable),)
     arms = (*stable, _arm(Role.BASELINE, rollout.candidate))
-    return Desired(arms=(*arms, *_warm(state, arms, now)), exposure=Exposure.RULES_ONLY, salt=rollout.id)
+    return Desired(arms=(*arms, *_warm(state, arms, now)), exposure=Exposure.RULES_ONLY, salt=rollout.bucket_salt)
 
 
 def _exposed(rollout: RolloutState, arms: tuple[DesiredArm, ...]) -> Desired:
@@ -80,7 +80,7 @@ def _exposed(rollout: RolloutState, arms: tuple[DesiredArm, ...]) -> Desired:
         margin = next((gate.margin for gate in step.gates if gate.kind is GateKind.LATENCY_P95), 1.0)
         theta = {Role.STABLE.value: rollout.theta, Role.CANDIDATE.value: rollout.theta * margin}
     split = step.split if step.exposure is Exposure.HASH else NO_SHARE
-    return Desired(arms=arms, split=split, exposure=step.exposure, mirror=step.mirror, salt=rollout.id, theta=theta)
+    return Desired(arms=arms, split=split, exposure=step.exposure, mirror=step.mirror, salt=rollout.bucket_salt, theta=theta)
 
 
 def _warm(state: RouteState, arms: tuple[DesiredArm, ...], now: datetime) -> tuple[DesiredArm, ...]:

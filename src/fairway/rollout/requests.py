@@ -24,6 +24,11 @@ class Verb(StrEnum):
     RELEASE_HOLD = "release_hold"
     APPROVE = "approve"
     LIFT_BLOCK = "lift_block"
+    SKIP = "skip"
+    RETRY = "retry"
+    REVOKE = "revoke"
+    WITHDRAW = "withdraw"
+    NOTE = "note"
 
 
 class HoldKind(StrEnum):
@@ -40,7 +45,9 @@ class Request:
     Attributes:
         id: Chosen by the caller; the same id again is the same request.
         args: ``start``: ``{"release": digest, "supersede": bool}``; ``rollback``: ``{"to": digest | None}``;
-            ``promote``: ``{"full": bool}``; ``hold``: ``{"kind": …, "until": ISO time}``.
+            ``promote``: ``{"full": bool}``; ``hold``: ``{"kind": …, "until": ISO time}``; ``approve``, ``lift_block``,
+            ``retry``: ``{"release": digest}``; ``revoke``: ``{"release": digest, "of": actor | None}``; ``withdraw``:
+            ``{"request": id}``; ``note``: ``{"event": seq}``, the text is the reason. Any: ``{"break_glass": bool}``.
         actor: Who, as known to git or the operating system.
         auth: How the actor was established: ``local`` or an issuer.
         reason: Why; required for overrides.

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from fairway.bundle.environment import EnvironmentKind
+from fairway.rollout.people import NOBODY_LISTED, BrokenGlass, Override, People, Quorum, Role
 from fairway.rollout.requests import Answer, HoldKind, Request
 from fairway.targets.port import ArmSpec, ObservedArm
 from fairway.traffic.fence import ZERO_FENCE, Fence
@@ -63,7 +65,8 @@ class Plan:
     Attributes:
         steps: Shares below the whole, growing; empty for ``direct``.
         replicas: Instances of the candidate.
-        approval: Whether a person must approve before the first exposure.
+        approval: Whether people must approve before the first exposure.
+        quorum: How many, of which roles, for how long; holds for approvals of steps as well.
         prepare_timeout: Seconds the candidate has to become ready.
         soak: Mature observed seconds at 100 % under ``soak_gates`` before the rollout is done.
         warm: Seconds the former stable is kept running after the promotion.
@@ -77,6 +80,7 @@ class Plan:
     soak_gates: tuple[GateSpec, ...] = ()
     replicas: int = 1
     approval: bool = False
+    quorum: Quorum = Quorum()
     prepare_timeout: float = 60.0
     soak: float = 0.0
     warm: float = 1800.0
@@ -125,6 +129,9 @@ class Approval:
 
     Attributes:
         step: Index of the step it was given for; ``None``: for the first exposure.
+        roles: What the approver was then.
+        reason: What they said with it.
+        used_by: The rollout that was exposed on it: it no longer expires, and counts for no other.
     """
 
     actor: str
@@ -133,6 +140,9 @@ class Approval:
     effective: Digest
     policy_digest: Digest
     step: int | None = None
+    roles: tuple[Role, ...] = ()
+    reason: str = ""
+    used_by: RolloutId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +172,9 @@ class RolloutState:
         going_back: It returns to a former stable; the release it leaves is blocked once it is done.
         requested_by: Who started it.
         authors: Of the candidate: who may neither approve it nor promote it past an approval.
+        salt: Of the bucket hash, where it is not the id: another attempt keeps that of the first.
+        attempt: Which attempt this is, from 1.
+        overrides: Where people moved it without its evidence, oldest first.
     """
 
     id: RolloutId
@@ -183,6 +196,14 @@ class RolloutState:
     authors: tuple[str, ...] = ()
     cause: str = ""
     cause_text: str = ""
+    salt: str = ""
+    attempt: int = 1
+    overrides: tuple[Override, ...] = ()
+
+    @property
+    def bucket_salt(self) -> str:
+        """What buckets are hashed with: the same users for each attempt."""
+        return self.salt or self.id
 
     @property
     def live(self) -> bool:
@@ -204,6 +225,7 @@ class RouteState:
         changed_by: Fence of the event that last changed what gateways serve.
         table: Digest of what gateways shall serve (arms, endpoints, split, masks, theta).
         code: Reason code of the last event, so that only a change of reason is journaled.
+        glass: Where people did what their roles do not allow, newest last.
     """
 
     route: RouteId
@@ -217,6 +239,7 @@ class RouteState:
     changed_by: Fence = ZERO_FENCE
     table: str = ""
     code: str = ""
+    glass: tuple[BrokenGlass, ...] = ()
     version: Literal[1] = STATE_VERSION
 
 
@@ -340,6 +363,8 @@ class Snapshot:
         term: Of the lease under which the decision will be written.
         route_policy: Digest of the project's part of the route table (rules, keys, limits): another one, another table.
         refused: Why the target would not start a release (signature, altered blob), by digest.
+        people: Who has which role.
+        environment_kind: What roles allow depends on it.
     """
 
     now: datetime
@@ -355,5 +380,7 @@ class Snapshot:
     measured: Measured = NOTHING_MEASURED
     block_seconds: float = 10.0
     route_policy: str = ""
+    people: People = NOBODY_LISTED
+    environment_kind: EnvironmentKind = EnvironmentKind.PRODUCTION
     engine_version: str = ENGINE_VERSION
     version: Literal[1] = 1
