@@ -1,9 +1,8 @@
-"""θ, shared cause and the SLA snapshot."""
+"""θ and shared cause."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
@@ -22,11 +21,8 @@ from fairway.traffic.fence import Fence
 from fairway.traffic.table import Role
 from fairway.units import Verdict
 from fairway.verdict.shared_cause import shared_cause
-from fairway.verdict.sla import SlaAction, SlaStatus, snapshot
 from fairway.verdict.theta import theta
 from fairway.verdict.values import GateFinding, GateKind
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def latencies(t0: float, *values: float, release: str = MODELLED_STABLE, **changes: object) -> Block:
@@ -107,59 +103,3 @@ def test_neither_a_bad_candidate_nor_ordinary_weather_is_a_shared_cause() -> Non
             seed=seed, units_per_block=20, stable=calm, candidate=calm, heavy_users=10, failures=drift(4, 60)
         )
         assert not any(causes(windy, 60))
-
-
-def traffic_blocks(blocks: int, **model: float) -> list[Block]:
-    traffic = ModelledTraffic(seed=2, units_per_block=20, stable=ArmModel(**model))
-    return [traffic.next_block(split=0) for _ in range(blocks)]
-
-
-def sla(blocks: list[Block], historical: float | None = None):  # type: ignore[no-untyped-def]
-    return snapshot(
-        blocks,
-        MODELLED_STABLE,
-        version="1.2.0",
-        start_ts=START,
-        agent_group="support",
-        historical_p95_ms=historical,
-    )
-
-
-def test_the_snapshot_has_the_fields_of_the_report() -> None:
-    report = sla(traffic_blocks(30, failure=0.0)).to_wire()
-    assert list(report) == [
-        "version", "start_ts", "agent_group", "success_rate", "p95_latency_ms", "error_trace_ratio",
-        "callback_fail_rate", "status", "action",
-    ]  # fmt: skip
-    assert (report["version"], report["success_rate"], report["error_trace_ratio"]) == ("1.2.0", 1.0, 0.0)
-    assert report["start_ts"] == "2026-01-01T00:00:00+00:00"
-
-
-def test_a_snapshot_without_traffic_knows_nothing_and_concludes_nothing() -> None:
-    report = sla([]).to_wire()
-    figures = [report[name] for name in ("success_rate", "p95_latency_ms", "error_trace_ratio", "callback_fail_rate")]
-    assert figures == [None] * 4
-    assert (report["status"], report["action"]) == ("watching", None)
-
-
-def test_unknown_outcomes_are_not_successes_in_a_snapshot() -> None:
-    report = sla(traffic_blocks(60, failure=0.0, unknown=1.0))
-    assert (report.success_rate, report.status) == (None, SlaStatus.MANUAL_REVIEW)
-
-
-@pytest.mark.parametrize(
-    ("blocks", "model", "historical", "status", "action"),
-    [
-        (30, {"failure": 0.0}, None, SlaStatus.WATCHING, None),
-        (400, {"failure": 0.0}, None, SlaStatus.VERIFIED, SlaAction.READY_TO_PROMOTE),
-        (30, {"failure": 0.05}, None, SlaStatus.BLOCKED, SlaAction.PAUSE),
-        (100, {"failure": 0.05}, None, SlaStatus.BLOCKED, SlaAction.MASK),
-        (30, {"failure": 0.0}, 500.0, SlaStatus.BLOCKED, SlaAction.ROLL_BACK),
-        (30, {"failure": 0.0}, 900.0, SlaStatus.WATCHING, None),
-    ],
-)
-def test_the_policy_says_what_to_do(
-    blocks: int, model: dict[str, float], historical: float | None, status: SlaStatus, action: SlaAction | None
-) -> None:
-    report = sla(traffic_blocks(blocks, **model), historical)
-    assert (report.status, report.action) == (status, action)
