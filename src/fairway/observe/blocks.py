@@ -23,6 +23,13 @@ GAMMA = 1.1 ** (1 / 10)
 
 _LOG_GAMMA = math.log(GAMMA)
 
+OTHER_MARKS = (
+    "slow_p99", "first_byte_slow", "too_slow", "tokens_high", "looped", "tool_error", "guardrail", "callback_failed",
+)  # fmt: skip
+"""Marks that most units never get: latency beyond the P99 threshold, first byte beyond its own, latency beyond the
+trigger's limit, tokens of a request beyond their threshold, more iterations than allowed; and what an outcome said: a
+tool that failed, a guardrail that was hit, a callback that could not be delivered."""
+
 
 def bin_of(value: float) -> int:
     """Index of the bin that holds ``value`` (> 0): ``GAMMA**(i-1) < value <= GAMMA**i``; values ≤ 1e-6 share a bin."""
@@ -47,13 +54,15 @@ class Increment:
             ``unknown`` are among the finished.
         served: Of the assigned, those the assigned arm itself served (the rest fell back to stable).
         by: Requests by why they were routed: ``hash``, ``rule``, ``pin``, ``fallback``, ``keyless``.
-        histograms: ``{name: {bin: count}}``, names ``latency_ms``, ``first_byte_ms``.
+        reported: Of the finished, those whose agent said what became of them (an outcome that could be read).
+        histograms: ``{name: {bin: count}}``, names ``latency_ms``, ``first_byte_ms``, ``tokens`` (of a request).
         sums: ``{name: total}``: tokens_in, tokens_out, tools, tool_errors, iterations, guardrail, callback_failed.
         marks: ``{kind: units}`` of hash-assigned units: ``active`` (had a request in the block), ``failed``, ``slow``,
-            ``unknown``.
+            ``unknown``; and those of :data:`OTHER_MARKS`.
         exemplars: Up to twenty failing requests: request id, status, reason; nothing of the content.
         regime: :attr:`fairway.traffic.table.RouteTable.regime` of what was in force, with what the gateway kept from
             traffic by itself; empty from a gateway that does not say.
+        split: Candidate's share in the table, parts of 100,000; ``None`` from a gateway that does not say.
     """
 
     t0: float
@@ -65,12 +74,14 @@ class Increment:
     finished: int = 0
     failed: int = 0
     unknown: int = 0
+    reported: int = 0
     by: Mapping[str, int] = field(default_factory=dict)
     histograms: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     sums: Mapping[str, float] = field(default_factory=dict)
     marks: Mapping[str, tuple[UnitHash, ...]] = field(default_factory=dict)
     exemplars: tuple[Mapping[str, str], ...] = ()
     regime: str = ""
+    split: int | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """A JSON-able value; empty parts are left out."""
@@ -80,7 +91,7 @@ class Increment:
             "role": self.role.value,
             "fence": [self.fence.term, self.fence.seq],
         }
-        for name in ("assigned", "served", "finished", "failed", "unknown"):
+        for name in ("assigned", "served", "finished", "failed", "unknown", "reported"):
             if value := getattr(self, name):
                 wire[name] = value
         if self.by:
@@ -95,6 +106,8 @@ class Increment:
             wire["exemplars"] = [dict(exemplar) for exemplar in self.exemplars]
         if self.regime:
             wire["regime"] = self.regime
+        if self.split is not None:
+            wire["split"] = self.split
         return wire
 
     @classmethod
@@ -116,12 +129,14 @@ class Increment:
                 finished=int(wire.get("finished", 0)),
                 failed=int(wire.get("failed", 0)),
                 unknown=int(wire.get("unknown", 0)),
+                reported=int(wire.get("reported", 0)),
                 by=dict(wire.get("by", {})),
                 histograms={n: {int(i): int(c) for i, c in b.items()} for n, b in wire.get("histograms", {}).items()},
                 sums=dict(wire.get("sums", {})),
                 marks={kind: tuple(units) for kind, units in wire.get("marks", {}).items()},
                 exemplars=tuple(wire.get("exemplars", ())),
                 regime=str(wire.get("regime", "")),
+                split=None if wire.get("split") is None else int(wire["split"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"increment is malformed: {type(error).__name__}: {error}") from error

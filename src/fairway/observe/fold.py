@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from fairway.observe.blocks import Batch, Increment
+from fairway.observe.blocks import OTHER_MARKS, Batch, Increment
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Role
 from fairway.units import Digest, UnitHash
@@ -36,10 +36,12 @@ class ArmBlock:
         assigned, served, finished, failed, unknown: Requests. ``failed`` includes ``unfinished``.
         unfinished: Requests still without an end when the block matured: their worker vanished. Which units they
             belong to is not known.
+        reported: Finished requests whose agent said what became of them.
         by: Requests by why they were routed here.
-        latency_ms, first_byte_ms: Histograms ``{bin: count}`` of finished requests (see ``observe.blocks``).
+        latency_ms, first_byte_ms, tokens: Histograms ``{bin: count}`` of finished requests (see ``observe.blocks``).
         sums: Totals: tokens_in, tokens_out, tools, tool_errors, iterations, guardrail, callback_failed.
         active, failed_units, slow_units, unknown_units: Hash-assigned units, each once, sorted.
+        marks: ``{kind: units}``, for the kinds of ``observe.blocks.OTHER_MARKS`` that occurred; sorted as well.
         exemplars: At most twenty failing requests.
     """
 
@@ -50,20 +52,23 @@ class ArmBlock:
     failed: int = 0
     unknown: int = 0
     unfinished: int = 0
+    reported: int = 0
     by: Mapping[str, int] = field(default_factory=dict)
     latency_ms: Mapping[int, int] = field(default_factory=dict)
     first_byte_ms: Mapping[int, int] = field(default_factory=dict)
+    tokens: Mapping[int, int] = field(default_factory=dict)
     sums: Mapping[str, float] = field(default_factory=dict)
     active: tuple[UnitHash, ...] = ()
     failed_units: tuple[UnitHash, ...] = ()
     slow_units: tuple[UnitHash, ...] = ()
     unknown_units: tuple[UnitHash, ...] = ()
+    marks: Mapping[str, tuple[UnitHash, ...]] = field(default_factory=dict)
     exemplars: tuple[Mapping[str, str], ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
         """A JSON-able value; empty parts are left out."""
         wire: dict[str, Any] = {"role": self.role.value}
-        for name in (*_COUNTS, "unfinished", "by", "sums"):
+        for name in (*_COUNTS, "unfinished", "reported", "by", "sums"):
             if value := getattr(self, name):
                 wire[name] = dict(value) if isinstance(value, Mapping) else value
         for name in _HISTOGRAMS:
@@ -72,6 +77,8 @@ class ArmBlock:
         for name in _UNIT_SETS:
             if units := getattr(self, name):
                 wire[name] = list(units)
+        if self.marks:
+            wire["marks"] = {kind: list(units) for kind, units in sorted(self.marks.items())}
         if self.exemplars:
             wire["exemplars"] = [dict(exemplar) for exemplar in self.exemplars]
         return wire
@@ -87,14 +94,17 @@ class ArmBlock:
             failed=int(wire.get("failed", 0)),
             unknown=int(wire.get("unknown", 0)),
             unfinished=int(wire.get("unfinished", 0)),
+            reported=int(wire.get("reported", 0)),
             by=dict(wire.get("by", {})),
             latency_ms=_bins(wire, "latency_ms"),
             first_byte_ms=_bins(wire, "first_byte_ms"),
+            tokens=_bins(wire, "tokens"),
             sums=dict(wire.get("sums", {})),
             active=tuple(wire.get("active", ())),
             failed_units=tuple(wire.get("failed_units", ())),
             slow_units=tuple(wire.get("slow_units", ())),
             unknown_units=tuple(wire.get("unknown_units", ())),
+            marks={kind: tuple(units) for kind, units in wire.get("marks", {}).items()},
             exemplars=tuple(dict(exemplar) for exemplar in wire.get("exemplars", ())),
         )
 
@@ -104,7 +114,7 @@ def _bins(wire: Mapping[str, Any], name: str) -> dict[int, int]:
 
 
 _COUNTS = ("assigned", "served", "finished", "failed", "unknown")
-_HISTOGRAMS = ("latency_ms", "first_byte_ms")
+_HISTOGRAMS = ("latency_ms", "first_byte_ms", "tokens")
 _UNIT_SETS = ("active", "failed_units", "slow_units", "unknown_units")
 _EXEMPLARS = 20
 
@@ -119,6 +129,7 @@ class Block:
             *mixed* block). Tables that only have other endpoints, as after the restart of an arm, do not mix one.
         arms: By the release requests were assigned to.
         gap: Some telemetry of this block was lost: left out of verdicts for every arm.
+        split: Candidate's share of what the hash assigned, parts of 100,000; ``None`` when it changed or is not known.
     """
 
     t0: float
@@ -126,6 +137,7 @@ class Block:
     fence: Fence | None
     arms: Mapping[Digest, ArmBlock]
     gap: bool = False
+    split: int | None = None
     version: Literal[1] = BLOCK_VERSION
 
     @property
@@ -135,7 +147,7 @@ class Block:
 
     def to_wire(self) -> dict[str, Any]:
         """A JSON-able value; :meth:`from_wire` is its inverse."""
-        return {
+        wire = {
             "version": self.version,
             "t0": self.t0,
             "seconds": self.seconds,
@@ -143,6 +155,7 @@ class Block:
             "gap": self.gap,
             "arms": {release: arm.to_wire() for release, arm in sorted(self.arms.items())},
         }
+        return wire if self.split is None else {**wire, "split": self.split}
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Block:
@@ -160,6 +173,7 @@ class Block:
                 seconds=float(wire["seconds"]),
                 fence=None if fence is None else Fence(term=int(fence[0]), seq=int(fence[1])),
                 gap=bool(wire["gap"]),
+                split=None if wire.get("split") is None else int(wire["split"]),
                 arms={Digest(release): ArmBlock.from_wire(arm) for release, arm in wire["arms"].items()},
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
@@ -352,6 +366,7 @@ def _forget_holes(worker: _Worker, horizon: float) -> _Worker:
 
 def _close(t0: float, block: _OpenBlock, *, gap: bool) -> Block:
     regimes = {increment.regime or str(increment.fence) for increment in block.increments}
+    splits = {increment.split for increment in block.increments}
     by_release: dict[Digest, list[Increment]] = {}
     for increment in block.increments:
         by_release.setdefault(increment.release, []).append(increment)
@@ -361,6 +376,7 @@ def _close(t0: float, block: _OpenBlock, *, gap: bool) -> Block:
         fence=max(increment.fence for increment in block.increments) if len(regimes) == 1 else None,
         arms={release: _merge(increments) for release, increments in sorted(by_release.items())},
         gap=gap,
+        split=splits.pop() if len(splits) == 1 else None,
     )
 
 
@@ -381,14 +397,17 @@ def _merge(increments: list[Increment]) -> ArmBlock:
         failed=sum(increment.failed for increment in increments) + unfinished,
         unknown=sum(increment.unknown for increment in increments),
         unfinished=unfinished,
+        reported=sum(increment.reported for increment in increments),
         by=_totals(increment.by for increment in increments),
         latency_ms=_totals(increment.histograms.get("latency_ms", {}) for increment in increments),
         first_byte_ms=_totals(increment.histograms.get("first_byte_ms", {}) for increment in increments),
+        tokens=_totals(increment.histograms.get("tokens", {}) for increment in increments),
         sums=_sums(increment.sums for increment in increments),
         active=_units(increments, "active"),
         failed_units=_units(increments, "failed"),
         slow_units=_units(increments, "slow"),
         unknown_units=_units(increments, "unknown"),
+        marks={kind: units for kind in OTHER_MARKS if (units := _units(increments, kind))},
         exemplars=tuple(exemplars[:_EXEMPLARS]),
     )
 
