@@ -6,8 +6,9 @@ import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
-from fairway.gateway.exchange import Exchange, problem
+from fairway.gateway.exchange import Exchange
 from fairway.gateway.framing import RefusalError, parse_request
+from fairway.gateway.problems import problem
 from fairway.gateway.quick_request import quick_request
 from fairway.gateway.repeats import NO_REQUEST
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from fairway.gateway.judging import read_outcome
 from fairway.gateway.repeats import CONNECTION, AnswerRepeat, without
 from fairway.gateway.shapes import match_answer
-from fairway.traffic.outcome import Outcome, OutcomeStatus, parse_outcome
+from fairway.traffic.outcome import OutcomeStatus
 
 if TYPE_CHECKING:
-    from fairway.gateway.exchange import Exchange
     from fairway.gateway.quick_exchange import QuickExchange
+    from fairway.gateway.sending import Sending
     from fairway.gateway.serving import ArmServing
     from fairway.gateway.upstream import Upstream
 
@@ -21,13 +21,7 @@ MAX_IDLE = 256
 """Open connections to an endpoint that nobody uses at the moment."""
 
 
-@lru_cache(maxsize=4096)
-def read_outcome(raw: bytes) -> Outcome | None:
-    """The outcome in a header's or comment's value, as it came; ``None`` when it is malformed."""
-    return parse_outcome(raw.strip().decode("latin-1"))
-
-
-def quick_answer(upstream: Upstream, exchange: Exchange | QuickExchange, data: bytes) -> bool:
+def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: bytes) -> bool:
     """Pass a usual answer on and count it; ``False``, with nothing done, when it is not usual."""
     client = exchange.client
     known = exchange.known

@@ -1,0 +1,76 @@
+"""Bodies read piece by piece: where each ends, and what of the bytes at hand belongs to it."""
+
+from __future__ import annotations
+
+from fairway.gateway.framing import CHUNKED, LAST_CHUNK, Dechunker, as_chunk
+
+
+class RequestBody:
+    """A client's body on its way to an arm, framed anew by the gateway's own reading."""
+
+    __slots__ = ("_dechunk", "_left", "sent")
+
+    def __init__(self, length: int, *, limit: int) -> None:
+        """Begin a body.
+
+        Args:
+            length: Bytes, or :data:`CHUNKED`.
+            limit: Bytes of payload a chunked one may have.
+        """
+        self._dechunk = Dechunker(strict=True, limit=limit) if length == CHUNKED else None
+        self._left = max(0, length)
+        self.sent = not length
+        """Whether all of it has been read."""
+
+    def take(self, data: bytes) -> tuple[bytes, bytes]:
+        """The part of ``data`` that is this body, framed for the arm, and the rest.
+
+        Raises:
+            RefusalError: When a chunk is malformed, or the body passes its limit.
+        """
+        dechunk = self._dechunk
+        if dechunk is None:
+            payload = data[: self._left]
+            self._left -= len(payload)
+            self.sent = not self._left
+            return payload, data[len(payload) :]
+        payload, rest = dechunk.feed(data)
+        framed = as_chunk(payload)
+        if dechunk.done:
+            self.sent = True
+            framed += LAST_CHUNK
+        return framed, rest
+
+
+class AnswerBody:
+    """The payload of an arm's answer."""
+
+    __slots__ = ("_dechunk", "_left", "complete", "overlong")
+
+    def __init__(self, length: int) -> None:
+        """Begin a body of so many bytes, or :data:`CHUNKED`, or :data:`UNTIL_CLOSE` (then it never completes here)."""
+        self._dechunk = Dechunker(strict=False) if length == CHUNKED else None
+        self._left = length
+        self.complete = False
+        """Whether all of it has come."""
+        self.overlong = False
+        """Whether more came than it has: the arm and we disagree where messages end."""
+
+    def feed(self, data: bytes) -> bytes:
+        """The payload in ``data``.
+
+        Raises:
+            RefusalError: When a chunk is malformed.
+        """
+        if self._dechunk is not None:
+            data, rest = self._dechunk.feed(data)
+            self.complete = self._dechunk.done
+            self.overlong = self.overlong or bool(rest)
+        elif self._left >= 0:
+            left = self._left
+            if len(data) > left:
+                self.overlong = True
+                data = data[:left]
+            self._left = left - len(data)
+            self.complete = not self._left
+        return data

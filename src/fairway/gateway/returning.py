@@ -1,0 +1,65 @@
+"""An arm's answer on its way to the client: what is taken out of it, and how it is framed anew."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fairway.gateway.bodies import AnswerBody
+from fairway.gateway.framing import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, AnswerHead, as_chunk, returned_head
+from fairway.gateway.sse import OutcomeFilter
+
+
+class Returning:
+    """One answer being passed on.
+
+    Attributes:
+        body: What has come of it.
+        framing: How the client sees where it ends.
+        filter: Takes the outcome out of a stream of events; ``None`` for everything else.
+    """
+
+    __slots__ = ("answer", "body", "filter", "framing")
+
+    def __init__(self, answer: AnswerHead, *, http10: bool) -> None:
+        """Decide how it is passed on; ``http10``: the client knows no chunks."""
+        self.answer = answer
+        self.body = AnswerBody(answer.length)
+        self.filter: OutcomeFilter | None = None
+        self.framing: Literal["kept", "chunked", "close"] = "kept"
+        length = answer.length
+        if length and not answer.plain and passes_events(answer):
+            self.filter = OutcomeFilter()
+        if length == CHUNKED or self.filter is not None:
+            self.framing = "close" if http10 or length == UNTIL_CLOSE else "chunked"
+        elif length == UNTIL_CLOSE:
+            self.framing = "close"
+
+    def head(self, extra: bytes) -> bytes:
+        """The head for the client with ``extra`` lines."""
+        return returned_head(self.answer, extra, length=self.framing)
+
+    def passed(self, payload: bytes) -> bytes:
+        """Payload as the client gets it: outcome comments taken out, in chunks of ours."""
+        if self.filter is None and self.framing == "kept":
+            return payload
+        complete = self.body.complete
+        if self.filter is not None:
+            payload = self.filter.feed(payload)
+            if complete:
+                payload += self.filter.end()
+        if self.framing == "chunked":
+            payload = as_chunk(payload)
+            if complete:
+                payload += LAST_CHUNK
+        return payload
+
+    def rest(self) -> bytes:
+        """What was still held back of an answer that ended with its connection."""
+        return self.filter.end() if self.filter is not None and self.answer.length == UNTIL_CLOSE else b""
+
+
+def passes_events(answer: AnswerHead) -> bool:
+    """Whether the body is a stream of events that can be read."""
+    headers = answer.headers
+    events = headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
+    return events and headers.get(b"content-encoding", b"identity").lower() == b"identity"

@@ -1,0 +1,303 @@
+"""A request on its way: placed once, framed anew, sent to its arm, or to stable when that one is not there."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter, time
+from typing import TYPE_CHECKING
+
+from fairway.gateway.bodies import RequestBody
+from fairway.gateway.framing import RefusalError, RequestHead, forwarded_head, parse_request
+from fairway.gateway.placing import place
+from fairway.gateway.serving import ArmServing, Known, Placement, Serving
+from fairway.gateway.telemetry import Cell
+from fairway.gateway.upstream import Upstream
+from fairway.traffic.rules import By
+from fairway.traffic.table import Role
+
+if TYPE_CHECKING:
+    from fairway.gateway.client import ClientConnection
+
+REPLAY_BYTES = 65_536
+"""A request up to this size is kept until its answer begins, to be sent again where that is safe."""
+
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Sending:
+    """One request being sent.
+
+    The class attributes are what most requests never change; not writing them for each is a tenth of its cost.
+    """
+
+    done = False
+    begun = False
+    """Whether some of the answer has come."""
+    upstream: Upstream | None = None
+    _connecting: asyncio.Task[None] | None = None
+    _early = b""
+    _replay: bytes | None = b""
+    _retried = False
+    _moved = ""
+    """Why another arm serves than the assigned one, which has failed by that; empty when it serves itself."""
+    _waiting = False
+    _body: RequestBody | None = None
+    """What has been read of the request's body; ``None``: all of it, or it has none."""
+    cell: Cell | None = None
+    _served: ArmServing | None = None
+    _placement: Placement
+    _head: RequestHead | None = None
+    known: Known | None = None
+    """Set when its answer may take the short way."""
+    cookie = b""
+    sent = b""
+    """The request as it came, when it took the short way."""
+    unit: bytes | None = None
+    """Key of its unit when it takes part in unit tests."""
+    number: int
+    """Of the request, in this worker."""
+
+    def __init__(self, client: ClientConnection, head: RequestHead, serving: Serving) -> None:
+        self.client = client
+        self._head = head
+        self._serving = serving
+        self.started = self.touched = perf_counter()
+        self.number = next(client.worker.count)
+
+    @property
+    def request_id(self) -> bytes:
+        """Unique over gateways, boots and workers."""
+        return b"%b%x" % (self.client.worker.prefix, self.number)
+
+    @property
+    def head(self) -> RequestHead:
+        """The request's head; read again when it took the short way."""
+        head = self._head
+        if head is None:
+            head = self._head = parse_request(self.sent, len(self.sent))
+            assert head is not None
+        return head
+
+    # --- the request -------------------------------------------------------------------------------------------
+
+    def begin(self, rest: bytes) -> bytes:
+        """Place the request and start sending it; the bytes of ``rest`` that belong to what comes after it."""
+        head = self.head
+        length = head.length
+        if head.plain and 0 <= length <= len(rest) and length <= self._serving.table.limits.body_bytes:
+            return self._begin_whole(head, rest, length)
+        if length:
+            limit = self._serving.table.limits.body_bytes
+            self._body = RequestBody(length, limit=limit)
+            if length > limit:
+                text = f"the request body is larger than {limit} bytes"
+                self.client.refuse(RefusalError(413, "body_too_large", text))
+                return b""
+        self._place()
+        if self._served is None:
+            return rest if self.request_complete else b""
+        extra = b"%bx-fairway-request: %b\r\n" % (self.client.forwarded_line, self.request_id)
+        first = forwarded_head(head, extra)
+        if self._body is not None:
+            if not rest and not head.plain and head.headers.get(b"expect", b"").strip().lower() == b"100-continue":
+                self.client.write(_CONTINUE)
+            try:
+                payload, rest = self._body.take(rest)
+            except RefusalError as refused:
+                self._reject(refused)
+                return b""
+            first += payload
+        self._connect(first)
+        return rest
+
+    def _begin_whole(self, head: RequestHead, rest: bytes, length: int) -> bytes:
+        """The usual case: the whole request is here, and nothing in its head has to be taken out."""
+        known = self._place()
+        if self._served is None:
+            return rest[length:]
+        body, rest = (rest, b"") if len(rest) == length else (rest[:length], rest[length:])
+        line = self.client.forwarded_line
+        first = b"%b%bx-fairway-request: %b\r\n\r\n%b" % (head.raw[:-2], line, self.request_id, body)
+        served = self._served
+        assert served is not None
+        upstream = served.pools[0].get(self.started) if len(served.pools) == 1 else None
+        cell = self.cell
+        if upstream is None or cell is None:
+            self._connect(first)
+            return rest
+        upstream.exchange = self
+        self.upstream = upstream
+        if self._placement.decision.served_as_assigned:
+            cell.served += 1
+            self.known = known
+        self._replay = first if len(first) <= REPLAY_BYTES else None
+        upstream.transport.write(first)
+        return rest
+
+    def _place(self) -> Known | None:
+        """Decide which arm serves, and count the request; when none does, that is answered."""
+        serving = self._serving
+        worker = self.client.worker
+        now = time()
+        placement, known = place(self.head, serving, worker, now)
+        self._placement = placement
+        self.cookie = placement.cookie
+        decision = placement.decision
+        if decision.release is not None:
+            cell = serving.cells.get(decision.release)
+            if cell is None or not cell.t0 <= now < cell.end:
+                cell = serving.cells[decision.release] = worker.telemetry.cell(
+                    start=now,
+                    block_seconds=serving.table.block_seconds,
+                    release=decision.release,
+                    role=decision.role,
+                    fence=serving.table.fence,
+                    regime=serving.regime,
+                )
+            self.cell = cell
+            cell.start(decision.by)
+            if placement.key is not None:
+                self.unit = placement.key.encode("utf-8", "surrogateescape")
+                cell.mark("active", self.unit)
+        if decision.moved:
+            self._moved = "not_ready"
+        if decision.served is None:
+            self.fail(503, "no_release", "no release is serving", extra=b"retry-after: 1\r\n")
+        else:
+            self._served = serving.arms[decision.served.release]
+        return known
+
+    def body_data(self, data: bytes) -> bytes:
+        """More bytes from the client; those that belong to what comes after the request are returned."""
+        body = self._body
+        if body is None or body.sent:
+            return data
+        self.touched = perf_counter()
+        try:
+            payload, rest = body.take(data)
+        except RefusalError as refused:
+            self._reject(refused)
+            return b""
+        if payload:
+            self._send(payload)
+        return rest
+
+    # --- the arm -----------------------------------------------------------------------------------------------
+
+    def _connect(self, first: bytes) -> None:
+        served = self._served
+        assert served is not None
+        pools = served.pools
+        now = self.started
+        if len(pools) == 1:
+            upstream = pools[0].get(now)
+        else:
+            upstream = next((open_one for pool in served.order() if (open_one := pool.get(now))), None)
+        if upstream is None:
+            self._early = first
+            self._connecting = asyncio.ensure_future(self._open())
+            if not self.request_complete:
+                self._waiting = True
+                self.client.hold_reading()
+        else:
+            self._attach(upstream, first)
+
+    def _attach(self, upstream: Upstream, data: bytes) -> None:
+        upstream.exchange = self
+        self.upstream = upstream
+        assert self.cell is not None
+        if self._placement.decision.served_as_assigned and not self._retried and not self._moved:
+            self.cell.served += 1
+            self.cell.dirty = True
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        replay = self._replay
+        if replay is not None:
+            self._replay = replay + data if len(replay) + len(data) <= REPLAY_BYTES else None
+        if self.upstream is None:
+            self._early += data
+        else:
+            self.upstream.transport.write(data)
+
+    async def _open(self) -> None:
+        """Open a connection to an endpoint of the arm, or of stable when the arm has none that answers."""
+        serving = self._serving
+        served = self._served
+        assert served is not None
+        upstream = await self._first_that_answers(served)
+        if upstream is None and served.arm.role is not Role.STABLE and self._placement.decision.why is not By.RULE:
+            arm = serving.table.arm(Role.STABLE)
+            if arm is not None and arm.endpoints and arm.release not in serving.table.masks:
+                stable = serving.arms[arm.release]
+                self._moved = "unreachable"  # the user is served; the arm that was not there has failed all the same
+                self._served = stable
+                upstream = await self._first_that_answers(stable)
+        self._connecting = None
+        if self.done:
+            if upstream is not None:
+                upstream.release(perf_counter())
+            return
+        if upstream is None:
+            self.fail(502, "unreachable", "the release cannot be reached")
+            return
+        early, self._early = self._early, b""
+        self._replay = b""
+        self.touched = perf_counter()
+        self._attach(upstream, early)
+        if self._waiting:
+            self._waiting = False
+            self.client.go_on_reading()
+
+    async def _first_that_answers(self, served: ArmServing) -> Upstream | None:
+        for pool in served.order():
+            try:
+                async with asyncio.timeout(self._serving.table.timeouts.connect):
+                    return await pool.connect()
+            except (OSError, TimeoutError):
+                continue
+        return None
+
+    def _may_repeat(self) -> bool:
+        """Only a stale kept connection, once, and only what may be sent twice and is still here whole."""
+        if self.sent and not self._retried:
+            extra = b"%bx-fairway-request: %b\r\n" % (self.client.forwarded_line, self.request_id)
+            self._replay = forwarded_head(self.head, extra) + self.sent[len(self.head.raw) :]
+        return not self._retried and self.request_complete and bool(self._replay) and self.head.method in _IDEMPOTENT
+
+    @property
+    def request_complete(self) -> bool:
+        """Whether all of the request has been read."""
+        return self._body is None or self._body.sent
+
+    def upstream_reading(self, *, on: bool) -> None:
+        """Read the answer, or stop reading it."""
+        if self.upstream is not None:
+            self.upstream.reading(on=on)
+
+    def _drop_upstream(self) -> None:
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.close()
+        if self._connecting is not None and self._connecting is not asyncio.current_task():
+            self._connecting.cancel()
+            self._connecting = None
+
+    # --- what an exchange does with it --------------------------------------------------------------------------
+
+    def answer_data(self, data: bytes) -> None:
+        """Bytes of the answer."""
+        raise NotImplementedError
+
+    def upstream_lost(self, *, clean: bool) -> None:
+        """The arm closed the connection."""
+        raise NotImplementedError
+
+    def fail(self, status: int, code: str, message: str, *, extra: bytes = b"") -> None:
+        """The arm has failed."""
+        raise NotImplementedError
+
+    def _reject(self, refused: RefusalError) -> None:
+        """The client's body is wrong."""
+        raise NotImplementedError
