@@ -63,7 +63,8 @@ def desired_of(state: RouteState, now: datetime) -> Desired:
     arms = (*pair, *_warm(state, pair, now))
     if rollout.phase is Phase.STEPPING:
         return _exposed(rollout, arms)
-    return Desired(arms=arms, exposure=Exposure.RULES_ONLY, masks=(rollout.candidate.release,), salt=rollout.bucket_salt)
+    masked = (rollout.candidate.release,)
+    return Desired(arms=arms, exposure=Exposure.RULES_ONLY, masks=masked, salt=rollout.bucket_salt)
 
 
 def _preparing_a_warm_one(state: RouteState, rollout: RolloutState, now: datetime) -> Desired:
@@ -80,7 +81,8 @@ def _exposed(rollout: RolloutState, arms: tuple[DesiredArm, ...]) -> Desired:
         margin = next((gate.margin for gate in step.gates if gate.kind is GateKind.LATENCY_P95), 1.0)
         theta = {Role.STABLE.value: rollout.theta, Role.CANDIDATE.value: rollout.theta * margin}
     split = step.split if step.exposure is Exposure.HASH else NO_SHARE
-    return Desired(arms=arms, split=split, exposure=step.exposure, mirror=step.mirror, salt=rollout.bucket_salt, theta=theta)
+    salt = rollout.bucket_salt
+    return Desired(arms=arms, split=split, exposure=step.exposure, mirror=step.mirror, salt=salt, theta=theta)
 
 
 def _warm(state: RouteState, arms: tuple[DesiredArm, ...], now: datetime) -> tuple[DesiredArm, ...]:

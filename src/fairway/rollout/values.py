@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import Literal
 
 from fairway.bundle.environment import EnvironmentKind
-from fairway.rollout.people import NOBODY_LISTED, BrokenGlass, Override, People, Quorum, Role
+from fairway.rollout.evidence import PLAIN_ABILITIES, Abilities, MirrorGate, MirrorPairs, Probed
+from fairway.rollout.people import NOBODY_LISTED, ONE_YES, BrokenGlass, Override, People, Quorum, Role
 from fairway.rollout.requests import Answer, HoldKind, Request
 from fairway.targets.port import ArmSpec, ObservedArm
 from fairway.traffic.fence import ZERO_FENCE, Fence
@@ -27,7 +28,22 @@ class Strategy(StrEnum):
     """How traffic moves. ``direct`` is for a first release and for going back to one that was stable here."""
 
     CANARY = "canary"
+    BLUE_GREEN = "blue-green"
+    ROLLING = "rolling"
+    SHADOW = "shadow"
     DIRECT = "direct"
+
+
+class Colour(StrEnum):
+    """The two places of a route; a new release always starts in the one that is idle."""
+
+    BLUE = "blue"
+    GREEN = "green"
+
+    @property
+    def other(self) -> Colour:
+        """The other of the two."""
+        return Colour.GREEN if self is Colour.BLUE else Colour.BLUE
 
 
 class Exposure(StrEnum):
@@ -47,6 +63,11 @@ class Step:
         dwell: Seconds of *mature observed* traffic the step needs at least, not wall clock.
         cap: Wall-clock seconds after which a step that cannot decide pauses for a person.
         approval: Ask for an approval before leaving the step.
+        name: What the step is, where its share does not say it: ``smoke``, ``mirror``, ``2 of 3 instances``.
+        probe: The step's evidence is ``dwell`` seconds in which the controller's probes of every instance succeed.
+        mirroring: The step's evidence is the comparison of mirrored requests; ``mirror`` says how many.
+        candidate_replicas: Instances of the candidate in this step; ``None``: all.
+        stable_replicas: Instances stable keeps once the split is in force; ``None``: all.
     """
 
     split: Parts
@@ -56,6 +77,11 @@ class Step:
     exposure: Exposure = Exposure.HASH
     mirror: Parts = NO_SHARE
     approval: bool = False
+    name: str = ""
+    probe: bool = False
+    mirroring: MirrorGate | None = None
+    candidate_replicas: int | None = None
+    stable_replicas: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +97,10 @@ class Plan:
         soak: Mature observed seconds at 100 % under ``soak_gates`` before the rollout is done.
         warm: Seconds the former stable is kept running after the promotion.
         instrument_budget: Seconds telemetry may be unreadable before the rollout pauses.
-        policy_digest: Digest of the policy the plan was compiled from.
+        policy_digest: Digest of the policy the plan was compiled from, and of the strategy chosen under ``auto``.
+        why: Why ``auto`` chose the strategy; empty when the policy names it.
+        warm_replicas: Instances of the former stable that stay warm once the soak is over; ``None``: all.
+        mixed: Conversations may change release between requests: the policy accepts a router that is not sticky.
     """
 
     strategy: Strategy
@@ -80,11 +109,14 @@ class Plan:
     soak_gates: tuple[GateSpec, ...] = ()
     replicas: int = 1
     approval: bool = False
-    quorum: Quorum = Quorum()
+    quorum: Quorum = ONE_YES
     prepare_timeout: float = 60.0
     soak: float = 0.0
     warm: float = 1800.0
     instrument_budget: float = 60.0
+    why: str = ""
+    warm_replicas: int | None = None
+    mixed: bool = False
     version: Literal[1] = 1
 
 
@@ -111,6 +143,17 @@ class Phase(StrEnum):
 
 
 ENDED = frozenset({Phase.DONE, Phase.ROLLED_BACK})
+
+
+class Scaling(StrEnum):
+    """How far the instances of a step are: traffic moves only after them, and stable shrinks only after traffic."""
+
+    STARTING = "starting"
+    """The candidate's instances of this step are not ready yet; traffic stays as it was before the step."""
+    EXPOSED = "exposed"
+    """They are; the step's share goes to them."""
+    SHRUNK = "shrunk"
+    """Every gateway serves the share; stable needs only the instances the step leaves it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +218,7 @@ class RolloutState:
         salt: Of the bucket hash, where it is not the id: another attempt keeps that of the first.
         attempt: Which attempt this is, from 1.
         overrides: Where people moved it without its evidence, oldest first.
+        scaling: How far the instances of the step are.
     """
 
     id: RolloutId
@@ -199,6 +243,7 @@ class RolloutState:
     salt: str = ""
     attempt: int = 1
     overrides: tuple[Override, ...] = ()
+    scaling: Scaling = Scaling.EXPOSED
 
     @property
     def bucket_salt(self) -> str:
@@ -226,6 +271,7 @@ class RouteState:
         table: Digest of what gateways shall serve (arms, endpoints, split, masks, theta).
         code: Reason code of the last event, so that only a change of reason is journaled.
         glass: Where people did what their roles do not allow, newest last.
+        active: Colour of stable; changes whenever another release becomes stable.
     """
 
     route: RouteId
@@ -240,6 +286,7 @@ class RouteState:
     table: str = ""
     code: str = ""
     glass: tuple[BrokenGlass, ...] = ()
+    active: Colour = Colour.BLUE
     version: Literal[1] = STATE_VERSION
 
 
@@ -338,6 +385,7 @@ class Measured:
         theta: Stable's P95 in ms over the previous ten minutes; ``None`` when there is too little.
         error: Why telemetry cannot be read now; empty when it can.
         alarms: What stops the rollout beside its gates.
+        pairs: Of a mirrored step; ``None``: no comparison has been read.
     """
 
     findings: tuple[GateFinding, ...] = ()
@@ -346,6 +394,7 @@ class Measured:
     theta: float | None = None
     error: str = ""
     alarms: tuple[Alarm, ...] = ()
+    pairs: MirrorPairs | None = None
 
 
 NOTHING_MEASURED = Measured()
@@ -365,6 +414,8 @@ class Snapshot:
         refused: Why the target would not start a release (signature, altered blob), by digest.
         people: Who has which role.
         environment_kind: What roles allow depends on it.
+        probed: What the controller's probes of the candidate found; ``None``: it was not asked.
+        abilities: Of the router and the controller.
     """
 
     now: datetime
@@ -382,5 +433,7 @@ class Snapshot:
     route_policy: str = ""
     people: People = NOBODY_LISTED
     environment_kind: EnvironmentKind = EnvironmentKind.PRODUCTION
+    probed: Probed | None = None
+    abilities: Abilities = PLAIN_ABILITIES
     engine_version: str = ENGINE_VERSION
     version: Literal[1] = 1

@@ -1,0 +1,79 @@
+"""What a step can be judged by beside the gates over telemetry: mirrored pairs, and the controller's own probes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairway.units import Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorGate:
+    """What compared pairs of a mirrored step have to show; pairs that diverged are excluded from it and counted.
+
+    Attributes:
+        margin: Of the compared pairs, the share in which the shadow alone failed must be below this (0.02: 2 points).
+        alpha_fail, alpha_pass: Error bounds towards FAIL and PASS.
+        minimum_pairs: Compared pairs before any verdict but NO_DATA.
+        max_diverged: Share of all pairs that may have diverged; above it, too little can be compared to decide.
+    """
+
+    margin: float
+    alpha_fail: float
+    alpha_pass: float
+    minimum_pairs: int = 50
+    max_diverged: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorPairs:
+    """Mirrored requests of the current step whose two answers were compared; a pair is a request and its copy.
+
+    Attributes:
+        compared: Pairs that count: both answers are known and every tool call of the shadow could be replayed.
+        shadow_failed, stable_failed: Of the compared pairs, those in which only the shadow, or only stable, failed.
+        diverged: Pairs in which the shadow asked for a tool call that could not be replayed: excluded.
+        dropped: Requests that were not mirrored for want of room: not in any other count.
+    """
+
+    compared: int = 0
+    shadow_failed: int = 0
+    stable_failed: int = 0
+    diverged: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """What the controller's own probes of an arm found since they last began.
+
+    Attributes:
+        release, effective: Whose instances were asked.
+        seconds: For how long every instance has answered each time it was asked, without a pause between questions.
+        asked: Questions answered.
+        error: The first answer that was wrong, or that did not come; empty when there was none.
+    """
+
+    release: Digest
+    effective: Digest
+    seconds: float = 0.0
+    asked: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abilities:
+    """What the router and the controller can do; a plan that needs more is refused.
+
+    Attributes:
+        sticky: A conversation stays on the release it began on.
+        mirror: Requests can be copied to a shadow.
+        probe: The controller can ask an arm's instances itself.
+    """
+
+    sticky: bool = True
+    mirror: bool = False
+    probe: bool = False
+
+
+PLAIN_ABILITIES = Abilities()
