@@ -18,8 +18,10 @@ import pytest
 from fairway.gateway import state as gateway_state
 from fairway.gateway.admin import AdminApi
 from fairway.gateway.channel import receive, send
-from fairway.gateway.parent import Gateway, GatewaySettings, WorkerHandle
+from fairway.gateway.parent import Gateway, GatewaySettings
+from fairway.gateway.pulling import pull_forever
 from fairway.gateway.ring import Ring
+from fairway.gateway.workforce import WorkerHandle
 from fairway.observe.blocks import Batch, Increment
 from fairway.state_dir import StateDir
 from fairway.traffic.fence import Fence
@@ -80,8 +82,8 @@ class Setting:
         self.gateway.workers[0] = self.worker
         self.gateway._load_tables()
         self.gateway._push()
-        self.reader = asyncio.create_task(self.gateway._listen_to(self.worker))
-        self.pulling = asyncio.create_task(self.gateway._pull_forever(self.state.socket("controller")))
+        self.reader = asyncio.create_task(self.gateway._workforce.listen_to(self.worker))
+        self.pulling = asyncio.create_task(pull_forever(self.gateway, self.state.socket("controller")))
         self.keeping = asyncio.create_task(self.gateway._keep_forever())
         self.tasks = [self.reader, self.pulling, self.keeping, asyncio.create_task(self._work())]
 

@@ -15,29 +15,28 @@ import os
 import secrets
 import signal
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
-from fairway.errors import TransientError
 from fairway.gateway.admin import AdminApi
-from fairway.gateway.channel import receive, send
-from fairway.gateway.goodbyes import goodbye, unfinished
+from fairway.gateway.archive import Archive
+from fairway.gateway.goodbyes import goodbye
 from fairway.gateway.keeping import RETRY_SECONDS, Keeper
 from fairway.gateway.metrics import MetricsBook
 from fairway.gateway.overruling import narrows, overruled, pinned_in, settled, tripped_in
+from fairway.gateway.pulling import check_table, pull_forever
 from fairway.gateway.ring import Ring
 from fairway.gateway.state import GatewayState, LocalDecisions
 from fairway.gateway.trip import TripWindow
 from fairway.gateway.worker import WorkerSettings
+from fairway.gateway.workforce import WorkerHandle, Workforce
 from fairway.observe.blocks import Batch
 from fairway.state_dir import StateDir
 from fairway.traffic.fence import ZERO_FENCE, Fence
-from fairway.traffic.local_http import LocalClient, LocalServer
+from fairway.traffic.local_http import LocalServer
 from fairway.traffic.table import Role, RouteTable
 from fairway.units import AgentName, EnvironmentName, RouteId
 
@@ -45,14 +44,8 @@ log = logging.getLogger("fairway.gateway")
 
 T = TypeVar("T")
 
-POLL_SECONDS = 1.0
-"""What a gateway decides by itself travels with its next question, so it is told within so long."""
-
 ACK_SECONDS = 1.0
 """How long an acknowledgement waits for slow workers before it tells the lower fence."""
-
-MAX_PENDING = 10_000
-"""Batches kept in memory while another gateway process still holds the ring."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,29 +80,6 @@ _NO_TABLE = RouteTable(
 """Served before there is any table: every request is told that no release is serving."""
 
 
-class WorkerHandle:
-    """A worker as its parent sees it."""
-
-    def __init__(
-        self,
-        number: int,
-        process: asyncio.subprocess.Process,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        self.number = number
-        self.process = process
-        self.reader = reader
-        self.writer = writer
-        self.ready = False
-        self.generation = 0
-        self.fence: Fence | None = None
-        self.seq = 0
-        self.said_goodbye = False
-        self.stats: dict[str, Any] = {}
-        self.started = time.monotonic()
-
-
 class Gateway:
     """One gateway: parent of its workers."""
 
@@ -125,24 +95,20 @@ class Gateway:
         self.controller_seen: float | None = None
         self.port = settings.port
         self.metrics = MetricsBook()
-        self.workers: dict[int, WorkerHandle] = {}
-        self.restarts = 0
         self.refused_total: dict[str, int] = {}
         self.draining = False
         self.started = time.time()
-        self.ring: Ring | None = None
+        self._archive = Archive()
         self._on_ready = on_ready
         self._generation = 0
-        self._next_worker = 0
         self._acked = asyncio.Event()
         self._ready = asyncio.Event()
         self._stop = asyncio.Event()
-        self._pending: list[bytes] = []
+        self._workforce = Workforce(self, self._stop)
         self._versions: dict[str, str] = {}
         self._trip = TripWindow()
         self._lock_fd: int | None = None
         self._listener: socket.socket | None = None
-        self._supervisors: set[asyncio.Task[None]] = set()
 
     # --- life --------------------------------------------------------------------------------------------------
 
@@ -167,25 +133,57 @@ class Gateway:
         private = LocalServer(AdminApi(self).handle)
         background = [asyncio.create_task(self._own_ring(private)), asyncio.create_task(self._keep_forever())]
         if self.settings.controller_socket is not None:
-            background.append(asyncio.create_task(self._pull_forever(self.settings.controller_socket)))
+            background.append(asyncio.create_task(pull_forever(self, self.settings.controller_socket)))
         try:
-            self._start_workers()
+            self._workforce.start(self.settings.workers, self._worker_settings, self._listener)
             background.append(asyncio.create_task(self._announce(admin_port)))
             await self._stop.wait()
             self.draining = True
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await self._drain()
+            await self._workforce.drain(self.settings.drain_seconds + 7)
         finally:
             await public.close()
             await private.close()
-            await self._end_workers()
+            await self._workforce.end()
             self._listener.close()
-            if self.ring is not None:
-                self.ring.close()
+            self._archive.close()
             if self._lock_fd is not None:
                 os.close(self._lock_fd)
+
+    @property
+    def gateway_id(self) -> str:
+        """Its name, for good."""
+        return self.state.gateway_id
+
+    @property
+    def workers(self) -> dict[int, WorkerHandle]:
+        """Its workers by number."""
+        return self._workforce.workers
+
+    @property
+    def restarts(self) -> int:
+        """Workers replaced."""
+        return self._workforce.restarts
+
+    @property
+    def ring(self) -> Ring | None:
+        """Where telemetry is kept; ``None`` while another gateway process holds it."""
+        return self._archive.ring
+
+    def _worker_settings(self, number: int, channel: int) -> WorkerSettings:
+        assert self._listener is not None
+        return WorkerSettings(
+            listen_fd=self._listener.fileno(),
+            channel_fd=channel,
+            worker=number,
+            gateway=self.state.gateway_id,
+            boot=self.boot,
+            pin_key=str(self.state.pin_key),
+            memory=str(self.state.memory),
+            drain_seconds=self.settings.drain_seconds,
+        )
 
     def stop(self) -> None:
         """Begin to drain, as SIGTERM does."""
@@ -235,12 +233,7 @@ class Gateway:
         async def opened() -> Ring:
             return Ring(self.state.ring)
 
-        self.ring = ring = await _insist("the telemetry's ring", opened)
-        for batch in unfinished(ring, self.boot):
-            self._append(json.dumps(batch.to_wire(), separators=(",", ":")).encode())
-        for line in self._pending:
-            self._append(line)
-        self._pending.clear()
+        self._archive.take_over(await _insist("the telemetry's ring", opened), self.boot)
 
     # --- tables ------------------------------------------------------------------------------------------------
 
@@ -263,7 +256,8 @@ class Gateway:
         """The table as workers serve it: what this gateway decided by itself overrules what it says."""
         return _NO_TABLE if self.table is None else overruled(self.table, self.decisions)[0]
 
-    def _message(self) -> dict[str, Any]:
+    def first_message(self) -> dict[str, Any]:
+        """What workers are told of the table in force."""
         table, withheld = overruled(self.table or _NO_TABLE, self.decisions)
         return {
             "type": "table",
@@ -276,9 +270,7 @@ class Gateway:
     def _push(self) -> None:
         self._generation += 1
         if self.workers:
-            message = self._message()
-            for worker in self.workers.values():
-                send(worker.writer, message)
+            self._workforce.tell(self.first_message())
 
     def confirmed(self) -> Fence:
         """The lowest fence over the workers; zero while none serves."""
@@ -337,54 +329,6 @@ class Gateway:
             if self.keeper.missing:
                 self.keeper.attempt()
 
-    async def _pull_forever(self, path: Path) -> None:
-        client = LocalClient(path)
-        try:
-            while True:
-                try:
-                    await self._pull(client)
-                except TransientError:
-                    await asyncio.sleep(0.25)  # goes on with the last table; the controller may come back
-                except Exception as error:  # nothing may cut the gateway off from its controller
-                    log.exception("pulling a table failed")
-                    self.table_error = f"{type(error).__name__}: {error}"
-                    client.close()
-                    await asyncio.sleep(0.5)
-        finally:
-            client.close()
-
-    async def _pull(self, client: LocalClient) -> None:
-        fence = self.table.fence if self.table is not None else ZERO_FENCE
-        confirmed = self.acknowledged()
-        hurry = RETRY_SECONDS if self.keeper.missing else 0.1
-        query = {
-            "after": str(fence),
-            "wait": str(POLL_SECONDS if confirmed == fence else hurry),
-            "gateway": self.state.gateway_id,
-            "boot": self.boot,
-            "confirmed": str(confirmed),
-            "tripped": self.decisions.tripped or "",
-            "pinned": (self.decisions.pinned_to or "") if self.decisions.pinned else "",
-            **({"route": str(self.table.route)} if self.table is not None else {}),
-        }
-        answer = await client.ask("GET", "/v1/table?" + urlencode(query), within=POLL_SECONDS + 3)
-        self.controller_seen = time.time()
-        if answer.status == 204:
-            return
-        try:
-            if answer.status != 200:
-                raise ValueError(f"the controller answered {answer.status}")
-            table = RouteTable.from_wire(answer.json())
-            check_table(table)
-            if self.table is not None and table.fence <= self.table.fence:
-                raise ValueError(f"table {table.fence} is not newer than {self.table.fence}: refused")
-        except ValueError as error:
-            self.table_error = str(error)
-            log.error("a table was refused: %s", error)
-            await asyncio.sleep(0.5)
-            return
-        await self.install(table)
-
     async def install(self, table: RouteTable) -> None:
         """Put a newer table in force, and wait (a little) for the workers to have it."""
         self.table_error = None
@@ -393,73 +337,8 @@ class Gateway:
 
     # --- workers -----------------------------------------------------------------------------------------------
 
-    def _start_workers(self) -> None:
-        for _ in range(self.settings.workers):
-            task = asyncio.create_task(self._supervise())
-            self._supervisors.add(task)
-            task.add_done_callback(self._supervisors.discard)
-
-    async def _supervise(self) -> None:
-        """Keep one worker running; one that dies is replaced, at once the first time."""
-        pause = 0.05
-        while not self._stop.is_set():
-            try:
-                worker = await self._spawn()
-            except Exception:  # no memory, no file descriptors: there may be some later
-                log.exception("a worker could not be started")
-                pause = min(pause * 2, 2.0)
-                await asyncio.sleep(pause)
-                continue
-            await self._listen_to(worker)
-            await worker.process.wait()
-            self._bury(worker)
-            if self._stop.is_set():
-                return
-            self.restarts += 1
-            lived = time.monotonic() - worker.started
-            pause = 0.05 if lived > 5 else min(pause * 2, 2.0)
-            log.warning("worker %d ended with %s; starting another", worker.number, worker.process.returncode)
-            await asyncio.sleep(pause)
-
-    async def _spawn(self) -> WorkerHandle:
-        assert self._listener is not None
-        ours, theirs = socket.socketpair()
-        number = self._next_worker
-        self._next_worker += 1
-        settings = WorkerSettings(
-            listen_fd=self._listener.fileno(),
-            channel_fd=theirs.fileno(),
-            worker=number,
-            gateway=self.state.gateway_id,
-            boot=self.boot,
-            pin_key=str(self.state.pin_key),
-            memory=str(self.state.memory),
-            drain_seconds=self.settings.drain_seconds,
-        )
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "fairway.gateway.worker",
-                json.dumps(asdict(settings)),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(settings.listen_fd, settings.channel_fd),
-            )
-        ours.setblocking(False)
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        worker = WorkerHandle(number, process, reader, writer)
-        self.workers[number] = worker
-        send(writer, self._message())
-        return worker
-
-    async def _listen_to(self, worker: WorkerHandle) -> None:
-        while (message := await receive(worker.reader)) is not None:
-            try:
-                self._hear(worker, message)
-            except Exception:  # the next message may be the acknowledgement of a rollback
-                log.exception("a message of worker %d could not be handled", worker.number)
-
-    def _hear(self, worker: WorkerHandle, message: dict[str, Any]) -> None:
+    def hear(self, worker: WorkerHandle, message: dict[str, Any]) -> None:
+        """A message of a worker."""
         kind = message["type"]
         if kind == "batch":
             self._count(worker, message)
@@ -473,41 +352,22 @@ class Gateway:
         elif kind == "attested":
             self._attest(message["release"])
 
-    def _bury(self, worker: WorkerHandle) -> None:
+    def bury(self, worker: WorkerHandle) -> None:
         """A worker is gone. What it had not reported is lost: leave a gap in its numbers, so that readers know."""
-        self.workers.pop(worker.number, None)
-        worker.writer.close()
         self._acked.set()
         for code, value in worker.stats.get("refused", {}).items():
             self.refused_total[code] = self.refused_total.get(code, 0) + value
         if not worker.said_goodbye:
             like = self.table or _NO_TABLE
-            self._keep(goodbye(self.state.gateway_id, self.boot, worker.number, worker.seq, like))
+            self._archive.keep(goodbye(self.state.gateway_id, self.boot, worker.number, worker.seq, like))
 
     def _attest(self, release: str) -> None:
         if release in self.decisions.attested:
             return
         recent = (*self.decisions.attested, release)[-32:]
         self.decisions = replace(self.decisions, attested=recent)
-        for worker in self.workers.values():
-            send(worker.writer, {"type": "attested", "release": release})
+        self._workforce.tell({"type": "attested", "release": release})
         self.keeper.keep_decisions(self.decisions)
-
-    async def _drain(self) -> None:
-        for worker in self.workers.values():
-            send(worker.writer, {"type": "drain"})
-        if self._supervisors:
-            await asyncio.wait(self._supervisors, timeout=self.settings.drain_seconds + 7)
-
-    async def _end_workers(self) -> None:
-        for task in tuple(self._supervisors):
-            task.cancel()
-        await asyncio.gather(*self._supervisors, return_exceptions=True)
-        for worker in tuple(self.workers.values()):
-            if worker.process.returncode is None:
-                worker.process.kill()
-                await worker.process.wait()
-            self._bury(worker)
 
     # --- telemetry ---------------------------------------------------------------------------------------------
 
@@ -516,23 +376,9 @@ class Gateway:
         worker.seq = batch.seq
         worker.said_goodbye = batch.last
         worker.stats = message["stats"]
-        self._keep(batch)
+        self._archive.keep(batch)
         self.metrics.add(batch, self._versions)
         self._watch(batch)
-
-    def _keep(self, batch: Batch) -> None:
-        line = json.dumps(batch.to_wire(), separators=(",", ":")).encode()
-        if self.ring is not None:
-            self._append(line)
-        elif len(self._pending) < MAX_PENDING:
-            self._pending.append(line)
-
-    def _append(self, line: bytes) -> None:
-        assert self.ring is not None
-        try:
-            self.ring.append(line)
-        except OSError as error:
-            log.error("telemetry was not kept: %s", error)  # the missing number shows as a gap
 
     def _watch(self, batch: Batch) -> None:
         """Trip to stable when the candidate has done more harm than the table allows."""
@@ -567,18 +413,3 @@ def _locked(descriptor: int) -> bool:
         os.close(descriptor)
         return False
     return True
-
-
-def check_table(table: RouteTable) -> None:
-    """Refuse a table that is well formed but cannot be served.
-
-    Raises:
-        ValueError: For an endpoint that is not ``host:port``, or a salt with NUL.
-    """
-    for arm in table.arms:
-        for endpoint in arm.endpoints:
-            host, _, port = endpoint.rpartition(":")
-            if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-                raise ValueError(f"endpoint {endpoint!r} of the {arm.role} arm is not host:port")
-    if "\0" in table.salt:
-        raise ValueError("the salt contains NUL")
