@@ -254,18 +254,18 @@ def _choices(node: ast.expr, function: ast.FunctionDef) -> list[ast.expr]:
     return [node]
 
 
-def _refusals(tree: ast.Module) -> Iterator[Raised]:
+def _refusals(module: str, tree: ast.Module) -> Iterator[Raised]:
     """What the controller answers to a request that it does not obey."""
-    for function, call in _calls_of("_refuse", tree):
+    for function, call in _calls_of("refuse", tree):
         codes, texts = _choices(call.args[2], function), _choices(call.args[3], function)
         for code, text in zip(codes, texts, strict=True) if len(codes) == len(texts) else product(codes, texts):
             if not isinstance(code, ast.Constant):
-                where = f"src/fairway/rollout/verbs.py:{call.lineno}"
+                where = f"src/fairway/{module}:{call.lineno}"
                 raise SystemExit(
                     f"{where}: the code of a refusal is computed; make it one docs/tools/reference.py reads"
                 )
             answer = Answer(request_id="", kind=AnswerKind.REFUSED, code=str(code.value))
-            yield Raised(str(code.value), type(refusal(answer)).__name__, shape(text), "rollout/verbs.py")
+            yield Raised(str(code.value), type(refusal(answer)).__name__, shape(text), module)
 
 
 def _calls_of(name: str, tree: ast.Module) -> Iterator[tuple[ast.FunctionDef, ast.Call]]:
@@ -285,8 +285,8 @@ def raised() -> tuple[Raised, ...]:
             found.update(_raised_in(module, tree))
         if module == "cli/main.py":
             found.update(_operating_system(tree))
-        if module == "rollout/verbs.py":
-            found.update(_refusals(tree))
+        if module.startswith("rollout/"):
+            found.update(_refusals(module, tree))
     return tuple(sorted(found))
 
 

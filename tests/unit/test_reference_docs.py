@@ -96,7 +96,7 @@ def end_of_call(text: str, start: int) -> int:
         ("scenario", ProjectFileError, "llm/mock/scenario.py"),
         ("project_file", ProjectFileError, "validate.py"),
         ("never_stable", "RefusedError", "rollout/verbs.py"),
-        ("rollout_live", "ConflictError", "rollout/verbs.py"),
+        ("rollout_live", "ConflictError", "rollout/starting.py"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -18,9 +18,21 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 10.0
 _CONFLICTS = frozenset(
-    {"moved", "rollout_live", "already_rolling", "already_stable", "already_rolling_back", "aborted"}
+    {"moved", "rollout_live", "already_rolling", "already_stable", "already_rolling_back", "aborted", "withdrawn"}
 )
-_MISSING = frozenset({"unknown_release", "no_rollout", "no_previous", "no_hold", "not_blocked", "not_paused"})
+_MISSING = frozenset(
+    {
+        "unknown_release",
+        "no_rollout",
+        "no_previous",
+        "no_hold",
+        "not_blocked",
+        "not_paused",
+        "no_approval",
+        "not_pending",
+        "no_note_owed",
+    }
+)
 
 _HINTS = {
     "rollout_live": "fairway rollout status shows it; fairway rollout abort ends it, "

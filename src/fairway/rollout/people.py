@@ -75,6 +75,9 @@ class Quorum:
     authors_may: bool = False
 
 
+ONE_YES = Quorum()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
     """A person moved a rollout where its evidence had not: never to be read as a pass.

@@ -11,7 +11,7 @@ import fairway.rollout
 SOURCE = Path(fairway.rollout.__file__).parent
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "reasons.md"
 _CODE = re.compile(r"^[a-z]+(_[a-z]+)*$")
-_GIVES_CODE = {"wait": 1, "roll_back": 1, "pause": 2, "move_on": 2, "_refuse": 2, "_apply": 4}
+_GIVES_CODE = {"wait": 1, "roll_back": 1, "pause": 2, "move_on": 2, "refuse": 2, "apply": 4}
 
 
 def codes_of(file: Path) -> set[str]:

@@ -1,0 +1,212 @@
+"""Approvals: whose yes counts for what, until when, and which exposure it allows. Pure.
+
+The law: nobody meets a candidate, and no more people do, without the quorum the plan asks for, in whatever order
+requests, expiries and revocations arrive. A yes counts only for exactly the release, effective configuration, policy
+and step it was given for; once an exposure was made on it it no longer expires, but may still be revoked, and it
+counts for no other attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from fairway.rollout.people import Quorum, is_among, same_person
+from fairway.rollout.values import Approval, Phase, Plan, RolloutState, RouteState
+from fairway.units import WHOLE, Digest, Parts, RolloutId, format_share
+
+FIRST = "first"
+"""The point before the first exposure, as the policy names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What an approval is about: another byte of any of these, and it counts for nothing.
+
+    Attributes:
+        authors: Whose yes does not count, unless the quorum lets them.
+        rollout: The attempt that asks; ``None`` before it has begun.
+    """
+
+    release: Digest
+    effective: Digest
+    policy_digest: Digest
+    quorum: Quorum
+    authors: tuple[str, ...] = ()
+    rollout: RolloutId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One point at which a plan asks for a quorum, and how far it is.
+
+    Attributes:
+        step: ``None``: before the first exposure; else the index of the step that is left by it.
+        given: Who has said yes and counts, in the order they did.
+        needed: How many different people it takes.
+        expires: When the first of those stops counting, if no exposure is made before; ``None``: never.
+    """
+
+    step: int | None
+    given: tuple[str, ...]
+    needed: int
+    expires: datetime | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether enough people have said yes."""
+        return len(self.given) >= self.needed
+
+
+def subject_of(rollout: RolloutState) -> Subject:
+    """What the approvals of a rollout have to name."""
+    return Subject(
+        release=rollout.candidate.release,
+        effective=rollout.candidate.effective,
+        policy_digest=rollout.plan.policy_digest,
+        quorum=rollout.plan.quorum,
+        authors=rollout.authors,
+        rollout=rollout.id,
+    )
+
+
+def asks(plan: Plan) -> bool:
+    """Whether a plan asks for an approval anywhere."""
+    return plan.approval or any(step.approval for step in plan.steps)
+
+
+def points(plan: Plan, *, entering: int) -> tuple[int | None, ...]:
+    """Where a plan asks for a quorum before ``entering`` a step; 0 is the first exposure, ``len(steps)`` is 100 %."""
+    first: tuple[int | None, ...] = (None,) if plan.approval else ()
+    return (*first, *(index for index, step in enumerate(plan.steps[:entering]) if step.approval))
+
+
+def counting(given: Iterable[Approval], subject: Subject, *, step: int | None, now: datetime) -> tuple[Approval, ...]:
+    """The approvals that count for one point: at most one a person, the newest."""
+    newest: dict[str, Approval] = {}
+    for approval in given:
+        if _counts(approval, subject, step, now):
+            newest[approval.actor.casefold()] = approval
+    return tuple(newest.values())
+
+
+def _counts(approval: Approval, subject: Subject, step: int | None, now: datetime) -> bool:
+    named = (approval.release, approval.effective, approval.policy_digest, approval.step)
+    if named != (subject.release, subject.effective, subject.policy_digest, step):
+        return False
+    quorum = subject.quorum
+    if not quorum.authors_may and is_among(approval.actor, subject.authors):
+        return False
+    if quorum.roles and not set(quorum.roles).intersection(approval.roles):
+        return False
+    if approval.used_by is not None:
+        return approval.used_by == subject.rollout
+    until = expires_at(approval, quorum)
+    return until is None or now < until
+
+
+def expires_at(approval: Approval, quorum: Quorum) -> datetime | None:
+    """When an approval stops counting; ``None``: never, or an exposure was made on it."""
+    if quorum.expires is None or approval.used_by is not None:
+        return None
+    return approval.at + timedelta(seconds=quorum.expires)
+
+
+def asked(given: Iterable[Approval], subject: Subject, *, step: int | None, now: datetime) -> Asked:
+    """How far the quorum of one point is."""
+    counted = counting(given, subject, step=step, now=now)
+    ends = [until for one in counted if (until := expires_at(one, subject.quorum)) is not None]
+    return Asked(
+        step=step,
+        given=tuple(one.actor for one in counted),
+        needed=subject.quorum.count,
+        expires=min(ends, default=None),
+    )
+
+
+def standing(state: RouteState, rollout: RolloutState, now: datetime, *, entering: int) -> tuple[Asked, ...]:
+    """How far each quorum is that has to be met before ``entering`` a step."""
+    subject = subject_of(rollout)
+    found = points(rollout.plan, entering=entering)
+    return tuple(asked(state.approvals, subject, step=step, now=now) for step in found)
+
+
+def missing(state: RouteState, rollout: RolloutState, now: datetime, *, entering: int) -> Asked | None:
+    """The first quorum that is not met before ``entering`` a step; ``None`` when nothing is in the way."""
+    return next((one for one in standing(state, rollout, now, entering=entering) if not one.met), None)
+
+
+def next_entering(rollout: RolloutState) -> int:
+    """The step a rollout enters next, as :func:`points` counts: 0 while it prepares."""
+    return 0 if rollout.phase is Phase.PREPARING else rollout.step + 1
+
+
+def spend(state: RouteState, rollout: RolloutState, now: datetime, *, entering: int) -> RouteState:
+    """The state in which the approvals an exposure is made on are used: they stay until revoked, for this attempt."""
+    subject = subject_of(rollout)
+    used = [
+        approval
+        for step in points(rollout.plan, entering=entering)
+        for approval in counting(state.approvals, subject, step=step, now=now)
+    ]
+    if not used:
+        return state
+    marked = tuple(replace(one, used_by=rollout.id) if one in used else one for one in state.approvals)
+    return replace(state, approvals=marked)
+
+
+def with_approval(given: tuple[Approval, ...], approval: Approval) -> tuple[Approval, ...]:
+    """One more yes; it takes the place of the same person's for the same thing that nothing was exposed on."""
+    kept = (one for one in given if one.used_by is not None or not _same_subject(one, approval))
+    return (*kept, approval)
+
+
+def _same_subject(one: Approval, other: Approval) -> bool:
+    named = (one.release, one.effective, one.policy_digest, one.step)
+    return same_person(one.actor, other.actor) and named == (
+        other.release,
+        other.effective,
+        other.policy_digest,
+        other.step,
+    )
+
+
+def without(given: tuple[Approval, ...], *, actor: str, release: Digest) -> tuple[Approval, ...]:
+    """What is left when one person's approvals of a release are taken back."""
+    return tuple(one for one in given if not (one.release == release and same_person(one.actor, actor)))
+
+
+def unspent(given: tuple[Approval, ...]) -> tuple[Approval, ...]:
+    """What may still count for a new attempt."""
+    return tuple(one for one in given if one.used_by is None)
+
+
+def with_points(plan: Plan, named: tuple[str | Parts, ...]) -> Plan:
+    """A plan that asks for a quorum before the named exposures.
+
+    Args:
+        plan: Compiled, without.
+        named: ``first``, or shares: before more than that is exposed; 100 % is the promotion. A share that no step of
+            the plan has is left out: the project's reader refuses it.
+    """
+    steps = []
+    for index, step in enumerate(plan.steps):
+        following = plan.steps[index + 1].split if index + 1 < len(plan.steps) else Parts(WHOLE)
+        steps.append(replace(step, approval=step.approval or following in named))
+    before = FIRST in named or bool(plan.steps and plan.steps[0].split in named)
+    return replace(plan, steps=tuple(steps), approval=before)
+
+
+def sentence(found: Asked, *, version: str, plan: Plan) -> str:
+    """What is waited for, for people."""
+    where = "before first exposure" if found.step is None else f"before {_entered(plan, found.step)}"
+    if found.needed == 1:
+        return f"{version} waits for an approval {where}"
+    said = f" ({', '.join(found.given)} approved)" if found.given else ""
+    return f"{version} waits for {found.needed - len(found.given)} of {found.needed} approvals {where}{said}"
+
+
+def _entered(plan: Plan, left: int) -> str:
+    following = plan.steps[left + 1].split if left + 1 < len(plan.steps) else Parts(WHOLE)
+    return format_share(following)

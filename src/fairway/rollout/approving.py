@@ -1,0 +1,112 @@
+"""Verbs about approvals: say yes, and take it back. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fairway.rollout.approvals import Subject, asked, asks, missing, next_entering, standing, with_approval, without
+from fairway.rollout.obeying import Obeyed, apply, live, refuse
+from fairway.rollout.people import is_among, same_person
+from fairway.rollout.requests import Request
+from fairway.rollout.roles import Right, why_not
+from fairway.rollout.values import Approval, DecisionKind, Phase, Plan, ReleaseFacts, RouteState, Snapshot
+from fairway.units import Digest
+
+
+def approve(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
+    """One yes, to exactly this release, configuration, policy and step."""
+    release = Digest(str(request.args.get("release", "")))
+    facts = snapshot.releases.get(release)
+    if facts is None:
+        return refuse(state, request, "unknown_release", "name the release to approve")
+    plan = _plan_of(state, facts, snapshot)
+    if is_among(request.actor, facts.authors) and not plan.quorum.authors_may:
+        text = f"{request.actor} wrote or published it; somebody else approves"
+        return refuse(state, request, "author_approves", text)
+    if not asks(plan):
+        text = f"the policy of {facts.arm.version} asks for no approval; start it without one"
+        return refuse(state, request, "approval_not_asked", text)
+    step = _step_to_approve(state, release, snapshot)
+    if step is None and state.stable is not None and not plan.approval:
+        text = f"the policy of {facts.arm.version} asks only before later steps; approve when the rollout waits for it"
+        return refuse(state, request, "approval_not_asked", text)
+    wrong = _wrong_role(request, plan, snapshot)
+    if wrong:
+        return refuse(state, request, "role_missing", wrong)
+    approval = Approval(
+        actor=request.actor,
+        at=snapshot.now,
+        release=release,
+        effective=facts.arm.effective,
+        policy_digest=plan.policy_digest,
+        step=step,
+        roles=snapshot.people.roles_of(request.actor),
+        reason=request.reason,
+    )
+    moved = replace(state, approvals=with_approval(state.approvals, approval))
+    reason = f"{request.actor} approved {facts.arm.version}{_so_far(moved, approval, facts, plan, snapshot)}"
+    return apply(moved, request, snapshot, DecisionKind.OBEY, "approved", reason)
+
+
+def _plan_of(state: RouteState, facts: ReleaseFacts, snapshot: Snapshot) -> Plan:
+    """The plan the yes is about: that of the live rollout, else the one a rollout would follow."""
+    current = live(state)
+    if current is not None and current.candidate.release == facts.arm.release and not current.going_back:
+        return current.plan
+    return facts.plan or snapshot.plan
+
+
+def _wrong_role(request: Request, plan: Plan, snapshot: Snapshot) -> str:
+    """Why this person's yes would not count; the policy's own roles go before the matrix."""
+    if not plan.quorum.roles:
+        return why_not(request.actor, Right.APPROVE, people=snapshot.people, kind=snapshot.environment_kind)
+    if set(plan.quorum.roles).intersection(snapshot.people.roles_of(request.actor)):
+        return ""
+    named = ", ".join(role.value for role in plan.quorum.roles)
+    return f"the policy asks for the approval of {named}, which {request.actor} is not"
+
+
+def _step_to_approve(state: RouteState, release: Digest, snapshot: Snapshot) -> int | None:
+    """The step that asks for an approval now; ``None``: the first exposure."""
+    current = live(state)
+    if current is None or current.candidate.release != release or current.phase is not Phase.STEPPING:
+        return None
+    lacking = missing(state, current, snapshot.now, entering=next_entering(current))
+    return current.step if lacking is None else lacking.step
+
+
+def _so_far(state: RouteState, approval: Approval, facts: ReleaseFacts, plan: Plan, snapshot: Snapshot) -> str:
+    if plan.quorum.count == 1:
+        return f": {approval.reason}" if approval.reason else ""
+    current = live(state)
+    subject = Subject(
+        release=approval.release,
+        effective=approval.effective,
+        policy_digest=approval.policy_digest,
+        quorum=plan.quorum,
+        authors=facts.authors,
+        rollout=None if current is None else current.id,
+    )
+    found = asked(state.approvals, subject, step=approval.step, now=snapshot.now)
+    why = f": {approval.reason}" if approval.reason else ""
+    return f" ({len(found.given)} of {found.needed}){why}"
+
+
+def revoke(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
+    """Take a yes back: one's own, or with a role and a reason somebody else's; what was exposed on it pauses."""
+    release = Digest(str(request.args.get("release", "")))
+    whose = str(request.args.get("of") or request.actor)
+    if not any(one.release == release and same_person(one.actor, whose) for one in state.approvals):
+        return refuse(state, request, "no_approval", f"there is no approval of that release by {whose}")
+    if not request.reason:
+        return refuse(state, request, "reason_needed", "taking an approval back needs a reason")
+    moved = replace(state, approvals=without(state.approvals, actor=whose, release=release))
+    of_other = "" if same_person(whose, request.actor) else f" of {whose}"
+    reason = f"{request.actor} revoked the approval{of_other}: {request.reason}"
+    current = live(moved)
+    if current is None or current.candidate.release != release or current.phase is not Phase.STEPPING:
+        return apply(moved, request, snapshot, DecisionKind.OBEY, "approval_revoked", reason)
+    if all(one.met for one in standing(moved, current, snapshot.now, entering=current.step)):
+        return apply(moved, request, snapshot, DecisionKind.OBEY, "approval_revoked", reason)
+    moved = replace(moved, rollout=replace(current, paused=reason))
+    return apply(moved, request, snapshot, DecisionKind.PAUSE, "approval_revoked", reason)

@@ -1,0 +1,151 @@
+"""What every verb shares: the answer it gets, and the moves of a rollout that people and automation both make. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from fairway.rollout.approvals import asks, next_entering, spend, unspent
+from fairway.rollout.instances import scaling_towards
+from fairway.rollout.people import Override
+from fairway.rollout.requests import Answer, AnswerKind, Request
+from fairway.rollout.values import (
+    ArmRef,
+    DecisionKind,
+    Phase,
+    Plan,
+    RolloutState,
+    RouteState,
+    Snapshot,
+    Strategy,
+)
+from fairway.units import RolloutId, Verdict, format_duration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obeyed:
+    """What one request did. ``answer`` ``None``: it stays pending until the route can take it."""
+
+    state: RouteState
+    answer: Answer | None
+    kind: DecisionKind = DecisionKind.OBEY
+    code: str = ""
+    reason: str = ""
+
+
+def refuse(state: RouteState, request: Request, code: str, message: str) -> Obeyed:
+    """The answer ``refused``; nothing changes."""
+    answer = Answer(request_id=request.id, kind=AnswerKind.REFUSED, code=code, message=message)
+    return Obeyed(state=state, answer=answer, code=code, reason=message)
+
+
+def apply(
+    state: RouteState, request: Request, snapshot: Snapshot, kind: DecisionKind, code: str, reason: str
+) -> Obeyed:
+    """The answer ``applied``, by the event that comes of it."""
+    answer = Answer(request_id=request.id, kind=AnswerKind.APPLIED, seq=snapshot.head.seq + 1, message=reason)
+    return Obeyed(state=state, answer=answer, kind=kind, code=code, reason=reason)
+
+
+def live(state: RouteState) -> RolloutState | None:
+    """The rollout that has not ended, or ``None``."""
+    return state.rollout if state.rollout is not None and state.rollout.live else None
+
+
+def begin_rollback(state: RouteState, now: datetime, *, cause: str, text: str) -> RouteState:
+    """The state in which the live rollout goes back to the stable it started from."""
+    rollout = state.rollout
+    assert rollout is not None
+    was_promoted = rollout.phase is Phase.SOAKING
+    ending = replace(
+        rollout, phase=Phase.ROLLING_BACK, phase_at=now, step_from=None, cause=cause, cause_text=text, paused=""
+    )
+    if not was_promoted:
+        return replace(state, rollout=ending)
+    history = state.history[1:] if rollout.stable is not None else state.history
+    warm = tuple(one for one in state.warm if rollout.stable is None or one.arm.release != rollout.stable.release)
+    return replace(state, rollout=ending, stable=rollout.stable, history=history, warm=warm)
+
+
+def start_rollout(
+    state: RouteState,
+    candidate: ArmRef,
+    plan: Plan,
+    request: Request,
+    now: datetime,
+    *,
+    going_back: bool = False,
+    authors: tuple[str, ...] = (),
+) -> RouteState:
+    """The state in which a rollout of ``candidate`` prepares; what earlier attempts used of approvals is gone."""
+    if state.stable is None:  # all at once, so whatever a step asks for is asked before it
+        plan = replace(plan, strategy=Strategy.DIRECT, steps=(), approval=asks(plan))
+    rollout = RolloutState(
+        id=RolloutId(f"{candidate.version}-{request.id[:8]}"),
+        plan=plan,
+        candidate=candidate,
+        stable=state.stable,
+        phase=Phase.PREPARING,
+        phase_at=now,
+        started_at=now,
+        requested_by=request.actor,
+        going_back=going_back,
+        authors=authors,
+    )
+    return replace(state, rollout=rollout, approvals=unspent(state.approvals))
+
+
+def advance(state: RouteState, snapshot: Snapshot, *, full: bool = False) -> RouteState:
+    """The state one step further: the next step, or promoting after the last (or at once when ``full``).
+
+    The approvals this exposure is made on are used by it.
+    """
+    rollout = state.rollout
+    assert rollout is not None
+    following = next_entering(rollout)
+    entering = len(rollout.plan.steps) if full else following
+    state = spend(state, rollout, snapshot.now, entering=entering)
+    if full or following >= len(rollout.plan.steps):
+        moved = replace(
+            rollout,
+            phase=Phase.PROMOTING,
+            phase_at=snapshot.now,
+            step_from=None,
+            paused="",
+            theta=None,
+            scaling=scaling_towards(rollout, None),
+        )
+    else:
+        theta = snapshot.measured.theta if snapshot.measured.theta is not None else rollout.theta
+        moved = replace(
+            rollout,
+            phase=Phase.STEPPING,
+            step=following,
+            phase_at=snapshot.now,
+            step_from=None,
+            paused="",
+            theta=theta,
+            theta_at=None,
+            scaling=scaling_towards(rollout, following),
+        )
+    return replace(state, rollout=moved)
+
+
+def overridden(state: RouteState, request: Request, snapshot: Snapshot, *, verb: str) -> RouteState:
+    """The state with it on record that a person moved the rollout past what stood open."""
+    rollout = state.rollout
+    assert rollout is not None
+    override = Override(
+        verb=verb, actor=request.actor, at=snapshot.now, reason=request.reason, past=_stands_open(rollout, snapshot)
+    )
+    return replace(state, rollout=replace(rollout, overrides=(*rollout.overrides, override)))
+
+
+def _stands_open(rollout: RolloutState, snapshot: Snapshot) -> str:
+    """What the evidence was when a person went past it."""
+    found = [
+        f"{each.gate} {each.verdict.value}" for each in snapshot.measured.findings if each.verdict is not Verdict.PASS
+    ]
+    seen = format_duration(snapshot.measured.mature_seconds)
+    nothing = "nothing was measured" if not snapshot.measured.findings else "every gate passed"
+    return f"{', '.join(found) or nothing}; {seen} observed"

@@ -1,0 +1,121 @@
+"""Verbs that begin a rollout: start (also in the place of another) and retry. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fairway.rollout.desired import is_frozen
+from fairway.rollout.instances import why_not_followed
+from fairway.rollout.obeying import Obeyed, apply, begin_rollback, live, refuse, start_rollout
+from fairway.rollout.requests import Request
+from fairway.rollout.values import DecisionKind, Phase, Plan, RouteState, Snapshot
+from fairway.units import Digest, Verdict
+
+
+def start(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
+    """Begin a rollout; what is live is aborted first when the request supersedes it."""
+    release = Digest(str(request.args.get("release", "")))
+    facts = snapshot.releases.get(release)
+    refusal = _why_not_start(request, state, snapshot, release)
+    if refusal is not None:
+        return refusal
+    assert facts is not None
+    current = live(state)
+    if current is not None and current.phase is Phase.SOAKING:
+        failing = any(finding.verdict is Verdict.FAIL for finding in snapshot.measured.findings)
+        if failing and current.stable is not None:
+            return Obeyed(state=state, answer=None)
+        text = f"its soak was cut short by {facts.arm.version}"
+        ended = replace(current, phase=Phase.DONE, phase_at=snapshot.now, cause="cut_short", cause_text=text)
+        state = replace(state, rollout=ended)
+        current = None
+    if current is not None:
+        if current.phase is Phase.ROLLING_BACK:
+            return Obeyed(state=state, answer=None)
+        text = f"superseded by {facts.arm.version}"
+        state = begin_rollback(state, snapshot.now, cause="superseded", text=text)
+        return Obeyed(state=state, answer=None, kind=DecisionKind.ROLL_BACK, code="superseded", reason=text)
+    plan = facts.plan or snapshot.plan
+    if (unable := _cannot_follow(request, state, plan, snapshot)) is not None:
+        return unable
+    state = start_rollout(state, facts.arm, plan, request, snapshot.now, authors=facts.authors)
+    was = "no release" if state.stable is None else state.stable.version
+    return apply(
+        state, request, snapshot, DecisionKind.START, "started", f"rollout of {facts.arm.version} started; {was} serves"
+    )
+
+
+def _why_not_start(request: Request, state: RouteState, snapshot: Snapshot, release: Digest) -> Obeyed | None:
+    facts = snapshot.releases.get(release)
+    current = live(state)
+    if facts is None:
+        return refuse(state, request, "unknown_release", f"no release {release or '(none given)'} in the ledger")
+    if facts.refusal:
+        return refuse(state, request, "release_refused", facts.refusal)
+    if is_frozen(state, snapshot.now):
+        assert state.hold is not None
+        return refuse(state, request, "frozen", f"{state.hold.actor} froze the route: {state.hold.reason}")
+    if release in state.blocked:
+        return refuse(
+            state,
+            request,
+            "blocked",
+            f"{facts.arm.version} was rolled back here; lift the block before it starts again",
+        )
+    if state.stable is not None and state.stable.release == release and state.stable.effective == facts.arm.effective:
+        return refuse(state, request, "already_stable", f"{facts.arm.version} is already stable")
+    if current is None or current.phase is Phase.SOAKING:
+        return None
+    if current.candidate.release == release and current.phase is not Phase.ROLLING_BACK:
+        return refuse(state, request, "already_rolling", f"a rollout of {facts.arm.version} is already under way")
+    if not request.args.get("supersede") and current.phase is not Phase.ROLLING_BACK:
+        return refuse(
+            state,
+            request,
+            "rollout_live",
+            f"a rollout of {current.candidate.version} is {current.phase.value}; abort it, or start with --supersede",
+        )
+    return None
+
+
+def _cannot_follow(request: Request, state: RouteState, plan: Plan, snapshot: Snapshot) -> Obeyed | None:
+    """A plan that compares nothing, or needs what is not there; a first release has nothing to follow."""
+    if state.stable is None:
+        return None
+    if not plan.steps:
+        return refuse(state, request, "no_steps", "its policy has no step below 100%: nothing would be compared")
+    can = snapshot.abilities
+    lacks = why_not_followed(plan, sticky=can.sticky, mirror=can.mirror, probe=can.probe)
+    return None if lacks is None else refuse(state, request, lacks.code, lacks.text)
+
+
+def retry(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
+    """Begin the rollout that was rolled back again: every gate anew, the same users, its block lifted."""
+    release = Digest(str(request.args.get("release", "")))
+    last = state.rollout
+    if last is not None and last.live:
+        where = last.phase.value.replace("_", " ")
+        return refuse(state, request, "rollout_live", f"a rollout of {last.candidate.version} is {where}; wait for it")
+    if last is None or last.phase is not Phase.ROLLED_BACK or last.candidate.release != release or last.going_back:
+        text = "the last rollout here was not one of this release that was rolled back"
+        return refuse(state, request, "not_rolled_back", text)
+    if not request.reason:
+        return refuse(state, request, "reason_needed", "trying again what was rolled back is an override; say why")
+    unblocked = replace(state, blocked=tuple(digest for digest in state.blocked if digest != release))
+    refusal = _why_not_start(request, unblocked, snapshot, release)
+    if refusal is not None:
+        return replace(refusal, state=state)
+    facts = snapshot.releases[release]
+    plan = facts.plan or snapshot.plan
+    if (unable := _cannot_follow(request, state, plan, snapshot)) is not None:
+        return unable
+    begun = start_rollout(unblocked, facts.arm, plan, request, snapshot.now, authors=facts.authors)
+    assert begun.rollout is not None
+    again = replace(begun.rollout, salt=last.bucket_salt, attempt=last.attempt + 1)
+    reason = f"{request.actor} tries {facts.arm.version} again, every gate anew: {request.reason}"
+    return apply(replace(begun, rollout=again), request, snapshot, DecisionKind.START, "retried", reason)
+
+
+def cancel(request: Request, state: RouteState) -> Obeyed:
+    """A start that an abort has overtaken before it was obeyed."""
+    return refuse(state, request, "aborted", "it was aborted before it began")
