@@ -234,5 +234,5 @@ class RouteController:
                 desired = desired_of(decision.state, self.clock.now())
                 await self.router.apply(table_of(decision.state, desired, arms, self.policy, fence))
                 self.published = fence
-            case DrainArm(release=release):
-                await self.target.drain(self.route, release)
+            case DrainArm(release=release, effective=effective):
+                await self.target.drain(self.route, release, effective)

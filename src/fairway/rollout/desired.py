@@ -6,8 +6,28 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fairway.canonical import value_digest
+from fairway.rollout.instances import (
+    Instances,
+    before,
+    instances_of,
+    is_shadow,
+    last_stable,
+    serving_endpoints,
+    step_now,
+)
 from fairway.rollout.requests import HoldKind
-from fairway.rollout.values import ArmRef, Desired, DesiredArm, Exposure, Hold, Phase, RolloutState, RouteState
+from fairway.rollout.values import (
+    ArmRef,
+    Desired,
+    DesiredArm,
+    Exposure,
+    Hold,
+    Phase,
+    RolloutState,
+    RouteState,
+    Scaling,
+    Step,
+)
 from fairway.targets.port import ArmSpec, ObservedArm
 from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.table import NO_SHARE, Arm, KeyExtractor, Limits, Role, RouteTable, Rule, Timeouts, Trip
@@ -31,8 +51,13 @@ class RoutePolicy:
     pin_seconds: float = 3600.0
 
 
-def _arm(role: Role, ref: ArmRef) -> DesiredArm:
-    spec = ArmSpec(role=role, release_digest=ref.release, effective_digest=ref.effective, replicas=ref.replicas)
+def _arm(role: Role, ref: ArmRef, *, replicas: int | None = None, effective: Digest | None = None) -> DesiredArm:
+    spec = ArmSpec(
+        role=role,
+        release_digest=ref.release,
+        effective_digest=ref.effective if effective is None else effective,
+        replicas=ref.replicas if replicas is None else min(replicas, ref.replicas),
+    )
     return DesiredArm(spec=spec, version=ref.version)
 
 
@@ -45,26 +70,61 @@ def desired_of(state: RouteState, now: datetime) -> Desired:
     rollout = state.rollout
     if rollout is None or not rollout.live or rollout.phase is Phase.SOAKING:
         settled = () if state.stable is None else (_arm(Role.STABLE, state.stable),)
-        return Desired(arms=(*settled, *_warm(state, settled, now)), salt=rollout.bucket_salt if rollout else "")
-    if rollout.phase is Phase.PROMOTING:
-        arms: tuple[DesiredArm, ...] = (_arm(Role.STABLE, rollout.candidate),)
-        if rollout.stable is not None:
-            arms = (*arms, _arm(Role.BASELINE, rollout.stable))
-        return Desired(arms=(*arms, *_warm(state, arms, now)), salt=rollout.bucket_salt)
+        return Desired(arms=(*settled, *_warm(state, settled, now)), salt=rollout.id if rollout else "")
+    if rollout.phase is Phase.PROMOTING and rollout.scaling is not Scaling.STARTING:
+        return _whole(state, rollout, now)
     if rollout.phase is Phase.ROLLING_BACK:
         back = () if rollout.stable is None else (_arm(Role.STABLE, rollout.stable),)
         arms = (*back, *_warm(state, back, now))
         return Desired(arms=arms, masks=(rollout.candidate.release,), salt=rollout.bucket_salt)
-    if rollout.phase is Phase.PREPARING and rollout.candidate.release in {warm.arm.release for warm in state.warm}:
+    if rollout.phase is Phase.PREPARING and serves_old_conversations(state, rollout, now):
         return _preparing_a_warm_one(state, rollout, now)
-    pair: tuple[DesiredArm, ...] = (_arm(Role.CANDIDATE, rollout.candidate),)
+    if rollout.scaling is Scaling.STARTING or rollout.phase is Phase.PREPARING:
+        return _starting(state, rollout, now)
+    step = rollout.plan.steps[rollout.step]
+    shrunk = rollout.scaling is Scaling.SHRUNK
+    arms = _pair(
+        rollout, instances_of(rollout, step), stable=step.stable_replicas if shrunk else _stable_before(rollout)
+    )
+    return _exposed(rollout, (*arms, *_warm(state, arms, now)), step)
+
+
+def _whole(state: RouteState, rollout: RolloutState, now: datetime) -> Desired:
+    arms: tuple[DesiredArm, ...] = (_arm(Role.STABLE, rollout.candidate),)
     if rollout.stable is not None:
-        pair = (_arm(Role.STABLE, rollout.stable), *pair)
-    arms = (*pair, *_warm(state, pair, now))
-    if rollout.phase is Phase.STEPPING:
-        return _exposed(rollout, arms)
+        arms = (*arms, _arm(Role.BASELINE, rollout.stable, replicas=last_stable(rollout)))
+    return Desired(arms=(*arms, *_warm(state, arms, now)), salt=rollout.bucket_salt)
+
+
+def _starting(state: RouteState, rollout: RolloutState, now: datetime) -> Desired:
+    """The instances of the coming step start beside what serves; traffic stays as it is."""
+    needs = instances_of(rollout, step_now(rollout))
+    arms = _pair(rollout, needs, stable=_stable_before(rollout))
+    arms = (*arms, *_warm(state, arms, now))
+    served = None if rollout.phase is Phase.PREPARING else before(rollout)
+    if served is not None and not is_shadow(served):
+        return _exposed(rollout, arms, served)
     masked = (rollout.candidate.release,)
     return Desired(arms=arms, exposure=Exposure.RULES_ONLY, masks=masked, salt=rollout.bucket_salt)
+
+
+def _pair(rollout: RolloutState, needs: Instances, *, stable: int | None) -> tuple[DesiredArm, ...]:
+    candidate = _arm(needs.role, rollout.candidate, replicas=needs.candidate, effective=needs.effective)
+    if rollout.stable is None:
+        return (candidate,)
+    return _arm(Role.STABLE, rollout.stable, replicas=stable), candidate
+
+
+def _stable_before(rollout: RolloutState) -> int | None:
+    """Instances stable has until the split of the present step is in force."""
+    served = None if rollout.phase is Phase.PREPARING else before(rollout)
+    return None if served is None else served.stable_replicas
+
+
+def serves_old_conversations(state: RouteState, rollout: RolloutState, now: datetime) -> bool:
+    """Whether the candidate is still kept warm for conversations that began when it was stable."""
+    still = is_frozen(state, now)
+    return any(warm.arm.release == rollout.candidate.release and (still or now < warm.until) for warm in state.warm)
 
 
 def _preparing_a_warm_one(state: RouteState, rollout: RolloutState, now: datetime) -> Desired:
@@ -74,8 +134,7 @@ def _preparing_a_warm_one(state: RouteState, rollout: RolloutState, now: datetim
     return Desired(arms=(*arms, *_warm(state, arms, now)), exposure=Exposure.RULES_ONLY, salt=rollout.bucket_salt)
 
 
-def _exposed(rollout: RolloutState, arms: tuple[DesiredArm, ...]) -> Desired:
-    step = rollout.plan.steps[rollout.step]
+def _exposed(rollout: RolloutState, arms: tuple[DesiredArm, ...], step: Step) -> Desired:
     theta: dict[str, float] = {}
     if rollout.theta is not None:
         margin = next((gate.margin for gate in step.gates if gate.kind is GateKind.LATENCY_P95), 1.0)
@@ -86,14 +145,22 @@ def _exposed(rollout: RolloutState, arms: tuple[DesiredArm, ...]) -> Desired:
 
 
 def _warm(state: RouteState, arms: tuple[DesiredArm, ...], now: datetime) -> tuple[DesiredArm, ...]:
-    """Former stables whose time is not over; under a freeze nothing ends."""
+    """Former stables whose time is not over; under a freeze nothing ends, nor in the soak what it would return to."""
     there = {arm.spec.release_digest for arm in arms}
     still = is_frozen(state, now)
+    back = _returns_to(state)
     return tuple(
         _arm(Role.BASELINE, warm.arm)
         for warm in state.warm
-        if (still or now < warm.until) and warm.arm.release not in there
+        if (still or now < warm.until or warm.arm.release == back) and warm.arm.release not in there
     )
+
+
+def _returns_to(state: RouteState) -> Digest | None:
+    """The release a soak that fails goes back to."""
+    rollout = state.rollout
+    soaking = rollout is not None and rollout.phase is Phase.SOAKING and not rollout.going_back
+    return rollout.stable.release if soaking and rollout is not None and rollout.stable is not None else None
 
 
 def active_hold(state: RouteState, now: datetime) -> Hold | None:
@@ -143,10 +210,17 @@ def table_of(
 
 def _endpoints(desired: Desired, observed: tuple[ObservedArm, ...]) -> dict[tuple[Digest, Digest], tuple[str, ...]]:
     """Ready endpoints by arm; none for a masked release, so that its restarts change no table."""
+    found = _serving(desired, observed)
+    return {identity: endpoints for identity, endpoints in found.items() if identity[0] not in desired.masks}
+
+
+def _serving(desired: Desired, observed: tuple[ObservedArm, ...]) -> dict[tuple[Digest, Digest], tuple[str, ...]]:
+    """Endpoints that shall serve, by arm: of one with too many instances only those that stay."""
+    wanted = {(arm.spec.release_digest, arm.spec.effective_digest): arm.spec.replicas for arm in desired.arms}
     return {
-        (arm.release_digest, arm.effective_digest): tuple(sorted(instance.endpoint for instance in arm.ready()))
+        identity: serving_endpoints(arm, wanted[identity])
         for arm in observed
-        if arm.release_digest not in desired.masks
+        if (identity := (arm.release_digest, arm.effective_digest)) in wanted
     }
 
 
@@ -160,7 +234,7 @@ def policy_digest(policy: RoutePolicy) -> Digest:
 
 def served_digest(desired: Desired, observed: tuple[ObservedArm, ...], route_policy: str) -> Digest:
     """Digest of what the table says, without its fence: when it changes, a new table has to go out."""
-    ready = {(arm.release_digest, arm.effective_digest): sorted(i.endpoint for i in arm.ready()) for arm in observed}
+    ready = _serving(desired, observed)
     return value_digest(
         {
             "policy": route_policy,

@@ -17,7 +17,7 @@ from fairway.rollout.requests import Answer, HoldKind, Request, Verb
 from fairway.rollout.rolling_back import rolling_back
 from fairway.rollout.stepping import stepping
 from fairway.rollout.values import Decision, DecisionKind, Phase, RolloutState, RouteState, Snapshot
-from fairway.rollout.verbs import Obeyed, cancel, live, obey
+from fairway.rollout.verbs import Obeyed, cancel, live, obey, take_back, withdrawn
 from fairway.traffic.fence import Fence
 
 _URGENT = frozenset({Verb.ABORT, Verb.ROLLBACK})
@@ -32,7 +32,7 @@ def next_step(snapshot: Snapshot) -> Decision:
     """
     obeyed, answers, actor = _obey_all(snapshot)
     outcome = obeyed if obeyed is not None else _automate(snapshot)
-    state, changed = _with_table(outcome.state, snapshot)
+    state, changed = _with_table(_with_colour(outcome.state, snapshot.state), snapshot)
     code = outcome.code
     if changed and outcome.kind in (DecisionKind.WAIT, DecisionKind.IDLE) and outcome.state.code == code:
         code = "endpoints_changed"
@@ -48,6 +48,13 @@ def next_step(snapshot: Snapshot) -> Decision:
         look_again_after=outcome.again,
         actor=actor,
     )
+
+
+def _with_colour(after: RouteState, before: RouteState) -> RouteState:
+    """Another release is stable: it runs in the other place."""
+    if after.stable is None or before.stable is None or after.stable.release == before.stable.release:
+        return after
+    return replace(after, active=before.active.other)
 
 
 def _with_table(state: RouteState, snapshot: Snapshot) -> tuple[RouteState, bool]:
@@ -66,9 +73,13 @@ def _obey_all(snapshot: Snapshot) -> tuple[Outcome | None, tuple[Answer, ...], s
     state = snapshot.state
     answers: list[Answer] = []
     effects: list[tuple[Obeyed, str]] = []
-    overtaken = _overtaken(snapshot.requests)
+    back = withdrawn(snapshot)
+    overtaken = _overtaken(tuple(request for request in snapshot.requests if request.id not in back))
     for request in sorted(snapshot.requests, key=lambda request: request.verb not in _URGENT):
-        obeyed = cancel(request, state) if request.id in overtaken else obey(request, state, snapshot)
+        if request.id in back:
+            obeyed = take_back(request, state, back[request.id])
+        else:
+            obeyed = cancel(request, state) if request.id in overtaken else obey(request, state, snapshot)
         if obeyed.answer is not None:
             answers.append(obeyed.answer)
         if obeyed.answer is not None or obeyed.state != state:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from fairway.rollout.desired import desired_of, served_digest
-from fairway.rollout.values import DecisionKind, Phase, RolloutState, RouteState, Snapshot
+from fairway.rollout.values import DecisionKind, Exposure, Phase, RolloutState, RouteState, Snapshot, Step
 from fairway.rollout.verbs import advance, begin_rollback
 from fairway.targets.port import InstanceState, ObservedArm
 from fairway.units import Digest, format_share
@@ -49,9 +49,17 @@ def move_on(snapshot: Snapshot, rollout: RolloutState, code: str, why: str) -> O
     if moved.rollout.phase is Phase.PROMOTING:
         reason = f"{why}; all traffic goes to {rollout.candidate.version}"
         return Outcome(kind=DecisionKind.ADVANCE, code=code, reason=reason, state=moved, again=0.05)
-    share = format_share(moved.rollout.plan.steps[moved.rollout.step].split)
-    reason = f"{why}; {share} of new conversations go to {rollout.candidate.version}"
+    reason = f"{why}; {exposure(moved.rollout.plan.steps[moved.rollout.step], rollout.candidate.version)}"
     return Outcome(kind=DecisionKind.ADVANCE, code=code, reason=reason, state=moved, again=0.05)
+
+
+def exposure(step: Step, version: str) -> str:
+    """Who meets the candidate in a step, in words."""
+    if step.mirroring is not None:
+        return f"copies of {format_share(step.mirror)} of requests go to the shadow of {version}"
+    if step.exposure is Exposure.RULES_ONLY:
+        return f"nobody meets {version} but by a rule"
+    return f"{format_share(step.split)} of new conversations go to {version}"
 
 
 def observed_arm(snapshot: Snapshot, release: Digest, effective: Digest) -> ObservedArm | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from fairway.rollout.desired import active_hold
+from fairway.rollout.instances import instances_of, last_stable, scaled_down
 from fairway.rollout.outcome import (
     Outcome,
     broken_arm,
@@ -16,8 +19,9 @@ from fairway.rollout.outcome import (
     roll_back,
     wait,
 )
+from fairway.rollout.preparing import starting
 from fairway.rollout.stepping import alarmed
-from fairway.rollout.values import ArmRef, DecisionKind, Phase, RolloutState, RouteState, Snapshot, Warm
+from fairway.rollout.values import ArmRef, DecisionKind, Phase, RolloutState, RouteState, Scaling, Snapshot, Warm
 from fairway.units import Verdict, format_duration
 
 HISTORY = 50
@@ -31,9 +35,13 @@ def promoting(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
         return roll_back(snapshot, "candidate_crashed", f"{rollout.candidate.version} stopped serving ({broken})")
     if (held := pinned(snapshot, rollout)) is not None:
         return held
+    if rollout.scaling is Scaling.STARTING:
+        return _last_instances(snapshot, rollout)
     if not confirmed(snapshot):
         return wait(state, "waiting_for_gateways", "gateways have not confirmed 100% yet", again=0.05)
-    soaking = replace(rollout, phase=Phase.SOAKING, phase_at=snapshot.now, step_from=next_block(snapshot))
+    begins = next_block(snapshot)
+    counted = begins if rollout.counted_from is None else rollout.counted_from
+    soaking = replace(rollout, phase=Phase.SOAKING, phase_at=snapshot.now, step_from=begins, counted_from=counted)
     moved = replace(
         state,
         stable=rollout.candidate,
@@ -43,6 +51,29 @@ def promoting(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
     )
     reason = f"{rollout.candidate.version} is stable: every gateway serves 100%"
     return Outcome(kind=DecisionKind.ADVANCE, code="promoted", reason=reason, state=moved)
+
+
+def _last_instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
+    """All traffic waits for all instances of the candidate."""
+    waits = starting(snapshot, rollout, instances_of(rollout, None)) or _held(snapshot, rollout)
+    if waits is not None:
+        return waits
+    noted = replace(rollout, scaling=Scaling.EXPOSED, phase_at=snapshot.now)
+    return Outcome(
+        kind=DecisionKind.ADVANCE,
+        code="instances_ready",
+        reason=f"every instance of {rollout.candidate.version} is ready; all traffic goes to it",
+        state=replace(snapshot.state, rollout=noted),
+        again=0.05,
+    )
+
+
+def _held(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """A person who paused or holds the route is waited for."""
+    if rollout.paused:
+        return wait(snapshot.state, "paused", rollout.paused)
+    hold = active_hold(snapshot.state, snapshot.now)
+    return None if hold is None else wait(snapshot.state, "held", f"{hold.actor} holds: {hold.reason}")
 
 
 def _history(state: RouteState, rollout: RolloutState) -> tuple[ArmRef, ...]:
@@ -58,47 +89,95 @@ def _kept_warm(state: RouteState, rollout: RolloutState, until: datetime) -> tup
     kept = tuple(warm for warm in state.warm if warm.arm.release != rollout.candidate.release)
     if rollout.stable is None:
         return kept
-    return (Warm(arm=rollout.stable, until=until), *(w for w in kept if w.arm.release != rollout.stable.release))
+    left = last_stable(rollout)
+    former = rollout.stable if left is None else replace(rollout.stable, replicas=min(left, rollout.stable.replicas))
+    return (Warm(arm=former, until=until), *(w for w in kept if w.arm.release != rollout.stable.release))
 
 
 def soaking(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
     """Done once the soak has been observed without a FAIL; the former stable stays warm for going back."""
+    for rule in _SOAK_RULES:
+        outcome = rule(snapshot, rollout)
+        if outcome is not None:
+            return outcome
     state = snapshot.state
-    failed = [finding for finding in snapshot.measured.findings if finding.verdict is Verdict.FAIL]
-    if failed:
-        why = "; ".join(finding.reason for finding in failed)
-        if rollout.stable is None:
-            if rollout.paused:
-                return wait(state, "first_release_failing", rollout.paused)
-            return pause(snapshot, rollout, "first_release_failing", f"{why}; there is no earlier release to return to")
-        if all(finding.stable_fails_too for finding in failed):
-            return _shared_in_soak(snapshot, rollout, why)
-        return roll_back(snapshot, "soak_failed", f"failed after promotion: {why}")
-    if (alarm := alarmed(snapshot, rollout)) is not None:
-        return alarm
-    if snapshot.measured.alarms:
-        return wait(state, "paused", rollout.paused)
-    if broken := broken_arm(observed_arm(snapshot, rollout.candidate.release, rollout.candidate.effective)):
-        if rollout.stable is not None:
-            return roll_back(snapshot, "candidate_crashed", f"{rollout.candidate.version} stopped serving ({broken})")
-        return wait(state, "stable_crashed", f"{rollout.candidate.version} does not serve ({broken})")
-    blind = [f for f in snapshot.measured.findings if f.verdict in (Verdict.NO_DATA, Verdict.ERROR)]
-    observed = snapshot.measured.mature_seconds
-    if rollout.plan.soak and (observed < rollout.plan.soak or blind or snapshot.measured.error):
-        seen, whole = format_duration(observed), format_duration(rollout.plan.soak)
-        return wait(state, "soaking", f"{rollout.candidate.version} soaks: {seen} of {whole} observed")
     blocked = state.blocked
     if rollout.going_back and rollout.stable is not None and rollout.stable.release not in blocked:
         blocked = (*blocked, rollout.stable.release)
     done = replace(rollout, phase=Phase.DONE, phase_at=snapshot.now, cause="succeeded")
-    reason = f"rollout of {rollout.candidate.version} is done"
     return Outcome(
-        kind=DecisionKind.FINISH, code="done", reason=reason, state=replace(state, rollout=done, blocked=blocked)
+        kind=DecisionKind.FINISH,
+        code="done",
+        reason=f"rollout of {rollout.candidate.version} is done",
+        state=replace(state, rollout=done, blocked=blocked, warm=scaled_down(state, rollout)),
     )
 
 
-def _shared_in_soak(snapshot: Snapshot, rollout: RolloutState, why: str) -> Outcome:
-    """The former stable, still serving the conversations that began on it, fails as well: an outage."""
+def _failed(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    failed = [finding for finding in snapshot.measured.findings if finding.verdict is Verdict.FAIL]
+    if not failed:
+        return None
+    why = "; ".join(finding.reason for finding in failed)
+    if rollout.stable is None:
+        if rollout.paused:
+            return wait(snapshot.state, "first_release_failing", rollout.paused)
+        return pause(snapshot, rollout, "first_release_failing", f"{why}; there is no earlier release to return to")
+    if not all(finding.stable_fails_too for finding in failed):
+        return roll_back(snapshot, "soak_failed", f"failed after promotion: {why}")
+    # The former stable, still serving the conversations that began on it, fails as well: an outage.
     if rollout.paused:
         return wait(snapshot.state, "shared_cause", rollout.paused)
     return pause(snapshot, rollout, "shared_cause", f"the former stable fails too, this is not the release: {why}")
+
+
+def _alarm(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    if (alarm := alarmed(snapshot, rollout)) is not None:
+        return alarm
+    return wait(snapshot.state, "paused", rollout.paused) if snapshot.measured.alarms else None
+
+
+def _health(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    broken = broken_arm(observed_arm(snapshot, rollout.candidate.release, rollout.candidate.effective))
+    if not broken:
+        return None
+    if rollout.stable is not None:
+        return roll_back(snapshot, "candidate_crashed", f"{rollout.candidate.version} stopped serving ({broken})")
+    return wait(snapshot.state, "stable_crashed", f"{rollout.candidate.version} does not serve ({broken})")
+
+
+def _observing(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    blind = [f for f in snapshot.measured.findings if f.verdict in (Verdict.NO_DATA, Verdict.ERROR)]
+    observed = snapshot.measured.mature_seconds
+    if rollout.plan.soak and (observed < rollout.plan.soak or blind or snapshot.measured.error):
+        seen, whole = format_duration(observed), format_duration(rollout.plan.soak)
+        return wait(snapshot.state, "soaking", f"{rollout.candidate.version} soaks: {seen} of {whole} observed")
+    lacks = _unproved(snapshot, rollout)
+    return wait(snapshot.state, "soaking", lacks) if lacks else None
+
+
+def _a_person_holds(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """A soak is not over while a person has paused or holds it; what goes back is not kept from its end."""
+    return None if rollout.going_back else _held(snapshot, rollout)
+
+
+_SOAK_RULES: tuple[Callable[[Snapshot, RolloutState], Outcome | None], ...] = (
+    _failed,
+    _alarm,
+    _health,
+    _observing,
+    _a_person_holds,
+)
+
+
+def _unproved(snapshot: Snapshot, rollout: RolloutState) -> str:
+    """Gates of the soak that must pass and have not, in words: where no step below 100 % compared anything."""
+    found = {finding.gate: finding for finding in snapshot.measured.findings}
+    lacking = [
+        gate.name
+        for gate in rollout.plan.soak_gates
+        if gate.must_pass and (gate.name not in found or found[gate.name].verdict is not Verdict.PASS)
+    ]
+    if not lacking or rollout.stable is None:
+        return ""
+    reasons = "; ".join(found[name].reason if name in found else "no data" for name in lacking)
+    return f"{rollout.candidate.version} soaks until {', '.join(lacking)} passes: {reasons}"

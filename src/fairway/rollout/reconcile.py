@@ -6,9 +6,11 @@ every live gateway has confirmed a table that sends it nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairway.rollout.desired import served_digest
+from fairway.rollout.instances import surplus
 from fairway.rollout.values import Desired, RouteState
 from fairway.targets.port import ArmSpec, InstanceState, ObservedArm
 from fairway.traffic.fence import Fence
@@ -35,9 +37,10 @@ class ApplyTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainArm:
-    """Take an arm out of service that nothing desires and no gateway uses."""
+    """Take an arm out of service, in one configuration, that nothing desires and no gateway uses."""
 
     release: Digest
+    effective: Digest
 
 
 Operation = EnsureArm | ApplyTable | DrainArm
@@ -63,27 +66,42 @@ def reconcile(
         published: Fence of the table this controller last published; ``None`` after a restart.
     """
     current = state.table == served_digest(desired, observed, route_policy)
-    operations: list[Operation] = [
-        EnsureArm(spec=arm.spec) for arm in desired.arms if not _complete(arm.spec, observed)
-    ]
+    seen = {(arm.release_digest, arm.effective_digest): arm for arm in observed}
+    operations: list[Operation] = [EnsureArm(spec=arm.spec) for arm in desired.arms if not _complete(arm.spec, seen)]
     if current and (published is None or published < state.changed_by):
         operations.append(ApplyTable(fence=state.changed_by))
     confirmed = router.gateways > 0 and router.confirmed == state.changed_by
     if current and confirmed:
-        wanted = {arm.spec.release_digest for arm in desired.arms}
-        operations.extend(DrainArm(release=arm.release_digest) for arm in observed if _idle(arm, wanted))
+        wanted = {_identity(arm.spec) for arm in desired.arms}
+        # Gateways have left the instances that are too many: their endpoints are in no table any more.
+        operations.extend(EnsureArm(spec=arm.spec) for arm in desired.arms if _too_many(arm.spec, seen))
+        operations.extend(
+            DrainArm(release=arm.release_digest, effective=arm.effective_digest)
+            for arm in observed
+            if _idle(arm, wanted)
+        )
     return tuple(operations)
 
 
-def _complete(spec: ArmSpec, observed: tuple[ObservedArm, ...]) -> bool:
-    for arm in observed:
-        if arm.release_digest == spec.release_digest and arm.effective_digest == spec.effective_digest:
-            return sum(instance.state in _RUNNING for instance in arm.instances) >= spec.replicas
-    return False
+_Identity = tuple[Digest, Digest]
 
 
-def _idle(arm: ObservedArm, wanted: set[Digest]) -> bool:
+def _identity(spec: ArmSpec) -> _Identity:
+    return spec.release_digest, spec.effective_digest
+
+
+def _complete(spec: ArmSpec, seen: Mapping[_Identity, ObservedArm]) -> bool:
+    arm = seen.get(_identity(spec))
+    return arm is not None and sum(instance.state in _RUNNING for instance in arm.instances) >= spec.replicas
+
+
+def _too_many(spec: ArmSpec, seen: Mapping[_Identity, ObservedArm]) -> bool:
+    arm = seen.get(_identity(spec))
+    return arm is not None and surplus(arm, spec.replicas)
+
+
+def _idle(arm: ObservedArm, wanted: set[_Identity]) -> bool:
     """Nothing desires it, and it is not draining already."""
-    if arm.release_digest in wanted:
+    if (arm.release_digest, arm.effective_digest) in wanted:
         return False
     return any(instance.state is not InstanceState.DRAINING for instance in arm.instances)

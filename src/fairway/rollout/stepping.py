@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from fairway.rollout.approvals import missing, sentence
 from fairway.rollout.desired import active_hold
+from fairway.rollout.evidence import MirrorGate
+from fairway.rollout.instances import instances_of
+from fairway.rollout.mirroring import judge_pairs
 from fairway.rollout.outcome import (
     Outcome,
     broken_arm,
     confirmed,
+    exposure,
     move_on,
     next_block,
     observed_arm,
@@ -18,8 +23,8 @@ from fairway.rollout.outcome import (
     roll_back,
     wait,
 )
-from fairway.rollout.values import RolloutState, Snapshot
-from fairway.rollout.verbs import approved
+from fairway.rollout.preparing import starting
+from fairway.rollout.values import DecisionKind, Exposure, RolloutState, Scaling, Snapshot
 from fairway.units import Verdict, format_duration, format_share
 from fairway.verdict.values import AlarmAction, GateFinding, GateKind
 
@@ -69,6 +74,43 @@ def _failed_gate(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     return roll_back(snapshot, "gate_failed", f"{names} failed: " + "; ".join(finding.reason for finding in damning))
 
 
+def _failed_smoke(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """A probe that failed, or mirrored pairs in which the shadow is worse."""
+    step, probed, candidate = rollout.plan.steps[rollout.step], snapshot.probed, rollout.candidate
+    if step.mirroring is not None:
+        verdict, reason = judge_pairs(step.mirroring, snapshot.measured.pairs)
+        return roll_back(snapshot, "mirror_failed", reason) if verdict is Verdict.FAIL else None
+    if not step.probe or probed is None or not probed.error:
+        return None
+    if (probed.release, probed.effective) != (candidate.release, candidate.effective):
+        return None
+    return roll_back(snapshot, "probe_failed", f"{candidate.version} failed its smoke: {probed.error}")
+
+
+def _instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """Traffic of the step waits for its instances; nothing goes to them while a person holds the route."""
+    if rollout.scaling is not Scaling.STARTING:
+        return None
+    step = rollout.plan.steps[rollout.step]
+    waits = (
+        starting(snapshot, rollout, instances_of(rollout, step))
+        or _person_waits(snapshot, rollout)
+        or pinned(snapshot, rollout)
+        or _no_advance(snapshot, rollout)
+    )
+    if waits is not None:
+        return waits
+    noted = replace(rollout, scaling=Scaling.EXPOSED, phase_at=snapshot.now)
+    version = rollout.candidate.version
+    return Outcome(
+        kind=DecisionKind.ADVANCE,
+        code="instances_ready",
+        reason=f"the instances of {version} are ready; {exposure(step, version)}",
+        state=replace(snapshot.state, rollout=noted),
+        again=0.05,
+    )
+
+
 def alarmed(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     """A trigger fired beside the gates."""
     alarms = snapshot.measured.alarms
@@ -82,7 +124,8 @@ def alarmed(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
 
 def _candidate_health(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     candidate = rollout.candidate
-    broken = broken_arm(observed_arm(snapshot, candidate.release, candidate.effective))
+    effective = instances_of(rollout, rollout.plan.steps[rollout.step]).effective
+    broken = broken_arm(observed_arm(snapshot, candidate.release, effective))
     if broken:
         return roll_back(snapshot, "candidate_crashed", f"{candidate.version} stopped serving ({broken})")
     return None
@@ -115,11 +158,15 @@ def _in_force(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     if not confirmed(snapshot):
         return wait(snapshot.state, "waiting_for_gateways", "gateways have not confirmed the split yet", again=0.05)
     begins = next_block(snapshot)
+    step = rollout.plan.steps[rollout.step]
     noted = replace(
-        rollout, step_from=begins, counted_from=rollout.counted_from if rollout.counted_from is not None else begins
+        rollout,
+        step_from=begins,
+        counted_from=rollout.counted_from if rollout.counted_from is not None else begins,
+        scaling=rollout.scaling if step.stable_replicas is None else Scaling.SHRUNK,
     )
-    share = format_share(rollout.plan.steps[rollout.step].split)
-    return wait(replace(snapshot.state, rollout=noted), "in_force", f"every gateway serves {share}; counting begins")
+    serves = format_share(step.split) if step.exposure is Exposure.HASH else step.name
+    return wait(replace(snapshot.state, rollout=noted), "in_force", f"every gateway serves {serves}; counting begins")
 
 
 def _yardstick(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
@@ -157,6 +204,11 @@ def _evidence(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     At least one gate has to have passed, whatever the policy asks for: nothing is not evidence.
     """
     step = rollout.plan.steps[rollout.step]
+    if step.mirroring is not None or step.probe:
+        lacks = (
+            _lacks_pairs(snapshot, step.mirroring, step.dwell) if step.mirroring else _lacks_probes(snapshot, rollout)
+        )
+        return _undecided(snapshot, rollout, lacks) if lacks else None
     found = {finding.gate: finding for finding in snapshot.measured.findings}
     missing = [gate for gate in step.gates if gate.name not in found]
     open_gates = [
@@ -169,16 +221,35 @@ def _evidence(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     observed = snapshot.measured.mature_seconds >= step.dwell
     if proved and observed and not (missing or open_gates or blind):
         return None
-    open_gates = open_gates or blind
-    if (snapshot.now - rollout.phase_at).total_seconds() > step.cap:
-        cap = format_duration(step.cap)
-        return pause(
-            snapshot,
-            rollout,
-            "step_undecided",
-            f"undecided after {cap}: {_waiting_for(snapshot, open_gates, step.dwell)}",
-        )
-    return wait(snapshot.state, "needs_evidence", _waiting_for(snapshot, open_gates, step.dwell))
+    return _undecided(snapshot, rollout, _waiting_for(snapshot, open_gates or blind, step.dwell))
+
+
+def _undecided(snapshot: Snapshot, rollout: RolloutState, lacks: str) -> Outcome:
+    """Wait for what is lacking; pause for a person once the step's cap is over."""
+    cap = rollout.plan.steps[rollout.step].cap
+    if (snapshot.now - rollout.phase_at).total_seconds() > cap:
+        return pause(snapshot, rollout, "step_undecided", f"undecided after {format_duration(cap)}: {lacks}")
+    return wait(snapshot.state, "needs_evidence", lacks)
+
+
+def _lacks_pairs(snapshot: Snapshot, gate: MirrorGate, dwell: float) -> str:
+    """What a mirrored step still needs; empty when nothing."""
+    verdict, reason = judge_pairs(gate, snapshot.measured.pairs)
+    if verdict is not Verdict.PASS:
+        return f"mirror is {verdict.value}: {reason}"
+    seen = snapshot.measured.mature_seconds
+    return "" if seen >= dwell else f"mirror passed; {format_duration(seen)} of {format_duration(dwell)} observed"
+
+
+def _lacks_probes(snapshot: Snapshot, rollout: RolloutState) -> str:
+    """What a smoke still needs; empty when nothing. Probes of another arm, or none, are not evidence."""
+    dwell = rollout.plan.steps[rollout.step].dwell
+    probed, candidate = snapshot.probed, rollout.candidate
+    if probed is None or (probed.release, probed.effective) != (candidate.release, candidate.effective):
+        return f"{candidate.version} has not been probed yet"
+    if probed.asked and not probed.error and probed.seconds >= dwell:
+        return ""
+    return f"probes of {candidate.version} succeed for {format_duration(probed.seconds)} of {format_duration(dwell)}"
 
 
 def _waiting_for(snapshot: Snapshot, open_gates: list[GateFinding], dwell: float) -> str:
@@ -202,16 +273,20 @@ def _no_advance(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
 
 
 def _step_approval(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
-    if rollout.plan.steps[rollout.step].approval and not approved(snapshot.state, rollout, step=rollout.step):
-        return wait(snapshot.state, "approval_needed", f"step {rollout.step + 1} waits for an approval")
-    return None
+    lacking = missing(snapshot.state, rollout, snapshot.now, entering=rollout.step + 1)
+    if lacking is None:
+        return None
+    reason = sentence(lacking, version=rollout.candidate.version, plan=rollout.plan)
+    return wait(snapshot.state, "approval_needed", reason)
 
 
 _STEP_RULES: tuple[Callable[[Snapshot, RolloutState], Outcome | None], ...] = (
     _shared_cause,
     _failed_gate,
     alarmed,
+    _failed_smoke,
     _candidate_health,
+    _instances,
     _instrument,
     _in_force,
     _yardstick,

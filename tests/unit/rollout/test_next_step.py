@@ -495,7 +495,8 @@ def test_an_arm_that_moved_gets_a_new_table_without_a_step():
     before = snapshot(route_state(rollout_state(Phase.STEPPING)), measured=measured(INCONCLUSIVE))
     same = next_step(before)
     assert same.state.changed_by == before.state.changed_by
-    moved = replace(before, state=same.state, arms=(ready_arm(STABLE, count=2), ready_arm(CANDIDATE)))
+    elsewhere = replace(ready_arm(STABLE), instances=ready_arm(STABLE, count=2).instances[1:])
+    moved = replace(before, state=same.state, arms=(elsewhere, ready_arm(CANDIDATE)))
     decision = next_step(moved)
     assert decision.code == "endpoints_changed"
     assert decision.state.changed_by == Fence(term=1, seq=8)
