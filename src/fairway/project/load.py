@@ -17,6 +17,9 @@ from fairway.bundle.prompts import PromptRegistry
 from fairway.bundle.tools import TOOLS_FILE, ToolsFile, read_tools
 from fairway.errors import NotFoundError, ProjectFileError
 from fairway.evals.config import EvalsSection
+from fairway.flags.config import FlagSection, FlagsSection
+from fairway.flags.values import FlagSpec
+from fairway.incident.config import RollbackSection, SlaSection
 from fairway.llm.config import LlmSection
 from fairway.pipeline.config import SEED_STAGES, PipelineSection, UserStageSection
 from fairway.project.environments import EnvironmentSection, read_environments
@@ -54,6 +57,9 @@ class ProjectFile(Section):
     evals: EvalsSection = EvalsSection()
     budgets: BudgetsSection = BudgetsSection()
     rollout: RolloutSection = RolloutSection()
+    rollback: RollbackSection = RollbackSection()
+    sla: SlaSection = SlaSection()
+    flags: FlagsSection = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +85,9 @@ class Project:
     evals: EvalsSection
     budgets: BudgetsSection
     rollout: RolloutSection
+    rollback: RollbackSection = RollbackSection()
+    sla: SlaSection = SlaSection()
+    flags: Mapping[str, FlagSection] = field(default_factory=dict)
     models: ModelsFile
     tools: ToolsFile
     models_document: YamlDocument | None = field(default=None, repr=False)
@@ -120,6 +129,10 @@ class Project:
         if self.rollout.approval is not None:
             return self.rollout.approval is ApprovalRule.REQUIRED
         return self.environment(environment).approval is ApprovalMode.REQUIRED
+
+    def flag_specs(self) -> tuple[FlagSpec, ...]:
+        """The declared feature flags, by name."""
+        return tuple(section.spec(name) for name, section in sorted(self.flags.items()))
 
     def stage_config(self, stage: str, model: type[M]) -> M:
         """A stage's settings, checked by the stage's own model.
@@ -192,6 +205,9 @@ def load_project(start: Path | None = None) -> Project:
         evals=file.evals,
         budgets=file.budgets,
         rollout=file.rollout,
+        rollback=file.rollback,
+        sla=file.sla,
+        flags=file.flags,
         models=models,
         tools=tools,
         models_document=models_document,
@@ -294,6 +310,11 @@ def _reference_errors(project: Project) -> Iterator[ProjectFileError]:
     wanted = project.evals.environment
     if wanted is not None and wanted not in project.environments:
         yield _unknown(document, ("evals", "environment"), "environment", wanted, project.environments)
+    for flag, section in project.flags.items():
+        for index, where in enumerate(section.environments):
+            if where not in project.environments:
+                path: KeyPath = ("flags", flag, "environments", index)
+                yield _unknown(document, path, "environment", where, project.environments)
     for name in project.budgets.prompts:
         if name not in project.prompts.names():
             yield _unknown(document, ("budgets", "prompts", name), "prompt", name, project.prompts.names(), of_key=True)

@@ -12,6 +12,7 @@ from fairway.bundle.environment import DEFAULTS, EnvironmentKind
 from fairway.bundle.models import read_models
 from fairway.bundle.prompts import PromptFile
 from fairway.bundle.tools import read_tools
+from fairway.flags.config import FlagSection
 from fairway.pipeline.config import SEED_STAGES
 from fairway.project.load import load_project
 from fairway.units import format_duration
@@ -32,7 +33,7 @@ def test_the_first_example_is_a_whole_project(tmp_path: Path) -> None:
     assert load_project(tmp_path).name == "support"
 
 
-@pytest.mark.parametrize("section", ["gateway", "pipeline"])
+@pytest.mark.parametrize("section", ["gateway", "pipeline", "rollback", "flags"])
 def test_examples_of_sections_load(tmp_path: Path, section: str) -> None:
     (example,) = [block for block in blocks(REFERENCE) if block.startswith(f"{section}:")]
     (tmp_path / "fairway.yaml").write_text(blocks(REFERENCE)[0] + example)
@@ -77,7 +78,8 @@ def test_every_stage_is_named() -> None:
 
 def test_every_key_of_a_section_is_named(full_project: dict[str, str], write_project: Callable[..., Path]) -> None:
     project = load_project(write_project())
-    for section in (project.service, project.gateway, project.evals, project.rollout, project.budgets, project.llm):
+    sections = (project.service, project.gateway, project.evals, project.rollout, project.budgets, project.llm)
+    for section in (*sections, project.rollback, project.sla, FlagSection()):
         names = [name for name in type(section).model_fields if not re.search(rf"\b{name}\b", REFERENCE)]
         assert names == [], type(section).__name__
 
