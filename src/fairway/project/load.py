@@ -23,7 +23,8 @@ from fairway.incident.config import RollbackSection, SlaSection
 from fairway.llm.config import LlmSection
 from fairway.pipeline.config import SEED_STAGES, PipelineSection, UserStageSection
 from fairway.project.environments import EnvironmentSection, read_environments
-from fairway.rollout.config import ApprovalRule, RolloutSection
+from fairway.rollout.config import RolloutSection
+from fairway.rollout.people_config import PeopleSection
 from fairway.section import Name, Section, Text
 from fairway.state_dir import StateDir
 from fairway.targets.config import ServiceSection
@@ -57,6 +58,7 @@ class ProjectFile(Section):
     evals: EvalsSection = EvalsSection()
     budgets: BudgetsSection = BudgetsSection()
     rollout: RolloutSection = RolloutSection()
+    people: PeopleSection = PeopleSection()
     rollback: RollbackSection = RollbackSection()
     sla: SlaSection = SlaSection()
     flags: FlagsSection = {}
@@ -85,6 +87,7 @@ class Project:
     evals: EvalsSection
     budgets: BudgetsSection
     rollout: RolloutSection
+    people: PeopleSection
     rollback: RollbackSection = RollbackSection()
     sla: SlaSection = SlaSection()
     flags: Mapping[str, FlagSection] = field(default_factory=dict)
@@ -127,7 +130,7 @@ class Project:
     def approval_required(self, environment: str) -> bool:
         """Whether a person must say yes before a release is exposed: the rollout's rule, else the environment's."""
         if self.rollout.approval is not None:
-            return self.rollout.approval is ApprovalRule.REQUIRED
+            return self.rollout.approval.required
         return self.environment(environment).approval is ApprovalMode.REQUIRED
 
     def flag_specs(self) -> tuple[FlagSpec, ...]:
@@ -205,6 +208,7 @@ def load_project(start: Path | None = None) -> Project:
         evals=file.evals,
         budgets=file.budgets,
         rollout=file.rollout,
+        people=file.people,
         rollback=file.rollback,
         sla=file.sla,
         flags=file.flags,

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from fairway.rollout.people_config import ApprovalSetting
 from fairway.section import Duration, Flag, Points, Positive, Ratio, Section, Share
 from fairway.units import WHOLE, Parts, format_share
-
-
-class ApprovalRule(StrEnum):
-    """Whether a person must say yes before the first exposure."""
-
-    NONE = "none"
-    REQUIRED = "required"
-
 
 _STRATEGIES = ("canary",)
 _PLANNED_STRATEGIES = ("auto", "rolling", "blue-green", "shadow")
@@ -151,7 +143,7 @@ class RolloutSection(Section):
     ready_timeout: Duration | None = None
     soak: Duration = 1800.0
     warm: Duration = 1800.0
-    approval: ApprovalRule | None = None
+    approval: ApprovalSetting | None = None
     gates: GatesSection = GatesSection()
     alpha_fail: Alpha = 0.04
     alpha_pass: Alpha = 0.05

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from fairway.canonical import value_digest
-from fairway.rollout.config import ApprovalRule, RolloutSection, StepSection
+from fairway.rollout.approvals import with_points
+from fairway.rollout.config import RolloutSection, StepSection
+from fairway.rollout.people_config import ApprovalSection
 from fairway.rollout.values import Plan, Step, Strategy
 from fairway.units import WHOLE, Parts
 from fairway.verdict.values import GateKind, GateSpec
@@ -31,19 +33,20 @@ def compile_plan(policy: RolloutSection, *, replicas: int = 1, approval: bool = 
     steps = tuple(
         _step(policy, section, index, last=index == len(compared) - 1) for index, section in enumerate(compared)
     )
-    asked = approval if policy.approval is None else policy.approval is ApprovalRule.REQUIRED
-    return Plan(
+    rule = ApprovalSection(required=approval) if policy.approval is None else policy.approval
+    plan = Plan(
         strategy=Strategy.CANARY if steps else Strategy.DIRECT,
         steps=steps,
         policy_digest=value_digest(policy.model_dump(mode="json")),
         soak_gates=_success(policy, must_pass=False),
         replicas=policy.replicas or replicas,
-        approval=asked,
+        quorum=rule.to_quorum(),
         prepare_timeout=60.0 if policy.ready_timeout is None else policy.ready_timeout,
         soak=policy.soak,
         warm=policy.warm,
         instrument_budget=policy.instrument_budget,
     )
+    return with_points(plan, rule.points()) if rule.required else plan
 
 
 def _step(policy: RolloutSection, section: StepSection, index: int, *, last: bool) -> Step:
