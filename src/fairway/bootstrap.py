@@ -132,5 +132,7 @@ def build_controller(workspace: Workspace) -> ControllerParts:
         policy=route_policy_of(project),
         clock=workspace.clock,
         holder=holder_name(),
+        people=project.people.to_people(),
+        environment_kind=project.environment(SERVING_ENVIRONMENT).kind,
     )
     return ControllerParts(controller=controller, target=target, router=router)

@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fairway.bundle.environment import EnvironmentKind
 from fairway.clock import Clock
 from fairway.errors import ConflictError, FairwayError, RefusedError, TransientError
 from fairway.rollout.desired import RoutePolicy, desired_of, policy_digest, table_of
 from fairway.rollout.next_step import next_step
+from fairway.rollout.people import NOBODY_LISTED, People
 from fairway.rollout.port import JournalEntry, Lease, RolloutLedger
 from fairway.rollout.reconcile import ApplyTable, DrainArm, EnsureArm, Operation, reconcile
 from fairway.rollout.requests import Request, Verb
@@ -63,6 +65,7 @@ class RouteController:
         show: Told of each tick, for people who watch.
         prepare_facts: Reads big releases beside the loop; requests about one still being read wait for a later tick.
         facts_of: Looks a release up and verifies it.
+        people, environment_kind: Who may do what; see :mod:`fairway.rollout.roles`.
     """
 
     route: RouteId
@@ -81,6 +84,8 @@ class RouteController:
     seen: tuple[ObservedArm, ...] = ()
     show: Callable[[Snapshot, Decision], None] | None = None
     prepare_facts: PrepareFacts | None = None
+    people: People = NOBODY_LISTED
+    environment_kind: EnvironmentKind = EnvironmentKind.PRODUCTION
     _policy_digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -171,6 +176,8 @@ class RouteController:
             measured=await self.measurer.measure(state),
             block_seconds=self.policy.block_seconds,
             route_policy=self._policy_digest,
+            people=self.people,
+            environment_kind=self.environment_kind,
         )
 
     async def _observe(self) -> tuple[ObservedArm, ...]:
@@ -184,7 +191,7 @@ class RouteController:
     def _facts(self, requests: tuple[Request, ...], state: RouteState) -> Mapping[Digest, ReleaseFacts]:
         facts: dict[Digest, ReleaseFacts] = {}
         for request in requests:
-            if request.verb not in (Verb.START, Verb.APPROVE):
+            if request.verb not in (Verb.START, Verb.APPROVE, Verb.RETRY):
                 continue
             found = self.facts_of(request, state)
             if found is not None:

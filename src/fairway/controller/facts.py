@@ -30,7 +30,7 @@ PREPARE_SECONDS = 1.0
 """How long a decision may wait for a release to be verified."""
 
 _URGENT = frozenset({Verb.ABORT, Verb.ROLLBACK})
-_NEED_FACTS = frozenset({Verb.START, Verb.APPROVE})
+_NEED_FACTS = frozenset({Verb.START, Verb.APPROVE, Verb.RETRY})
 
 _Key = tuple[Digest, str, frozenset[tuple[str, bytes]], str]
 """What a verification depends on: release, envelope, keys that are trusted, environment."""
@@ -87,7 +87,9 @@ class ReleaseFactsLookup:
             await asyncio.wait(tasks, timeout=0 if urgent else seconds)
         order = [request.id for request in requests]
         last_abort = max((place for place, one in enumerate(requests) if one.verb is Verb.ABORT), default=-1)
-        return frozenset(n for n, key in wanted.items() if key in self._running and order.index(n) > last_abort)
+        withdrawn = {str(request.args.get("request")) for request in requests if request.verb is Verb.WITHDRAW}
+        unread = (n for n, key in wanted.items() if key in self._running and n not in withdrawn)
+        return frozenset(n for n in unread if order.index(n) > last_abort)
 
     def __call__(self, request: Request, state: RouteState) -> ReleaseFacts | None:
         """Facts about the release of a request; ``None`` when the ledger has none."""
