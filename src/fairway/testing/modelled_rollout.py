@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from fairway.controller.engine import RouteController
 from fairway.controller.measure import BlockMeasurer
+from fairway.observe.fold import Block
 from fairway.observe.port import Pulled
 from fairway.rollout.desired import RoutePolicy
 from fairway.rollout.requests import Request, Verb
@@ -49,6 +50,7 @@ class ModelledRollout:
     gateway: MemoryGateway = field(init=False)
     measurer: BlockMeasurer = field(init=False)
     controller: RouteController = field(init=False)
+    _unripe: list[Block] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.clock = VirtualClock(EPOCH)
@@ -67,7 +69,7 @@ class ModelledRollout:
             clock=self.clock,
             holder="modelled",
         )
-        self.traffic.index = round(EPOCH.timestamp() / self.traffic.block_seconds)
+        self.traffic.began = EPOCH.timestamp()
 
     @property
     def state(self) -> RouteState:
@@ -118,7 +120,9 @@ class ModelledRollout:
             split = 1.0
         block = self.traffic.next_block(split=split, theta=theta, fence=table.fence.seq)
         self.clock.advance(max(0.0, block.t0 + block.seconds - self.clock.now().timestamp()))
-        self.measurer.keep((block,))
+        self._unripe.append(block)
+        if len(self._unripe) > self.traffic.delay:
+            self.measurer.keep((self._unripe.pop(0),))
         for _ in range(4):
             await self._look()
 

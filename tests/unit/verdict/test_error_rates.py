@@ -260,7 +260,7 @@ def test_a_release_at_twice_the_margin_is_caught(
 ) -> None:
     spec = gate(kind, margin)
     exposed = []
-    for seed in range(25):
+    for seed in range(40):
         traffic = ModelledTraffic(seed=seed, units_per_block=units, stable=stable, candidate=candidate)
         seen = rollout([spec], traffic, blocks=blocks, split=lambda _: split)[spec.name]
         tally.add(f"caught {kind.value} {margin}", seen.failed)
@@ -299,7 +299,7 @@ def test_conversations_that_slow_down_or_speed_up_with_age_make_no_release_bette
 ) -> None:
     # Twenty turns, the candidate exactly at its margin; after a larger split it holds the young conversations.
     spec = gate(GateKind.LATENCY_P95, 1.1)
-    for seed in range(40):
+    for seed in range(60):
         traffic = ModelledTraffic(
             seed=seed,
             units_per_block=8,

@@ -1,0 +1,302 @@
+"""A whole rollout under modelled traffic in virtual time: snapshot, ``next_step``, desired, blocks, gates, and again.
+
+No ledger, no event loop, no target: what they would carry - the state, the head of the journal, what gateways confirm -
+is handed on here. Gateways confirm at once and arms are ready at once, so that what is seen is the policy's doing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from fairway.observe.fold import Block
+from fairway.rollout.next_step import next_step
+from fairway.rollout.requests import Request, Verb
+from fairway.rollout.values import (
+    ENDED,
+    NOTHING_MEASURED,
+    ArmRef,
+    Decision,
+    Desired,
+    Exposure,
+    Phase,
+    Plan,
+    ReleaseFacts,
+    RolloutState,
+    RouteState,
+    Snapshot,
+    Step,
+)
+from fairway.rollout.verbs import live
+from fairway.simulate.reading import BlockReader
+from fairway.simulate.traffic import MODELLED_CANDIDATE, MODELLED_STABLE, ModelledTraffic
+from fairway.targets.port import AttestedBy, InstanceState, ObservedArm, ObservedInstance
+from fairway.traffic.fence import Fence
+from fairway.traffic.port import RouterObserved
+from fairway.traffic.table import Role
+from fairway.units import WHOLE, AgentName, EnvironmentName, RouteId, UnitHash
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+WARM_UP_BLOCKS = 12
+"""Blocks stable serves alone before the candidate starts."""
+LOOKS_A_BLOCK = 4
+"""Looks after a block: several decisions may follow at once, such as a new step and its confirmation."""
+ROUTE = RouteId(agent=AgentName("modelled"), environment=EnvironmentName("production"))
+STABLE = ArmRef(release=MODELLED_STABLE, effective=MODELLED_STABLE, version="1.0.0")
+CANDIDATE = ArmRef(release=MODELLED_CANDIDATE, effective=MODELLED_CANDIDATE, version="1.1.0")
+
+
+class Ending(StrEnum):
+    """How the rollout stood when the simulated time was over."""
+
+    ROLLED_BACK = "rolled back"
+    PROMOTED = "promoted"
+    PAUSED = "paused"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One decision that changed something.
+
+    Attributes:
+        at: Seconds since the simulation began.
+        code: Reason code, as in ``docs/reference/reasons.md``.
+        step: Index of the step it was taken in; ``None`` outside of steps.
+    """
+
+    at: float
+    code: str
+    step: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What became of one rollout.
+
+    Attributes:
+        code: Reason code that rolled it back or paused it; ``""`` otherwise.
+        gates: Names of the gates that had failed when it was rolled back.
+        exposed_at: Seconds from the beginning until the candidate was first exposed; ``None``: never.
+        ended_at: Seconds from the beginning until it was rolled back or promoted; ``None``: neither.
+        step: Index of the last step.
+        exposed: Distinct conversations and users that were on the candidate.
+        active: Distinct ones active from the first exposure to the end of the simulated time, on either arm.
+        events: In order.
+    """
+
+    ending: Ending
+    code: str = ""
+    gates: tuple[str, ...] = ()
+    exposed_at: float | None = None
+    ended_at: float | None = None
+    step: int = 0
+    exposed: int = 0
+    active: int = 0
+    events: tuple[Event, ...] = ()
+
+    @property
+    def stopped_after(self) -> float | None:
+        """Seconds from the first exposure to the rollback; ``None`` when there was none."""
+        if self.ending is not Ending.ROLLED_BACK or self.ended_at is None:
+            return None
+        return self.ended_at - (self.exposed_at or 0.0)
+
+
+def _ready(ref: ArmRef, port: int) -> ObservedArm:
+    instance = ObservedInstance(
+        id=ref.version,
+        endpoint=f"127.0.0.1:{port}",
+        state=InstanceState.READY,
+        attested_by=AttestedBy.ARM,
+        reported=ref.release,
+    )
+    return ObservedArm(release_digest=ref.release, effective_digest=ref.effective, instances=(instance,))
+
+
+_ARMS = (_ready(STABLE, 20_000), _ready(CANDIDATE, 20_001))
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelledRun:
+    """One rollout, block by block.
+
+    Attributes:
+        traffic: Both arms.
+        plan: What is followed; approvals are taken as given.
+        desired: What gateways serve now.
+        blocks: Mature blocks since the beginning, the warm-up included.
+    """
+
+    traffic: ModelledTraffic
+    plan: Plan
+    desired: Desired = field(init=False)
+    state: RouteState = field(init=False)
+    events: list[Event] = field(default_factory=list)
+    exposed: set[UnitHash] = field(default_factory=set)
+    active: set[UnitHash] = field(default_factory=set)
+    last: Decision | None = None
+    _reader: BlockReader = field(init=False)
+    _head: Fence = Fence(term=1, seq=0)  # noqa: RUF009 - frozen
+    _now: datetime = BEGIN
+    _unripe: deque[Block] = field(default_factory=deque)
+    _exposed_at: float | None = None
+
+    def __post_init__(self) -> None:
+        self.plan = without_approvals(self.plan)
+        self.traffic.began = BEGIN.timestamp()
+        self.state = RouteState(route=ROUTE, stable=STABLE)
+        self._reader = BlockReader(candidate=CANDIDATE.release, stable=STABLE.release)
+        self._look()
+
+    @property
+    def blocks(self) -> list[Block]:
+        """Mature blocks since the beginning, the warm-up included."""
+        return self._reader.blocks
+
+    @property
+    def unripe(self) -> tuple[Block, ...]:
+        """Blocks served and not mature yet."""
+        return tuple(self._unripe)
+
+    def start(self) -> None:
+        """Stable serves alone for a while, then the rollout starts."""
+        for _ in range(WARM_UP_BLOCKS):
+            self.block()
+        args = {"release": CANDIDATE.release}
+        self._look(Request(id="modelled", route=ROUTE, verb=Verb.START, actor="simulate", at=self._now, args=args))
+        for _ in range(LOOKS_A_BLOCK):
+            self._look()
+
+    @property
+    def over(self) -> bool:
+        """Whether the rollout was decided."""
+        rollout = self.state.rollout
+        return rollout is not None and rollout.phase in (*ENDED, Phase.SOAKING, Phase.ROLLING_BACK)
+
+    def block(self) -> None:
+        """One block of traffic under the table in force, then the looks."""
+        block = self.serve()
+        if self._exposed_at is not None:
+            for release, arm in block.arms.items():
+                self.active.update(arm.active)
+                if release == CANDIDATE.release:
+                    self.exposed.update(arm.active)
+        self.look()
+
+    def serve(self) -> Block:
+        """One block of traffic under the table in force; mature ones are read, nothing is decided."""
+        block = self.traffic.next_block(split=self.split, theta=self._theta(), fence=max(1, self._head.seq))
+        self._now = BEGIN + timedelta(seconds=self.traffic.index * self.traffic.block_seconds)
+        self._unripe.append(block)
+        if len(self._unripe) > self.traffic.delay:
+            self._reader.keep(self._unripe.popleft())
+        return block
+
+    def look(self) -> None:
+        """Decide until nothing follows, as often as a controller would within the block at most."""
+        for _ in range(LOOKS_A_BLOCK):
+            if not self._look():
+                return
+
+    @property
+    def split(self) -> float:
+        """Candidate's share of new conversations."""
+        if CANDIDATE.release in self.desired.masks or self.desired.exposure is not Exposure.HASH:
+            return 0.0
+        roles = {arm.spec.role for arm in self.desired.arms if arm.spec.release_digest == CANDIDATE.release}
+        if Role.CANDIDATE in roles:
+            return self.desired.split / WHOLE
+        return 1.0 if Role.STABLE in roles else 0.0
+
+    def step_of(self, rollout: RolloutState) -> Step | None:
+        """The step a rollout is in; ``None`` outside of steps."""
+        return rollout.plan.steps[rollout.step] if rollout.phase is Phase.STEPPING else None
+
+    def course(self) -> Course:
+        """What became of it so far."""
+        rollout = self.state.rollout
+        ended_at = self.events[-1].at if self.over and self.events else None
+        return Course(
+            ending=self._ending(),
+            code="" if rollout is None else rollout.cause or self._pause_code(),
+            gates=self._failed_gates(),
+            exposed_at=self._exposed_at,
+            ended_at=ended_at,
+            step=0 if rollout is None else rollout.step,
+            exposed=len(self.exposed),
+            active=len(self.active),
+            events=tuple(self.events),
+        )
+
+    def _ending(self) -> Ending:
+        rollout = self.state.rollout
+        if rollout is None:
+            return Ending.UNDECIDED
+        if rollout.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK):
+            return Ending.ROLLED_BACK
+        if rollout.phase in (Phase.PROMOTING, Phase.SOAKING, Phase.DONE):
+            return Ending.PROMOTED
+        return Ending.PAUSED if rollout.paused else Ending.UNDECIDED
+
+    def _pause_code(self) -> str:
+        rollout = self.state.rollout
+        if rollout is None or not rollout.paused:
+            return ""
+        return next((event.code for event in reversed(self.events) if event.code in _PAUSES), "paused")
+
+    def _failed_gates(self) -> tuple[str, ...]:
+        if self.last is None or self._ending() is not Ending.ROLLED_BACK:
+            return ()
+        return tuple(finding.gate for finding in self.last.evidence if finding.verdict.value == "FAIL")
+
+    def _theta(self) -> dict[Role, float] | None:
+        return {Role(role): limit for role, limit in self.desired.theta.items()} or None
+
+    def _look(self, *requests: Request) -> bool:
+        """One look; whether anything changed."""
+        snapshot = self._snapshot(requests)
+        decision = next_step(snapshot)
+        self.desired = decision.desired
+        if not decision.answers and decision.state == snapshot.state:
+            return False
+        self._head = Fence(term=1, seq=self._head.seq + 1)
+        self.state = decision.state
+        rollout = live(decision.state)
+        stepping = rollout is not None and rollout.phase is Phase.STEPPING
+        elapsed = (self._now - BEGIN).total_seconds()
+        self.events.append(Event(at=elapsed, code=decision.code, step=rollout.step if rollout and stepping else None))
+        if self._exposed_at is None and self.split > 0:
+            self._exposed_at = elapsed
+        if decision.kind.value == "roll_back":
+            self.last = decision
+        return True
+
+    def _snapshot(self, requests: tuple[Request, ...]) -> Snapshot:
+        rollout = live(self.state)
+        measured = NOTHING_MEASURED
+        if rollout is not None:
+            measured = self._reader.measured(rollout, self._now.timestamp())
+        return Snapshot(
+            now=self._now,
+            state=self.state,
+            head=self._head,
+            term=1,
+            plan=self.plan,
+            requests=requests,
+            releases={CANDIDATE.release: ReleaseFacts(arm=CANDIDATE)} if requests else {},
+            arms=_ARMS,
+            router=RouterObserved(confirmed=self.state.changed_by, gateways=1),
+            measured=measured,
+            block_seconds=self.traffic.block_seconds,
+        )
+
+
+_PAUSES = ("shared_cause", "step_undecided", "instrument_error", "trigger_paused")
+
+
+def without_approvals(plan: Plan) -> Plan:
+    """The plan as if every person asked had said yes."""
+    return replace(plan, approval=False, steps=tuple(replace(step, approval=False) for step in plan.steps))

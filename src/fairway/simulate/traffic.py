@@ -1,0 +1,302 @@
+"""Modelled traffic of two arms as mature blocks: seeded, with the weather that real traffic has.
+
+Nothing here is measured; what is modelled is stated: conversations of one or several turns, sticky heavy users, load
+that drifts, an outage both arms suffer, a fault that begins late, failures and latencies by arm. A draw is made for
+each event and each latency, not for each decision of each request, so that an hour costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from statistics import NormalDist
+
+from fairway.observe.blocks import GAMMA
+from fairway.observe.fold import ArmBlock, Block
+from fairway.traffic.fence import Fence
+from fairway.traffic.table import Role
+from fairway.units import WHOLE, Digest, UnitHash
+
+MODELLED_STABLE = Digest("sha256:" + "5" * 64)
+MODELLED_CANDIDATE = Digest("sha256:" + "c" * 64)
+
+_QUANTILES = 4096
+"""Latencies are drawn from this many equally likely quantiles of the lognormal law; the highest is at 3.7 sigma."""
+_HEAVY_PRONENESS = 10.0
+_LOG_GAMMA = math.log(GAMMA)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmModel:
+    """How one release behaves.
+
+    Attributes:
+        failure: Probability that a conversation has a failed turn at all, in calm weather.
+        excess: Added to that probability whatever the weather: the release's own fault.
+        latency_ms: Median of a request's latency, lognormal.
+        spread: Standard deviation of the log latency; 0: no latency is recorded.
+        unknown: Probability that a turn has no known outcome.
+    """
+
+    failure: float = 0.01
+    excess: float = 0.0
+    latency_ms: float = 400.0
+    spread: float = 0.5
+    unknown: float = 0.0
+
+
+def calm(_: int) -> float:
+    """Weather that changes nothing."""
+    return 1.0
+
+
+def outage(first: int, last: int, factor: float) -> Callable[[int], float]:
+    """Weather that multiplies by ``factor`` from block ``first`` to block ``last``, and by 1 else."""
+    return lambda block: factor if first <= block <= last else 1.0
+
+
+def drift(factor: float, period: int) -> Callable[[int], float]:
+    """Weather that swings like a sine between 1 and ``factor`` over ``period`` blocks."""
+    return lambda block: 1.0 + (factor - 1.0) * 0.5 * (1.0 - math.cos(2 * math.pi * block / period))
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelledTraffic:
+    """A source of blocks, one after the other; the same seed and the same calls give the same blocks.
+
+    Attributes:
+        seed: Of everything random.
+        units_per_block: Mean number of conversations that begin in a block (Poisson).
+        stable, candidate: The two releases.
+        turns: Turns of a conversation, one a block; it stays where it began.
+        aging: The log latency grows by this much from the first turn to the last (a longer context is slower).
+        first_turn: The first turn fails this many times as often as the others.
+        heavy_users: Users with a turn in nearly every block, whose bucket decides their arm as the split grows. One in
+            four fails ten times as often as a conversation's turn, the rest as often.
+        failures: Weather of failure rates, for both arms alike, by the number of the block from 0.
+        load: Weather of latencies, for both arms alike.
+        load_noise: Standard deviation of an AR(.9) process added to the log of the load.
+        onset: Number of the block from which the candidate behaves as modelled; as stable before.
+        delay: Blocks after which a block is mature: outcomes are known that much later. Whoever drives the traffic
+            holds them back.
+        block_seconds: Length of a block.
+        began: Epoch seconds of the first block.
+    """
+
+    seed: int
+    units_per_block: float
+    stable: ArmModel = field(default_factory=ArmModel)
+    candidate: ArmModel = field(default_factory=ArmModel)
+    turns: int = 1
+    aging: float = 0.0
+    first_turn: float = 1.0
+    heavy_users: int = 0
+    failures: Callable[[int], float] = calm
+    load: Callable[[int], float] = calm
+    load_noise: float = 0.0
+    onset: int = 0
+    delay: int = 0
+    block_seconds: float = 10.0
+    began: float = 0.0
+    index: int = field(default=0, init=False)
+    _rng: random.Random = field(init=False)
+    _noise: float = field(default=0.0, init=False)
+    _units: int = field(default=0, init=False)
+    _running: dict[Role, list[tuple[int, list[UnitHash]]]] = field(init=False)
+    _heavy: list[tuple[UnitHash, float, float]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rng = random.Random(self.seed)  # noqa: S311 - modelled traffic, not a secret
+        self._running = {Role.STABLE: [], Role.CANDIDATE: []}
+        self._heavy = [
+            (unit, self._rng.random(), _HEAVY_PRONENESS if self._rng.random() < 0.25 else 1.0)
+            for unit in self._new_units(self.heavy_users)
+        ]
+
+    def next_block(self, *, split: float, theta: Mapping[Role, float] | None = None, fence: int = 1) -> Block:
+        """The next block.
+
+        Args:
+            split: Candidate's share of conversations that begin now, in [0, 1].
+            theta: Limit in ms by role beyond which a request marks its unit slow; ``None``: nothing is marked.
+            fence: Sequence number of the table in force.
+        """
+        rng = self._rng
+        if self.load_noise:
+            self._noise = 0.9 * self._noise + rng.gauss(0.0, self.load_noise * math.sqrt(1 - 0.81))
+        began = _poisson(rng, self.units_per_block)
+        chosen = _binomial(rng, began, split)
+        for role, count in ((Role.STABLE, began - chosen), (Role.CANDIDATE, chosen)):
+            self._running[role].append((self.turns, self._new_units(count)))
+        arms = {role: self._counting(role, theta) for role in (Role.STABLE, Role.CANDIDATE)}
+        for role, arm in arms.items():
+            for left, units in self._running[role]:
+                older = self.aging * (self.turns - left) / max(1, self.turns - 1)
+                arm.turns(units, self.first_turn if left == self.turns else 1.0, older)
+            self._running[role] = [(left - 1, units) for left, units in self._running[role] if left > 1]
+        self._heavy_turns(arms, split)
+        block = Block(
+            t0=self.began + self.index * self.block_seconds,
+            seconds=self.block_seconds,
+            fence=Fence(term=1, seq=fence),
+            arms={arm.release: arm.done() for arm in arms.values() if arm.active},
+            split=round(split * WHOLE),
+        )
+        self.index += 1
+        return block
+
+    def model_of(self, role: Role, index: int) -> ArmModel:
+        """How an arm behaves in a block."""
+        return self.candidate if role is Role.CANDIDATE and index >= self.onset else self.stable
+
+    def failure_of(self, role: Role, index: int) -> float:
+        """Probability that a conversation of one turn fails in a block, weather included."""
+        model = self.model_of(role, index)
+        return min(1.0, model.failure * self.failures(index) + model.excess)
+
+    def _heavy_turns(self, arms: Mapping[Role, _Counting], split: float) -> None:
+        """Active heavy users, by arm and by how prone to failures they are."""
+        groups: dict[tuple[Role, float], list[UnitHash]] = {}
+        for unit, bucket, proneness in self._heavy:
+            if self._rng.random() < 0.9:
+                role = Role.CANDIDATE if bucket < split else Role.STABLE
+                groups.setdefault((role, proneness), []).append(unit)
+        for (role, proneness), units in sorted(groups.items()):
+            arms[role].turns(units, proneness)
+
+    def _counting(self, role: Role, theta: Mapping[Role, float] | None) -> _Counting:
+        model = self.model_of(role, self.index)
+        shares = self.turns - 1 + self.first_turn
+        calm_rate, own = _per_share(model.failure, shares), _per_share(model.excess, shares)
+        return _Counting(
+            role=role,
+            release=MODELLED_STABLE if role is Role.STABLE else MODELLED_CANDIDATE,
+            rng=self._rng,
+            failure=calm_rate * self.failures(self.index) + own,
+            unknown=model.unknown,
+            log_latency=math.log(model.latency_ms * self.load(self.index)) + self._noise,
+            spread=model.spread,
+            slow_above=None if theta is None else theta[role],
+        )
+
+    def _new_units(self, count: int) -> list[UnitHash]:
+        units = _numbered(self._units, self._units + count)
+        self._units += count
+        return units
+
+
+@dataclass(slots=True, kw_only=True)
+class _Counting:
+    role: Role
+    release: Digest
+    rng: random.Random
+    failure: float
+    unknown: float
+    log_latency: float
+    spread: float
+    slow_above: float | None
+    active: list[UnitHash] = field(default_factory=list)
+    failed: list[UnitHash] = field(default_factory=list)
+    slow: list[UnitHash] = field(default_factory=list)
+    lost: list[UnitHash] = field(default_factory=list)
+    latency: Counter[int] = field(default_factory=Counter)
+
+    def turns(self, units: Sequence[UnitHash], proneness: float, older: float = 0.0) -> None:
+        """One turn of each of these conversations, alike in age and proneness."""
+        if not units:
+            return
+        self.active.extend(units)
+        failed = _hits(self.rng, len(units), self.failure * proneness)
+        self.failed.extend([units[place] for place in failed])
+        if self.unknown:
+            known = set(failed)
+            lost = _hits(self.rng, len(units), self.unknown)
+            self.lost.extend([units[place] for place in lost if place not in known])
+        if self.spread > 0:
+            self._latencies(units, older)
+
+    def _latencies(self, units: Sequence[UnitHash], older: float) -> None:
+        normal, ceil, middle, spread = _normal_quantiles(), math.ceil, self.log_latency + older, self.spread
+        drawn = self.rng.choices(_PLACES, k=len(units))
+        scale, shift = spread / _LOG_GAMMA, middle / _LOG_GAMMA
+        self.latency.update([ceil(normal[place] * scale + shift) for place in drawn])
+        if self.slow_above is not None:
+            first = bisect_left(normal, (math.log(self.slow_above) - middle) / spread)
+            self.slow.extend([unit for unit, place in zip(units, drawn, strict=True) if place >= first])
+
+    def done(self) -> ArmBlock:
+        return ArmBlock(
+            role=self.role,
+            assigned=len(self.active),
+            served=len(self.active),
+            finished=len(self.active),
+            failed=len(self.failed),
+            unknown=len(self.lost),
+            reported=len(self.active) - len(self.lost),
+            by={"hash": len(self.active)},
+            latency_ms=dict(sorted(self.latency.items())),
+            active=tuple(sorted(self.active)),
+            failed_units=tuple(sorted(self.failed)),
+            slow_units=tuple(sorted(self.slow)),
+            unknown_units=tuple(sorted(self.lost)),
+        )
+
+
+_PLACES = range(_QUANTILES)
+_pool: list[UnitHash] = []
+"""Hashes made from a counter: shared by all traffic of the process, so that each is made and hashed once."""
+
+
+def _numbered(first: int, end: int) -> list[UnitHash]:
+    if end > len(_pool):
+        _pool.extend([UnitHash(f"{number:016x}") for number in range(len(_pool), end + 10_000)])
+    return _pool[first:end]
+
+
+@lru_cache(maxsize=1)
+def _normal_quantiles() -> tuple[float, ...]:
+    normal = NormalDist()
+    return tuple(normal.inv_cdf((place + 0.5) / _QUANTILES) for place in _PLACES)
+
+
+def _per_share(probability: float, shares: float) -> float:
+    return 1.0 - math.pow(1.0 - min(1.0, probability), 1.0 / shares)
+
+
+def _hits(rng: random.Random, count: int, probability: float) -> list[int]:
+    """Places, of so many, where something of this probability happened: a draw for each event while it is rare."""
+    if probability <= 0.0 or count == 0:
+        return []
+    if probability > 0.2:
+        draw = rng.random
+        return [place for place in range(count) if draw() < probability]
+    found = []
+    log_miss = math.log1p(-probability)
+    place = int(math.log(1.0 - rng.random()) / log_miss)
+    while place < count:
+        found.append(place)
+        place += 1 + int(math.log(1.0 - rng.random()) / log_miss)
+    return found
+
+
+def _binomial(rng: random.Random, count: int, probability: float) -> int:
+    """How many of ``count`` independent trials succeed."""
+    if probability > 0.5:
+        return count - len(_hits(rng, count, 1.0 - probability))
+    return len(_hits(rng, count, probability))
+
+
+def _poisson(rng: random.Random, mean: float) -> int:
+    """A Poisson draw: exact up to a mean of 30, by the rounded normal beyond."""
+    if mean > 30:
+        return max(0, round(rng.gauss(mean, math.sqrt(mean))))
+    limit, product, count = math.exp(-mean), rng.random(), 0
+    while product > limit:
+        product *= rng.random()
+        count += 1
+    return count
