@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import re
 import subprocess
 from pathlib import Path
@@ -128,6 +129,11 @@ def test_a_git_that_ended_by_ctrl_c_is_an_interrupt_and_no_failure(
     git.write_text(f"#!/bin/sh\n{ending}\n")
     git.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    for action in (lambda: commit_version(tmp_path, "HEAD"), lambda: read_index(tmp_path)):
-        with pytest.raises(KeyboardInterrupt):
-            action()
+    # Started in the background the tests ignore SIGINT, and what they start would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for action in (lambda: commit_version(tmp_path, "HEAD"), lambda: read_index(tmp_path)):
+            with pytest.raises(KeyboardInterrupt):
+                action()
+    finally:
+        signal.signal(signal.SIGINT, before)
