@@ -187,14 +187,16 @@ def with_points(plan: Plan, named: tuple[str | Parts, ...]) -> Plan:
 
     Args:
         plan: Compiled, without.
-        named: ``first``, or shares: before more than that is exposed; 100 % is the promotion. A share that no step of
-            the plan has is left out: the project's reader refuses it.
+        named: ``first``, or shares: before that much is exposed; 100 % is the promotion.
     """
     steps = []
     for index, step in enumerate(plan.steps):
         following = plan.steps[index + 1].split if index + 1 < len(plan.steps) else Parts(WHOLE)
-        steps.append(replace(step, approval=step.approval or following in named))
-    before = FIRST in named or bool(plan.steps and plan.steps[0].split in named)
+        # Other strategies than the canary have other shares: the first that reaches the named one asks.
+        crossed = any(step.split < share <= following for share in named if not isinstance(share, str))
+        steps.append(replace(step, approval=step.approval or crossed))
+    reached = plan.steps[0].split if plan.steps else NO_SHARE
+    before = FIRST in named or any(share <= reached for share in named if not isinstance(share, str))
     return replace(plan, steps=tuple(steps), approval=before)
 
 

@@ -7,18 +7,17 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from fairway.rollout.people_config import ApprovalSetting
+from fairway.rollout.strategy_sections import BlueGreenSection, RollingSection, ShadowSection
 from fairway.section import Duration, Flag, Points, Positive, Ratio, Section, Share
 from fairway.units import WHOLE, Parts, format_share
 
-_STRATEGIES = ("canary",)
-_PLANNED_STRATEGIES = ("auto", "rolling", "blue-green", "shadow")
+AUTO = "auto"
+_STRATEGIES = ("auto", "canary", "blue-green", "rolling", "shadow")
 
 
 def _strategy(value: object) -> object:
-    if value in _PLANNED_STRATEGIES:
-        raise ValueError(f"the strategy {value} is not available yet; use canary")
     if value not in _STRATEGIES:
-        raise ValueError("expected the strategy canary")
+        raise ValueError(f"expected one of the strategies {', '.join(_STRATEGIES)}")
     return value
 
 
@@ -121,6 +120,8 @@ class RolloutSection(Section):
     """How an environment moves from stable to candidate.
 
     Attributes:
+        strategy: ``auto`` picks by what changed since stable.
+        breaking: Declares that this release should not serve beside the one before for long; ``auto`` heeds it.
         steps: Shares of the candidate, growing; the last may be 100 %.
         dwell: Seconds of mature observed traffic a step needs at least.
         cap: Seconds of wall clock after which a step that cannot decide pauses for a person.
@@ -148,6 +149,10 @@ class RolloutSection(Section):
     alpha_fail: Alpha = 0.04
     alpha_pass: Alpha = 0.05
     instrument_budget: Duration = 60.0
+    breaking: Flag = False
+    blue_green: BlueGreenSection = BlueGreenSection()
+    rolling: RollingSection = RollingSection()
+    shadow: ShadowSection = ShadowSection()
     replicas: Positive | None = None
     trip: TripSection | None = TripSection()
 
@@ -177,6 +182,8 @@ class RolloutSection(Section):
         gates = self.gates
         if not any(gate.enabled and gate.must_pass for gate in (gates.failures, gates.p95, gates.success)):
             raise ValueError("gates need at least one with must_pass: true, else a step could pass without evidence")
+        if self.strategy == "blue-green" and self.blue_green.gray is None and not gates.success.enabled:
+            raise ValueError("blue-green without blue_green.gray needs gates.success: else nothing is ever proved")
         for number, step in enumerate(self.steps, start=1):
             dwell = self.dwell if step.dwell is None else step.dwell
             cap = self.cap if step.cap is None else step.cap

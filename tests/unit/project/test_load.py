@@ -159,10 +159,10 @@ MISTAKES = [
     (
         "fairway.yaml",
         "strategy: canary",
-        "strategy: rolling",
-        "strategy: rolling",
+        "strategy: red-black",
+        "strategy: red-black",
         "rollout.strategy",
-        "not available yet; use canary",
+        "expected one of the strategies auto, canary, blue-green, rolling, shadow",
     ),
     (
         "fairway.yaml",

@@ -1,0 +1,57 @@
+"""What each strategy can be told in the ``rollout`` section of ``fairway.yaml``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from fairway.section import Duration, Flag, Points, Positive, Section, Share
+
+
+class BlueGreenSection(Section):
+    """The idle colour is started whole and probed, then everybody moves at once.
+
+    Attributes:
+        smoke: Seconds in which every probe of every instance has to succeed before any traffic.
+        gray: Share compared with stable before the switch, under the gates; ``null``: none.
+        ready_timeout: Seconds all instances have to become ready.
+        warm_replicas: Instances of the old colour that stay warm once the soak is over.
+    """
+
+    smoke: Duration = 30.0
+    gray: Share | None = None
+    ready_timeout: Duration = 300.0
+    warm_replicas: Positive = 1
+
+
+class RollingSection(Section):
+    """One instance is replaced at a time: one more than stable has, never one less.
+
+    Attributes:
+        dwell: Seconds of mature observed traffic each step needs at least.
+        mixed: Conversations may change release between requests, where the router is not sticky.
+    """
+
+    dwell: Duration = 60.0
+    mixed: Flag = False
+
+
+class ShadowSection(Section):
+    """Copies of requests go to a shadow whose tools are mocked; its answers are compared and thrown away.
+
+    Attributes:
+        mirror: Share of requests that is copied.
+        dwell: Seconds of mature observed traffic at least.
+        margin: Share of the compared pairs in which the shadow alone may fail.
+        minimum_pairs: Compared pairs before any verdict.
+        max_diverged: Share of pairs that may diverge; above it nothing is decided.
+        replicas: Instances of the shadow.
+    """
+
+    mirror: Share = 10_000
+    dwell: Duration = 600.0
+    margin: Points = 0.02
+    minimum_pairs: Annotated[int, Field(strict=True, ge=20)] = 200
+    max_diverged: Share = 50_000
+    replicas: Positive = 1
