@@ -10,6 +10,7 @@ from fairway.clock import Clock, SystemClock
 from fairway.controller.arm_files import ReleaseArmFiles
 from fairway.controller.engine import RouteController
 from fairway.controller.facts import ReleaseFactsLookup
+from fairway.controller.flags import flags_reader
 from fairway.controller.holder import holder_name, release_dead_lease
 from fairway.controller.measure import BlockMeasurer
 from fairway.controller.policy import plan_of
@@ -130,6 +131,9 @@ def build_controller(workspace: Workspace) -> ControllerParts:
         prepare_facts=facts.prepare,
         plan=plan_of(project, SERVING_ENVIRONMENT),
         policy=route_policy_of(project),
+        flags_of=flags_reader(
+            workspace.ledger, project.flag_specs(), route.environment, tenant_header=project.gateway.tenant.lower()
+        ),
         clock=workspace.clock,
         holder=holder_name(),
         people=project.people.to_people(),

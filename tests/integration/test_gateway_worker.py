@@ -20,9 +20,11 @@ from fairway.observe.blocks import Batch, Increment
 from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, always, answer
 from fairway.traffic.bucket import bucket, tag_of, unit_hash
 from fairway.traffic.fence import Fence
+from fairway.traffic.flags import TableFlag, is_on
 from fairway.traffic.pin import Pin, load_pin_key, release_tag, unit_tag
+from fairway.traffic.rules import GivenFacts
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Limits, Role, RouteTable, Rule, RuleKind, Timeouts
-from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
+from fairway.units import WHOLE, AgentName, Digest, EnvironmentName, Parts, RouteId
 
 OLD, NEW = Digest("sha256:" + "a" * 64), Digest("sha256:" + "b" * 64)
 TIMEOUTS = Timeouts(connect=0.5, first_byte=5.0, idle=5.0, total=10.0)
@@ -1200,3 +1202,32 @@ async def test_a_worker_whose_parent_is_gone_drains(harness: Harness) -> None:
             assert (await running).body.endswith(b"data: [DONE]\n\n")
             async with asyncio.timeout(5):
                 await harness._running
+
+
+# --- feature flags ---------------------------------------------------------------------------------------------
+
+
+async def test_an_arm_learns_which_flags_are_on_and_a_client_cannot_say_so(harness: Harness) -> None:
+    """By tenant and by share; from the next table on; also on a connection that took the short way before."""
+    everyone, nobody = TableFlag(name="all", share=WHOLE), TableFlag(name="none", share=Parts(0))
+    some = TableFlag(name="some", share=Parts(50_000), tenant_header="x-tenant", tenants=(("acme", WHOLE),))
+    async with ScriptedArm(always(answer())) as arm:
+        await harness.start(table(arm.endpoint))
+        async with connected(harness.port) as client:
+            for _ in range(3):
+                await client.ask("X-Conversation-Id: c-1", method="POST", body=b"question")
+            await harness.install(replace(table(arm.endpoint, seq=2), flags=(everyone, nobody, some)))
+            for n in range(20):
+                await client.ask(f"X-Conversation-Id: c-{n}", "X-Fairway-Flag-None: on", method="POST", body=b"q")
+            await client.ask("X-Conversation-Id: c-1", "X-Tenant: acme")
+            await harness.install(table(arm.endpoint, seq=3))
+            await client.ask("X-Conversation-Id: c-1", method="POST", body=b"question")
+    before, during, tenant, after = arm.requests[:3], arm.requests[3:23], arm.requests[23], arm.requests[24]
+    assert all(request.header("x-fairway-flag-all") is None for request in (*before, after))
+    assert {request.header("x-fairway-flag-all") for request in during} == {"on"}
+    assert {request.header("x-fairway-flag-none") for request in during} == {"off"}
+    said = [request.header("x-fairway-flag-some") == "on" for request in during]
+    assert said == [is_on(some, GivenFacts(headers={}), f"c-{n}") for n in range(20)]
+    assert set(said) == {True, False}
+    assert tenant.header("x-fairway-flag-some") == "on"
+    assert [request.body for request in during] == [b"q"] * 20

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from fairway.bundle.environment import EnvironmentKind
@@ -24,6 +24,7 @@ from fairway.rollout.values import Decision, Measured, Plan, ReleaseFacts, Route
 from fairway.rollout.wire import decision_to_wire, snapshot_to_bytes, state_from_wire, state_to_wire
 from fairway.targets.port import ObservedArm, Target
 from fairway.traffic.fence import Fence
+from fairway.traffic.flags import TableFlag
 from fairway.traffic.port import TrafficRouter
 from fairway.units import Digest, RouteId
 
@@ -65,6 +66,7 @@ class RouteController:
         show: Told of each tick, for people who watch.
         prepare_facts: Reads big releases beside the loop; requests about one still being read wait for a later tick.
         facts_of: Looks a release up and verifies it.
+        flags_of: Feature flags in force, read at each tick; ``None``: those of ``policy``.
         people, environment_kind: Who may do what; see :mod:`fairway.rollout.roles`.
     """
 
@@ -84,6 +86,7 @@ class RouteController:
     seen: tuple[ObservedArm, ...] = ()
     show: Callable[[Snapshot, Decision], None] | None = None
     prepare_facts: PrepareFacts | None = None
+    flags_of: Callable[[], tuple[TableFlag, ...]] | None = None
     people: People = NOBODY_LISTED
     environment_kind: EnvironmentKind = EnvironmentKind.PRODUCTION
     _policy_digest: str = field(init=False)
@@ -156,6 +159,7 @@ class RouteController:
 
     async def gather(self, lease: Lease) -> Snapshot:
         """Everything the decision looks at."""
+        self._read_flags()
         head = self.ledger.head(self.route)
         state = RouteState(route=self.route) if head.state is None else state_from_wire(head.state)
         requests = self.ledger.pending(self.route)
@@ -179,6 +183,13 @@ class RouteController:
             people=self.people,
             environment_kind=self.environment_kind,
         )
+
+    def _read_flags(self) -> None:
+        """Take over feature flags people have set since: another policy, another table."""
+        flags = self.policy.flags if self.flags_of is None else self.flags_of()
+        if flags != self.policy.flags:
+            self.policy = replace(self.policy, flags=flags)
+            self._policy_digest = policy_digest(self.policy)
 
     async def _observe(self) -> tuple[ObservedArm, ...]:
         """The arms; as last seen when the target does not answer, so that traffic can still be moved back."""

@@ -7,16 +7,19 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING
 
 from fairway.gateway.bodies import RequestBody
+from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import RefusalError, RequestHead, forwarded_head, parse_request
 from fairway.gateway.placing import place
 from fairway.gateway.serving import ArmServing, Known, Placement, Serving
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.upstream import Upstream
-from fairway.traffic.rules import By
+from fairway.traffic.flags import flag_lines
+from fairway.traffic.rules import By, unit_key
 from fairway.traffic.table import Role
 
 if TYPE_CHECKING:
     from fairway.gateway.client import ClientConnection
+    from fairway.gateway.mirroring import Pair
 
 REPLAY_BYTES = 65_536
 """A request up to this size is kept until its answer begins, to be sent again where that is safe."""
@@ -51,10 +54,14 @@ class Sending:
     known: Known | None = None
     """Set when its answer may take the short way."""
     cookie = b""
+    _flags = b""
+    """Header lines that tell the arm which feature flags are on."""
     sent = b""
     """The request as it came, when it took the short way."""
     unit: bytes | None = None
     """Key of its unit when it takes part in unit tests."""
+    _pair: Pair | None = None
+    """Its other half when it is mirrored."""
     number: int
     """Of the request, in this worker."""
 
@@ -79,6 +86,11 @@ class Sending:
             assert head is not None
         return head
 
+    @property
+    def _added(self) -> bytes:
+        """Header lines the request gets on its way to the arm."""
+        return b"%b%bx-fairway-request: %b\r\n" % (self.client.forwarded_line, self._flags, self.request_id)
+
     # --- the request -------------------------------------------------------------------------------------------
 
     def begin(self, rest: bytes) -> bytes:
@@ -97,8 +109,7 @@ class Sending:
         self._place()
         if self._served is None:
             return rest if self.request_complete else b""
-        extra = b"%bx-fairway-request: %b\r\n" % (self.client.forwarded_line, self.request_id)
-        first = forwarded_head(head, extra)
+        first = forwarded_head(head, self._added)
         if self._body is not None:
             if not rest and not head.plain and head.headers.get(b"expect", b"").strip().lower() == b"100-continue":
                 self.client.write(_CONTINUE)
@@ -117,8 +128,7 @@ class Sending:
         if self._served is None:
             return rest[length:]
         body, rest = (rest, b"") if len(rest) == length else (rest[:length], rest[length:])
-        line = self.client.forwarded_line
-        first = b"%b%bx-fairway-request: %b\r\n\r\n%b" % (head.raw[:-2], line, self.request_id, body)
+        first = b"%b%b\r\n%b" % (head.raw[:-2], self._added, body)
         served = self._served
         assert served is not None
         upstream = served.pools[0].get(self.started) if len(served.pools) == 1 else None
@@ -130,9 +140,12 @@ class Sending:
         self.upstream = upstream
         if self._placement.decision.served_as_assigned:
             cell.served += 1
-            self.known = known
+            if self._pair is None:
+                self.known = known
         self._replay = first if len(first) <= REPLAY_BYTES else None
         upstream.transport.write(first)
+        if self._pair is not None:
+            self._pair.sent(self._replay)
         return rest
 
     def _place(self) -> Known | None:
@@ -160,12 +173,18 @@ class Sending:
             if placement.key is not None:
                 self.unit = placement.key.encode("utf-8", "surrogateescape")
                 cell.mark("active", self.unit)
+                if serving.mirror is not None and decision.served_as_assigned and decision.role is Role.STABLE:
+                    self._pair = worker.mirror.begin(serving, self.unit, self.request_id, fresh=decision.fresh, now=now)
         if decision.moved:
             self._moved = "not_ready"
         if decision.served is None:
             self.fail(503, "no_release", "no release is serving", extra=b"retry-after: 1\r\n")
         else:
             self._served = serving.arms[decision.served.release]
+        if serving.table.flags:
+            facts = HeadFacts(self.head)
+            key = placement.key if placement.key is not None else unit_key(serving.table.keys, facts)
+            self._flags = flag_lines(serving.table.flags, facts, key)
         return known
 
     def body_data(self, data: bytes) -> bytes:
@@ -218,8 +237,10 @@ class Sending:
             self._replay = replay + data if len(replay) + len(data) <= REPLAY_BYTES else None
         if self.upstream is None:
             self._early += data
-        else:
-            self.upstream.transport.write(data)
+            return
+        self.upstream.transport.write(data)
+        if self._pair is not None and self.request_complete:
+            self._pair.sent(self._replay)
 
     async def _open(self) -> None:
         """Open a connection to an endpoint of the arm, or of stable when the arm has none that answers."""
@@ -262,8 +283,7 @@ class Sending:
     def _may_repeat(self) -> bool:
         """Only a stale kept connection, once, and only what may be sent twice and is still here whole."""
         if self.sent and not self._retried:
-            extra = b"%bx-fairway-request: %b\r\n" % (self.client.forwarded_line, self.request_id)
-            self._replay = forwarded_head(self.head, extra) + self.sent[len(self.head.raw) :]
+            self._replay = forwarded_head(self.head, self._added) + self.sent[len(self.head.raw) :]
         return not self._retried and self.request_complete and bool(self._replay) and self.head.method in _IDEMPOTENT
 
     @property

@@ -24,6 +24,7 @@ import uvloop
 from fairway.gateway.channel import receive, send
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.conversations import ConversationMemory
+from fairway.gateway.mirroring import Mirror
 from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare, unusual
 from fairway.gateway.shapes import request_matcher
 from fairway.gateway.telemetry import Telemetry
@@ -65,6 +66,7 @@ class Worker:
         self.refused: dict[str, int] = {}
         self.telemetry = Telemetry(gateway=settings.gateway, boot=settings.boot, worker=settings.worker, wall=time)
         self.memory = ConversationMemory(Path(settings.memory))
+        self.mirror = Mirror(self)
         self._key = Path(settings.pin_key).read_bytes()
         self._attested: set[str] = set()
         self._pools: dict[str, Pool] = {}
@@ -113,6 +115,7 @@ class Worker:
             self._server.close()
         for client in tuple(self.clients):
             client.transport.abort()
+        self.mirror.abandon()
         for pool in self._pools.values():
             pool.retire()
         if self._writer is not None:
@@ -160,7 +163,7 @@ class Worker:
     def _install(self, message: dict[str, Any]) -> None:
         table = RouteTable.from_wire(message["table"])
         serving = prepare(table, self._pools, self._loop, frozenset(message.get("withheld", ())))
-        if serving.key_header and not self.draining:
+        if serving.key_header and not self.draining and not table.flags:  # each request gets lines of its own
             serving.usual = request_matcher(serving.key_header, looked_at(table.rules))
         self.serving = serving
         self.signer = PinSigner(self._key, route=str(table.route))
@@ -179,6 +182,7 @@ class Worker:
         table = self.serving.table
         batch = self.telemetry.flush(block_seconds=table.block_seconds, timeout=table.timeouts.total, last=last)
         stats = {"in_flight": self.in_flight, "connections": len(self.clients), "refused": self.refused}
+        stats["mirror"] = {"in_flight": self.mirror.in_flight, "bytes": self.mirror.held_bytes}
         self._tell({"type": "batch", "batch": batch.to_wire(), "stats": stats})
 
     async def _sweep_forever(self) -> None:
@@ -189,6 +193,7 @@ class Worker:
             self.epoch = time() - now
             for client in tuple(self.clients):
                 client.overdue(now)
+            self.mirror.overdue(now)
             turn += 1
             if turn % 4 == 0:
                 for pool in self._pools.values():
@@ -205,6 +210,7 @@ class Worker:
             await asyncio.sleep(0.02)
         for client in tuple(self.clients):
             client.abort_at_drain_limit()
+        self.mirror.abandon()
         await asyncio.sleep(0)
 
     async def _say_goodbye(self) -> None:

@@ -30,6 +30,7 @@ from fairway.rollout.values import (
 )
 from fairway.targets.port import ArmSpec, ObservedArm
 from fairway.traffic.fence import ZERO_FENCE, Fence
+from fairway.traffic.flags import TableFlag
 from fairway.traffic.table import NO_SHARE, Arm, KeyExtractor, Limits, Role, RouteTable, Rule, Timeouts, Trip
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 from fairway.verdict.values import GateKind
@@ -49,6 +50,7 @@ class RoutePolicy:
     trip: Trip | None = None
     block_seconds: float = 10.0
     pin_seconds: float = 3600.0
+    flags: tuple[TableFlag, ...] = ()
 
 
 def _arm(role: Role, ref: ArmRef, *, replicas: int | None = None, effective: Digest | None = None) -> DesiredArm:
@@ -205,6 +207,7 @@ def table_of(
         theta={"latency_ms": {Role(role): limit for role, limit in desired.theta.items()}} if desired.theta else {},
         block_seconds=policy.block_seconds,
         pin_seconds=policy.pin_seconds,
+        flags=policy.flags,
     )
 
 

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 from fairway.traffic.fence import Fence
+from fairway.traffic.flags import TableFlag
 from fairway.units import WHOLE, AgentName, Digest, EnvironmentName, Parts, RouteId
 
 TABLE_VERSION: Literal[1] = 1
@@ -129,6 +130,7 @@ class RouteTable:
             ``latency_ms``. Empty: nothing is marked.
         block_seconds: Length of a telemetry block; blocks start at multiples of it (epoch).
         pin_seconds: How long a conversation stays where it began.
+        flags: Feature flags in force; every request tells its arm which are on.
     """
 
     route: RouteId
@@ -146,6 +148,7 @@ class RouteTable:
     theta: Mapping[str, Mapping[Role, float]] = field(default_factory=dict)
     block_seconds: float = 10.0
     pin_seconds: float = 3600.0
+    flags: tuple[TableFlag, ...] = ()
     version: Literal[1] = TABLE_VERSION
 
     def __post_init__(self) -> None:
@@ -180,7 +183,7 @@ class RouteTable:
 
     def to_wire(self) -> dict[str, Any]:
         """A JSON-able value; :meth:`from_wire` is its inverse."""
-        return {
+        wire: dict[str, Any] = {
             "version": self.version,
             "route": {"agent": self.route.agent, "environment": self.route.environment},
             "fence": [self.fence.term, self.fence.seq],
@@ -225,6 +228,9 @@ class RouteTable:
             "block_seconds": self.block_seconds,
             "pin_seconds": self.pin_seconds,
         }
+        if self.flags:
+            wire["flags"] = [flag.to_wire() for flag in self.flags]
+        return wire
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> RouteTable:
@@ -239,7 +245,7 @@ class RouteTable:
             raise ValueError(f"route table version {wire.get('version')!r} is not supported (this gateway reads 1)")
         known = {
             "version", "route", "fence", "arms", "rules", "split", "salt", "keys", "mirror", "masks", "timeouts",
-            "limits", "trip", "theta", "block_seconds", "pin_seconds",
+            "limits", "trip", "theta", "block_seconds", "pin_seconds", "flags",
         }  # fmt: skip
         if unknown := set(wire) - known:
             raise ValueError(f"route table has unknown keys {sorted(unknown)}")
@@ -287,4 +293,5 @@ class RouteTable:
             theta={m: {Role(role): float(v) for role, v in by.items()} for m, by in wire["theta"].items()},
             block_seconds=float(wire["block_seconds"]),
             pin_seconds=float(wire["pin_seconds"]),
+            flags=tuple(TableFlag.from_wire(flag) for flag in wire.get("flags", ())),
         )
