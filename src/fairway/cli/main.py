@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "deploy": ("fairway.cli.deploy", "Deploy a release to an environment by its rollout policy."),
     "doctor": ("fairway.cli.doctor", "What is installed, reachable or misconfigured."),
     "env": ("fairway.cli.env", "Environments: list them, and what differs between two."),
+    "flag": ("fairway.cli.flag", "Feature flags: list, show, set, unset at run time."),
     "gateway": ("fairway.cli.gateway", "The data plane: serve, status, pin."),
     "init": ("fairway.cli.init", "Make an agent project, or add Fairway to a service you have."),
     "mock-llm": ("fairway.cli.mock_llm", "A deterministic OpenAI-compatible model from a scenario file."),
@@ -27,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollout": ("fairway.cli.rollout", "Rollouts: plan, start, status, watch, promote, pause, resume, abort."),
     "run": ("fairway.cli.run", "Run the pipeline: check, evaluate, scan, package, deploy."),
     "schema": ("fairway.cli.schema", "JSON Schemas of the project files and of every value on the wire."),
+    "simulate": ("fairway.cli.simulate", "What a policy would do: modelled rollouts, false alarms, delays."),
+    "sla": ("fairway.cli.sla", "How each release keeps its promise: report by release or month."),
     "up": ("fairway.cli.up", "Serve: gateway, controller and arms, supervised. Ctrl-C drains."),
 }
 """Each module has one click command named ``command``; the text is shown without importing it."""
