@@ -47,8 +47,10 @@ class Effect(StrEnum):
     """What is wrong with the candidate."""
 
     SAME = "aa"
-    MARGIN = "at-margin"
-    TWICE = "twice-margin"
+    MARGIN_ERRORS = "at-margin-errors"
+    MARGIN_P95 = "at-margin-p95"
+    TWICE_ERRORS = "twice-margin-errors"
+    TWICE_P95 = "twice-margin-p95"
     ERRORS_3 = "errors-1-3"
     ERRORS_10 = "errors-1-10"
     P95_50 = "p95-50"
@@ -57,15 +59,17 @@ class Effect(StrEnum):
 
 EFFECTS: Mapping[Effect, str] = {
     Effect.SAME: "the same release twice (A/A)",
-    Effect.MARGIN: "exactly at the last margins: failures and P95",
-    Effect.TWICE: "twice the last margins",
+    Effect.MARGIN_ERRORS: "failed conversations exactly at the last margin",
+    Effect.MARGIN_P95: "P95 exactly at the last margin",
+    Effect.TWICE_ERRORS: "failed conversations at twice the last margin",
+    Effect.TWICE_P95: "P95 at twice the last margin",
     Effect.ERRORS_3: "failed conversations 1 → 3 %",
     Effect.ERRORS_10: "failed conversations 1 → 10 %",
     Effect.P95_50: "P95 +50 %",
     Effect.P95_10: "P95 +10 %",
 }
 MUST_NOT_STOP = frozenset({Effect.SAME})
-MUST_NOT_PROMOTE = frozenset({Effect.MARGIN, Effect.TWICE})
+MUST_NOT_PROMOTE = frozenset({Effect.MARGIN_ERRORS, Effect.MARGIN_P95, Effect.TWICE_ERRORS, Effect.TWICE_P95})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +136,14 @@ def _arms(effect: Effect, margins: Margins) -> tuple[ArmModel, ArmModel]:
     match effect:
         case Effect.SAME:
             return healthy, healthy
-        case Effect.MARGIN | Effect.TWICE:
-            times = 1.0 if effect is Effect.MARGIN else 2.0
-            slower = 1.0 if margins.latency is None else 1.0 + times * (margins.latency - 1.0)
-            excess = 0.0 if margins.failures is None else times * margins.failures
-            return healthy, replace(healthy, excess=excess, latency_ms=healthy.latency_ms * slower)
+        case Effect.MARGIN_ERRORS | Effect.TWICE_ERRORS:
+            times = 1.0 if effect is Effect.MARGIN_ERRORS else 2.0
+            return healthy, replace(healthy, excess=times * (margins.failures or 0.0))
+        case Effect.MARGIN_P95 | Effect.TWICE_P95:
+            times = 1.0 if effect is Effect.MARGIN_P95 else 2.0
+            return healthy, replace(
+                healthy, latency_ms=healthy.latency_ms * (1.0 + times * ((margins.latency or 1) - 1))
+            )
         case Effect.ERRORS_3:
             return one_percent, replace(one_percent, failure=0.03)
         case Effect.ERRORS_10:
