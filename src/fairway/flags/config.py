@@ -37,7 +37,7 @@ def _day(value: object) -> date:
             return date.fromisoformat(value)
         except ValueError:
             pass
-    raise ValueError(f"{value!r} is not a day; write for example 2027-01-31")
+    raise ValueError(f'{value!r} is not a day; write for example "2027-01-31" in quotes')
 
 
 FlagValue = Annotated[
@@ -45,7 +45,9 @@ FlagValue = Annotated[
     BeforeValidator(_value),
     WithJsonSchema({"type": ["string", "number", "boolean"], "description": "on, off or a share such as 10%"}),
 ]
-Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "description": "a day: 2027-01-31"})]
+Day = Annotated[
+    date, BeforeValidator(_day), WithJsonSchema({"type": "string", "description": 'a day in quotes: "2027-01-31"'})
+]
 
 
 class FlagSection(Section):

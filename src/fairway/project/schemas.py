@@ -47,8 +47,8 @@ WIRE: Mapping[str, tuple[type, str]] = {
     "route-state": (RouteState, "Where a route is, its rollout included."),
     "decision": (Decision, "What a controller decided, and why."),
 }
-_COMPLETE = frozenset({"route-table"})
-"""Values whose wire form always carries every key."""
+_COMPLETE: Mapping[str, frozenset[str]] = {"route-table": frozenset({"flags"})}
+"""Values whose wire form always carries every key but these."""
 _PAIRED_FENCE = frozenset({"route-table", "batch"})
 """Values of the data plane, where a fence is ``[term, seq]``; elsewhere it is a mapping."""
 
@@ -82,7 +82,7 @@ def json_schema(name: str) -> dict[str, Any]:
             del schema["properties"]["state"]  # kept beside the decision, not inside
             schema["required"] = sorted(set(schema["required"]) - {"state"})
         if name in _COMPLETE:
-            schema["required"] = sorted(schema["properties"])
+            schema["required"] = sorted(set(schema["properties"]) - _COMPLETE[name])
     else:
         hint = suggest(name, schema_names(), what="schemas")
         raise NotFoundError(f"there is no schema {name!r}", code="schema_not_found", hint=hint)
