@@ -9,7 +9,17 @@ from fairway.rollout.obeying import Obeyed, apply, live, refuse
 from fairway.rollout.people import is_among, same_person
 from fairway.rollout.requests import Request
 from fairway.rollout.roles import Right, why_not
-from fairway.rollout.values import Approval, DecisionKind, Phase, Plan, ReleaseFacts, RouteState, Snapshot
+from fairway.rollout.values import (
+    Approval,
+    DecisionKind,
+    Phase,
+    Plan,
+    ReleaseFacts,
+    RolloutState,
+    RouteState,
+    Scaling,
+    Snapshot,
+)
 from fairway.units import Digest
 
 
@@ -92,6 +102,12 @@ def _so_far(state: RouteState, approval: Approval, facts: ReleaseFacts, plan: Pl
     return f" ({len(found.given)} of {found.needed}){why}"
 
 
+def _stops(rollout: RolloutState) -> bool:
+    """Whether a rollout can still stop where it is: it steps, or its last instances are starting."""
+    last = rollout.phase is Phase.PROMOTING and rollout.scaling is Scaling.STARTING
+    return rollout.phase is Phase.STEPPING or last
+
+
 def revoke(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     """Take a yes back: one's own, or with a role and a reason somebody else's; what was exposed on it pauses."""
     release = Digest(str(request.args.get("release", "")))
@@ -104,9 +120,10 @@ def revoke(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     of_other = "" if same_person(whose, request.actor) else f" of {whose}"
     reason = f"{request.actor} revoked the approval{of_other}: {request.reason}"
     current = live(moved)
-    if current is None or current.candidate.release != release or current.phase is not Phase.STEPPING:
+    if current is None or current.candidate.release != release or not _stops(current):
         return apply(moved, request, snapshot, DecisionKind.OBEY, "approval_revoked", reason)
-    if all(one.met for one in standing(moved, current, snapshot.now, entering=current.step)):
+    entered = current.step if current.phase is Phase.STEPPING else len(current.plan.steps)
+    if all(one.met for one in standing(moved, current, snapshot.now, entering=entered)):
         return apply(moved, request, snapshot, DecisionKind.OBEY, "approval_revoked", reason)
     moved = replace(moved, rollout=replace(current, paused=reason))
     return apply(moved, request, snapshot, DecisionKind.PAUSE, "approval_revoked", reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from fairway.rollout.approvals import missing, sentence
 from fairway.rollout.desired import desired_of, served_digest
 from fairway.rollout.values import DecisionKind, Exposure, Phase, RolloutState, RouteState, Snapshot, Step
 from fairway.rollout.verbs import advance, begin_rollback
@@ -95,6 +96,15 @@ def ahead(snapshot: Snapshot) -> bool:
 def next_block(snapshot: Snapshot) -> float:
     """Start (epoch seconds) of the first whole telemetry block from now on."""
     return math.ceil(snapshot.now.timestamp() / snapshot.block_seconds) * snapshot.block_seconds
+
+
+def unapproved(snapshot: Snapshot, rollout: RolloutState, *, entering: int) -> Outcome | None:
+    """Nobody meets the candidate at a step without the quorum for it, also when it was taken back in between."""
+    lacking = missing(snapshot.state, rollout, snapshot.now, entering=entering)
+    if lacking is None:
+        return None
+    reason = sentence(lacking, version=rollout.candidate.version, plan=rollout.plan)
+    return wait(snapshot.state, "approval_needed", reason)
 
 
 def pinned(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:

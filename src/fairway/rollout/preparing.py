@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from fairway.rollout.approvals import missing, sentence
 from fairway.rollout.desired import active_hold, serves_old_conversations
 from fairway.rollout.instances import Instances, instances_of, is_shadow, step_now
-from fairway.rollout.outcome import Outcome, broken_arm, move_on, observed_arm, pinned, roll_back, wait
+from fairway.rollout.outcome import Outcome, broken_arm, move_on, observed_arm, pinned, roll_back, unapproved, wait
 from fairway.rollout.values import RolloutState, Snapshot, Strategy
 from fairway.units import format_duration
 
@@ -49,9 +48,8 @@ def _first_exposure(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
         arm = None if stable is None else observed_arm(snapshot, stable.release, stable.effective)
         if arm is None or not arm.ready():
             return wait(state, "stable_not_ready", "stable is not ready, there is nothing to compare with", again=0.5)
-    if (lacking := missing(state, rollout, snapshot.now, entering=0)) is not None:
-        reason = sentence(lacking, version=rollout.candidate.version, plan=rollout.plan)
-        return wait(state, "approval_needed", reason)
+    if (lacking := unapproved(snapshot, rollout, entering=0)) is not None:
+        return lacking
     if rollout.plan.strategy is Strategy.DIRECT and rollout.stable is not None and not rollout.going_back:
         return wait(state, "no_steps", "its plan compares nothing with stable, so it is not exposed")
     if (held := pinned(snapshot, rollout)) is not None and not rollout.going_back:

@@ -17,6 +17,7 @@ from fairway.rollout.outcome import (
     pause,
     pinned,
     roll_back,
+    unapproved,
     wait,
 )
 from fairway.rollout.preparing import starting
@@ -55,7 +56,11 @@ def promoting(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
 
 def _last_instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
     """All traffic waits for all instances of the candidate."""
-    waits = starting(snapshot, rollout, instances_of(rollout, None)) or _held(snapshot, rollout)
+    waits = (
+        starting(snapshot, rollout, instances_of(rollout, None))
+        or _held(snapshot, rollout)
+        or unapproved(snapshot, rollout, entering=len(rollout.plan.steps))
+    )
     if waits is not None:
         return waits
     noted = replace(rollout, scaling=Scaling.EXPOSED, phase_at=snapshot.now)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from fairway.rollout.approvals import missing, sentence
 from fairway.rollout.desired import active_hold
 from fairway.rollout.evidence import MirrorGate
 from fairway.rollout.instances import instances_of
@@ -21,6 +20,7 @@ from fairway.rollout.outcome import (
     pause,
     pinned,
     roll_back,
+    unapproved,
     wait,
 )
 from fairway.rollout.preparing import starting
@@ -97,6 +97,7 @@ def _instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
         or _person_waits(snapshot, rollout)
         or pinned(snapshot, rollout)
         or _no_advance(snapshot, rollout)
+        or unapproved(snapshot, rollout, entering=rollout.step)
     )
     if waits is not None:
         return waits
@@ -273,11 +274,7 @@ def _no_advance(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
 
 
 def _step_approval(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
-    lacking = missing(snapshot.state, rollout, snapshot.now, entering=rollout.step + 1)
-    if lacking is None:
-        return None
-    reason = sentence(lacking, version=rollout.candidate.version, plan=rollout.plan)
-    return wait(snapshot.state, "approval_needed", reason)
+    return unapproved(snapshot, rollout, entering=rollout.step + 1)
 
 
 _STEP_RULES: tuple[Callable[[Snapshot, RolloutState], Outcome | None], ...] = (
