@@ -14,6 +14,7 @@ from fairway.controller.flags import flags_reader
 from fairway.controller.holder import holder_name, release_dead_lease
 from fairway.controller.measure import BlockMeasurer
 from fairway.controller.policy import plan_of
+from fairway.controller.probing import ArmProber, LocalQuestion
 from fairway.ledger import SqlLedger, open_ledger
 from fairway.observe.sources.gateway import GatewaySource
 from fairway.project.load import Project, load_project
@@ -21,6 +22,7 @@ from fairway.release.store import FileContentStore
 from fairway.release.trust import trusted_keys
 from fairway.rollout.desired import RoutePolicy
 from fairway.state_dir import StateDir
+from fairway.targets.local.records import RecordFolder
 from fairway.targets.local.target import LocalTarget
 from fairway.traffic.routers.gateway import GatewayRouter
 from fairway.traffic.table import Trip
@@ -129,6 +131,9 @@ def build_controller(workspace: Workspace) -> ControllerParts:
         measurer=measurer,
         facts_of=facts,
         prepare_facts=facts.prepare,
+        prober=ArmProber(
+            ask=LocalQuestion(records=RecordFolder(workspace.state.arms / "instances")), clock=workspace.clock
+        ),
         plan=plan_of(project, SERVING_ENVIRONMENT),
         policy=route_policy_of(project),
         flags_of=flags_reader(

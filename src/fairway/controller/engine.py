@@ -13,14 +13,17 @@ from typing import Protocol
 
 from fairway.bundle.environment import EnvironmentKind
 from fairway.clock import Clock
+from fairway.controller.probing import Prober
 from fairway.errors import ConflictError, FairwayError, RefusedError, TransientError
 from fairway.rollout.desired import RoutePolicy, desired_of, policy_digest, table_of
+from fairway.rollout.evidence import Abilities, Probed
+from fairway.rollout.instances import step_now
 from fairway.rollout.next_step import next_step
 from fairway.rollout.people import NOBODY_LISTED, People
 from fairway.rollout.port import JournalEntry, Lease, RolloutLedger
 from fairway.rollout.reconcile import ApplyTable, DrainArm, EnsureArm, Operation, reconcile
 from fairway.rollout.requests import Request, Verb
-from fairway.rollout.values import Decision, Measured, Plan, ReleaseFacts, RouteState, Snapshot
+from fairway.rollout.values import Decision, Measured, Phase, Plan, ReleaseFacts, RouteState, Snapshot
 from fairway.rollout.wire import decision_to_wire, snapshot_to_bytes, state_from_wire, state_to_wire
 from fairway.targets.port import ObservedArm, Target
 from fairway.traffic.fence import Fence
@@ -66,6 +69,7 @@ class RouteController:
         show: Told of each tick, for people who watch.
         prepare_facts: Reads big releases beside the loop; requests about one still being read wait for a later tick.
         facts_of: Looks a release up and verifies it.
+        prober: Asks an arm that has no traffic yet; ``None``: plans that need it are refused.
         flags_of: Feature flags in force, read at each tick; ``None``: those of ``policy``.
         people, environment_kind: Who may do what; see :mod:`fairway.rollout.roles`.
     """
@@ -86,6 +90,7 @@ class RouteController:
     seen: tuple[ObservedArm, ...] = ()
     show: Callable[[Snapshot, Decision], None] | None = None
     prepare_facts: PrepareFacts | None = None
+    prober: Prober | None = None
     flags_of: Callable[[], tuple[TableFlag, ...]] | None = None
     people: People = NOBODY_LISTED
     environment_kind: EnvironmentKind = EnvironmentKind.PRODUCTION
@@ -156,6 +161,8 @@ class RouteController:
         self.lease = None
         self.published = None
         self.measurer.forget()
+        if self.prober is not None:
+            self.prober.forget()
 
     async def gather(self, lease: Lease) -> Snapshot:
         """Everything the decision looks at."""
@@ -166,6 +173,7 @@ class RouteController:
         if self.prepare_facts is not None:
             unread = await self.prepare_facts(requests, state)
             requests = tuple(request for request in requests if request.id not in unread)
+        arms = await self._observe()
         return Snapshot(
             now=self.clock.now(),
             state=state,
@@ -174,7 +182,7 @@ class RouteController:
             plan=self.plan,
             requests=requests,
             releases=self._facts(requests, state),
-            arms=await self._observe(),
+            arms=arms,
             router=await self.router.observe(self.route),
             refused=dict(self.refused),
             measured=await self.measurer.measure(state),
@@ -182,7 +190,26 @@ class RouteController:
             route_policy=self._policy_digest,
             people=self.people,
             environment_kind=self.environment_kind,
+            probed=await self._probe(state, arms),
+            abilities=self._abilities(),
         )
+
+    def _abilities(self) -> Abilities:
+        can = self.router.capabilities
+        return Abilities(sticky=can.sticky, mirror=can.mirror, probe=self.prober is not None)
+
+    async def _probe(self, state: RouteState, arms: tuple[ObservedArm, ...]) -> Probed | None:
+        """Ask the candidate's instances while a step is judged by that; forget what they said when it is over."""
+        rollout = state.rollout
+        if self.prober is None or rollout is None:
+            return None
+        step = step_now(rollout)
+        if rollout.phase is not Phase.STEPPING or step is None or not step.probe or rollout.step_from is None:
+            return await self.prober.look(None, 0)
+        candidate = rollout.candidate
+        identity = (candidate.release, candidate.effective)
+        arm = next((one for one in arms if (one.release_digest, one.effective_digest) == identity), None)
+        return await self.prober.look(arm, candidate.replicas)
 
     def _read_flags(self) -> None:
         """Take over feature flags people have set since: another policy, another table."""

@@ -9,6 +9,7 @@ from fairway.clock import Clock
 from fairway.errors import TransientError
 from fairway.observe.fold import Block, FoldState, fold_all, mature_blocks
 from fairway.observe.port import ObservationSource
+from fairway.rollout.mirroring import pairs_of
 from fairway.rollout.port import RolloutLedger
 from fairway.rollout.values import NOTHING_MEASURED, Measured, Phase, RolloutState, RouteState
 from fairway.rollout.verbs import live
@@ -119,6 +120,7 @@ class BlockMeasurer:
         compared = stable
         findings = tuple(self._finding(gate, rollout, compared) for gate in gates)
         seen = [block for block in self._blocks if block.t0 >= rollout.step_from and block.comparable]
+        mirrored = not soaking and rollout.plan.steps[rollout.step].mirroring is not None
         outage = ""
         if not soaking and stable is not None:
             since = [block for block in self._blocks if block.t0 >= (rollout.counted_from or rollout.step_from)]
@@ -129,6 +131,7 @@ class BlockMeasurer:
             shared_cause=outage,
             theta=limit,
             error=error,
+            pairs=pairs_of(seen, rollout.candidate.release) if mirrored else None,
         )
 
     def _yardstick_window(self) -> float:

@@ -15,7 +15,7 @@ class MirrorGate:
         margin: Of the compared pairs, the share in which the shadow alone failed must be below this (0.02: 2 points).
         alpha_fail, alpha_pass: Error bounds towards FAIL and PASS.
         minimum_pairs: Compared pairs before any verdict but NO_DATA.
-        max_diverged: Share of all pairs that may have diverged; above it, too little can be compared to decide.
+        max_diverged: Share of all pairs that may have diverged or be unknown; above it, too little can be compared.
     """
 
     margin: float
@@ -30,9 +30,11 @@ class MirrorPairs:
     """Mirrored requests of the current step whose two answers were compared; a pair is a request and its copy.
 
     Attributes:
-        compared: Pairs that count: both answers are known and every tool call of the shadow could be replayed.
+        compared: Pairs that count: both answers are known and like is compared with like.
         shadow_failed, stable_failed: Of the compared pairs, those in which only the shadow, or only stable, failed.
-        diverged: Pairs in which the shadow asked for a tool call that could not be replayed: excluded.
+        diverged: Pairs in which the shadow went another way over its tools, so that like is not compared with like:
+            excluded.
+        unknown: Pairs in which what became of one of the two is not known: excluded.
         dropped: Requests that were not mirrored for want of room: not in any other count.
     """
 
@@ -40,6 +42,7 @@ class MirrorPairs:
     shadow_failed: int = 0
     stable_failed: int = 0
     diverged: int = 0
+    unknown: int = 0
     dropped: int = 0
 
 

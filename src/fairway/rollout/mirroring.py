@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
+from fairway.observe.fold import Block
 from fairway.rollout.evidence import MirrorGate, MirrorPairs
 from fairway.stats.bernoulli import log_e_above, log_e_below
-from fairway.units import Verdict
+from fairway.traffic.table import Role
+from fairway.units import Digest, Verdict
 
 _EVEN = 0.5
 """Of the pairs in which one side alone failed, the share that is the shadow's when it is no worse."""
+
+
+def pairs_of(blocks: Iterable[Block], candidate: Digest) -> MirrorPairs | None:
+    """The pairs of a candidate's shadow in mature blocks; ``None`` when none of them knows a shadow of it.
+
+    Args:
+        blocks: Of the mirrored step; those with a gap or of two tables are left out.
+        candidate: Release digest of the candidate.
+    """
+    found = [
+        block.arms[candidate].sums
+        for block in blocks
+        if block.comparable and candidate in block.arms and block.arms[candidate].role is Role.SHADOW
+    ]
+    if not found:
+        return None
+
+    def total(name: str) -> int:
+        return round(sum(sums.get(name, 0) for sums in found))
+
+    return MirrorPairs(
+        compared=total("shadow_pairs"),
+        shadow_failed=total("shadow_failed"),
+        stable_failed=total("shadow_primary_failed"),
+        diverged=total("shadow_diverged"),
+        unknown=total("shadow_unknown"),
+        dropped=total("shadow_dropped") + total("shadow_skipped"),
+    )
 
 
 def judge_pairs(gate: MirrorGate, pairs: MirrorPairs | None) -> tuple[Verdict, str]:
@@ -25,7 +56,8 @@ def judge_pairs(gate: MirrorGate, pairs: MirrorPairs | None) -> tuple[Verdict, s
         The verdict and one sentence with the figures; NO_DATA without enough pairs.
 
     Source: the mixtures of :mod:`fairway.stats.bernoulli`; error of PASS at most ``alpha_pass``, of FAIL at most
-    ``alpha_fail``, however often one looks.
+    ``alpha_fail``, however often one looks, as long as each pair, given those before it, is on one side of the margin.
+    Pairs are requests, not conversations: where few conversations make most of them, ask for more ``minimum_pairs``.
     """
     if pairs is None:
         return Verdict.NO_DATA, "no mirrored request has been compared yet"
@@ -40,8 +72,9 @@ def judge_pairs(gate: MirrorGate, pairs: MirrorPairs | None) -> tuple[Verdict, s
     )
     if against >= fail:
         return Verdict.FAIL, told
-    if pairs.diverged > gate.max_diverged * (pairs.compared + pairs.diverged):
-        return Verdict.INCONCLUSIVE, f"{told}; more than {gate.max_diverged:.0%} diverged, too few can be compared"
+    excluded = pairs.diverged + pairs.unknown
+    if excluded > gate.max_diverged * (pairs.compared + excluded):
+        return Verdict.INCONCLUSIVE, f"{told}; more than {gate.max_diverged:.0%} cannot be compared"
     if log_e_below(pairs.shadow_failed, pairs.compared, gate.margin, clean_weight=_EVEN) >= win:
         return Verdict.PASS, told
     return Verdict.INCONCLUSIVE, f"{told}; not decided"
@@ -49,6 +82,7 @@ def judge_pairs(gate: MirrorGate, pairs: MirrorPairs | None) -> tuple[Verdict, s
 
 def _told(pairs: MirrorPairs) -> str:
     aside = f", {pairs.diverged:,} diverged and are left out" if pairs.diverged else ""
+    aside += f", {pairs.unknown:,} are of unknown outcome" if pairs.unknown else ""
     dropped = f", {pairs.dropped:,} were not mirrored for want of room" if pairs.dropped else ""
     return (
         f"of {pairs.compared:,} compared pairs the shadow alone failed in {pairs.shadow_failed:,}"
