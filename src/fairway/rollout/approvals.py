@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from fairway.rollout.people import Quorum, is_among, same_person
 from fairway.rollout.values import Approval, Phase, Plan, RolloutState, RouteState
 from fairway.traffic.table import NO_SHARE
-from fairway.traffic.table import NO_SHARE
 from fairway.units import WHOLE, Digest, Parts, RolloutId, format_share
 
 FIRST = "first"
