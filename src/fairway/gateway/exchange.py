@@ -6,12 +6,15 @@ import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from fairway.gateway.comparing import Side
 from fairway.gateway.framing import UNTIL_CLOSE, AnswerHead, RefusalError, parse_answer
 from fairway.gateway.judging import Reason, Verdict, judge_answer, reported
 from fairway.gateway.problems import problem
 from fairway.gateway.returning import Returning
 from fairway.gateway.sending import Sending
+from fairway.gateway.serving import ArmServing
 from fairway.gateway.telemetry import Cell
+from fairway.traffic.outcome import Outcome
 
 if TYPE_CHECKING:
     from fairway.gateway.quick_exchange import QuickExchange
@@ -25,6 +28,7 @@ class Exchange(Sending):
     """How the answer is passed on, when it did not come in one piece."""
     _held = b""
     _first_byte = -1.0
+    _outcome: Outcome | None = None
 
     @classmethod
     def taken_over(cls, quick: QuickExchange) -> Exchange:
@@ -97,7 +101,9 @@ class Exchange(Sending):
             upstream.release(self.touched)
         else:
             upstream.close()
-        if answer.status < 500 and not served.attested and not self._moved and not self._serving.slow_above_ms:
+        if self._pair is not None:
+            self._pair.primary_data(data[answer.end :])
+        if self._judged_by_status(answer.status, served):
             self.done = True
             cell.dirty = True
             cell.open -= 1
@@ -110,10 +116,17 @@ class Exchange(Sending):
             self._record("agent", "")
         client.exchange_done()
 
+    def _judged_by_status(self, status: int, served: ArmServing) -> bool:
+        """Whether a plain answer says all there is to say about a request."""
+        plain = status < 500 and not served.attested and not self._moved
+        return plain and not self._serving.slow_above_ms and self._pair is None
+
     def _returned(self, answer: AnswerHead) -> bytes:
         """The head for the client, once it is known how the body will be framed to it."""
         client = self.client
         returning = self._returning = Returning(answer, http10=self.head.http10)
+        if self._pair is not None:
+            returning.overheard = self._pair.primary_data
         if returning.framing == "close":
             client.close_after = True
         if client.worker.draining or not self.request_complete:
@@ -261,6 +274,10 @@ class Exchange(Sending):
         cell.open -= 1
         cell.finished += 1
         verdict, code = self._judge(reason, code, cell)
+        if self._pair is not None:
+            answered = 0 if self._answer is None else self._answer.status
+            seconds = now - self.started
+            self._pair.primary_ended(Side(verdict, code, status or answered, self._outcome, seconds, 0, b""))
         if verdict != "ok":
             self._describe(cell, verdict, code, status)
         if reason == "client":
@@ -296,6 +313,7 @@ class Exchange(Sending):
             if said and self._served is not None:
                 self.client.worker.attest(self._served)
             if outcome is not None:
+                self._outcome = outcome
                 cell.add(outcome)
         if self._moved:
             return "failed", self._moved

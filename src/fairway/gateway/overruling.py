@@ -52,7 +52,7 @@ def home_of(table: RouteTable, decisions: LocalDecisions) -> Arm | None:
     one that tripped: a bad answer is then better than none, and the controller, who is told, took the other one away.
     """
     stable = table.arm(Role.STABLE)
-    known = {arm.release: arm for arm in table.arms if arm.release not in table.masks}
+    known = {arm.release: arm for arm in table.arms if arm.release not in table.masks and arm.role is not Role.SHADOW}
     wanted: list[str | None] = [decisions.pinned_to] if decisions.pinned else []
     if stable is not None and stable.release != decisions.tripped:
         wanted.append(stable.release)

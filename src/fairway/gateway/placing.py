@@ -95,6 +95,8 @@ def _place(
             until = min(until, sent.expires)
         known = know(serving, serving.ruleset.afterwards(decision), until)
         if known is not None:
+            if serving.mirror is not None and serving.mirror.takes(assigned.key.encode("utf-8", "surrogateescape")):
+                known.direct = False
             remember(units, seen_as, known)
     return Placement(decision, _counted(assigned), cookie), known
 
@@ -112,6 +114,8 @@ def meet(serving: Serving, worker: Worker, key: bytes, now: float) -> tuple[Know
         now: Epoch seconds.
     """
     if not 0 < len(key) <= MAX_KEY_LENGTH:
+        return None
+    if serving.mirror is not None and serving.mirror.takes(key):
         return None
     unit = blake2b(key, digest_size=8).digest()
     found = worker.memory.find(unit, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from fairway.gateway.bodies import AnswerBody
@@ -16,15 +17,17 @@ class Returning:
         body: What has come of it.
         framing: How the client sees where it ends.
         filter: Takes the outcome out of a stream of events; ``None`` for everything else.
+        overheard: Is told the payload that is passed on, when somebody compares it.
     """
 
-    __slots__ = ("answer", "body", "filter", "framing")
+    __slots__ = ("answer", "body", "filter", "framing", "overheard")
 
     def __init__(self, answer: AnswerHead, *, http10: bool) -> None:
         """Decide how it is passed on; ``http10``: the client knows no chunks."""
         self.answer = answer
         self.body = AnswerBody(answer.length)
         self.filter: OutcomeFilter | None = None
+        self.overheard: Callable[[bytes], None] | None = None
         self.framing: Literal["kept", "chunked", "close"] = "kept"
         length = answer.length
         if length and not answer.plain and passes_events(answer):
@@ -40,13 +43,13 @@ class Returning:
 
     def passed(self, payload: bytes) -> bytes:
         """Payload as the client gets it: outcome comments taken out, in chunks of ours."""
-        if self.filter is None and self.framing == "kept":
-            return payload
         complete = self.body.complete
         if self.filter is not None:
             payload = self.filter.feed(payload)
             if complete:
                 payload += self.filter.end()
+        if self.overheard is not None:
+            self.overheard(payload)
         if self.framing == "chunked":
             payload = as_chunk(payload)
             if complete:

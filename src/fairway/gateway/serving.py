@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.upstream import Pool
-from fairway.traffic.bucket import highest_below
+from fairway.traffic.bucket import highest_below, mirror_salt, tag_of
 from fairway.traffic.pin import release_tag
 from fairway.traffic.rules import Decision, Ruleset, issued_cookie, looked_at
 from fairway.traffic.table import Arm, KeyKind, Role, RouteTable
@@ -55,6 +55,35 @@ class ArmServing:
         return sorted(turned, key=lambda pool: pool.down_until > now)
 
 
+class MirrorPlan:
+    """Which conversations are copied to which shadow."""
+
+    __slots__ = ("_below", "_salted", "arm", "salt_tag")
+
+    def __init__(self, arm: ArmServing, table: RouteTable) -> None:
+        self.arm = arm
+        self.salt_tag = tag_of(table.salt)
+        self._salted = f"{mirror_salt(table.salt)}\0".encode("utf-8", "surrogateescape")
+        self._below = highest_below(table.mirror)
+
+    def takes(self, key: bytes) -> bool:
+        """Whether the conversation with this key is one of those."""
+        return blake2b(self._salted + key, digest_size=8).digest() < self._below
+
+    def unit(self, key: bytes) -> bytes:
+        """Eight bytes that stand for the conversation in the shared memory, beside its place among all."""
+        return blake2b(self._salted + key, digest_size=8, person=b"mirror").digest()
+
+
+def _mirror_plan(table: RouteTable, arms: dict[Digest, ArmServing], withheld: frozenset[Digest]) -> MirrorPlan | None:
+    shadow = table.arm(Role.SHADOW)
+    if not table.mirror or shadow is None or not shadow.endpoints:
+        return None
+    if shadow.release in withheld or shadow.release in table.masks:
+        return None
+    return MirrorPlan(arms[shadow.release], table)
+
+
 MAX_KNOWN = 16_384
 """Units a worker keeps at hand under one table."""
 
@@ -82,7 +111,7 @@ class Known:
         counts: Whether they take part in unit tests.
         release: Assigned; whose cell counts them.
         served: The arm that serves it.
-        direct: Whether that is the assigned one; if not, its requests go the general way.
+        direct: Whether their requests may take the short way: that is the assigned one, and nothing is mirrored.
         pool: Of that arm's endpoint; ``None`` when it has several, which serve in turn.
         slow_above: Seconds from which a request is slow.
         cell: That counted them last.
@@ -178,6 +207,7 @@ class Serving:
     """What the bucket hashes before the key."""
     below: bytes = b""
     """Bucket hashes below this are the candidate's."""
+    mirror: MirrorPlan | None = None
     sweep_seconds: float = 0.25
     quick_bytes: int = 0
     """A message up to this size passes every limit."""
@@ -213,13 +243,14 @@ def prepare(
         pools.pop(endpoint).retire()
     first = table.keys[0] if table.keys else None
     key_header = first.name.lower() if first is not None and first.kind is KeyKind.HEADER else ""
+    arms = {arm.release: ArmServing(arm, [pools[endpoint] for endpoint in arm.endpoints]) for arm in table.arms}
     timeouts = table.timeouts
     shortest = min(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total)
     return Serving(
         table=table,
         regime=replace(table, masks=tuple(sorted({*table.masks, *withheld}))).regime if withheld else table.regime,
         ruleset=Ruleset(table, withheld),
-        arms={arm.release: ArmServing(arm, [pools[endpoint] for endpoint in arm.endpoints]) for arm in table.arms},
+        arms=arms,
         slow_above_ms=dict(table.theta.get("latency_ms", {})),
         issue_cookie=issued_cookie(table.keys),
         key_header=key_header,
@@ -229,6 +260,7 @@ def prepare(
         in_flight=table.limits.in_flight,
         salted=f"{table.salt}\0".encode("utf-8", "surrogateescape"),
         below=highest_below(table.split),
+        mirror=_mirror_plan(table, arms, withheld),
         sweep_seconds=min(0.25, max(0.02, shortest / 4)),
     )
 

@@ -12,6 +12,7 @@ from fairway.gateway.repeats import NO_ANSWER
 if TYPE_CHECKING:
     from fairway.gateway.quick_exchange import QuickExchange
     from fairway.gateway.sending import Sending
+    from fairway.gateway.shadow_copy import ShadowCopy
 
 IDLE_SECONDS = 1.5
 """A pooled connection idle for longer is not used again: common servers close theirs after 2 to 75 s, and a request
@@ -28,7 +29,7 @@ class Upstream(asyncio.Protocol):
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.exchange: Sending | QuickExchange | None = None
+        self.exchange: Sending | QuickExchange | ShadowCopy | None = None
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.idle_since = 0.0
         self.reused = False

@@ -31,6 +31,11 @@ def bucket(salt: str, key: str) -> int:
     return (int.from_bytes(digest, "big") * _WHOLE) >> 64
 
 
+def mirror_salt(salt: str) -> str:
+    """The salt that decides which conversations are mirrored: another draw than the split's, from the same hash."""
+    return f"{salt}/mirror"
+
+
 def highest_below(split: int) -> bytes:
     """What ``blake2b-8(salt || 0x00 || key)``, as eight bytes, compares below iff the bucket is below ``split``.
 

@@ -37,6 +37,7 @@ class Outcome:
         iterations: Rounds of the agent's loop.
         guardrail: Guardrail hits.
         callback_failed: Callbacks that could not be delivered.
+        diverged: Tool calls of a mirrored request that could not be replayed: what followed says nothing.
         model: Model that answered, ``""`` when not said.
     """
 
@@ -48,6 +49,7 @@ class Outcome:
     iterations: int = 0
     guardrail: int = 0
     callback_failed: int = 0
+    diverged: int = 0
     model: str = ""
 
     def counts(self) -> dict[str, int]:
@@ -55,7 +57,7 @@ class Outcome:
         return {name: value for name in _COUNTS if (value := getattr(self, name))}
 
 
-_COUNTS = ("tokens_in", "tokens_out", "tools", "tool_errors", "iterations", "guardrail", "callback_failed")
+_COUNTS = ("tokens_in", "tokens_out", "tools", "tool_errors", "iterations", "guardrail", "callback_failed", "diverged")
 _COUNT = re.compile(r"[0-9]{1,12}")
 _MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{0,128}")
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote
 
-from fairway.traffic.bucket import bucket, tag_of, unit_hash
+from fairway.traffic.bucket import bucket, mirror_salt, tag_of, unit_hash
 from fairway.traffic.pin import Pin, release_tag, unit_tag
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind
 from fairway.units import Digest, UnitHash
@@ -149,7 +149,8 @@ class Ruleset:
     A release the *table* masks takes part in nothing on purpose (it is being prepared, or was rolled back): pins and
     rules that name it mean stable, and only a split that contradicts the mask still assigns to it. A release that is
     *withheld* by the gateway alone (it tripped, or a person pinned another one), or that is not ready, is assigned as
-    ever; what it does not serve counts against it.
+    ever; what it does not serve counts against it. An arm of role ``shadow`` serves nobody, whatever a rule, a pin or a
+    request says: to all of these it is not there.
     """
 
     def __init__(self, table: RouteTable, withheld: frozenset[Digest] = frozenset()) -> None:
@@ -162,8 +163,9 @@ class Ruleset:
         self.table = table
         self._withheld = withheld
         self.salt_tag = tag_of(table.salt)
-        self._arms = {arm.role: arm for arm in reversed(table.arms)}
-        self._by_tag = {release_tag(arm.release): arm for arm in table.arms if not self._masked(arm)}
+        self._serving = _serving(table)
+        self._arms = {arm.role: arm for arm in reversed(self._serving)}
+        self._by_tag = {release_tag(arm.release): arm for arm in self._serving if not self._masked(arm)}
         self._rules = tuple(sorted(table.rules, key=lambda rule: _ORDER[rule.kind]))
         stable = self._arms.get(Role.STABLE)
         self._stable = stable if stable is not None and self._ready(stable) else None
@@ -184,11 +186,11 @@ class Ruleset:
             pin: The valid pin the request brought, if any; ignored when it is another unit's.
             recall: Looks a unit up among those seen before, asked only when no rule and no pin decided.
         """
-        named = _named_arm(facts.header(RELEASE_HEADER), self.table.arms)
+        named = _named_arm(facts.header(RELEASE_HEADER), self._serving)
         if named is not None:
             return Assigned(self._decide(named, By.RULE, rule=RELEASE_RULE), unit_key(self.table.keys, facts))
         for rule in self._rules:
-            target = _match(rule, facts, self.table.arms)
+            target = _match(rule, facts, self._serving)
             if target is not None:
                 return Assigned(self._decide(target, By.RULE, rule=rule.id), unit_key(self.table.keys, facts))
         key = unit_key(self.table.keys, facts)
@@ -228,7 +230,7 @@ class Ruleset:
         """
         if decision.fresh and decision.moved and decision.served is not None:
             return self._decide(decision.served, By.PIN)
-        arm = next((arm for arm in self.table.arms if arm.release == decision.release), None)
+        arm = next((arm for arm in self._serving if arm.release == decision.release), None)
         return self._decide(arm or decision.role, By.PIN, counts=decision.counts)
 
     def _pinned(self, pin: Pin, key: str | None) -> Assigned:
@@ -275,7 +277,7 @@ def explain(table: RouteTable, facts: Facts, *, pin: Pin | None = None) -> dict[
     decision = assigned.decision
     tried: list[dict[str, object]] = []
     for rule in () if decision.rule == RELEASE_RULE else sorted(table.rules, key=lambda item: _ORDER[item.kind]):
-        matched = _match(rule, facts, table.arms)
+        matched = _match(rule, facts, _serving(table))
         tried.append({"rule": rule.id, "kind": rule.kind.value, "matched": matched is not None})
         if matched is not None:
             break
@@ -294,7 +296,23 @@ def explain(table: RouteTable, facts: Facts, *, pin: Pin | None = None) -> dict[
         "unit": assigned.unit,
         "bucket": assigned.bucket,
         "split": int(table.split),
+        "mirrored": _mirrored(table, assigned),
     }
+
+
+def _serving(table: RouteTable) -> tuple[Arm, ...]:
+    """The arms that may serve somebody."""
+    return tuple(arm for arm in table.arms if arm.role is not Role.SHADOW)
+
+
+def _mirrored(table: RouteTable, assigned: Assigned) -> bool:
+    """Whether requests like this are copied to a shadow, provided that the conversation begins now."""
+    shadow, decision = table.arm(Role.SHADOW), assigned.decision
+    if shadow is None or not shadow.endpoints or shadow.release in table.masks or assigned.key is None:
+        return False
+    if not (decision.counts and decision.served_as_assigned and decision.role is Role.STABLE):
+        return False
+    return bucket(mirror_salt(table.salt), assigned.key) < table.mirror
 
 
 def looked_at(rules: tuple[Rule, ...]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.traffic.bucket import bucket, tag_of, unit_hash
+from fairway.traffic.bucket import bucket, mirror_salt, tag_of, unit_hash
 from fairway.traffic.fence import Fence
 from fairway.traffic.pin import Pin, release_tag, unit_tag
 from fairway.traffic.rules import By, GivenFacts, Ruleset, assign, explain, looked_at, unit_key
@@ -300,3 +300,49 @@ def test_the_headers_rules_look_at_are_known_beforehand() -> None:
         rule(RuleKind.TENANT),
     )
     assert looked_at(rules) == ("cookie", "x-feature-flags", "x-gray", "x-tenant")
+
+
+SHADOWED = replace(TABLE, arms=(STABLE, replace(CANDIDATE, role=Role.SHADOW)), split=Parts(0), mirror=Parts(50_000))
+
+
+@pytest.mark.parametrize(
+    ("made", "headers", "pin"),
+    [
+        ((), {"x-fairway-release": "shadow"}, None),
+        ((), {"x-fairway-release": "1.1.0"}, None),
+        ((), {"x-fairway-release": NEW}, None),
+        ((rule(RuleKind.HEADER, "x-a", ("1",), to=Role.SHADOW),), {"x-a": "1"}, None),
+        ((rule(RuleKind.RELEASE_HEADER, "x-a"),), {"x-a": "1.1.0"}, None),
+        ((), {}, pin_to(NEW)),
+    ],
+    ids=["role", "version", "release", "rule", "release-rule", "pin"],
+)
+def test_a_shadow_serves_nobody(made: tuple[Rule, ...], headers: dict[str, str], pin: Pin | None) -> None:
+    table = replace(SHADOWED, rules=made)
+    found = assign(table, GivenFacts(headers={"x-conversation-id": "c", **headers}), pin=pin)
+    assert found.decision.served == STABLE
+    assert found.decision.release == OLD, "and it is counted as stable's"
+    recalled = Ruleset(table).assign_key("c", lambda unit: pin_to(NEW))
+    assert recalled.decision.served == STABLE
+
+
+def test_explain_says_whether_a_conversation_is_mirrored() -> None:
+    said = {str(number): explain(SHADOWED, facts(x_conversation_id=str(number)))["mirrored"] for number in range(200)}
+    assert {key for key, mirrored in said.items() if mirrored} == {
+        key for key in said if bucket("r-1/mirror", key) < 50_000
+    }
+    assert explain(SHADOWED, facts())["mirrored"] is False
+    assert explain(replace(SHADOWED, masks=(NEW,)), facts(x_conversation_id="1"))["mirrored"] is False
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_the_mirror_is_another_draw_than_the_split(key: str) -> None:
+    assert bucket(mirror_salt("r-1"), key) == bucket("r-1/mirror", key)
+    growing = [bucket(mirror_salt("r-1"), key) < share for share in (0, 1_000, 30_000, 100_000)]
+    assert growing == sorted(growing), "a larger share only adds conversations"
+
+
+def test_the_mirror_does_not_follow_the_split() -> None:
+    keys = [str(number) for number in range(4_000)]
+    both = sum(bucket("r-1", key) < 50_000 and bucket(mirror_salt("r-1"), key) < 50_000 for key in keys)
+    assert 850 < both < 1_150, "independent: a quarter, five standard deviations either way"

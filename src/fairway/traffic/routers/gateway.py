@@ -26,7 +26,7 @@ ALIVE_SECONDS = 5.0
 
 MAX_WAIT_SECONDS = 2.0
 
-CAPABILITIES = RouterCapabilities(sticky=True, rules=True, mirror=False, granularity=1, fence=True, read_back=True)
+CAPABILITIES = RouterCapabilities(sticky=True, rules=True, mirror=True, granularity=1, fence=True, read_back=True)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class GatewayRouter:
 
     @property
     def capabilities(self) -> RouterCapabilities:
-        """Everything but mirroring."""
+        """Everything."""
         return CAPABILITIES
 
     async def start(self) -> None:

@@ -1,0 +1,99 @@
+"""A request answered twice: what the two answers say about each other. Pure."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+from fairway.gateway.judging import Verdict
+from fairway.traffic.outcome import Outcome
+
+BODY_BYTES = 65_536
+"""So much of an answer goes into its digest; of a longer one the beginning."""
+
+SLOWER_RATIO = 1.25
+SLOWER_SECONDS = 0.01
+"""A shadow is slower when it took both this many times as long as the primary and this much longer."""
+
+_WHITE_SPACE = b" \t\r\n"
+
+
+class Side(NamedTuple):
+    """One of the two answers.
+
+    Attributes:
+        verdict: What became of it.
+        code: Why, for people.
+        status: HTTP status; 0 when there was no answer.
+        outcome: As the agent reported it.
+        seconds: From the request's first byte to the answer's last.
+        length: Bytes of the body.
+        digest: Of the body as :func:`body_digest` sees it.
+    """
+
+    verdict: Verdict
+    code: str
+    status: int
+    outcome: Outcome | None
+    seconds: float
+    length: int
+    digest: bytes
+
+
+class Comparison(NamedTuple):
+    """What one pair adds to the block.
+
+    Attributes:
+        sums: By name.
+        same_state: Whether both agents know the same of the conversation from here on.
+        reason: Why the pair speaks against the shadow; empty when it does not.
+    """
+
+    sums: dict[str, float]
+    same_state: bool
+    reason: str = ""
+
+
+def body_digest(body: bytes | bytearray) -> bytes:
+    """Eight bytes that are equal for bodies that differ in white space only.
+
+    Args:
+        body: The first :data:`BODY_BYTES` of it.
+    """
+    return blake2b(body.translate(None, _WHITE_SPACE), digest_size=8).digest()
+
+
+def compare(primary: Side, shadow: Side) -> Comparison:
+    """Compare the two answers of one request.
+
+    A pair that does not compare like with like is excluded and counted: where one outcome is unknown, where the shadow
+    asked for a tool call that could not be replayed, and where both fared alike over different numbers of tool calls.
+    Where only one of them failed that is what the pair says, however many calls led there.
+    """
+    if "unknown" in (primary.verdict, shadow.verdict):
+        return Comparison({"shadow_unknown": 1}, same_state=False)
+    if shadow.outcome is not None and shadow.outcome.diverged:
+        return Comparison({"shadow_diverged": 1}, same_state=False)
+    alike = primary.verdict == shadow.verdict
+    if alike and _tools_differ(primary, shadow):
+        return Comparison({"shadow_diverged": 1}, same_state=False)
+    sums: dict[str, float] = {
+        "shadow_pairs": 1,
+        "shadow_ms": shadow.seconds * 1000,
+        "shadow_primary_ms": primary.seconds * 1000,
+        "shadow_bytes": shadow.length,
+        "shadow_primary_bytes": primary.length,
+    }
+    if not alike:
+        worse = shadow.verdict == "failed"
+        sums["shadow_failed" if worse else "shadow_primary_failed"] = 1
+        return Comparison(sums, same_state=False, reason=shadow.code if worse else "")
+    if shadow.seconds > primary.seconds * SLOWER_RATIO and shadow.seconds > primary.seconds + SLOWER_SECONDS:
+        sums["shadow_slower"] = 1
+    if primary.digest != shadow.digest:
+        sums["shadow_changed"] = 1
+    return Comparison(sums, same_state=True)
+
+
+def _tools_differ(primary: Side, shadow: Side) -> bool:
+    return primary.outcome is not None and shadow.outcome is not None and primary.outcome.tools != shadow.outcome.tools

@@ -1,0 +1,229 @@
+"""Requests of some conversations copied to a shadow: bounded, in nobody's way, compared once both have answered.
+
+A conversation is mirrored from its first request or not at all, and one request after the other, so that the shadow
+knows what the primary knows. One it can no longer follow (a request was dropped, a pair diverged, only one of the two
+failed) is not mirrored any further.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import time
+from typing import TYPE_CHECKING
+
+from fairway.gateway.comparing import BODY_BYTES, Side, body_digest, compare
+from fairway.gateway.serving import MirrorPlan, Serving
+from fairway.gateway.shadow_copy import ShadowCopy
+from fairway.gateway.telemetry import Cell
+from fairway.traffic.table import Role
+
+if TYPE_CHECKING:
+    from fairway.gateway.worker import Worker
+
+MAX_COPIES = 64
+MAX_BYTES = 4 * 1024 * 1024
+"""Copies a worker has under way or waiting, and bytes of requests in them; a request beyond either is dropped."""
+
+SHADOW_LINE = b"x-fairway-shadow: 1\r\n"
+"""Marks a copy, so that the agent mocks its tools; a client's own header of that name never gets here."""
+
+_NOT_FOLLOWED = 0
+
+
+class Pair:
+    """One request that is answered twice."""
+
+    __slots__ = ("_body", "_copied", "_length", "_mirror", "_primary", "_shadow", "plan", "request", "serving", "unit")
+
+    def __init__(self, mirror: Mirror, serving: Serving, plan: MirrorPlan, unit: bytes, request: bytes) -> None:
+        self._mirror = mirror
+        self.serving = serving
+        self.plan = plan
+        self.unit = unit
+        """Its conversation, as the mirror knows it."""
+        self.request = request
+        """Id of the request."""
+        self._copied = False
+        self._primary: Side | None = None
+        self._shadow: Side | None = None
+        self._body = bytearray()
+        self._length = 0
+
+    def sent(self, data: bytes | None) -> None:
+        """All of the request has been sent to the primary.
+
+        Args:
+            data: As it was sent; ``None`` when it was too large to be kept.
+        """
+        if self._copied:
+            return  # a request sent again to another connection of the primary
+        self._copied = True
+        if data is None:
+            self._mirror.drop(self)
+        else:
+            end = data.find(b"\r\n") + 2
+            self._mirror.copy(self, b"%b%b%b" % (data[:end], SHADOW_LINE, data[end:]))
+
+    def primary_data(self, payload: bytes) -> None:
+        """Some of the primary's answer."""
+        self._length += len(payload)
+        if len(self._body) < BODY_BYTES:
+            self._body += payload[: BODY_BYTES - len(self._body)]
+
+    def primary_ended(self, side: Side) -> None:
+        """What became of the primary; its body is what :meth:`primary_data` was told."""
+        if not self._copied:
+            self._copied = True
+            self._mirror.drop(self)
+            return
+        self._primary = side._replace(length=self._length)
+        self._settle()
+
+    def shadow_ended(self, copy: ShadowCopy, side: Side) -> None:
+        """What became of the copy."""
+        self._shadow = side
+        self._settle()
+        self._mirror.ended(copy)
+
+    def _settle(self) -> None:
+        if self._primary is not None and self._shadow is not None:
+            self._mirror.settle(self, self._primary._replace(digest=body_digest(self._body)), self._shadow)
+
+
+class Mirror:
+    """What a worker mirrors."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._copies: dict[bytes, deque[ShadowCopy]] = {}  # by conversation: the first is under way
+        self._loop = asyncio.get_running_loop()
+        self.in_flight = 0
+        """Copies under way or waiting."""
+        self.held_bytes = 0
+        """Bytes of requests in them."""
+
+    def begin(self, serving: Serving, key: bytes, request: bytes, *, fresh: bool, now: float) -> Pair | None:
+        """A request of a conversation begins; ``None`` when it is not to be copied.
+
+        Args:
+            serving: The table in force, which has a mirror.
+            key: Of the conversation.
+            request: Id of the request.
+            fresh: Whether the conversation begins with it.
+            now: Epoch seconds.
+        """
+        plan = serving.mirror
+        if plan is None or not plan.takes(key):
+            return None
+        unit = plan.unit(key)
+        if fresh:
+            self._note(plan, unit, plan.arm.tag, now + max(1.0, serving.table.pin_seconds))
+        else:
+            found = self._worker.memory.find(unit, now)
+            if found is None or found[0] != plan.arm.tag or found[2] != plan.salt_tag:
+                self._count(serving, plan, {"shadow_skipped": 1})
+                return None
+        return Pair(self, serving, plan, unit, request)
+
+    def copy(self, pair: Pair, data: bytes) -> None:
+        """Send a copy, after the other copies of its conversation; or drop it."""
+        if self.in_flight >= MAX_COPIES or self.held_bytes + len(data) > MAX_BYTES or self._worker.draining:
+            self.drop(pair)
+            return
+        copy = ShadowCopy(pair, pair.plan.arm, pair.serving.table, data)
+        self.in_flight += 1
+        self.held_bytes += len(data)
+        queue = self._copies.get(pair.unit)
+        if queue is None:
+            self._copies[pair.unit] = deque((copy,))
+            self._loop.call_soon(copy.start)  # after what the primary's request still has to do
+        else:
+            queue.append(copy)
+
+    def drop(self, pair: Pair) -> None:
+        """A request is not copied: the shadow cannot follow the conversation from here on."""
+        self.lose(pair)
+        self._count(pair.serving, pair.plan, {"shadow_dropped": 1})
+
+    def lose(self, pair: Pair) -> None:
+        """The shadow knows other things of a conversation than the primary from here on."""
+        self._note(pair.plan, pair.unit, _NOT_FOLLOWED, time() + max(1.0, pair.serving.table.pin_seconds))
+
+    def ended(self, copy: ShadowCopy) -> None:
+        """A copy has its answer, or never will: the next of its conversation is sent."""
+        self.in_flight -= 1
+        self.held_bytes -= len(copy.data)
+        unit = copy.pair.unit
+        queue = self._copies.get(unit)
+        if queue is None:
+            return
+        if queue and queue[0] is copy:
+            queue.popleft()
+        if queue:
+            self._loop.call_soon(queue[0].start)
+        else:
+            del self._copies[unit]
+
+    def settle(self, pair: Pair, primary: Side, shadow: Side) -> None:
+        """Both halves of a pair have ended: compare and count them."""
+        found = compare(primary, shadow)
+        if not found.same_state:
+            self.lose(pair)
+            self._give_up(pair.unit)
+        if found.reason:
+            cell = self._cell(pair.serving, pair.plan)
+            if cell is not None:
+                status = f"{shadow.status} ({primary.status})"
+                cell.describe({"request": pair.request.decode(), "status": status, "reason": found.reason})
+        self._count(pair.serving, pair.plan, found.sums)
+
+    def _give_up(self, unit: bytes) -> None:
+        """What waits of a conversation that is not followed any longer is not sent."""
+        queue = self._copies.get(unit)
+        while queue and len(queue) > 1:
+            copy = queue.pop()
+            self._discard(copy, "shadow_skipped")
+
+    def _discard(self, copy: ShadowCopy, counted_as: str) -> None:
+        copy.close()
+        self.in_flight -= 1
+        self.held_bytes -= len(copy.data)
+        self._count(copy.pair.serving, copy.pair.plan, {counted_as: 1})
+
+    def overdue(self, now: float) -> None:
+        """Called by the sweep; ``now`` in ``perf_counter()`` seconds."""
+        for queue in tuple(self._copies.values()):
+            queue[0].overdue(now)
+
+    def abandon(self) -> None:
+        """The worker ends: nothing waits for a shadow."""
+        copies = [copy for queue in self._copies.values() for copy in queue]
+        self._copies.clear()
+        for copy in copies:
+            self._discard(copy, "shadow_dropped")
+
+    def _note(self, plan: MirrorPlan, unit: bytes, release: int, expires: float) -> None:
+        self._worker.memory.note(unit, release, plan.salt_tag, int(expires))
+
+    def _count(self, serving: Serving, plan: MirrorPlan, sums: dict[str, float]) -> None:
+        cell = self._cell(serving, plan)
+        if cell is None:
+            return
+        cell.dirty = True
+        for name, value in sums.items():
+            cell.sums[name] = cell.sums.get(name, 0) + value
+
+    def _cell(self, serving: Serving, plan: MirrorPlan) -> Cell | None:
+        """Where pairs are counted: the block in which they were compared; ``None`` once something else is in force."""
+        current = self._worker.serving
+        if current.regime != serving.regime:
+            return None
+        return self._worker.telemetry.cell(
+            start=time(),
+            block_seconds=current.table.block_seconds,
+            release=plan.arm.arm.release,
+            role=Role.SHADOW,
+            fence=current.table.fence,
+            regime=current.regime,
+        )

@@ -1,0 +1,417 @@
+"""A worker that mirrors: the shadow gets copies of whole conversations, the user never notices, pairs are compared."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fairway.gateway import mirroring
+from fairway.observe.fold import FoldState, fold_all, mature_blocks
+from fairway.testing.gateway_worker import Client, Harness, connected
+from fairway.testing.scripted_arm import ArmRequest, Script, ScriptedArm, always, answer
+from fairway.traffic.bucket import bucket, mirror_salt
+from fairway.traffic.fence import Fence
+from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind, Timeouts
+from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
+
+OLD, NEW = Digest("sha256:" + "a" * 64), Digest("sha256:" + "b" * 64)
+WHOLE = 100_000
+
+
+def table(stable: str, shadow: str | None, *, mirror: int = WHOLE, seq: int = 1, **more: object) -> RouteTable:
+    arms = [Arm(role=Role.STABLE, release=OLD, version="1.0.0", endpoints=(stable,))]
+    if shadow is not None:
+        arms.append(Arm(role=Role.SHADOW, release=NEW, version="1.1.0", endpoints=(shadow,)))
+    made = RouteTable(
+        route=RouteId(agent=AgentName("support"), environment=EnvironmentName("production")),
+        fence=Fence(term=1, seq=seq),
+        arms=tuple(arms),
+        mirror=Parts(mirror),
+        salt="r-1",
+        keys=(KeyExtractor(kind=KeyKind.HEADER, name="x-conversation-id"),),
+        timeouts=Timeouts(connect=0.5, first_byte=1.0, idle=1.0, total=2.0),
+        block_seconds=1.0,
+    )
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    made = Harness(tmp_path)
+    yield made
+    await made.close()
+
+
+async def ask(client: Client, key: str = "c-1", body: bytes = b"question") -> bytes:
+    reply = await client.ask(f"X-Conversation-Id: {key}", method="POST", target="/chat", body=body)
+    assert (reply.status, reply.version) == (200, "1.0.0"), reply.headers
+    return reply.body
+
+
+async def until_idle(harness: Harness) -> None:
+    """Wait for every copy to have ended."""
+    async with asyncio.timeout(5):
+        while harness.worker.mirror.in_flight:
+            await asyncio.sleep(0.005)
+
+
+async def sums_of(harness: Harness) -> dict[str, float]:
+    counted = await harness.counted()
+    return {} if Role.SHADOW not in counted else dict(counted[Role.SHADOW].sums)
+
+
+def says(
+    outcome: str | None = "status=ok", *, body: bytes = b"ok", status: str = "200 OK", after: float = 0.0
+) -> Script:
+    async def script(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(after)
+        writer.write(answer(body, outcome=outcome, status=status))
+
+    return script
+
+
+# --- what the shadow gets ----------------------------------------------------------------------------------------
+
+
+async def test_each_request_of_a_mirrored_conversation_is_copied_and_marked(harness: Harness) -> None:
+    async with ScriptedArm(always(answer(b"real"))) as stable, ScriptedArm(always(answer(b"shadow"))) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            for number in range(4):
+                assert await ask(client, body=b"question %d" % number) == b"real"
+        await until_idle(harness)
+        assert [request.body for request in shadow.requests] == [b"question %d" % number for number in range(4)]
+        for copy, sent in zip(shadow.requests, stable.requests, strict=True):
+            assert copy.header("x-fairway-shadow") == "1"
+            assert sent.header("x-fairway-shadow") is None
+            assert [pair for pair in copy.headers if pair[0] != "x-fairway-shadow"] == list(sent.headers)
+            assert (copy.method, copy.target) == (sent.method, sent.target)
+        sums = await sums_of(harness)
+        assert (sums["shadow_pairs"], sums["shadow_changed"]) == (4, 4)
+
+
+async def test_a_client_cannot_mark_its_own_request_as_a_shadows(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable:
+        await harness.start(table(stable.endpoint, None, mirror=0))
+        async with connected(harness.port) as client:
+            for name in ("X-Fairway-Shadow", "x_fairway_shadow", "X-Fairway_Shadow"):
+                assert (await client.ask("X-Conversation-Id: c", f"{name}: 1")).status == 200
+        assert not [pair for request in stable.requests for pair in request.headers if "shadow" in pair[0]]
+
+
+async def test_the_share_of_conversations_is_that_of_the_table_and_the_same_for_every_request(harness: Harness) -> None:
+    keys = [f"c-{number}" for number in range(60)]
+    mirrored = {key for key in keys if bucket(mirror_salt("r-1"), key) < 30_000}
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(always(answer())) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint, mirror=30_000))
+        async with connected(harness.port) as client:
+            for _ in range(3):
+                for key in keys:
+                    await ask(client, key)
+        await until_idle(harness)
+        got = [request.header("x-conversation-id") for request in shadow.requests]
+        assert sorted(str(key) for key in got) == sorted([*mirrored] * 3)
+        assert 0 < len(mirrored) < len(keys)
+
+
+async def test_a_conversation_that_began_before_the_mirror_is_counted_and_not_copied(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(always(answer())) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint, mirror=0))
+        async with connected(harness.port) as client:
+            await ask(client, "old")
+            await harness.install(table(stable.endpoint, shadow.endpoint, seq=2))
+            await ask(client, "old")
+            await ask(client, "new")
+        await until_idle(harness)
+        assert [request.header("x-conversation-id") for request in shadow.requests] == ["new"]
+        sums = await sums_of(harness)
+        assert (sums["shadow_skipped"], sums["shadow_pairs"]) == (1, 1)
+
+
+async def test_chunked_requests_and_streams_are_mirrored_too(harness: Harness) -> None:
+    events = b'data: {"text": "hi"}\n\n: fairway-outcome status=ok, tools=1\ndata: done\n\n'
+
+    async def stream(request: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        for at in range(0, len(events), 7):
+            piece = events[at : at + 7]
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+
+    async with ScriptedArm(stream) as stable, ScriptedArm(stream) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            head = b"POST /chat HTTP/1.1\r\nHost: a\r\nX-Conversation-Id: c\r\nTransfer-Encoding: chunked\r\n\r\n"
+            client.writer.write(head + b"5\r\nhello\r\n")
+            await asyncio.sleep(0.03)
+            client.writer.write(b"0\r\n\r\n")
+            reply = await client.reply()
+            assert b"fairway-outcome" not in reply.body
+        await until_idle(harness)
+        assert shadow.requests[0].body == b"hello"
+        sums = await sums_of(harness)
+        assert sums["shadow_pairs"] == 1
+        assert "shadow_changed" not in sums
+        assert sums["shadow_bytes"] == sums["shadow_primary_bytes"] == len(reply.body)
+
+
+# --- nobody notices ----------------------------------------------------------------------------------------------
+
+
+async def test_the_user_is_answered_at_once_while_the_shadow_hangs(harness: Harness) -> None:
+    async def hang(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(hang) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            began = time.perf_counter()
+            for number in range(100):
+                await ask(client, f"c-{number}")
+            assert time.perf_counter() - began < 1.0, "100 answers, before the first copy's time limit"
+        assert harness.worker.mirror.in_flight == mirroring.MAX_COPIES
+        await until_idle(harness)
+        counted = await harness.counted()
+        sums = counted[Role.SHADOW].sums
+        assert sums["shadow_dropped"] == 100 - mirroring.MAX_COPIES
+        assert sums["shadow_failed"] == sums["shadow_pairs"] == mirroring.MAX_COPIES
+        assert counted[Role.STABLE].finished == 100
+        assert counted[Role.STABLE].failed == counted[Role.STABLE].unknown == 0
+        assert {exemplar["reason"] for exemplar in counted[Role.SHADOW].exemplars} == {"timeout_first_byte"}
+
+
+async def test_a_slow_shadow_changes_nothing_measurable_for_users(harness: Harness) -> None:
+    async def timed(client: Client, prefix: str) -> float:
+        times = []
+        for number in range(150):
+            began = time.perf_counter()
+            await ask(client, f"{prefix}-{number}")
+            times.append(time.perf_counter() - began)
+        return sorted(times)[75]
+
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says(after=0.2)) as shadow:
+        await harness.start(table(stable.endpoint, None, mirror=0))
+        async with connected(harness.port) as client:
+            alone = await timed(client, "alone")
+            await harness.install(table(stable.endpoint, shadow.endpoint, seq=2))
+            beside = await timed(client, "beside")
+        assert beside < alone + 0.005, f"median {alone * 1000:.2f} ms alone, {beside * 1000:.2f} ms beside a shadow"
+
+
+@pytest.mark.parametrize("breaks", ["refuses", "closes", "nonsense", "cut"])
+async def test_a_broken_shadow_fails_its_copies_and_no_user(harness: Harness, breaks: str) -> None:
+    async def broken(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        if breaks == "nonsense":
+            writer.write(b"ICY 200 OK\r\n\r\n")
+        elif breaks == "cut":
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")
+        await writer.drain()
+        writer.close()
+
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(broken) as shadow:
+        if breaks == "refuses":
+            await shadow.close()
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            for number in range(5):
+                await ask(client, f"c-{number}")
+        await until_idle(harness)
+        counted = await harness.counted()
+        assert counted[Role.SHADOW].sums["shadow_failed"] == counted[Role.SHADOW].sums["shadow_pairs"] == 5
+        assert (counted[Role.STABLE].finished, counted[Role.STABLE].failed) == (5, 0)
+        expected = {
+            "refuses": "unreachable",
+            "closes": "arm_closed",
+            "nonsense": "malformed_answer",
+            "cut": "answer_cut",
+        }
+        assert {exemplar["reason"] for exemplar in counted[Role.SHADOW].exemplars} == {expected[breaks]}
+
+
+async def test_no_answer_of_a_shadow_is_counted_as_a_users(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says("status=failed, tokens_in=7")) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            for number in range(6):
+                await ask(client, f"c-{number}")
+        await until_idle(harness)
+        increment = (await harness.counted())[Role.SHADOW]
+        assert (
+            increment.assigned == increment.served == increment.finished == increment.failed == increment.unknown == 0
+        )
+        assert not increment.histograms
+        assert not increment.marks
+        assert "tokens_in" not in increment.sums
+        assert increment.sums["shadow_failed"] == 6
+
+
+async def test_a_shadow_serves_nobody_whatever_a_request_or_a_rule_says(harness: Harness) -> None:
+    rule = Rule(id="r", kind=RuleKind.HEADER, name="x-beta", values=("1",), to=Role.SHADOW)
+    async with ScriptedArm(always(answer(b"real"))) as stable, ScriptedArm(always(answer(b"shadow"))) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint, mirror=0, rules=(rule,)))
+        async with connected(harness.port) as client:
+            for line in (
+                "X-Fairway-Release: shadow",
+                "X-Fairway-Release: 1.1.0",
+                f"X-Fairway-Release: {NEW}",
+                "X-Beta: 1",
+            ):
+                reply = await client.ask("X-Conversation-Id: c", line)
+                assert (reply.version, reply.body) == ("1.0.0", b"real"), line
+        assert not shadow.requests
+
+
+async def test_unmirrored_conversations_go_the_short_way_beside_mirrored_ones(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(always(answer())) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint, mirror=50_000))
+        keys = [f"c-{number}" for number in range(20)]
+        async with connected(harness.port) as client:
+            for _ in range(3):
+                for key in keys:
+                    await ask(client, key)
+        serving = harness.worker.serving
+        for key in keys:
+            mirrored = bucket(mirror_salt("r-1"), key) < 50_000
+            assert serving.known[key.encode()].direct is not mirrored
+        assert any(not known.direct for known in serving.known.values())
+
+
+async def test_a_pin_of_the_gateway_ends_the_mirror(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(always(answer())) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint), withheld=(NEW,))
+        async with connected(harness.port) as client:
+            await ask(client)
+        await asyncio.sleep(0.05)
+        assert not shadow.requests
+
+
+# --- bounds ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_request_too_large_to_be_kept_is_dropped_and_ends_its_conversations_mirror(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(always(answer())) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            await ask(client, "c", b"small")
+            await ask(client, "c", b"x" * 70_000)
+            await ask(client, "c", b"small again")
+        await until_idle(harness)
+        assert [request.body for request in shadow.requests] == [b"small"]
+        sums = await sums_of(harness)
+        assert (sums["shadow_pairs"], sums["shadow_dropped"], sums["shadow_skipped"]) == (1, 1, 1)
+
+
+async def test_bytes_held_for_copies_are_bounded(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirroring, "MAX_BYTES", 100_000)
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says(after=0.3)) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            for number in range(6):
+                await ask(client, f"c-{number}", b"x" * 40_000)
+                assert harness.worker.mirror.held_bytes <= 100_000
+        await until_idle(harness)
+        assert harness.worker.mirror.held_bytes == 0
+        sums = await sums_of(harness)
+        assert (sums["shadow_pairs"], sums["shadow_dropped"]) == (2, 4)
+
+
+async def test_the_copies_of_a_conversation_are_sent_one_after_the_other(harness: Harness) -> None:
+    running = 0
+
+    async def alone(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        nonlocal running
+        running += 1
+        assert running == 1
+        await asyncio.sleep(0.03)
+        running -= 1
+        writer.write(answer())
+
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(alone) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            for number in range(5):
+                await ask(client, "c", b"%d" % number)
+        await until_idle(harness)
+        assert [request.body for request in shadow.requests] == [b"%d" % number for number in range(5)]
+        assert (await sums_of(harness))["shadow_pairs"] == 5
+
+
+async def test_what_runs_when_the_worker_drains_is_dropped_at_once(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says(after=10)) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            await ask(client)
+        began = time.perf_counter()
+        assert (await sums_of(harness)) == {"shadow_dropped": 1}
+        assert time.perf_counter() - began < 1.0
+
+
+async def test_a_stale_kept_connection_of_the_shadow_is_no_failure(harness: Harness) -> None:
+    used: set[asyncio.StreamWriter] = set()
+
+    async def once(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        if writer in used:
+            writer.close()  # as a server does that closes an idle connection just when a request is on its way
+            return
+        used.add(writer)
+        writer.write(answer())
+
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(once) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            for number in range(6):
+                await ask(client, f"c-{number}")
+                await until_idle(harness)
+        assert len(shadow.requests) > 6, "some were sent again"
+        sums = await sums_of(harness)
+        assert sums["shadow_pairs"] == 6
+        assert "shadow_failed" not in sums
+
+
+# --- what a pair says --------------------------------------------------------------------------------------------
+
+
+async def test_a_conversation_in_which_only_the_shadow_failed_is_not_followed_any_further(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says("status=failed")) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            for _ in range(3):
+                await ask(client)
+                await until_idle(harness)
+        sums = await sums_of(harness)
+        assert (sums["shadow_failed"], sums["shadow_pairs"], sums["shadow_skipped"]) == (1, 1, 2)
+        assert len(shadow.requests) == 1
+
+
+async def test_pairs_are_in_the_blocks_a_controller_folds(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says("status=failed")) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            for number in range(10):
+                await ask(client, f"c-{number}")
+        await until_idle(harness)
+        await harness.drained()
+    wire = [json.loads(json.dumps(batch.to_wire())) for batch in harness.batches]
+    batches = [type(batch).from_wire(each) for batch, each in zip(harness.batches, wire, strict=True)]
+    blocks, _ = mature_blocks(fold_all(FoldState(), batches), time.time() + 60)
+    arms = [block.arms[NEW] for block in blocks if block.comparable and NEW in block.arms]
+    assert {arm.role for arm in arms} == {Role.SHADOW}
+    assert sum(arm.sums["shadow_failed"] for arm in arms) == 10
+    assert sum(arm.assigned for arm in arms) == 0
+
+
+async def test_pairs_begun_under_another_regime_are_counted_nowhere(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says(after=0.2)) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            await ask(client)
+            await harness.install(table(stable.endpoint, shadow.endpoint, mirror=0, seq=2))
+            await until_idle(harness)
+        assert await sums_of(harness) == {}

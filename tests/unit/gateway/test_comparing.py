@@ -1,0 +1,86 @@
+"""What two answers of one request say about each other."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairway.gateway.comparing import Side, body_digest, compare
+from fairway.traffic.outcome import Outcome, OutcomeStatus
+
+RESULTS = ("shadow_pairs", "shadow_diverged", "shadow_unknown")
+
+
+def side(
+    verdict: str = "ok", *, tools: int | None = 0, seconds: float = 0.1, body: bytes = b"hi", diverged: int = 0
+) -> Side:
+    status = OutcomeStatus.OK if verdict == "ok" else OutcomeStatus.FAILED
+    outcome = None if tools is None else Outcome(status=status, tools=tools, diverged=diverged)
+    return Side(verdict, verdict, 200, outcome, seconds, len(body), body_digest(body))  # type: ignore[arg-type]
+
+
+def named(sums: dict[str, float]) -> set[str]:
+    """Names of counts: without the totals every compared pair has."""
+    return {name for name in sums if not name.endswith(("_ms", "_bytes"))}
+
+
+@pytest.mark.parametrize(
+    ("primary", "shadow", "counted", "same_state"),
+    [
+        (side(), side(), {"shadow_pairs"}, True),
+        (side(), side(body=b"bye"), {"shadow_pairs", "shadow_changed"}, True),
+        (side(body=b'{"a": 1}'), side(body=b'{"a":1}\n'), {"shadow_pairs"}, True),
+        (side(), side("failed"), {"shadow_pairs", "shadow_failed"}, False),
+        (side("failed"), side(), {"shadow_pairs", "shadow_primary_failed"}, False),
+        (side("failed"), side("failed"), {"shadow_pairs"}, True),
+        (side(), side("unknown"), {"shadow_unknown"}, False),
+        (side("unknown"), side("failed"), {"shadow_unknown"}, False),
+        (side(tools=1), side(tools=2), {"shadow_diverged"}, False),
+        (side("failed", tools=1), side("failed", tools=2), {"shadow_diverged"}, False),
+        (side(tools=1), side("failed", tools=6), {"shadow_pairs", "shadow_failed"}, False),
+        (side("failed", tools=6), side(tools=1), {"shadow_pairs", "shadow_primary_failed"}, False),
+        (side(tools=None), side(tools=3), {"shadow_pairs"}, True),
+        (side(), side("failed", diverged=1), {"shadow_diverged"}, False),
+        (side(seconds=0.1), side(seconds=0.2), {"shadow_pairs", "shadow_slower"}, True),
+        (side(seconds=0.2), side(seconds=0.1), {"shadow_pairs"}, True),
+        (side(seconds=0.001), side(seconds=0.005), {"shadow_pairs"}, True),
+    ],
+)  # fmt: skip
+def test_a_pair_says(primary: Side, shadow: Side, counted: set[str], same_state: bool) -> None:
+    found = compare(primary, shadow)
+    assert named(found.sums) == counted
+    assert found.same_state is same_state
+    assert bool(found.reason) is ("shadow_failed" in counted)
+
+
+sides = st.builds(
+    side,
+    st.sampled_from(["ok", "failed", "unknown"]),
+    tools=st.one_of(st.none(), st.integers(0, 3)),
+    seconds=st.floats(0.001, 10),
+    body=st.binary(max_size=20),
+    diverged=st.integers(0, 1),
+)
+
+
+@given(sides, sides)
+def test_every_pair_is_compared_or_excluded_and_counted_once(primary: Side, shadow: Side) -> None:
+    sums = compare(primary, shadow).sums
+    assert sum(sums.get(name, 0) for name in RESULTS) == 1
+    assert ("shadow_ms" in sums) is ("shadow_pairs" in sums)
+
+
+@given(sides, sides)
+def test_what_is_unknown_is_never_a_compared_pair(primary: Side, shadow: Side) -> None:
+    if "unknown" in (primary.verdict, shadow.verdict):
+        assert compare(primary, shadow).sums == {"shadow_unknown": 1}
+
+
+@given(sides, sides)
+def test_swapping_the_two_swaps_who_failed(primary: Side, shadow: Side) -> None:
+    if (shadow.outcome and shadow.outcome.diverged) or (primary.outcome and primary.outcome.diverged):
+        return  # only a shadow says so
+    there, back = compare(primary, shadow).sums, compare(shadow, primary).sums
+    assert there.get("shadow_failed") == back.get("shadow_primary_failed")
+    assert there.get("shadow_pairs") == back.get("shadow_pairs")
