@@ -64,12 +64,12 @@ class Event:
     Attributes:
         at: Seconds since the simulation began.
         code: Reason code, as in ``docs/reference/reasons.md``.
-        step: Index of the step it was taken in; ``None`` outside of steps.
+        stands: Phase and step of the rollout after it, such as ``stepping 0``; ``""`` before there is one.
     """
 
     at: float
     code: str
-    step: int | None
+    stands: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,10 +264,10 @@ class ModelledRun:
             return False
         self._head = Fence(term=1, seq=self._head.seq + 1)
         self.state = decision.state
-        rollout = live(decision.state)
-        stepping = rollout is not None and rollout.phase is Phase.STEPPING
+        rollout = decision.state.rollout
+        stands = "" if rollout is None else f"{rollout.phase.value} {rollout.step}"
         elapsed = (self._now - BEGIN).total_seconds()
-        self.events.append(Event(at=elapsed, code=decision.code, step=rollout.step if rollout and stepping else None))
+        self.events.append(Event(at=elapsed, code=decision.code, stands=stands))
         if self._exposed_at is None and self.split > 0:
             self._exposed_at = elapsed
         if decision.kind.value == "roll_back":
