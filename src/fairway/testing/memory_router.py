@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fairway.clock import Clock
 from fairway.errors import ConflictError
@@ -53,7 +53,8 @@ class MemoryRouter:
 
     capabilities = RouterCapabilities(sticky=True, rules=True, mirror=False, granularity=1, fence=True, read_back=True)
 
-    def __init__(self, clock: Clock, gateways: list[MemoryGateway]) -> None:
+    def __init__(self, clock: Clock, gateways: list[MemoryGateway], *, mirror: bool = False) -> None:
+        self.capabilities = replace(type(self).capabilities, mirror=mirror)
         self._clock = clock
         self._gateways = gateways
         self._published: dict[RouteId, RouteTable] = {}

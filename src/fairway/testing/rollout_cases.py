@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fairway.rollout.desired import desired_of, served_digest
+from fairway.rollout.evidence import Abilities, MirrorGate
 from fairway.rollout.requests import Request, Verb
 from fairway.rollout.values import (
     ArmRef,
+    Exposure,
     Measured,
     Phase,
     Plan,
@@ -25,6 +27,7 @@ from fairway.targets.port import AttestedBy, InstanceState, ObservedArm, Observe
 from fairway.testing.virtual_clock import EPOCH
 from fairway.traffic.fence import Fence
 from fairway.traffic.port import RouterObserved
+from fairway.traffic.table import NO_SHARE
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RolloutId, RouteId, Verdict
 from fairway.verdict.values import GateFinding, GateKind, GateSpec
 
@@ -69,6 +72,53 @@ def canary_plan(*shares: int, **changes: Any) -> Plan:
         instrument_budget=30.0,
     )
     return replace(plan, **changes)
+
+
+MIRRORING = MirrorGate(margin=0.02, alpha_fail=0.01, alpha_pass=0.05, minimum_pairs=50)
+SMOKE = Step(
+    split=NO_SHARE,
+    gates=(replace(GATES[2], must_pass=False),),
+    dwell=5.0,
+    cap=600.0,
+    exposure=Exposure.RULES_ONLY,
+    name="smoke",
+    probe=True,
+)
+MIRROR = Step(
+    split=NO_SHARE,
+    gates=(),
+    dwell=10.0,
+    cap=600.0,
+    exposure=Exposure.RULES_ONLY,
+    mirror=Parts(20_000),
+    name="mirror",
+    mirroring=MIRRORING,
+    candidate_replicas=1,
+)
+
+
+def _compared(share: int, **changes: Any) -> Step:
+    return replace(Step(split=Parts(share), gates=GATES, dwell=20.0, cap=600.0), **changes)
+
+
+def plan_for(strategy: Strategy, *, replicas: int = 3, gray: bool = True) -> Plan:
+    """A small plan of each strategy, with as many instances as ``replicas``."""
+    canary = canary_plan(replicas=replicas, strategy=strategy)
+    match strategy:
+        case Strategy.BLUE_GREEN:
+            steps: tuple[Step, ...] = (SMOKE, *([_compared(10_000, name="gray")] if gray else []))
+            soak = (replace(GATES[2], must_pass=not gray),)
+            return replace(canary, steps=steps, soak_gates=soak, warm_replicas=1)
+        case Strategy.ROLLING:
+            steps = tuple(
+                _compared(100_000 * n // replicas, candidate_replicas=n, stable_replicas=replicas - n)
+                for n in range(1, replicas)
+            )
+            return replace(canary, steps=steps)
+        case Strategy.SHADOW:
+            return replace(canary, steps=(MIRROR, *canary.steps[:2]))
+        case _:
+            return replace(canary, steps=canary.steps)
 
 
 def ready_arm(ref: ArmRef, *, state: InstanceState = InstanceState.READY, count: int = 1) -> ObservedArm:
@@ -155,6 +205,7 @@ def snapshot(state: RouteState, **changes: Any) -> Snapshot:
         arms=arms,
         router=RouterObserved(confirmed=state.changed_by, gateways=1),
         measured=measured(),
+        abilities=Abilities(mirror=True, probe=True),
     )
     return replace(base, **changes)
 

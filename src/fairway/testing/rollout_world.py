@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fairway.controller.engine import RouteController
+from fairway.controller.probing import ArmProber
 from fairway.rollout.desired import RoutePolicy
+from fairway.rollout.evidence import MirrorPairs
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Request, Verb
-from fairway.rollout.values import ArmRef, Measured, Phase, ReleaseFacts, RolloutState, RouteState
+from fairway.rollout.values import ArmRef, Measured, Phase, Plan, ReleaseFacts, RolloutState, RouteState
 from fairway.rollout.verbs import live
 from fairway.rollout.wire import state_from_wire
+from fairway.targets.port import ObservedArm, ObservedInstance
 from fairway.testing.interruptions import FaultInjector, Killed
 from fairway.testing.memory_ledger import MemoryLedger
 from fairway.testing.memory_router import MemoryGateway, MemoryRouter
@@ -40,6 +43,7 @@ class JudgingMeasurer:
     clock: VirtualClock
     bad: set[Digest] = field(default_factory=set)
     blind: bool = False
+    decides_after: float = DECIDES_AFTER
 
     def forget(self) -> None:
         """It remembers nothing."""
@@ -52,12 +56,25 @@ class JudgingMeasurer:
         if rollout is None or rollout.step_from is None or not _judged(rollout):
             return Measured(theta=400.0)
         seconds = max(0.0, self.clock.now().timestamp() - rollout.step_from)
-        return Measured(findings=self._findings(rollout, seconds), mature_seconds=seconds * 3, theta=400.0)
+        return Measured(
+            findings=self._findings(rollout, seconds),
+            mature_seconds=seconds * 3,
+            theta=400.0,
+            pairs=self._pairs(rollout, seconds),
+        )
+
+    def _pairs(self, rollout: RolloutState, seconds: float) -> MirrorPairs | None:
+        """Twenty pairs a second; the shadow of a bad release fails in a third of them."""
+        if rollout.phase is not Phase.STEPPING or rollout.plan.steps[rollout.step].mirroring is None:
+            return None
+        compared = int(seconds * 20)
+        failed = compared // 3 if rollout.candidate.release in self.bad else 0
+        return MirrorPairs(compared=compared, shadow_failed=failed, diverged=compared // 10)
 
     def _findings(self, rollout: RolloutState, seconds: float) -> tuple[GateFinding, ...]:
         gates = rollout.plan.soak_gates if rollout.phase is Phase.SOAKING else rollout.plan.steps[rollout.step].gates
         verdict = Verdict.INCONCLUSIVE
-        if seconds >= DECIDES_AFTER:
+        if seconds >= self.decides_after:
             verdict = Verdict.FAIL if rollout.candidate.release in self.bad else Verdict.PASS
         return tuple(finding(gate, verdict) for gate in gates)
 
@@ -74,11 +91,13 @@ class RolloutWorld:
         seed: Of the schedule: delays, crashes, which requests come when.
         kills: Controllers killed at most.
         probability: Of a kill at each point.
+        plan: What a rollout started in it follows.
     """
 
     seed: int
     kills: int = 0
     probability: float = 0.02
+    plan: Plan = field(default_factory=canary_plan)
     random: random.Random = field(init=False)
     clock: VirtualClock = field(init=False)
     ledger: MemoryLedger = field(init=False)
@@ -88,6 +107,7 @@ class RolloutWorld:
     injector: FaultInjector = field(init=False)
     controller: RouteController = field(init=False)
     controllers: int = 0
+    fails_smoke: set[Digest] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311 - a schedule, not a secret
@@ -107,19 +127,24 @@ class RolloutWorld:
             route=ROUTE,
             ledger=wrap("ledger", self.ledger),
             target=wrap("target", self.target),
-            router=wrap("router", MemoryRouter(self.clock, self.gateways)),
+            router=wrap("router", MemoryRouter(self.clock, self.gateways, mirror=True)),
             measurer=self.measurer,
             facts_of=self.facts_of,
-            plan=canary_plan(),
+            plan=self.plan,
             policy=POLICY,
             clock=self.clock,
             holder=f"controller-{self.controllers}",
+            prober=ArmProber(ask=self._answer_probe, clock=self.clock),
         )
+
+    async def _answer_probe(self, arm: ObservedArm, instance: ObservedInstance) -> str:
+        """Every instance that is ready answers as it should, but those of a release that fails its smoke."""
+        return "it answered 500" if arm.release_digest in self.fails_smoke else ""
 
     def facts_of(self, request: Request, state: RouteState) -> ReleaseFacts | None:
         """Every release is known and sound."""
         ref: ArmRef | None = RELEASES.get(Digest(str(request.args.get("release", ""))))
-        return None if ref is None else ReleaseFacts(arm=ref)
+        return None if ref is None else ReleaseFacts(arm=replace(ref, replicas=self.plan.replicas))
 
     def ask(self, verb: Verb, *, reason: str = "because", **args: object) -> str:
         """A person's verb, recorded; returns its id."""
@@ -192,7 +217,22 @@ class RolloutWorld:
 
     def broken_laws(self) -> list[str]:
         """What in the history of gateways and journal no law allows; empty when all is well."""
-        return [*self._undecided_tables(), *self._skipped_steps()]
+        return [*self._undecided_tables(), *self._skipped_steps(), *self._exposed_shadows()]
+
+    def _exposed_shadows(self) -> list[str]:
+        """Tables in which a shadow could answer somebody, or share its instances with what does (law 2)."""
+        problems = []
+        for gateway in self.gateways:
+            for table in gateway.history:
+                shadow = table.arm(Role.SHADOW)
+                if shadow is None:
+                    continue
+                if table.split or table.arm(Role.CANDIDATE) is not None:
+                    problems.append(f"{table.fence} has a shadow beside {table.split} of traffic")
+                answering = {endpoint for arm in table.arms if arm is not shadow for endpoint in arm.endpoints}
+                if answering & set(shadow.endpoints):
+                    problems.append(f"{table.fence} mirrors to an instance that answers people")
+        return problems
 
     def _undecided_tables(self) -> list[str]:
         """Tables whose fence no event decided, or that say something else than the event did (laws 3 and 6)."""
@@ -237,10 +277,12 @@ class RolloutWorld:
         for gateway in self.gateways:
             if _summary(gateway.table) != (stable, 0, None):
                 problems.append(f"{gateway.name} serves {_summary(gateway.table)}, desired is {stable}")
-        wanted = {warm.arm.release for warm in state.warm} | ({stable} if stable is not None else set())
-        running = set(self.target.running(ROUTE))
+        wanted = {warm.arm.release: warm.arm.replicas for warm in state.warm}
+        if state.stable is not None:
+            wanted[state.stable.release] = state.stable.replicas
+        running = self.target.running(ROUTE)
         if running != wanted:
-            problems.append(f"running {sorted(running)}, desired {sorted(wanted)}")
+            problems.append(f"running {sorted(running.items())}, desired {sorted(wanted.items())}")
         if state.rollout is not None and state.rollout.live:
             problems.append(f"the rollout is still {state.rollout.phase}")
         return problems
