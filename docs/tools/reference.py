@@ -259,6 +259,8 @@ def _refusals(module: str, tree: ast.Module) -> Iterator[Raised]:
     for function, call in _calls_of("refuse", tree):
         codes, texts = _choices(call.args[2], function), _choices(call.args[3], function)
         for code, text in zip(codes, texts, strict=True) if len(codes) == len(texts) else product(codes, texts):
+            if isinstance(code, ast.Attribute) and code.attr == "code":
+                continue  # of a Lack, which says its own below
             if not isinstance(code, ast.Constant):
                 where = f"src/fairway/{module}:{call.lineno}"
                 raise SystemExit(
@@ -266,6 +268,16 @@ def _refusals(module: str, tree: ast.Module) -> Iterator[Raised]:
                 )
             answer = Answer(request_id="", kind=AnswerKind.REFUSED, code=str(code.value))
             yield Raised(str(code.value), type(refusal(answer)).__name__, shape(text), module)
+    for function, call in _calls_of("Lack", tree):
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        said = [
+            node.value
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and node.lineno < call.lineno and ast.unparse(node.targets[0]) == "text"
+        ]
+        code = str(ast.literal_eval(given["code"]))
+        answer = Answer(request_id="", kind=AnswerKind.REFUSED, code=code)
+        yield Raised(code, type(refusal(answer)).__name__, shape(said[-1]), module)
 
 
 def _calls_of(name: str, tree: ast.Module) -> Iterator[tuple[ast.FunctionDef, ast.Call]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from fairway.cli.output import output_option, project_option
+from fairway.cli.steering import steers
 
 
 @click.command("deploy", epilog="Example: fairway deploy v1.1.0")
@@ -14,19 +16,18 @@ from fairway.cli.output import output_option, project_option
 @click.option(
     "--timeout", default="2h", show_default=True, help="Give up waiting after this long; the rollout goes on."
 )
-@click.option("--reason", default="", help="Why; kept in the audit log.")
-@project_option
-@output_option
+@steers()
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     release: str,
     supersede: bool,
     no_wait: bool,
     timeout: str,
-    reason: str,
     project_dir: str | None,
     output: str,
+    **options: Any,
 ) -> None:
     """Deploy RELEASE (version, tag, digest or commit) to production by its rollout policy.
 
@@ -36,7 +37,7 @@ def command(
     from fairway.cli import rollout
 
     context.invoke(
-        rollout.start, release=release, supersede=supersede, reason=reason, project_dir=project_dir, output=output
+        rollout.start, release=release, supersede=supersede, project_dir=project_dir, output=output, **options
     )
     if not no_wait:
         context.invoke(rollout.watch, timeout=timeout, until="promoted", project_dir=project_dir, output=output)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fairway.cli.output import emit, output_option, project_option, say
+from fairway.cli.output import emit, output_option, project_option
+from fairway.cli.steering import VERBS, open_project, request_verb, steers
 
 if TYPE_CHECKING:
     from fairway.bootstrap import Workspace
@@ -23,18 +24,6 @@ ENDED = ("done", "rolled_back")
 )
 def command() -> None:
     """Move production from stable to a candidate, step by step, judged on evidence."""
-
-
-def _open(project_dir: str | None) -> Workspace:
-    from fairway.bootstrap import open_workspace
-
-    return open_workspace(project_dir)
-
-
-def _reason_option(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    if required:
-        return click.option("--reason", required=True, help="Why; kept in the audit log.")
-    return click.option("--reason", default="", help="Why; kept in the audit log.")
 
 
 @command.command("plan", epilog="Example: fairway rollout plan")
@@ -58,23 +47,15 @@ def plan(project_dir: str | None, output: str) -> None:
 @command.command("start", epilog="Example: fairway rollout start v1.1.0")
 @click.argument("release")
 @click.option("--supersede", is_flag=True, help="Abort a rollout that is live, then start this one.")
-@_reason_option(required=False)
-@project_option
-@output_option
-def start(release: str, supersede: bool, reason: str, project_dir: str | None, output: str) -> None:
+@steers()
+def start(release: str, supersede: bool, **options: Any) -> None:
     """Start a rollout of RELEASE (version, tag, digest or commit) to production."""
-    from fairway.cli.verbs import ask
-    from fairway.rollout.requests import Verb
 
-    workspace = _open(project_dir)
-    try:
+    def named(workspace: Workspace) -> Mapping[str, Any]:
         manifest = workspace.ledger.find_release(workspace.project.name, release).manifest
-        answer = ask(
-            workspace, Verb.START, args={"release": manifest.release_digest, "supersede": supersede}, reason=reason
-        )
-    finally:
-        workspace.close()
-    _told(answer, output)
+        return {"release": manifest.release_digest, "supersede": supersede}
+
+    request_verb("start", args=named, **options)
 
 
 @command.command("status", epilog="Example: fairway rollout status -o json")
@@ -84,7 +65,7 @@ def status(project_dir: str | None, output: str) -> None:
     """Show in one screen what is desired, why, on which evidence, and what it is waiting for."""
     from fairway.rollout.describe import describe_status, status_wire
 
-    workspace = _open(project_dir)
+    workspace = open_project(project_dir)
     try:
         told = status_wire(workspace.ledger, workspace.route, _live_view(workspace))
     finally:
@@ -114,7 +95,7 @@ def watch(timeout: str, until: str, project_dir: str | None, output: str) -> Non
         deadline = time.monotonic() + parse_duration(timeout)
     except ValueError as error:
         raise UserError(f"--timeout: {error}", code="bad_option") from error
-    workspace = _open(project_dir)
+    workspace = open_project(project_dir)
     try:
         head = workspace.ledger.head(workspace.route)
         if head.state is None or not head.state.get("rollout"):
@@ -164,136 +145,5 @@ def _live_view(workspace: Workspace) -> Mapping[str, Any] | None:
     return read_live_view(workspace.state, workspace.route)
 
 
-def _verb(name: str, *, summary: str, reason_required: bool, example: str) -> click.Command:
-    """One steering verb as a command; they differ in nothing but the word."""
-
-    @click.command(name, help=summary, epilog=f"Example: {example}")
-    @_reason_option(required=reason_required)
-    @project_option
-    @output_option
-    def steer(reason: str, project_dir: str | None, output: str) -> None:
-        from fairway.cli.verbs import ask
-        from fairway.rollout.requests import Verb
-
-        workspace = _open(project_dir)
-        try:
-            answer = ask(workspace, Verb(name), reason=reason)
-        finally:
-            workspace.close()
-        _told(answer, output)
-
-    return steer
-
-
-command.add_command(
-    _verb(
-        "pause",
-        summary="Stop advancing; a failed gate still rolls back.",
-        reason_required=False,
-        example="fairway rollout pause --reason 'launch in an hour'",
-    )
-)
-command.add_command(
-    _verb("resume", summary="Go on after a pause.", reason_required=False, example="fairway rollout resume")
-)
-command.add_command(
-    _verb(
-        "abort",
-        summary="Take all traffic back to stable now.",
-        reason_required=False,
-        example="fairway rollout abort --reason 'wrong answers about refunds'",
-    )
-)
-
-
-@command.command("promote", epilog="Example: fairway rollout promote --full --reason 'hotfix, reviewed by hand'")
-@click.option("--full", is_flag=True, help="Skip the remaining steps: all traffic to the candidate.")
-@_reason_option(required=True)
-@project_option
-@output_option
-def promote(full: bool, reason: str, project_dir: str | None, output: str) -> None:
-    """Go one step further without waiting for the gates; an override, so it needs a reason."""
-    from fairway.cli.verbs import ask
-    from fairway.rollout.requests import Verb
-
-    workspace = _open(project_dir)
-    try:
-        answer = ask(workspace, Verb.PROMOTE, args={"full": full}, reason=reason, pinned=False)
-    finally:
-        workspace.close()
-    _told(answer, output)
-
-
-@command.command("approve", epilog="Example: fairway rollout approve v1.1.0")
-@click.argument("release")
-@_reason_option(required=False)
-@project_option
-@output_option
-def approve(release: str, reason: str, project_dir: str | None, output: str) -> None:
-    """Approve RELEASE for production; it counts only for exactly this release, configuration and policy."""
-    _about_release("approve", release, reason, project_dir, output)
-
-
-@command.command("lift-block", epilog="Example: fairway rollout lift-block v1.2.0 --reason 'the shop was down, not us'")
-@click.argument("release")
-@_reason_option(required=True)
-@project_option
-@output_option
-def lift_block(release: str, reason: str, project_dir: str | None, output: str) -> None:
-    """Allow RELEASE to start again after it was rolled back."""
-    _about_release("lift_block", release, reason, project_dir, output)
-
-
-def _about_release(verb: str, release: str, reason: str, project_dir: str | None, output: str) -> None:
-    from fairway.cli.verbs import ask
-    from fairway.rollout.requests import Verb
-
-    workspace = _open(project_dir)
-    try:
-        manifest = workspace.ledger.find_release(workspace.project.name, release).manifest
-        answer = ask(workspace, Verb(verb), args={"release": manifest.release_digest}, reason=reason)
-    finally:
-        workspace.close()
-    _told(answer, output)
-
-
-@command.command("hold", epilog="Example: fairway rollout hold --for 2h --reason 'on call is at lunch'")
-@click.option("--freeze", is_flag=True, help="Stop automation altogether, rollback included; at most 4h.")
-@click.option("--for", "duration", default=None, help="How long; without it the hold stays until it is released.")
-@click.option("--release", "let_go", is_flag=True, help="Release the hold.")
-@_reason_option(required=False)
-@project_option
-@output_option
-def hold(freeze: bool, duration: str | None, let_go: bool, reason: str, project_dir: str | None, output: str) -> None:
-    """Pin the route: automation does not advance it (and with --freeze does nothing) until the hold ends."""
-    from datetime import timedelta
-
-    from fairway.cli.verbs import ask
-    from fairway.errors import UserError
-    from fairway.rollout.requests import Verb
-    from fairway.units import parse_duration
-
-    workspace = _open(project_dir)
-    try:
-        if let_go:
-            answer = ask(workspace, Verb.RELEASE_HOLD, reason=reason)
-        else:
-            until = None
-            if duration is not None:
-                try:
-                    until = (workspace.clock.now() + timedelta(seconds=parse_duration(duration))).isoformat()
-                except ValueError as error:
-                    raise UserError(f"--for: {error}", code="bad_option") from error
-            kind = "freeze" if freeze else "no-advance"
-            answer = ask(workspace, Verb.HOLD, args={"kind": kind, "until": until}, reason=reason)
-    finally:
-        workspace.close()
-    _told(answer, output)
-
-
-def _told(answer: Any, output: str) -> None:
-    """Say what became of a request."""
-    wire = {"request": answer.request_id, "result": answer.kind.value, "seq": answer.seq, "message": answer.message}
-    emit(wire, output=output, text=lambda: str(answer.message))
-    if output == "text":
-        say("follow it with: fairway rollout watch")
+for verb in VERBS:
+    command.add_command(verb)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairway.errors import ConflictError, FairwayError, NotFoundError, RefusedError, TransientError
+from fairway.rollout.refusals import INSTEAD
 from fairway.rollout.requests import Answer, AnswerKind, Request, Verb
 
 if TYPE_CHECKING:
@@ -34,12 +35,6 @@ _MISSING = frozenset(
     }
 )
 
-_HINTS = {
-    "rollout_live": "fairway rollout status shows it; fairway rollout abort ends it, "
-    "and fairway deploy --supersede starts another in its place",
-}
-"""What to do about a refusal whose message may not say it."""
-
 
 def actor_of(root: Path) -> str:
     """Who runs the command: git's ``user.email`` of the project, else the operating system's user."""
@@ -55,7 +50,13 @@ def actor_of(root: Path) -> str:
 
 
 def ask(
-    workspace: Workspace, verb: Verb, *, args: Mapping[str, Any] | None = None, reason: str = "", pinned: bool = False
+    workspace: Workspace,
+    verb: Verb,
+    *,
+    args: Mapping[str, Any] | None = None,
+    reason: str = "",
+    if_version: int | None = None,
+    break_glass: bool = False,
 ) -> Answer:
     """Submit a verb for the serving route and wait for its answer.
 
@@ -64,7 +65,8 @@ def ask(
         verb: What is asked.
         args: Of the verb.
         reason: Why.
-        pinned: Refuse when the route has moved on since it was read now, so that two clicks are one step.
+        if_version: Refuse unless the route's last event is this one, so that two clicks are one step.
+        break_glass: Do it also without the role for it, on record.
 
     Raises:
         TransientError: ``no_controller`` when none is alive, ``no_answer`` when it is busy; the request stays recorded.
@@ -76,9 +78,9 @@ def ask(
         verb=verb,
         actor=actor_of(workspace.project.root),
         at=workspace.clock.now(),
-        args=dict(args or {}),
+        args={**(args or {}), **({"break_glass": True} if break_glass else {})},
         reason=reason,
-        if_version=workspace.ledger.head(workspace.route).fence.seq if pinned else None,
+        if_version=if_version,
     )
     workspace.ledger.submit(request)
     deadline = time.monotonic() + WAIT_SECONDS
@@ -90,21 +92,22 @@ def ask(
             raise refusal(answer)
         if workspace.ledger.lease_of(workspace.route) is None:
             raise TransientError(
-                "no controller is running; the request is recorded and will be applied when one is",
+                f"no controller is running; request {request.id[:8]} is recorded and will be applied when one is",
                 code="no_controller",
-                hint="start it in another terminal: fairway up",
+                hint="start it in another terminal: fairway up; "
+                f"or take it back: fairway rollout withdraw {request.id[:8]}",
             )
         time.sleep(0.05)
     raise TransientError(
-        f"the controller has not answered within {WAIT_SECONDS:.0f}s; the request stays recorded",
+        f"the controller has not answered within {WAIT_SECONDS:.0f}s; request {request.id[:8]} stays recorded",
         code="no_answer",
-        hint="fairway rollout status shows what it waits for",
+        hint=f"fairway rollout status shows what it waits for; fairway rollout withdraw {request.id[:8]} takes it back",
     )
 
 
 def refusal(answer: Answer) -> FairwayError:
     """The error of a request that the controller refused: a conflict, something that is not there, or a law."""
-    hint = _HINTS.get(answer.code)
+    hint = INSTEAD.get(answer.code)
     if answer.code in _CONFLICTS:
         return ConflictError(answer.message, code=answer.code, hint=hint)
     if answer.code in _MISSING:

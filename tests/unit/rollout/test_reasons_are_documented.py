@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import fairway.rollout
+from fairway.rollout.refusals import INSTEAD
 
 SOURCE = Path(fairway.rollout.__file__).parent
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "reasons.md"
@@ -33,3 +34,20 @@ def test_every_reason_code_is_on_the_page():
     assert {"gate_failed", "shared_cause", "already_stable", "settled"} <= codes, "the search itself must work"
     documented = set(re.findall(r"`([a-z_]+)`", PAGE.read_text()))
     assert codes - documented == set()
+
+
+def refused_with(file: Path) -> set[str]:
+    calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    refusals = [call.args[2] for call in calls if getattr(call.func, "id", "") == "refuse"]
+    lacks = [kw.value for call in calls if getattr(call.func, "id", "") == "Lack" for kw in call.keywords]
+    chosen = [
+        leaf for node in (*refusals, *lacks) for leaf in (node, *ast.walk(node)) if isinstance(leaf, ast.Constant)
+    ]
+    return {leaf.value for leaf in chosen if isinstance(leaf.value, str) and _CODE.match(leaf.value)}
+
+
+def test_every_refusal_says_what_to_do_instead():
+    codes = set().union(*(refused_with(file) for file in SOURCE.glob("*.py")))
+    assert {"role_missing", "withdrawn", "no_approval", "rollout_live"} <= codes, "the search itself must work"
+    assert codes - set(INSTEAD) == set()
+    assert all(text.strip() and not text.endswith(".") for text in INSTEAD.values())
