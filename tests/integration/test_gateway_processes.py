@@ -684,3 +684,31 @@ async def test_the_data_plane_imports_neither_numpy_pydantic_sql_nor_a_web_frame
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     said, _ = await process.communicate()
     assert said.decode().strip() == "[]"
+
+
+# --- the mirror ------------------------------------------------------------------------------------------------
+
+
+async def test_a_conversation_is_mirrored_whichever_worker_takes_its_requests(
+    gateway: GatewayProcess, arms: tuple[ScriptedArm, ScriptedArm]
+) -> None:
+    old, new = arms
+    plain = table(old.endpoint, new.endpoint)
+    shadow = replace(plain.arms[1], role=Role.SHADOW)
+    mirrored = replace(plain, arms=(plain.arms[0], shadow), mirror=Parts(100_000))
+    await gateway.start(*from_file(gateway, mirrored))
+    for _ in range(12):
+        async with httpx.AsyncClient() as client:
+            reply = await client.get(f"http://127.0.0.1:{gateway.port}/", headers={"x-conversation-id": "c-1"})
+        assert (reply.status_code, reply.headers["x-fairway-release"]) == (200, "1.0.0")
+
+    async def seen() -> bool:
+        text = (await gateway.ask_admin("GET", "/metrics")).body.decode()
+        return re.search(r'shadow_requests_total\{.*release="1.1.0",result="compared"\} 12\.?0?\n', text) is not None
+
+    async with asyncio.timeout(5):
+        while not await seen():
+            await asyncio.sleep(0.1)
+    assert len(new.requests) == 12
+    assert {request.header("x-fairway-shadow") for request in new.requests} == {"1"}
+    assert (await gateway.status())["table"]["mirror"] == "100%"

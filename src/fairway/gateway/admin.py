@@ -83,6 +83,7 @@ class AdminApi:
                 "route": str(table.route),
                 "fence": str(table.fence),
                 "split": format_share(table.split),
+                "mirror": format_share(table.mirror),
                 "salt": table.salt,
                 "arms": [
                     {
@@ -144,6 +145,8 @@ class AdminApi:
         ready = sum(worker.ready for worker in workers)
         yield "fairway_gateway_in_flight", "gauge", "Requests running.", none, in_flight
         yield "fairway_gateway_connections", "gauge", "Client connections open.", none, connections
+        copies = sum(worker.stats.get("mirror", {}).get("in_flight", 0) for worker in workers)
+        yield "fairway_gateway_shadow_in_flight", "gauge", "Copies for a shadow under way or waiting.", none, copies
         yield "fairway_gateway_workers", "gauge", "Workers serving.", none, ready
         yield "fairway_gateway_worker_restarts_total", "counter", "Workers replaced.", none, gateway.restarts
         yield "fairway_gateway_table_term", "gauge", "Term of the table in force.", none, fence.term

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fairway.observe.blocks import Batch, bin_value
+from fairway.traffic.table import Role
 
 BOUNDS_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
 MAX_SERIES = 16
@@ -67,28 +68,8 @@ class MetricsBook:
             gauges: ``(name, type, help, labels, value)`` of what is not counted from batches, grouped by name.
         """
         out = _Text(route)
-        out.family("fairway_gateway_requests_total", "counter", "Requests finished, by outcome.")
-        for (version, role), series in self._series.items():
-            for outcome in ("ok", "failed", "unknown"):
-                labels = {"release": version, "role": role, "outcome": outcome}
-                out.sample("fairway_gateway_requests_total", labels, getattr(series, outcome))
-        out.family("fairway_gateway_assigned_total", "counter", "Requests assigned, by why.")
-        for (version, role), series in self._series.items():
-            for by, value in sorted(series.by.items()):
-                out.sample("fairway_gateway_assigned_total", {"release": version, "role": role, "by": by}, value)
-        out.family("fairway_gateway_reported_total", "counter", "What agents reported: tokens, tools, iterations, …")
-        for (version, role), series in self._series.items():
-            for kind, total in sorted(series.sums.items()):
-                out.sample("fairway_gateway_reported_total", {"release": version, "role": role, "kind": kind}, total)
-        name = "fairway_gateway_request_duration_seconds"
-        out.family(name, "histogram", "Time from a request's head to the last byte of its answer.")
-        for (version, role), series in self._series.items():
-            labels = {"release": version, "role": role}
-            for bound, count in zip(BOUNDS_MS, series.buckets, strict=True):
-                out.sample(f"{name}_bucket", {**labels, "le": f"{bound / 1000:g}"}, count)
-            out.sample(f"{name}_bucket", {**labels, "le": "+Inf"}, series.timed)
-            out.sample(f"{name}_sum", labels, series.seconds)
-            out.sample(f"{name}_count", labels, series.timed)
+        self._users(out)
+        self._shadows(out)
         last = ""
         for name, kind, text, own_labels, figure in gauges:
             if name != last:
@@ -96,6 +77,85 @@ class MetricsBook:
                 last = name
             out.sample(name, own_labels, figure)
         return out.text()
+
+    def _users(self, out: _Text) -> None:
+        """What users' requests came to: everything but what went to a shadow."""
+        users = {key: series for key, series in self._series.items() if key[1] != Role.SHADOW.value}
+        out.family("fairway_gateway_requests_total", "counter", "Requests finished, by outcome.")
+        for (version, role), series in users.items():
+            for outcome in ("ok", "failed", "unknown"):
+                labels = {"release": version, "role": role, "outcome": outcome}
+                out.sample("fairway_gateway_requests_total", labels, getattr(series, outcome))
+        out.family("fairway_gateway_assigned_total", "counter", "Requests assigned, by why.")
+        for (version, role), series in users.items():
+            for by, value in sorted(series.by.items()):
+                out.sample("fairway_gateway_assigned_total", {"release": version, "role": role, "by": by}, value)
+        out.family("fairway_gateway_reported_total", "counter", "What agents reported: tokens, tools, iterations, …")
+        for (version, role), series in users.items():
+            for kind, total in sorted(series.sums.items()):
+                out.sample("fairway_gateway_reported_total", {"release": version, "role": role, "kind": kind}, total)
+        name = "fairway_gateway_request_duration_seconds"
+        out.family(name, "histogram", "Time from a request's head to the last byte of its answer.")
+        for (version, role), series in users.items():
+            labels = {"release": version, "role": role}
+            for bound, count in zip(BOUNDS_MS, series.buckets, strict=True):
+                out.sample(f"{name}_bucket", {**labels, "le": f"{bound / 1000:g}"}, count)
+            out.sample(f"{name}_bucket", {**labels, "le": "+Inf"}, series.timed)
+            out.sample(f"{name}_sum", labels, series.seconds)
+            out.sample(f"{name}_count", labels, series.timed)
+
+    def _shadows(self, out: _Text) -> None:
+        """What mirrored requests came to."""
+        shadows = {
+            version: series.sums for (version, role), series in self._series.items() if role == Role.SHADOW.value
+        }
+        if not shadows:
+            return
+        for name, text, label, kinds in _SHADOW_FAMILIES:
+            out.family(name, "counter", text)
+            for version, sums in shadows.items():
+                for kind, (said, unit) in kinds.items():
+                    out.sample(name, {"release": version, label: said}, sums.get(kind, 0) * unit)
+
+
+_SHADOW_FAMILIES: tuple[tuple[str, str, str, Mapping[str, tuple[str, float]]], ...] = (
+    (
+        "fairway_gateway_shadow_requests_total",
+        "Requests of mirrored conversations, by what became of their copy.",
+        "result",
+        {
+            "shadow_pairs": ("compared", 1),
+            "shadow_diverged": ("diverged", 1),
+            "shadow_unknown": ("unknown", 1),
+            "shadow_dropped": ("dropped", 1),
+            "shadow_skipped": ("skipped", 1),
+        },
+    ),
+    (
+        "fairway_gateway_shadow_findings_total",
+        "Compared pairs in which only one side failed, the shadow was slower, or the bodies differ.",
+        "finding",
+        {
+            "shadow_failed": ("failed", 1),
+            "shadow_primary_failed": ("primary_failed", 1),
+            "shadow_slower": ("slower", 1),
+            "shadow_changed": ("changed", 1),
+        },
+    ),
+    (
+        "fairway_gateway_shadow_seconds_total",
+        "Time both sides of compared pairs took.",
+        "side",
+        {"shadow_ms": ("shadow", 0.001), "shadow_primary_ms": ("primary", 0.001)},
+    ),
+    (
+        "fairway_gateway_shadow_bytes_total",
+        "Bytes both sides of compared pairs answered.",
+        "side",
+        {"shadow_bytes": ("shadow", 1), "shadow_primary_bytes": ("primary", 1)},
+    ),
+)
+"""Name, help, label, and for each sum of the telemetry its label's value and unit."""
 
 
 class _Text:
