@@ -99,6 +99,47 @@ def create(version: str | None, output: str, project_dir: str | None) -> None:
     emit(_summary(manifest), output=output, text=lambda: _line(manifest))
 
 
+@command.command("derive", epilog="Example: fairway release derive --from 1.2.0 --only prompts=1.1.0")
+@click.option("--from", "base", required=True, metavar="RELEASE", help="What it is derived from.")
+@click.option(
+    "--only",
+    "swaps",
+    multiple=True,
+    required=True,
+    metavar="COMPONENT=RELEASE",
+    help="Take prompts, models, tools, policies or code from another release; may be given several times.",
+)
+@click.option("--run/--no-run", default=True, show_default=True, help="Run the checks that are missing, or refuse.")
+@output_option
+@project_option
+def derive(base: str, swaps: tuple[str, ...], run: bool, output: str, project_dir: str | None) -> int:
+    """Make a release of another one with some components of a third: version -rN, parents recorded, signed.
+
+    Evidence is taken over only where everything it is about is unchanged, and is named; all other checks run on
+    exactly this content. Exits 1 when one of them says no. Roll it out as any release: fairway rollout start.
+    """
+    from fairway.bootstrap import open_workspace
+    from fairway.cli.deriving import derived_wire, make_derived
+    from fairway.errors import UserError
+
+    workspace = open_workspace(project_dir)
+    try:
+        named = []
+        for swap in swaps:
+            component, equals, reference = swap.partition("=")
+            if not equals or not reference:
+                raise UserError(f"--only {swap}: from which release?", code="bad_option", hint="--only prompts=1.1.0")
+            named.append((component, workspace.ledger.find_release(workspace.project.name, reference)))
+        whole = workspace.ledger.find_release(workspace.project.name, base)
+        made = make_derived(workspace, whole, named, run=run)
+    finally:
+        workspace.close()
+    if made is None:
+        return 1
+    emit(derived_wire(made), output=output, text=lambda: _line(made.manifest))
+    return 0
+
+
 @command.command("list", epilog="Example: fairway release list -o json")
 @output_option
 @project_option
@@ -229,6 +270,9 @@ def _details(manifest: Manifest) -> str:
         f"  created    {manifest.created_at:%Y-%m-%d %H:%M:%S} UTC by {manifest.publisher}",
         f"  authors    {', '.join(manifest.authors) or '-'}",
     ]
+    if manifest.parent is not None:
+        lines.append(f"  parent     {manifest.parent}")
+    lines += [f"  {part.value + ' of':<10} {digest}" for part, digest in manifest.donors.items()]
     lines += [f"  {component.value:<10} {digest}" for component, digest in manifest.components.items()]
     lines += [f"  in {name:<13} {digest[:15]}" for name, digest in manifest.effective.items()]
     lines += [f"  prompt {name} {entry.get('version', '?')}" for name, entry in manifest.prompts.items()]
@@ -239,10 +283,14 @@ def _details(manifest: Manifest) -> str:
 
 
 def _finding(evidence: Evidence) -> str:
+    from fairway.release.derive import INHERITED
     from fairway.release.required import DISABLED, SKIPPED
+    from fairway.units import short
 
+    if INHERITED in evidence.figures:
+        return f"  inherited    {evidence.kind}: {evidence.verdict.value} on {short(evidence.figures[INHERITED])}"
     for figure, said in ((DISABLED, "off"), (SKIPPED, "skipped")):
-        if figure in evidence.figures:
+        if isinstance(evidence.figures.get(figure), str):  # a count of skipped tests is no reason
             return f"  {said:<12} {evidence.kind}: {evidence.figures[figure]}"
     return f"  {evidence.verdict.value:<12} {evidence.kind} by {evidence.produced_by}, {evidence.at:%Y-%m-%d %H:%M}"
 

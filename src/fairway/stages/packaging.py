@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -138,7 +139,7 @@ def _store_files(bundle: Bundle, files: tuple[TreeFile, ...], store: ContentStor
 
 def _draft(project: Project, bundle: Bundle, files: tuple[TreeFile, ...], ledger: Ledger, publisher: str) -> Draft:
     assert bundle.commit_sha is not None
-    overlay = project.overlay(PRODUCTION)
+    parts = released_parts(project)
     return Draft(
         agent=project.name,
         commit_sha=bundle.commit_sha,
@@ -146,11 +147,30 @@ def _draft(project: Project, bundle: Bundle, files: tuple[TreeFile, ...], ledger
         release_digest=bundle.digest,
         effective=effective_digests(project, bundle.digest),
         tree=sha256_digest(tree_blob(files)),
+        prompts=parts.prompts,
+        tools=parts.tools,
+        models=parts.models,
+        publisher=publisher,
+        authors=authors_since(project.root, bundle.commit_sha, _previous_commit(project, ledger, bundle.commit_sha)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleasedParts:
+    """What a manifest says for people; the fields are those of :class:`fairway.release.values.Manifest`."""
+
+    prompts: Mapping[str, Mapping[str, str]]
+    tools: tuple[str, ...]
+    models: Mapping[str, str]
+
+
+def released_parts(project: Project) -> ReleasedParts:
+    """Prompts, tools and models as they are in production."""
+    overlay = project.overlay(PRODUCTION)
+    return ReleasedParts(
         prompts=_prompts(overlay),
         tools=tuple(sorted(overlay.tools)),
         models={alias: f"{model.provider}/{model.model}" for alias, model in sorted(overlay.models.items())},
-        publisher=publisher,
-        authors=authors_since(project.root, bundle.commit_sha, _previous_commit(project, ledger, bundle.commit_sha)),
     )
 
 

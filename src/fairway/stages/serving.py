@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fairway.bundle.configuration import write_config_bundle
 from fairway.bundle.overlay import Overlay, effective_digest, effective_value
+from fairway.clock import Clock
 from fairway.errors import UserError
 from fairway.project.load import Project, load_project
 from fairway.stages.context import DeliveryContext
@@ -154,20 +155,38 @@ async def _mock_model(context: DeliveryContext, project: Project) -> AsyncIterat
         UserError: When it does not start (``code="mock_llm"``).
     """
     scenario = (await context.tree()) / project.llm.mock.scenario
-    log = context.workdir / "mock-llm.log"
+    environment = context.environment()
+    async with mock_model(scenario, folder=context.workdir, environment=environment, clock=context.clock) as url:
+        yield url
+
+
+@asynccontextmanager
+async def mock_model(
+    scenario: Path, *, folder: Path, environment: Mapping[str, str], clock: Clock
+) -> AsyncIterator[str]:
+    """Fairway's mock model server for the length of a block; gives its ``…/v1`` URL.
+
+    Args:
+        scenario: What it says to what.
+        folder: Where it runs and leaves its log, ``mock-llm.log``.
+        environment: All its variables.
+        clock: Time.
+
+    Raises:
+        UserError: When it does not start (``code="mock_llm"``).
+    """
+    log = folder / "mock-llm.log"
     command = (sys.executable, "-m", "fairway", "mock-llm", "--scenario", str(scenario), "--port", "0", "-o", "json")
-    async with running(
-        command, cwd=context.workdir, environment=context.environment(), output=log, clock=context.clock
-    ) as mock:
-        deadline = context.clock.monotonic() + _MOCK_START_SECONDS
+    async with running(command, cwd=folder, environment=environment, output=log, clock=clock) as mock:
+        deadline = clock.monotonic() + _MOCK_START_SECONDS
         while (url := _mock_url(log)) is None:
-            if mock.poll() is not None or context.clock.monotonic() > deadline:
+            if mock.poll() is not None or clock.monotonic() > deadline:
                 raise UserError(
                     "the mock model server did not start",
                     code="mock_llm",
-                    hint=f"check {project.llm.mock.scenario}: fairway mock-llm --check\n{tail(log)}",
+                    hint=f"check {scenario}: fairway mock-llm --check\n{tail(log)}",
                 )
-            await context.clock.sleep(_POLL_SECONDS)
+            await clock.sleep(_POLL_SECONDS)
         yield url if url.endswith("/v1") else f"{url}/v1"
 
 
