@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Protocol
 
 from fairway.bundle.environment import EnvironmentKind
@@ -23,7 +24,7 @@ from fairway.rollout.people import NOBODY_LISTED, People
 from fairway.rollout.port import JournalEntry, Lease, RolloutLedger
 from fairway.rollout.reconcile import ApplyTable, DrainArm, EnsureArm, Operation, reconcile
 from fairway.rollout.requests import Request, Verb
-from fairway.rollout.values import Decision, Measured, Phase, Plan, ReleaseFacts, RouteState, Snapshot
+from fairway.rollout.values import Decision, DecisionKind, Measured, Phase, Plan, ReleaseFacts, RouteState, Snapshot
 from fairway.rollout.wire import decision_to_wire, snapshot_to_bytes, state_from_wire, state_to_wire
 from fairway.targets.port import ObservedArm, Target
 from fairway.traffic.fence import Fence
@@ -34,6 +35,8 @@ from fairway.units import Digest, RouteId
 log = logging.getLogger("fairway.controller")
 
 LEASE_SECONDS = 10.0
+RENEW_SHARE = 1 / 3
+"""A lease is renewed once this share of it is over: one write each few seconds, not each tick."""
 STANDBY_SECONDS = 1.0
 POLL_SECONDS = 0.25
 """A person's verb is seen at the latest after this; well under the second an abort may take."""
@@ -58,6 +61,51 @@ PrepareFacts = Callable[[tuple[Request, ...], RouteState], Awaitable[frozenset[s
 """Starts verifying what requests name, and says which of them are not read yet (ids)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """The journal's last event, as read under the lease."""
+
+    fence: Fence
+    state: RouteState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Quiet:
+    """A tick that found nothing to do; the same again is not decided again.
+
+    Attributes:
+        until: When time alone may change something: a hold or a warm arm ends; ``None``: never.
+    """
+
+    seen: Snapshot
+    decision: Decision
+    until: datetime | None
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, decision: Decision) -> _Quiet:
+        state = decision.state
+        ends = [warm.until for warm in state.warm]
+        if state.hold is not None and state.hold.until is not None:
+            ends.append(state.hold.until)
+        coming = [end for end in ends if end > snapshot.now]
+        return cls(seen=snapshot, decision=decision, until=min(coming, default=None))
+
+    def holds(self, now: Snapshot) -> bool:
+        """Whether a snapshot says nothing new."""
+        seen = self.seen
+        return (
+            now.state is seen.state
+            and not now.requests
+            and (self.until is None or now.now < self.until)
+            and now.arms == seen.arms
+            and now.router == seen.router
+            and now.term == seen.term
+            and now.route_policy == seen.route_policy
+            and now.refused == seen.refused
+            and now.measured == seen.measured
+        )
+
+
 @dataclass(slots=True, kw_only=True)
 class RouteController:
     """The one writer of a route while it holds the lease.
@@ -72,6 +120,7 @@ class RouteController:
         prober: Asks an arm that has no traffic yet; ``None``: plans that need it are refused.
         flags_of: Feature flags in force, read at each tick; ``None``: those of ``policy``.
         people, environment_kind: Who may do what; see :mod:`fairway.rollout.roles`.
+        lease_seconds: How long the route stays this controller's without a word; longer than the time between two ticks.
     """
 
     route: RouteId
@@ -94,7 +143,11 @@ class RouteController:
     flags_of: Callable[[], tuple[TableFlag, ...]] | None = None
     people: People = NOBODY_LISTED
     environment_kind: EnvironmentKind = EnvironmentKind.PRODUCTION
+    lease_seconds: float = LEASE_SECONDS
     _policy_digest: str = field(init=False)
+    _held_since: float = field(init=False, default=0.0)
+    _known: _Known | None = field(init=False, default=None)
+    _quiet: _Quiet | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._policy_digest = policy_digest(self.policy)
@@ -118,6 +171,7 @@ class RouteController:
             return STANDBY_SECONDS
         except TransientError as error:
             log.warning("%s: %s", self.route, error.message)
+            self._known = None  # what was written, if anything, is not known
             return error.retry_after or STANDBY_SECONDS
 
     async def tick(self) -> float:
@@ -134,6 +188,10 @@ class RouteController:
         if lease is None:
             return STANDBY_SECONDS
         snapshot = await self.gather(lease)
+        if self._quiet is not None and self._quiet.holds(snapshot):
+            if self.show is not None:
+                self.show(snapshot, self._quiet.decision)
+            return self._quiet.decision.look_again_after
         confirmed = snapshot.router.confirmed
         if confirmed is not None and confirmed > snapshot.state.changed_by and confirmed.term >= lease.term:
             log.warning("%s: gateways serve %s, which this ledger never decided; taking over", self.route, confirmed)
@@ -146,12 +204,20 @@ class RouteController:
             self._journal(snapshot, decision, lease)
         if self.show is not None:
             self.show(snapshot, decision)
-        for operation in self._missing(snapshot, decision):
+        operations = self._missing(snapshot, decision)
+        for operation in operations:
             await self._start(operation, decision, snapshot.arms)
+        idle = decision.kind is DecisionKind.IDLE and not operations and decision.state == snapshot.state
+        self._quiet = _Quiet.of(snapshot, decision) if idle else None
         return decision.look_again_after
 
     def _hold_lease(self, *, at_least: int = 0) -> Lease | None:
-        lease = self.ledger.acquire_lease(self.route, self.holder, seconds=LEASE_SECONDS, at_least=at_least)
+        now = self.clock.monotonic()
+        fresh = now - self._held_since < self.lease_seconds * RENEW_SHARE
+        if self.lease is not None and fresh and not at_least:
+            return self.lease
+        lease = self.ledger.acquire_lease(self.route, self.holder, seconds=self.lease_seconds, at_least=at_least)
+        self._held_since = now
         if lease is None or self.lease is None or lease.term != self.lease.term:
             self._forget()
         self.lease = lease
@@ -160,6 +226,8 @@ class RouteController:
     def _forget(self) -> None:
         self.lease = None
         self.published = None
+        self._known = None
+        self._quiet = None
         self.measurer.forget()
         if self.prober is not None:
             self.prober.forget()
@@ -167,8 +235,8 @@ class RouteController:
     async def gather(self, lease: Lease) -> Snapshot:
         """Everything the decision looks at."""
         self._read_flags()
-        head = self.ledger.head(self.route)
-        state = RouteState(route=self.route) if head.state is None else state_from_wire(head.state)
+        known = self._read_head()
+        state = known.state
         requests = self.ledger.pending(self.route)
         if self.prepare_facts is not None:
             unread = await self.prepare_facts(requests, state)
@@ -177,7 +245,7 @@ class RouteController:
         return Snapshot(
             now=self.clock.now(),
             state=state,
-            head=head.fence,
+            head=known.fence,
             term=lease.term,
             plan=self.plan,
             requests=requests,
@@ -193,6 +261,14 @@ class RouteController:
             probed=await self._probe(state, arms),
             abilities=self._abilities(),
         )
+
+    def _read_head(self) -> _Known:
+        """Where the route stands: as last read, because nobody else writes it while this controller has its lease."""
+        if self._known is None:
+            head = self.ledger.head(self.route)
+            state = RouteState(route=self.route) if head.state is None else state_from_wire(head.state)
+            self._known = _Known(fence=head.fence, state=state)
+        return self._known
 
     def _abilities(self) -> Abilities:
         can = self.router.capabilities
@@ -229,7 +305,7 @@ class RouteController:
     def _facts(self, requests: tuple[Request, ...], state: RouteState) -> Mapping[Digest, ReleaseFacts]:
         facts: dict[Digest, ReleaseFacts] = {}
         for request in requests:
-            if request.verb not in (Verb.START, Verb.APPROVE, Verb.RETRY):
+            if request.verb not in (Verb.START, Verb.APPROVE, Verb.RETRY, Verb.ROLLBACK):
                 continue
             found = self.facts_of(request, state)
             if found is not None:
@@ -250,6 +326,7 @@ class RouteController:
             snapshot=snapshot_to_bytes(snapshot),
             answers=decision.answers,
         )
+        self._known = None  # read back what the ledger keeps of it
         self.ledger.journal(entry, lease)
         log.info("%s: %s %s: %s", self.route, entry.kind, entry.code, entry.reason)
 

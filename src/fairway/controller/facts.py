@@ -12,6 +12,7 @@ from fairway.clock import Clock, SystemClock
 from fairway.controller.policy import plan_of
 from fairway.errors import FairwayError, NotFoundError
 from fairway.project.load import load_project
+from fairway.release.derive import never_stable
 from fairway.release.materialise import materialise, verify_release
 from fairway.release.port import ContentStore, ReleaseStore
 from fairway.release.required import Required, lacking
@@ -30,7 +31,7 @@ PREPARE_SECONDS = 1.0
 """How long a decision may wait for a release to be verified."""
 
 _URGENT = frozenset({Verb.ABORT, Verb.ROLLBACK})
-_NEED_FACTS = frozenset({Verb.START, Verb.APPROVE, Verb.RETRY})
+_NEED_FACTS = frozenset({Verb.START, Verb.APPROVE, Verb.RETRY, Verb.ROLLBACK})
 
 _Key = tuple[Digest, str, frozenset[tuple[str, bytes]], str]
 """What a verification depends on: release, envelope, keys that are trusted, environment."""
@@ -115,7 +116,20 @@ class ReleaseFactsLookup:
             return ReleaseFacts(arm=arm, refusal=error.message, authors=authors)
         if verified.plan is not None:
             arm = replace(arm, replicas=verified.plan.replicas)
-        return ReleaseFacts(arm=arm, refusal=refusal, authors=authors, plan=verified.plan)
+        never = self._never_stable(manifest, request, state) if request.verb is Verb.ROLLBACK else None
+        return ReleaseFacts(arm=arm, refusal=refusal, authors=authors, plan=verified.plan, never_stable=never)
+
+    def _never_stable(self, manifest: Manifest, request: Request, state: RouteState) -> tuple[str, ...]:
+        """Components of a release that were in no release that was stable on the route."""
+        former = []
+        for arm in (state.stable, *state.history):
+            if arm is None or arm.release in state.blocked:
+                continue
+            try:
+                former.append(self.releases.find_release(request.route.agent, arm.release).manifest)
+            except NotFoundError:
+                continue  # released on another machine: what is not known here has not stood
+        return tuple(part.value for part in never_stable(manifest.components, former))
 
     def _find(self, request: Request) -> SignedRelease | None:
         try:

@@ -366,12 +366,15 @@ class ReleaseFacts:
             empty when it may.
         authors: Authors of its commits and its publisher: who may not approve it.
         plan: What a rollout of it follows: its own policy; ``None``: the snapshot's plan.
+        never_stable: Of a release a rollback names: its components that were in no release that was stable here;
+            ``None``: not known.
     """
 
     arm: ArmRef
     refusal: str = ""
     authors: tuple[str, ...] = ()
     plan: Plan | None = None
+    never_stable: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

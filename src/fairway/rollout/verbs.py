@@ -234,6 +234,11 @@ def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed
     if target is not None and target.release in state.blocked:
         text = f"{target.version} was rolled back here; lift its block before going back to it"
         return refuse(state, request, "blocked", text)
+    if target is None and wanted is not None:
+        derived = _derived(request, state, snapshot, Digest(str(wanted)))
+        if isinstance(derived, Obeyed):
+            return derived
+        target = derived
     if target is None:
         code = "no_previous" if wanted is None else "never_stable"
         text = (
@@ -246,6 +251,23 @@ def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed
     moved = start_rollout(state, target, plan, request, snapshot.now, going_back=True)
     reason = f"{request.actor} rolls back to {target.version}" + (f": {request.reason}" if request.reason else "")
     return apply(moved, request, snapshot, DecisionKind.ROLL_BACK, "rollback_requested", reason)
+
+
+def _derived(request: Request, state: RouteState, snapshot: Snapshot, wanted: Digest) -> ArmRef | Obeyed | None:
+    """A release that was never stable itself, when each of its components was; ``None`` when nothing is known of it."""
+    facts = snapshot.releases.get(wanted)
+    if facts is None or facts.never_stable is None:
+        return None
+    if facts.refusal:
+        return refuse(state, request, "release_refused", facts.refusal)
+    if wanted in state.blocked:
+        text = f"{facts.arm.version} was rolled back here; lift its block before going back to it"
+        return refuse(state, request, "blocked", text)
+    if facts.never_stable:
+        parts = ", ".join(facts.never_stable)
+        text = f"{parts} of {facts.arm.version} was never stable here; roll it out instead, through its gates"
+        return refuse(state, request, "never_stable", text)
+    return facts.arm
 
 
 def _former_stable(state: RouteState, wanted: Digest | None) -> ArmRef | None:
