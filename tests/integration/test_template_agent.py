@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ import pytest
 import yaml
 
 from fairway.bundle.configuration import write_config_bundle
-from fairway.bundle.overlay import effective_value, resolve
+from fairway.bundle.overlay import effective_value, resolve, with_mocked_tools
 from fairway.evals.case_check import check_case
 from fairway.evals.suite import parse_suite
 from fairway.evals.tool_match import parse_tool_call
@@ -29,6 +30,8 @@ from fairway.llm.mock.scenario import load_scenario
 from fairway.llm.mock.server import MockModelServer
 from fairway.project.load import load_project
 from fairway.scaffold import DEMO_VERSIONS, demo_changes, make_project
+from fairway.targets.shadow import shadow_configuration
+from fairway.traffic.outcome import parse_outcome
 from fairway.units import Digest
 
 pytestmark = pytest.mark.xdist_group("template-agent")  # one worker makes the project once
@@ -221,8 +224,20 @@ def test_what_the_demo_customers_say_is_understood(made: Made) -> None:
 
 
 @pytest.fixture(scope="module")
-def service(made: Made) -> Iterator[str]:
+def database(made: Made) -> Path:
+    """The shop that is real to the service: what it writes there, somebody would have to send."""
+    return made.root.parent / "shop.db"
+
+
+@pytest.fixture(scope="module")
+def service(made: Made, database: Path) -> Iterator[str]:
     """The service as an arm runs it, and its mock model, as processes of their own."""
+    with served(made, made.bundles["1.1.0"], SHOP_DATABASE=str(database)) as url:
+        yield url
+
+
+@contextmanager
+def served(made: Made, bundle: Path, **variables: str) -> Iterator[str]:
     scenario = str(made.root / "evals" / "mock-llm.yaml")
     model = subprocess.Popen(
         [sys.executable, "-m", "fairway", "mock-llm", "--scenario", scenario, "-o", "json"],
@@ -237,7 +252,7 @@ def service(made: Made) -> Iterator[str]:
     try:
         url = json.loads(model.stdout.readline())["url"]
         command = [word.format(host="127.0.0.1", port=port) for word in load_project(made.root).service.command]
-        environment = os.environ | {"FAIRWAY_BUNDLE": str(made.bundles["1.1.0"]), "FAIRWAY_MOCK_LLM_URL": url}
+        environment = os.environ | {"FAIRWAY_BUNDLE": str(bundle), "FAIRWAY_MOCK_LLM_URL": url, **variables}
         arm = subprocess.Popen([sys.executable, *command[1:]], cwd=made.root, env=environment)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -279,3 +294,64 @@ def test_a_stream_carries_its_outcome_inside_the_last_event(service: str) -> Non
     assert last[0].startswith(": fairway-outcome status=ok, tokens_in=")
     payload = json.loads(last[1].removeprefix("data: "))["payload"]
     assert [tool["name"] for tool in payload["tools"]] == ["lookup_order", "search_products", "create_exchange"]
+
+
+def exchanges_in(database: Path) -> int:
+    with sqlite3.connect(database) as shop:
+        (count,) = shop.execute("SELECT count(*) FROM exchanges").fetchone()
+    shop.close()
+    return int(count)
+
+
+MIRRORED = {"x-fairway-shadow": "1"}
+
+
+@pytest.mark.parametrize("path", ["/chat", "/chat/stream"])
+def test_a_mirrored_request_never_reaches_the_real_shop(service: str, database: Path, path: str) -> None:
+    before = exchanges_in(database)
+    order = "1047" if path == "/chat" else "1051"
+    message = f"Can I exchange the coffee mug from order {order} for a desk lamp?"
+    copy = httpx.post(f"{service}{path}", json={"message": message, "thread_id": f"m-{path}"}, headers=MIRRORED)
+    assert copy.status_code == 200
+    assert "create_exchange" in copy.text, "the shadow did what it was asked"
+    assert exchanges_in(database) == before, "in its own shop"
+    real = httpx.post(f"{service}{path}", json={"message": message, "thread_id": f"m-{path}"})
+    assert "create_exchange" in real.text
+    assert exchanges_in(database) == before + 1, "and this is how it looks when it is real"
+
+
+def test_a_mirrored_conversation_is_remembered_apart(service: str) -> None:
+    ask = {"message": "Where is my order 1006?", "thread_id": "apart"}
+    assert httpx.post(f"{service}/chat", json=ask, headers=MIRRORED).json()["tools"]
+    follow = {"message": "And when will it arrive?", "thread_id": "apart"}
+    assert httpx.post(f"{service}/chat", json=follow, headers=MIRRORED).json()["tools"]
+    assert not httpx.post(f"{service}/chat", json=follow).json()["tools"], "the user's conversation knows of no order"
+
+
+def test_a_call_that_cannot_be_replayed_is_told_in_the_outcome(service: str) -> None:
+    ask = {"message": "Where is my order 9999?"}
+    copy = httpx.post(f"{service}/chat", json=ask, headers=MIRRORED)
+    outcome = parse_outcome(copy.headers["fairway-outcome"])
+    assert outcome is not None
+    assert outcome.diverged == 1
+    assert "diverged" not in httpx.post(f"{service}/chat", json=ask).headers["fairway-outcome"]
+
+
+@pytest.mark.slow
+def test_an_arm_started_as_a_shadow_reaches_no_real_shop_even_unmarked(made: Made, tmp_path: Path) -> None:
+    overlay = with_mocked_tools(resolve(load_project(made.root), "production"))
+    value = effective_value(
+        overlay,
+        agent="shop",
+        release=RELEASE,
+        release_version="1.1.0",
+        effective=shadow_configuration(EFFECTIVE),
+    )
+    paths = [str(path.relative_to(made.root)) for path in made.root.rglob("*") if path.is_file()]
+    write_config_bundle(tmp_path / "bundle", paths, lambda path: (made.root / path).read_bytes(), value)
+    database = tmp_path / "shop.db"
+    with served(made, tmp_path / "bundle", SHOP_DATABASE=str(database)) as url:
+        message = {"message": "Can I exchange the coffee mug from order 1015 for a desk lamp?"}
+        assert "create_exchange" in httpx.post(f"{url}/chat", json=message).text
+        assert httpx.get(f"{url}/readiness").json()["effective"] == shadow_configuration(EFFECTIVE) != EFFECTIVE
+    assert not database.exists()

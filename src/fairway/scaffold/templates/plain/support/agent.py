@@ -51,9 +51,11 @@ class Turn:
     def outcome(self, model: str) -> str:
         """The outcome of the request as Fairway reads it, from a header or the last event of a stream."""
         errors = sum(not use.ok for use in self.tools)
+        diverged = sum(use.diverged for use in self.tools)
         return (
             f"status={self.status}, tokens_in={self.tokens_in}, tokens_out={self.tokens_out}, "
             f"tools={len(self.tools)}, tool_errors={errors}, iterations={self.iterations}, model={model}"
+            + (f", diverged={diverged}" if diverged else "")
         )
 
 

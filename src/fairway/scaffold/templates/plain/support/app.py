@@ -41,21 +41,34 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logging.getLogger(name).setLevel(logging.WARNING)  # a line a model call is too much
     model = Model(bundle.model)
     # A mocked shop is a fresh one in memory; a real one is the database of SHOP_DATABASE, when it is set.
-    mocked = any(tool.mock for tool in bundle.tools)
+    mocked = any(tool.mock for tool in bundle.tools) or os.environ.get("FAIRWAY_SHADOW") == "1"
     shop = open_shop(":memory:" if mocked else os.environ.get("SHOP_DATABASE", ":memory:"))
     app.state.bundle = bundle
     app.state.agent = Agent(
         system_prompt=bundle.system_prompt, model=model, tools=Toolbox(bundle.tools, shop), memory=Memory()
     )
+    # Copies of other users' requests, shown to this release before anybody meets it: they must change nothing.
+    replay = open_shop(":memory:")
+    tools = Toolbox(bundle.tools, replay, replay=True)
+    app.state.shadow = Agent(system_prompt=bundle.system_prompt, model=model, tools=tools, memory=Memory())
     try:
         yield
     finally:
         await model.close()
         shop.close()
+        replay.close()
 
 
 app = FastAPI(title="support", lifespan=lifespan)
 Conversation = Annotated[str | None, Header(alias="x-conversation-id")]
+
+
+def _agent(request: Request) -> Agent:
+    """Who answers: mirrored requests have an agent of their own, whose tools reach nothing real."""
+    state = request.app.state
+    mirrored = request.headers.get("x-fairway-shadow") == "1"  # set by the gateway alone
+    agent: Agent = state.shadow if mirrored else state.agent
+    return agent
 
 
 @app.post("/chat")
@@ -63,7 +76,7 @@ async def chat(body: ChatRequest, request: Request, conversation: Conversation =
     """Answer one message."""
     thread_id = body.thread_id or conversation or uuid.uuid4().hex
     state = request.app.state
-    turn = await state.agent.answer(thread_id, body.message)
+    turn = await _agent(request).answer(thread_id, body.message)
     headers = {"Fairway-Outcome": turn.outcome(state.bundle.model.model)}
     return JSONResponse(_answer(turn, thread_id), status_code=503 if turn.provider_down else 200, headers=headers)
 
@@ -72,7 +85,7 @@ async def chat(body: ChatRequest, request: Request, conversation: Conversation =
 async def chat_stream(body: ChatRequest, request: Request, conversation: Conversation = None) -> StreamingResponse:
     """Answer one message as it is written: events ``{mode, payload}``, the whole answer last."""
     thread_id = body.thread_id or conversation or uuid.uuid4().hex
-    events = _events(request.app.state.agent, request.app.state.bundle, thread_id, body.message)
+    events = _events(_agent(request), request.app.state.bundle, thread_id, body.message)
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 

@@ -28,6 +28,7 @@ class ToolUse:
     name: str
     arguments: dict[str, Any]
     result: dict[str, Any]
+    diverged: bool = False  # only in a replay: the real tool might have said something else
 
     @property
     def ok(self) -> bool:
@@ -36,9 +37,13 @@ class ToolUse:
 
 
 class Toolbox:
-    """Runs tools by name; the names must be those of ``tools.yaml``."""
+    """Runs tools by name; the names must be those of ``tools.yaml``.
 
-    def __init__(self, specs: Iterable[ToolSpec], shop: sqlite3.Connection) -> None:
+    With ``replay`` the shop is a stand-in for the real one: a tool that fails there is noted as diverged.
+    """
+
+    def __init__(self, specs: Iterable[ToolSpec], shop: sqlite3.Connection, *, replay: bool = False) -> None:
+        self._replay = replay
         self._specs = {spec.name: spec for spec in specs}
         functions: dict[str, Callable[..., Any]] = {
             "lookup_order": lookup_order,
@@ -80,7 +85,7 @@ class Toolbox:
         result = self._functions[name](self._shop, **parsed)
         if inspect.isawaitable(result):  # a tool that calls out is async, and held to its time limit
             result = await asyncio.wait_for(result, spec.timeout_seconds)
-        return ToolUse(name=name, arguments=parsed, result=result)
+        return ToolUse(name=name, arguments=parsed, result=result, diverged=self._replay and "error" in result)
 
 
 def check_arguments(schema: dict[str, Any], arguments: dict[str, Any]) -> str | None:

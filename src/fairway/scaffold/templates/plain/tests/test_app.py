@@ -45,6 +45,15 @@ def test_a_stream_ends_with_the_whole_answer_and_its_outcome_in_one_event(client
     assert json.loads(data.removeprefix("data: "))["payload"]["response"] == "It was delivered."
 
 
+def test_a_mirrored_request_has_an_agent_of_its_own(client: TestClient) -> None:
+    def messages(**headers: str) -> int:
+        client.post("/chat", json={"message": "Hi", "thread_id": "t9"}, headers=headers)
+        agent = client.app.state.shadow if headers else client.app.state.agent  # type: ignore[attr-defined]
+        return len(agent._memory.history("t9"))
+
+    assert [messages(), messages(), messages(**{"x-fairway-shadow": "1"})] == [2, 4, 2]
+
+
 def test_a_message_that_is_empty_or_too_long_is_refused(client: TestClient) -> None:
     for message in ("", "x" * 10_001):
         assert client.post("/chat", json={"message": message}).status_code == 422

@@ -80,6 +80,17 @@ def test_the_manifest_and_the_code_agree(shop: sqlite3.Connection) -> None:
         Toolbox([stranger], shop)
 
 
+def test_a_replayed_call_that_the_stand_in_cannot_answer_is_noted(shop: sqlite3.Connection) -> None:
+    toolbox = Toolbox(load_tools({}), shop, replay=True)
+
+    def diverged(name: str, **arguments: object) -> bool:
+        return asyncio.run(toolbox.call(name, json.dumps(arguments))).diverged
+
+    assert diverged("lookup_order", order_id="9999")
+    assert not diverged("lookup_order", order_id="1001")
+    assert not diverged("create_exchange", order_id="1001"), "a call the model got wrong is wrong anywhere"
+
+
 def test_a_tool_can_be_called_from_a_command_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
