@@ -120,7 +120,7 @@ class RouteController:
         prober: Asks an arm that has no traffic yet; ``None``: plans that need it are refused.
         flags_of: Feature flags in force, read at each tick; ``None``: those of ``policy``.
         people, environment_kind: Who may do what; see :mod:`fairway.rollout.roles`.
-        lease_seconds: How long the route stays this controller's without a word; longer than the time between two ticks.
+        lease_seconds: How long the route stays its without a word; longer than the time between two ticks.
     """
 
     route: RouteId

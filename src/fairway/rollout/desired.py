@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from fairway.canonical import value_digest
+from fairway.canonical import sha256_digest, value_digest
 from fairway.rollout.instances import (
     Instances,
     before,
@@ -16,6 +18,7 @@ from fairway.rollout.instances import (
     step_now,
 )
 from fairway.rollout.requests import HoldKind
+from fairway.rollout.thresholds import thresholds_of
 from fairway.rollout.values import (
     ArmRef,
     Desired,
@@ -143,7 +146,9 @@ def _exposed(rollout: RolloutState, arms: tuple[DesiredArm, ...], step: Step) ->
         theta = {Role.STABLE.value: rollout.theta, Role.CANDIDATE.value: rollout.theta * margin}
     split = step.split if step.exposure is Exposure.HASH else NO_SHARE
     salt = rollout.bucket_salt
-    return Desired(arms=arms, split=split, exposure=step.exposure, mirror=step.mirror, salt=salt, theta=theta)
+    return Desired(arms=arms, split=split, exposure=step.exposure, mirror=step.mirror, salt=salt, theta=theta,
+        thresholds=thresholds_of(rollout, step),
+    )  # fmt: skip
 
 
 def _warm(state: RouteState, arms: tuple[DesiredArm, ...], now: datetime) -> tuple[DesiredArm, ...]:
@@ -204,7 +209,11 @@ def table_of(
         timeouts=policy.timeouts,
         limits=policy.limits,
         trip=policy.trip,
-        theta={"latency_ms": {Role(role): limit for role, limit in desired.theta.items()}} if desired.theta else {},
+        theta={
+            metric: {Role(role): limit for role, limit in limits.items()}
+            for metric, limits in (("latency_ms", desired.theta), *desired.thresholds.items())
+            if limits
+        },
         block_seconds=policy.block_seconds,
         pin_seconds=policy.pin_seconds,
         flags=policy.flags,
@@ -238,7 +247,7 @@ def policy_digest(policy: RoutePolicy) -> Digest:
 def served_digest(desired: Desired, observed: tuple[ObservedArm, ...], route_policy: str) -> Digest:
     """Digest of what the table says, without its fence: when it changes, a new table has to go out."""
     ready = _serving(desired, observed)
-    return value_digest(
+    return _digest(
         {
             "policy": route_policy,
             "arms": [
@@ -254,8 +263,23 @@ def served_digest(desired: Desired, observed: tuple[ObservedArm, ...], route_pol
             "masks": sorted(desired.masks),
             "salt": desired.salt,
             "theta": dict(desired.theta),
+            **(
+                {"thresholds": {m: dict(limits) for m, limits in desired.thresholds.items()}}
+                if desired.thresholds
+                else {}
+            ),
         }
     )
+
+
+def _digest(value: dict[str, Any]) -> Digest:
+    """:func:`fairway.canonical.value_digest`, faster where it is the same: each tick of each route asks for one.
+
+    Without floating-point numbers (limits of the gateways' marks) sorted compact JSON is canonical already.
+    """
+    if value["theta"] or value.get("thresholds"):
+        return value_digest(value)
+    return sha256_digest(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 def serves_nobody(desired: Desired, observed: tuple[ObservedArm, ...]) -> bool:

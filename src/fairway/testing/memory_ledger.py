@@ -67,6 +67,7 @@ class MemoryLedger:
         self._lock = threading.RLock()
         self._routes: dict[RouteId, _Route] = {}
         self._requests: dict[str, Request] = {}
+        self._waiting: dict[RouteId, dict[str, Request]] = {}
         self._answers: dict[str, Answer] = {}
         self._releases: dict[AgentName, list[SignedRelease]] = {}
         self._evidence: list[Evidence] = []
@@ -132,7 +133,9 @@ class MemoryLedger:
             kept = _kept_entry(entry)
             self._check_answers(entry)
             events.append(kept)
-            self._answers |= {answer.request_id: answer for answer in kept.answers}
+            for answer in kept.answers:
+                self._answers[answer.request_id] = answer
+                self._waiting[entry.route].pop(answer.request_id)
 
     def events(self, route: RouteId, *, after: int = 0, limit: int = 200) -> tuple[JournalEntry, ...]:
         """Events with ``seq > after``, oldest first, without their snapshots."""
@@ -159,6 +162,8 @@ class MemoryLedger:
         """
         with self._write("submit"):
             kept = replace(request, args=_copy(request.args), reason=redact(request.reason))
+            if request.id not in self._requests:
+                self._waiting.setdefault(request.route, {})[request.id] = kept
             known = self._requests.setdefault(request.id, kept)
             if (known.route, known.verb, known.args, known.actor) != (kept.route, kept.verb, kept.args, kept.actor):
                 raise ConflictError(
@@ -169,8 +174,7 @@ class MemoryLedger:
     def pending(self, route: RouteId) -> tuple[Request, ...]:
         """Unanswered requests in the order they came."""
         with self._lock:
-            waiting = (request for name, request in self._requests.items() if name not in self._answers)
-            return tuple(request for request in waiting if request.route == route)
+            return tuple(self._waiting.get(route, {}).values())
 
     def answer(self, request_id: str) -> Answer:
         """What became of a request.
