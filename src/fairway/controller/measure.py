@@ -14,10 +14,11 @@ from fairway.rollout.port import RolloutLedger
 from fairway.rollout.values import NOTHING_MEASURED, Measured, Phase, RolloutState, RouteState
 from fairway.rollout.verbs import live
 from fairway.units import Digest, RouteId
-from fairway.verdict.gates import GateState, find, observe, start
+from fairway.verdict.kinds import KINDS
+from fairway.verdict.panel import Panel
 from fairway.verdict.shared_cause import shared_cause
-from fairway.verdict.theta import theta
-from fairway.verdict.values import GateFinding, GateSpec
+from fairway.verdict.theta import YARDSTICKS, theta, yardstick
+from fairway.verdict.values import Alarm
 
 log = logging.getLogger("fairway.controller")
 
@@ -26,15 +27,10 @@ REMEMBERED_SECONDS = 900.0
 
 
 KNOWN_SECONDS = 120.0
-"""How far back of its first counted block a gate is shown who was there already."""
+"""How far back of its first counted block a gate is shown who was there already, at least."""
 
-
-@dataclass(slots=True, kw_only=True)
-class _Reading:
-    """A gate that has read the blocks that started before ``upto``."""
-
-    state: GateState
-    upto: float
+PIN_SECONDS = 3600.0
+"""The same, at most: a pin lives for so long by default."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,14 +48,14 @@ class BlockMeasurer:
     _fold: FoldState | None = None
     _cursor: str | None = None
     _blocks: list[Block] = field(default_factory=list)
-    _gates: dict[tuple[str, int, str], _Reading] = field(default_factory=dict)
+    _panels: dict[tuple[str, float], Panel] = field(default_factory=dict)
 
     def forget(self) -> None:
         """Drop what is held in memory."""
         self._fold = None
         self._cursor = None
         self._blocks.clear()
-        self._gates.clear()
+        self._panels.clear()
 
     async def measure(self, state: RouteState) -> Measured:
         """What the gates of the live rollout find now; a source that does not answer is ``Measured.error``."""
@@ -100,8 +96,7 @@ class BlockMeasurer:
         """Start of the earliest block somebody may still ask for."""
         recent = self.clock.now().timestamp() - REMEMBERED_SECONDS
         rollout = live(state)
-        begun = None if rollout is None else rollout.counted_from
-        return recent if begun is None else min(recent, begun - KNOWN_SECONDS)
+        return recent if rollout is None else min(recent, known_from(rollout, self.clock.now().timestamp()))
 
     def _trim(self, state: RouteState) -> None:
         horizon = self._needed(state)
@@ -112,43 +107,72 @@ class BlockMeasurer:
         now = self.clock.now().timestamp()
         stable = None if rollout.stable is None else rollout.stable.release
         limit = None if stable is None else theta(self._blocks, now, stable, window=self._yardstick_window())
+        others = {} if stable is None or limit is None else self._yardsticks(rollout, now, stable)
         if rollout.step_from is None:
-            return Measured(theta=limit, error=error)
+            return Measured(theta=limit, yardsticks=others, error=error)
         soaking = rollout.phase is Phase.SOAKING
         gates = rollout.plan.soak_gates if soaking else rollout.plan.steps[rollout.step].gates
         # In the soak the former stable still serves what began on it: it tells an outage from a bad release.
-        compared = stable
-        findings = tuple(self._finding(gate, rollout, compared) for gate in gates)
+        panel = self._panel(rollout, soaking=soaking)
+        findings = panel.judge(gates, step_from=rollout.step_from)
         seen = [block for block in self._blocks if block.t0 >= rollout.step_from and block.comparable]
         mirrored = not soaking and rollout.plan.steps[rollout.step].mirroring is not None
         outage = ""
+        alarms: tuple[Alarm, ...] = ()
         if not soaking and stable is not None:
             since = [block for block in self._blocks if block.t0 >= (rollout.counted_from or rollout.step_from)]
             outage = shared_cause(findings, since, candidate=rollout.candidate.release, stable=stable)
+            alarms = panel.alarming(since)
         return Measured(
             findings=findings,
             mature_seconds=sum(block.seconds for block in seen if rollout.candidate.release in block.arms),
             shared_cause=outage,
             theta=limit,
+            yardsticks=others,
             error=error,
+            # What a shared cause explains is no alarm.
+            alarms=() if outage else alarms,
             pairs=pairs_of(seen, rollout.candidate.release) if mirrored else None,
         )
+
+    def _yardsticks(self, rollout: RolloutState, now: float, stable: Digest) -> dict[str, float]:
+        """Stable's other quantiles, where a gate of the plan needs one and there is enough to know it."""
+        window, blocks = self._yardstick_window(), self._blocks
+        asked = sorted({gate.kind for step in rollout.plan.steps for gate in step.gates} & YARDSTICKS)
+        found = {KINDS[kind].yardstick: yardstick(blocks, now, stable, kind, window=window) for kind in asked}
+        return {name: value for name, value in found.items() if value is not None}
 
     def _yardstick_window(self) -> float:
         """Sixty blocks: the ten minutes of the contract at ten seconds a block, less where blocks are shorter."""
         return 600.0 if not self._blocks else 60.0 * self._blocks[-1].seconds
 
-    def _finding(self, gate: GateSpec, rollout: RolloutState, stable: Digest | None) -> GateFinding:
-        step = -1 if rollout.phase is Phase.SOAKING else rollout.step
-        key = (rollout.id, step, gate.name)
-        begins = rollout.step_from if gate.from_step or step < 0 else rollout.counted_from
-        assert begins is not None
-        reading = self._gates.get(key)
-        if reading is None:
-            # Earlier blocks only teach the gate which conversations are old.
-            reading = self._gates[key] = _Reading(state=start(gate, since=begins), upto=begins - KNOWN_SECONDS)
+    def _panel(self, rollout: RolloutState, *, soaking: bool) -> Panel:
+        """The gates of the rollout, or of its soak, with every block that is new to them."""
+        since = rollout.step_from if soaking else rollout.counted_from
+        assert since is not None
+        panel = self._panels.get((rollout.id, since))
+        if panel is None:
+            panel = Panel(
+                candidate=rollout.candidate.release,
+                stable=None if rollout.stable is None else rollout.stable.release,
+                since=since,
+                alarms=None if soaking else rollout.plan.alarms,
+            )
+            self._panels = {(rollout.id, since): panel}
+        taken = panel.upto
+        begins = known_from(rollout, self.clock.now().timestamp()) if taken is None else taken
         for block in self._blocks:
-            if block.t0 >= reading.upto:
-                reading.state = observe(gate, reading.state, block, candidate=rollout.candidate.release, stable=stable)
-                reading.upto = block.t0 + block.seconds
-        return find(gate, reading.state)
+            if block.t0 > begins or (taken is None and block.t0 == begins):
+                panel.take(block)
+        return panel
+
+
+def known_from(rollout: RolloutState, now: float) -> float:
+    """From where on (epoch seconds) gates are shown blocks: earlier than they count, to know who was there already.
+
+    Whoever the hash assigned under the rollout's own salt was first seen since it started (a retry keeps the salt), and
+    whoever was not seen for as long as a pin lives by default is assigned anew.
+    """
+    first = now if rollout.counted_from is None else rollout.counted_from
+    begun = rollout.started_at.timestamp() if rollout.bucket_salt == rollout.id else 0.0
+    return min(max(begun, first - PIN_SECONDS), first - KNOWN_SECONDS)

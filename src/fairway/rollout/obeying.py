@@ -126,6 +126,7 @@ def advance(state: RouteState, snapshot: Snapshot, *, full: bool = False) -> Rou
             paused="",
             theta=theta,
             theta_at=None,
+            yardsticks={**rollout.yardsticks, **snapshot.measured.yardsticks},
             scaling=scaling_towards(rollout, following),
         )
     return replace(state, rollout=moved)

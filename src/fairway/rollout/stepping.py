@@ -26,7 +26,8 @@ from fairway.rollout.outcome import (
 from fairway.rollout.preparing import starting
 from fairway.rollout.values import DecisionKind, Exposure, RolloutState, Scaling, Snapshot
 from fairway.units import Verdict, format_duration, format_share
-from fairway.verdict.values import AlarmAction, GateFinding, GateKind
+from fairway.verdict.kinds import KINDS, Test
+from fairway.verdict.values import ABSOLUTE_KINDS, AlarmAction, GateFinding
 
 YARDSTICK_MOVED = 1.25
 """Ratio by which stable's P95 has to have moved before gateways get the new one."""
@@ -51,19 +52,25 @@ def _in_favour(findings: tuple[GateFinding, ...]) -> str:
 
 
 def _shared_cause(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """An outage of both arms pauses; but a gate that compares them fails by what is *not* shared, so it goes first."""
     cause = snapshot.measured.shared_cause
-    if not cause:
+    if not cause or any(_worse(finding) for finding in snapshot.measured.findings):
         return None
     if rollout.paused:
         return wait(snapshot.state, "shared_cause", rollout.paused)
     return pause(snapshot, rollout, "shared_cause", f"both arms suffer, this is not the candidate: {cause}")
 
 
+def _worse(finding: GateFinding) -> bool:
+    """A FAIL against concurrent stable: what multiplies both arms' failures alike cancels in it."""
+    return finding.verdict is Verdict.FAIL and finding.kind not in ABSOLUTE_KINDS
+
+
 def _damning(finding: GateFinding) -> bool:
     """A FAIL that speaks against the candidate: comparative, or absolute while stable is well."""
     if finding.verdict is not Verdict.FAIL:
         return False
-    return finding.kind is not GateKind.SUCCESS or not finding.stable_fails_too
+    return not finding.stable_fails_too
 
 
 def _failed_gate(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
@@ -177,18 +184,19 @@ def _yardstick(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     table changes is mixed and left out.
     """
     known, seen = rollout.theta, snapshot.measured.theta
-    needed = any(gate.kind is GateKind.LATENCY_P95 for gate in rollout.plan.steps[rollout.step].gates)
+    yardsticks = {**rollout.yardsticks, **snapshot.measured.yardsticks}
+    needed = any(KINDS[gate.kind].test is Test.RELATIVE for gate in rollout.plan.steps[rollout.step].gates)
     if not needed or seen is None:
         return None
     if known is None:
-        noted = replace(rollout, theta=seen, theta_at=snapshot.now, step_from=None)
+        noted = replace(rollout, theta=seen, theta_at=snapshot.now, yardsticks=yardsticks, step_from=None)
         reason = f"stable's P95 is {seen:.0f} ms; counting begins again with it"
         return wait(replace(snapshot.state, rollout=noted), "yardstick_set", reason, again=0.05)
     since = rollout.theta_at or rollout.phase_at
     moved = max(known / seen, seen / known) > YARDSTICK_MOVED
     if not moved or (snapshot.now - since).total_seconds() < YARDSTICK_BLOCKS * snapshot.block_seconds:
         return None
-    noted = replace(rollout, theta=seen, theta_at=snapshot.now)
+    noted = replace(rollout, theta=seen, theta_at=snapshot.now, yardsticks=yardsticks)
     reason = f"stable's P95 moved from {known:.0f} to {seen:.0f} ms"
     return wait(replace(snapshot.state, rollout=noted), "yardstick_moved", reason)
 

@@ -17,7 +17,7 @@ from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.port import RouterObserved
 from fairway.traffic.table import NO_SHARE
 from fairway.units import Digest, Parts, RolloutId, RouteId
-from fairway.verdict.values import Alarm, GateFinding, GateSpec
+from fairway.verdict.values import Alarm, AlarmPolicy, GateFinding, GateSpec
 
 STATE_VERSION: Literal[1] = 1
 ENGINE_VERSION = "1"
@@ -101,6 +101,7 @@ class Plan:
         why: Why ``auto`` chose the strategy; empty when the policy names it.
         warm_replicas: Instances of the former stable that stay warm once the soak is over; ``None``: all.
         mixed: Conversations may change release between requests: the policy accepts a router that is not sticky.
+        alarms: What stops the rollout beside its gates; ``None``: nothing.
     """
 
     strategy: Strategy
@@ -117,6 +118,7 @@ class Plan:
     why: str = ""
     warm_replicas: int | None = None
     mixed: bool = False
+    alarms: AlarmPolicy | None = None
     version: Literal[1] = 1
 
 
@@ -212,6 +214,7 @@ class RolloutState:
         cause: Code and sentence of what ended it or is ending it.
         theta: Stable's P95 in ms, carried in the route table: as the step began, or as last refreshed.
         theta_at: When it was refreshed within the step.
+        yardsticks: Stable's other quantiles, refreshed with theta; by the name the route table has for them.
         going_back: It returns to a former stable; the release it leaves is blocked once it is done.
         requested_by: Who started it.
         authors: Of the candidate: who may neither approve it nor promote it past an approval.
@@ -244,6 +247,7 @@ class RolloutState:
     attempt: int = 1
     overrides: tuple[Override, ...] = ()
     scaling: Scaling = Scaling.EXPOSED
+    yardsticks: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def bucket_salt(self) -> str:
@@ -307,6 +311,7 @@ class Desired:
         masks: Releases that get no traffic whatever a pin or a rule says.
         salt: Of the bucket hash: the rollout id.
         theta: Latency limits in ms by role, for the gateway's ``slow`` mark; empty: no marking.
+        thresholds: Limits by metric and role, for its other marks.
     """
 
     arms: tuple[DesiredArm, ...]
@@ -316,6 +321,7 @@ class Desired:
     masks: tuple[Digest, ...] = ()
     salt: str = ""
     theta: Mapping[str, float] = field(default_factory=dict)
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 class DecisionKind(StrEnum):
@@ -386,6 +392,7 @@ class Measured:
         mature_seconds: Mature observed seconds in the current step; gaps do not count.
         shared_cause: Why it looks like an outage of both arms; empty when it does not.
         theta: Stable's P95 in ms over the previous ten minutes; ``None`` when there is too little.
+        yardsticks: Stable's other quantiles over the same time, by the name the route table has for them.
         error: Why telemetry cannot be read now; empty when it can.
         alarms: What stops the rollout beside its gates.
         pairs: Of a mirrored step; ``None``: no comparison has been read.
@@ -398,6 +405,7 @@ class Measured:
     error: str = ""
     alarms: tuple[Alarm, ...] = ()
     pairs: MirrorPairs | None = None
+    yardsticks: Mapping[str, float] = field(default_factory=dict)
 
 
 NOTHING_MEASURED = Measured()

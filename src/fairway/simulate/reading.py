@@ -1,22 +1,22 @@
 """What gates find in modelled blocks, taken again only where it can have changed.
 
-The evidence is folded by ``verdict.gates.observe``, and said by ``find``, ``theta`` and ``shared_cause``: the functions
-a controller measures with (``controller.measure``). What is left out is repetition: a finding whose verdict cannot have
-changed is kept, stable's P95 comes from a histogram that rolls on, and a jump of stable's failures is looked into
+The evidence is folded by ``verdict.panel.Panel``, and said by ``theta`` and ``shared_cause``: what a controller
+measures with (``controller.measure``). What is left out is repetition: a finding whose verdict cannot have changed is
+kept (a *lazy* panel), stable's P95 comes from a histogram that rolls on, and a jump of stable's failures is looked into
 only where the plain rates leave one possible. A test compares the decisions with those of the engine.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from fairway.controller.measure import KNOWN_SECONDS
+from fairway.controller.measure import known_from
 from fairway.observe.blocks import bin_value
 from fairway.observe.fold import Block
 from fairway.rollout.values import Measured, Phase, RolloutState
 from fairway.units import Digest, UnitHash, Verdict
-from fairway.verdict.gates import GateState, find, observe, start
+from fairway.verdict.panel import Panel
 from fairway.verdict.shared_cause import (
     EARLIER_UNITS,
     JUMP_FACTOR,
@@ -26,7 +26,7 @@ from fairway.verdict.shared_cause import (
     shared_cause,
 )
 from fairway.verdict.theta import THETA_SHARE
-from fairway.verdict.values import GateFinding, GateKind, GateSpec
+from fairway.verdict.values import GateFinding
 
 YARDSTICK_SECONDS = 600.0
 YARDSTICK_MINIMUM = 100
@@ -114,42 +114,6 @@ class JumpWatch:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Gate:
-    """A gate that has read ``upto`` blocks, and what it last said."""
-
-    spec: GateSpec
-    begins: float
-    state: GateState
-    upto: int
-    finding: GateFinding | None = None
-
-    def read(self, blocks: list[Block], candidate: Digest, stable: Digest | None) -> GateFinding:
-        """What it says after every block there is."""
-        spec, before = self.spec, self.state
-        for place in range(self.upto, len(blocks)):
-            self.state = observe(spec, self.state, blocks[place], candidate=candidate, stable=stable)
-        self.upto = len(blocks)
-        if self.finding is None or self._may_differ(before, self.finding):
-            self.finding = find(spec, self.state)
-        return self.finding
-
-    def _may_differ(self, before: GateState, finding: GateFinding) -> bool:
-        """Whether what a decision looks at - verdict and shared cause - can have changed since.
-
-        A latched PASS stays PASS and an open gate with enough units stays open until something latches or an outcome
-        is unknown; a FAIL stays FAIL, but whether stable fails too is asked anew.
-        """
-        state = self.state
-        if state is before:
-            return False
-        if state.failed is not before.failed or state.passed is not before.passed or state.candidate.unknown:
-            return True
-        if finding.verdict is Verdict.FAIL:
-            return finding.kind is GateKind.SUCCESS
-        return finding.verdict not in (Verdict.PASS, Verdict.INCONCLUSIVE)
-
-
-@dataclass(slots=True, kw_only=True)
 class BlockReader:
     """The measurements of one rollout of ``candidate`` from ``stable``."""
 
@@ -159,7 +123,8 @@ class BlockReader:
     yardstick: RollingYardstick = field(init=False)
     _watch: JumpWatch = field(init=False)
     _watched: int = 0
-    _gates: dict[tuple[int, str], _Gate] = field(default_factory=dict)
+    _panel: Panel | None = None
+    _taken: int = 0
     _step_from: float | None = None
     _step_upto: int = 0
     _step_seconds: float = 0.0
@@ -181,33 +146,30 @@ class BlockReader:
             return Measured(theta=theta)
         soaking = rollout.phase is Phase.SOAKING
         gates = rollout.plan.soak_gates if soaking else rollout.plan.steps[rollout.step].gates
-        findings = tuple([self._finding(gate, rollout) for gate in gates])
+        panel = self._reading(rollout, soaking=soaking)
+        findings = panel.judge(gates, step_from=rollout.step_from)
+        outage = "" if soaking else self._shared_cause(rollout, findings)
         return Measured(
             findings=findings,
             mature_seconds=self._mature(rollout.step_from),
-            shared_cause="" if soaking else self._shared_cause(rollout, findings),
+            shared_cause=outage,
             theta=theta,
+            alarms=() if outage or soaking else panel.alarming(self.blocks),
         )
 
-    def _finding(self, spec: GateSpec, rollout: RolloutState) -> GateFinding:
-        step = -1 if rollout.phase is Phase.SOAKING else rollout.step
-        gate = self._gates.get((step, spec.name))
-        if gate is None:
-            begins = rollout.step_from if spec.from_step or step < 0 else rollout.counted_from
-            assert begins is not None
-            gate = self._gates[step, spec.name] = self._started(spec, begins)
-        return gate.read(self.blocks, self.candidate, self.stable)
-
-    def _started(self, spec: GateSpec, begins: float) -> _Gate:
-        """A gate from its beginning, or one that has the same evidence already: who must pass changes none."""
-        asked = replace(spec, must_pass=True)
-        for gate in self._gates.values():
-            if gate.begins == begins and replace(gate.spec, must_pass=True) == asked:
-                return gate
-        upto = 0
-        while upto < len(self.blocks) and self.blocks[upto].t0 < begins - KNOWN_SECONDS:
-            upto += 1
-        return _Gate(spec=spec, begins=begins, state=start(spec, since=begins), upto=upto)
+    def _reading(self, rollout: RolloutState, *, soaking: bool) -> Panel:
+        """The gates of the rollout, or of its soak, with every block that is new to them."""
+        since = rollout.step_from if soaking else rollout.counted_from
+        assert since is not None
+        if self._panel is None or self._panel.since != since:
+            alarms = None if soaking else rollout.plan.alarms
+            self._panel = Panel(candidate=self.candidate, stable=self.stable, since=since, alarms=alarms, lazy=True)
+            first = known_from(rollout, since)
+            self._taken = next((n for n, block in enumerate(self.blocks) if block.t0 >= first), len(self.blocks))
+        for place in range(self._taken, len(self.blocks)):
+            self._panel.take(self.blocks[place])
+        self._taken = len(self.blocks)
+        return self._panel
 
     def _mature(self, step_from: float) -> float:
         if step_from != self._step_from:

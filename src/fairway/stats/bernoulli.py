@@ -19,6 +19,7 @@ when it is .3 % (exact, see the tests). Departure: a unit that turns bad after i
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from fairway.stats.logspace import log_sum_exp
 
@@ -43,14 +44,11 @@ def log_e_below(bad: float, units: float, limit: float, *, clean_weight: float =
         Natural log of the e-value; 0 without units.
     """
     limit, good = _inside(limit), units - bad
-    at_limit = math.log1p(-limit)
     share = math.log1p(-clean_weight) + _LOG_WEIGHT if clean_weight < 1 else -math.inf
-    parts = [
-        share + bad * log_ratio + good * (math.log1p(-limit * ratio) - at_limit)
-        for ratio, log_ratio in zip(_RATIOS, _LOG_RATIOS, strict=True)
-    ]
+    gains = _gains_below(limit)
+    parts = [share + bad * ratio + good * gain for ratio, gain in zip(_LOG_RATIOS, gains, strict=True)]
     if clean_weight > 0 and bad == 0:
-        parts.append(math.log(clean_weight) - good * at_limit)
+        parts.append(math.log(clean_weight) - good * math.log1p(-limit))
     return log_sum_exp(parts)
 
 
@@ -64,12 +62,22 @@ def log_e_above(bad: float, units: float, limit: float) -> float:
         units: Units counted.
         limit: ``p0``, in (0, 1).
     """
-    limit, good = _inside(limit), units - bad
-    parts = [
-        _LOG_WEIGHT - bad * log_ratio - (bad + good) * math.log1p(limit * (1 / ratio - 1))
-        for ratio, log_ratio in zip(_RATIOS, _LOG_RATIOS, strict=True)
-    ]
-    return log_sum_exp(parts)
+    costs = _costs_above(_inside(limit))
+    return log_sum_exp(
+        [_LOG_WEIGHT - bad * ratio - units * cost for ratio, cost in zip(_LOG_RATIOS, costs, strict=True)]
+    )
+
+
+@lru_cache(maxsize=256)
+def _gains_below(limit: float) -> tuple[float, ...]:
+    """What a good unit adds to each alternative's log likelihood ratio."""
+    return tuple(math.log1p(-limit * ratio) - math.log1p(-limit) for ratio in _RATIOS)
+
+
+@lru_cache(maxsize=256)
+def _costs_above(limit: float) -> tuple[float, ...]:
+    """What a unit takes from each alternative's log likelihood ratio."""
+    return tuple(math.log1p(limit * (1 / ratio - 1)) for ratio in _RATIOS)
 
 
 def _inside(limit: float) -> float:

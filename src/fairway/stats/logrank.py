@@ -28,6 +28,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from fairway.stats.logspace import log_mean_exp
 
@@ -39,7 +40,7 @@ class Direction(Enum):
     BETTER = -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Grid:
     """Alternatives ``M e^{±kh}``: the steps ``kh``, their exponentials and the logs of their weights."""
 
@@ -98,18 +99,27 @@ def with_events(
     events = candidate + stable
     if events == 0 or not 0.0 < weight < 1.0:
         return log_ratios
-    scaled, rest = margin * weight, 1.0 - weight
-    at_margin = math.log(scaled + rest)
-    shift = candidate * direction.value
-    factors = grid.factors_up if direction is Direction.WORSE else grid.factors_down
-    log = math.log
     # ln q1/q0 = ±kh − d and ln (1 − q1)/(1 − q0) = −d, with d = ln((M e^{±kh} w + 1 − w) / (M w + 1 − w)).
+    costs = _costs(grid, direction, margin, weight)
+    if not candidate:
+        return tuple([so_far - events * cost for so_far, cost in zip(log_ratios, costs, strict=True)])
+    shift = candidate * direction.value
     return tuple(
         [
-            so_far + shift * step - events * (log(scaled * factor + rest) - at_margin)
-            for so_far, step, factor in zip(log_ratios, grid.steps, factors, strict=True)
+            so_far + shift * step - events * cost
+            for so_far, step, cost in zip(log_ratios, grid.steps, costs, strict=True)
         ]
     )
+
+
+@lru_cache(maxsize=4096)
+def _costs(grid: Grid, direction: Direction, margin: float, weight: float) -> tuple[float, ...]:
+    """What any event takes from each alternative: kept, because small blocks have few different shares at risk."""
+    scaled, rest = margin * weight, 1.0 - weight
+    at_margin = math.log(scaled + rest)
+    factors = grid.factors_up if direction is Direction.WORSE else grid.factors_down
+    log = math.log
+    return tuple([log(scaled * factor + rest) - at_margin for factor in factors])
 
 
 def log_e_value(log_ratios: tuple[float, ...], grid: Grid) -> float:

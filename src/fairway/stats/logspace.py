@@ -11,7 +11,8 @@ def log_sum_exp(logs: Sequence[float]) -> float:
     top = max(logs, default=-math.inf)
     if top == -math.inf:
         return top
-    return top + math.log(math.fsum([math.exp(value - top) for value in logs]))
+    exp = math.exp
+    return top + math.log(math.fsum([exp(value - top) for value in logs]))
 
 
 def log_mean_exp(logs: Sequence[float], log_weights: Sequence[float]) -> float:

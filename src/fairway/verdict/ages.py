@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from fairway.units import UnitHash
+from fairway.verdict.roster import NOBODY, Roster, Units
 
 BAND_EDGES = (0, 1, 2, 4, 8)
 """Ages, in blocks, at which a band begins; the last has no end."""
-
-Units = frozenset[UnitHash]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,18 +30,18 @@ class Ages:
 
     present: Units | None = None
     recent: tuple[tuple[float, Units], ...] = ()
-    seen: Units = frozenset()
+    seen: Roster = NOBODY
 
 
 def with_block(ages: Ages, units: Units, *, t0: float, seconds: float) -> Ages:
     """The ages after one more block in which these units were active, on whichever arm."""
     if ages.present is None:
-        return Ages(present=units, seen=units) if units else ages
-    new = units - ages.seen
+        return Ages(present=units, seen=Roster(units)) if units else ages
+    new = ages.seen.missing(units)
     kept = tuple(item for item in ages.recent if t0 - item[0] < BAND_EDGES[-1] * seconds)
     if not new:
         return Ages(present=ages.present, recent=kept, seen=ages.seen)
-    return Ages(present=ages.present, recent=(*kept, (t0, new)), seen=ages.seen | new)
+    return Ages(present=ages.present, recent=(*kept, (t0, new)), seen=ages.seen.grown(new))
 
 
 def newborn(ages: Ages, *, t0: float) -> Units:

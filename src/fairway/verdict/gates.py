@@ -2,10 +2,10 @@
 """Gates as pure folds over blocks: the evidence so far, one more block, what it says now.
 
 The unit of analysis is the unit of assignment, counted once, for its first bad event; the statistics are those of
-:mod:`fairway.stats`. Per gate kind:
+:mod:`fairway.stats`. Which units and which bad event: :mod:`fairway.verdict.kinds`. Per test:
 
-``failures`` - null of FAIL: candidate ≤ stable + margin (``fail_margin``, where it differs); null of PASS: candidate
-≥ stable + margin. Two tests bet together:
+``additive`` (``failures``, ``unknown``, ``guardrail``) - null of FAIL: candidate ≤ stable + margin (``fail_margin``,
+where it differs); null of PASS: candidate ≥ stable + margin. Two tests bet together:
     T1 (``stats.logrank``) with ``M = 1 + margin / p̄``, p̄ the previous bound of a confidence sequence of stable's
     rate (lower for FAIL, upper for PASS; each errs with a tenth of the gate's α, which adds to it), and T2
     (``stats.paired``) on units first seen in the same block, scored ``settle_blocks`` later. T1 is fast and sees units
@@ -22,11 +22,13 @@ The unit of analysis is the unit of assignment, counted once, for its first bad 
     against that is evidence too. All wealth is on it until a stable unit has failed (known before the next block),
     then a quarter stays, a quarter moves to T1 and half to T2; any such predictable split of the wealth is an
     e-process.
-``latency_p95`` - T1 with M = 1 on units with a slow request; the margin is in the thresholds the table carries.
-``success`` - absolute: the share of units without a failure is below (FAIL) or above (PASS) the limit.
-``stable_fails_too`` says
-    that stable breaks it as well: by its own e-value, or because the candidate would break it at stable's rate in the
-    same blocks.
+``relative`` (``latency_p95``, ``latency_p99``, ``first_byte_p95``, ``tokens_p95``) - T1 with M = 1 on units beyond a
+    threshold; the margin is in the thresholds the table carries, so PASS begins anew with each step.
+``absolute`` (``success``, ``tool_errors``, ``callback_failures``, ``loops``) - the share of bad units is above (FAIL)
+    or below (PASS) the limit. ``stable_fails_too`` says that stable breaks it as well: by its own e-value, or because
+    the candidate would break it at stable's rate in the same blocks.
+
+Towards FAIL a gate also looks at what was shown since each split came into force: :mod:`fairway.verdict.evidence`.
 
 Unknown is never a success: a unit whose requests in a block ended unknown is not counted in it, requests whose worker
 vanished count as failed units of the candidate for PASS and as nothing for FAIL, and a share of unknown requests
@@ -36,48 +38,53 @@ above 1 % is an ERROR. Source of the design and its simulations: ``docs/explanat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from fairway.observe.fold import ArmBlock, Block
-from fairway.observe.quantile import merged, quantile
-from fairway.stats.bernoulli import log_e_above, log_e_below
-from fairway.stats.intervals import rate_lower, rate_upper
-from fairway.stats.logrank import ERRORS, QUANTILES, Direction, Grid, log_e_value, nothing_yet, with_events
-from fairway.stats.logspace import log_sum_exp
+from fairway.observe.fold import Block
+from fairway.stats.bernoulli import log_e_above
 from fairway.stats.paired import differences, with_differences
 from fairway.units import Digest, Verdict
-from fairway.verdict.ages import Ages, Units, bands, newborn, with_block
-from fairway.verdict.needed import clean_weight, units_still_needed
+from fairway.verdict.evidence import (
+    log_e_fail,
+    log_e_fail_at_most,
+    log_e_pass,
+    log_e_pass_at_most,
+    no_evidence,
+    stake,
+    with_bad,
+    with_stage,
+)
+from fairway.verdict.kinds import Among, Recipe, Test, limit_of, recipe_of
+from fairway.verdict.needed import units_still_needed
 from fairway.verdict.reasons import reason_for
-from fairway.verdict.tally import ArmTally, Cohort, GateState, Latch
+from fairway.verdict.roster import NOBODY, Units
+from fairway.verdict.sight import ArmSight, Sight, see
+from fairway.verdict.tally import EMPTY, ArmCount, ArmTally, Census, Cohort, Evidence, GateState, Latch
 from fairway.verdict.values import GateFinding, GateKind, GateSpec, Scope
 
-__all__ = ["GateState", "find", "observe", "start"]
+__all__ = ["GateState", "find", "next_step_of", "observe", "observe_sight", "start", "verdict_of"]
 
 UNKNOWN_SHARE = 0.01
 """Requests with an unknown outcome above this share make the gate an ERROR."""
 
-FLOOR = 0.25
-"""Floor of stable's rate in T1 towards FAIL, as a multiple of the margin."""
 
-_BOUND_SHARE = 0.1
-_SMALLEST_RATE = 1e-9
-_LN_HALF = math.log(0.5)
-
-
-def start(spec: GateSpec, *, since: float | None = None) -> GateState:
+def start(spec: GateSpec, *, since: float | None = None, pass_since: float | None = None) -> GateState:
     """The state of a gate before any block; a gate whose spec changes starts anew.
 
     Args:
         spec: The gate.
         since: Epoch seconds from which blocks count. Earlier blocks shown to :func:`observe` only teach it which
             units are old: a minute or two of them keep a gate from taking running conversations for new ones.
+        pass_since: The same for PASS, when that begins later.
     """
-    if spec.kind is GateKind.SUCCESS:
-        return GateState(since=since)
-    grid = _grid(spec)
-    return GateState(since=since, fail_ratios=nothing_yet(grid), pass_ratios=nothing_yet(grid))
+    return GateState(since=since, pass_since=pass_since, evidence=no_evidence(spec))
+
+
+def next_step_of(state: GateState, *, pass_since: float) -> GateState:
+    """The state of a quantile gate at the next step, whose margin is in other thresholds: PASS begins anew."""
+    nothing = (0.0,) * len(state.evidence.pass_ratios)
+    evidence = replace(state.evidence, pass_ratios=nothing, passed=None, bad_candidate=0, bad_stable=0)
+    return replace(state, pass_since=pass_since, census=EMPTY, whole=state.all_of_it, evidence=evidence)
 
 
 def observe(spec: GateSpec, state: GateState, block: Block, *, candidate: Digest, stable: Digest | None) -> GateState:
@@ -92,289 +99,211 @@ def observe(spec: GateSpec, state: GateState, block: Block, *, candidate: Digest
     """
     if state.last_t0 is not None and block.t0 <= state.last_t0:
         return state
-    arms = (block.arms.get(candidate), block.arms.get(stable) if stable else None)
-    state = replace(state, last_t0=block.t0, ages=_aged(spec, state, block, arms))
-    if state.since is not None and block.t0 < state.since:
+    return observe_sight(spec, state, see(state.ages, block, candidate=candidate, stable=stable))
+
+
+def observe_sight(spec: GateSpec, state: GateState, sight: Sight) -> GateState:
+    """The same for a block that is made ready once, for all gates of a rollout."""
+    block = sight.block
+    if state.last_t0 is not None and block.t0 <= state.last_t0:
         return state
-    if not block.comparable:
-        return replace(state, skipped=state.skipped + 1)
-    look = _look(spec, state, *arms)
-    if spec.scope is Scope.CONCURRENT and not (look.candidate.active and look.stable.active):
-        return state
-    if not (look.candidate.requests or look.stable.requests):
-        return state
-    state = _with_ratios(spec, state, look, block)
-    state = replace(
-        state,
-        candidate=_with_arm(spec, state.candidate, look.candidate),
-        stable=_with_arm(spec, state.stable, look.stable),
-        spent=state.spent | look.candidate.bad | look.stable.bad,
-        expected_bad=state.expected_bad + look.expected_bad,
-        blocks=state.blocks + 1,
-        seconds=state.seconds + block.seconds,
+    early = state.since is not None and block.t0 < state.since
+    if early or not block.comparable:
+        return replace(state, last_t0=block.t0, ages=sight.ages, skipped=state.skipped + (not early))
+    recipe = recipe_of(spec)
+    state = _with_split(spec, state, block)
+    ours, theirs = _counted(recipe, sight.candidate), _counted(recipe, sight.stable)
+    concurrent = spec.scope is Scope.CONCURRENT
+    if not (ours and theirs if concurrent else _requests(sight.candidate) or _requests(sight.stable)):
+        return replace(state, last_t0=block.t0, ages=sight.ages)
+    passes = state.pass_since is None or block.t0 >= state.pass_since
+    census, whole = state.census, state.whole
+    if passes:
+        census = _counted_in(spec, census, sight, ours, theirs)
+    if state.pass_since is not None:
+        whole = _counted_in(spec, whole or EMPTY, sight, ours, theirs)
+    after = GateState(
+        since=state.since,
+        pass_since=state.pass_since,
+        ages=sight.ages,
+        census=census,
+        whole=whole,
+        evidence=_with_events(spec, state, sight, ours, theirs, passes=passes),
+        stage_units=tuple([sight.grown(roster, ours) for roster in state.stage_units]) if state.stage_units else (),
+        cohorts=state.cohorts,
+        split=state.split,
+        skipped=state.skipped,
+        last_t0=block.t0,
     )
-    if spec.kind is GateKind.FAILURES:
-        state = _with_cohort(spec, state, look, block)
-    return _latched(spec, state)
+    if recipe.test is Test.ADDITIVE:
+        after = _with_cohort(spec, after, sight, ours, theirs)
+    return _latched(spec, after)
+
+
+def _counted_in(spec: GateSpec, census: Census, sight: Sight, ours: Units, theirs: Units) -> Census:
+    """The census with this block; one object for all gates that count alike."""
+    histogram = recipe_of(spec).histogram
+    return sight.once(
+        (id(census), id(ours), id(theirs), histogram, spec.settle_blocks),
+        (census, ours, theirs),
+        lambda: Census(
+            candidate=_with_arm(spec, census.candidate, sight, sight.candidate, ours),
+            stable=_with_arm(spec, census.stable, sight, sight.stable, theirs),
+            blocks=census.blocks + 1,
+            seconds=census.seconds + sight.block.seconds,
+        ),
+    )
+
+
+def _with_arm(spec: GateSpec, count: ArmCount, sight: Sight, arm: ArmSight, units: Units) -> ArmCount:
+    recipe, block, roster = recipe_of(spec), arm.block, sight.grown(count.units, units)
+    fresh = (*count.fresh, len(roster) - len(count.units))[-spec.settle_blocks :] if spec.settle_blocks > 0 else ()
+    if block is None:
+        return replace(count, units=roster, fresh=fresh)
+    return ArmCount(
+        units=roster,
+        fresh=fresh,
+        finished=count.finished + block.finished,
+        unknown=count.unknown + block.unknown,
+        unfinished=count.unfinished + block.unfinished,
+        reported=count.reported + block.reported,
+        spread=sight.spread(count.spread, arm.histogram(recipe.histogram)) if recipe.histogram else count.spread,
+    )
+
+
+def _with_split(spec: GateSpec, state: GateState, block: Block) -> GateState:
+    """A new split is the beginning of a stage; the first one is that of the rollout."""
+    if block.split is None or block.split == state.split:
+        return state
+    if state.split is None:
+        return replace(state, split=block.split)
+    evidence = with_stage(spec, state.evidence)
+    begun = len(evidence.stages) - len(state.evidence.stages)
+    return replace(state, split=block.split, evidence=evidence, stage_units=(*state.stage_units, *((NOBODY,) * begun)))
 
 
 def find(spec: GateSpec, state: GateState) -> GateFinding:
     """What the gate says now. FAIL is latched and wins; then ERROR, NO_DATA, a latched PASS, INCONCLUSIVE."""
-    log_e_fail, log_e_pass = log_e_values(spec, state)
-    verdict = _verdict(spec, state)
-    unknown = _unknown_share(state.candidate)
+    to_fail, to_pass = log_e_fail(spec, state), log_e_pass(spec, state)
+    verdict = verdict_of(spec, state)
+    ours, theirs = state.candidate, state.stable
+    undecided = verdict in (Verdict.NO_DATA, Verdict.INCONCLUSIVE)
+    needed = units_still_needed(spec, state) if undecided and not _unreported(spec, state) else None
     return GateFinding(
         gate=spec.name,
         kind=spec.kind,
         verdict=verdict,
         margin=spec.margin,
-        reason=reason_for(spec, state, verdict, log_e_fail=log_e_fail, log_e_pass=log_e_pass, unknown=unknown),
-        log_e_fail=log_e_fail,
-        log_e_pass=log_e_pass,
-        units_candidate=state.candidate.count,
-        units_stable=state.stable.count,
-        bad_candidate=state.candidate.bad,
-        bad_stable=state.stable.bad,
-        estimate_candidate=_estimate(spec, state.candidate),
-        estimate_stable=_estimate(spec, state.stable),
-        stable_fails_too=spec.kind is GateKind.SUCCESS and _stable_fails_too(spec, state),
-        units_needed=units_still_needed(spec, state) if verdict in (Verdict.NO_DATA, Verdict.INCONCLUSIVE) else None,
+        reason=_reason(spec, state, verdict, to_fail, to_pass, needed),
+        log_e_fail=to_fail,
+        log_e_pass=to_pass,
+        units_candidate=ours.count,
+        units_stable=theirs.count,
+        bad_candidate=ours.bad,
+        bad_stable=theirs.bad,
+        estimate_candidate=_estimate(spec, ours),
+        estimate_stable=_estimate(spec, theirs),
+        stable_fails_too=spec.scope is Scope.ABSOLUTE and _stable_fails_too(spec, state),
+        units_needed=needed,
     )
+
+
+def _reason(
+    spec: GateSpec, state: GateState, verdict: Verdict, to_fail: float, to_pass: float, needed: int | None
+) -> str:
+    if verdict is Verdict.INCONCLUSIVE and _unreported(spec, state):
+        return "neither release says what became of its requests, so this cannot be measured"
+    return reason_for(spec, state, verdict, log_e_fail=to_fail, log_e_pass=to_pass, needed=needed)
 
 
 def log_e_values(spec: GateSpec, state: GateState) -> tuple[float, float]:
     """Natural logs of the gate's two e-values, towards FAIL and towards PASS."""
-    arm = state.candidate
-    if spec.kind is GateKind.SUCCESS:
-        limit = 1.0 - spec.margin
-        return log_e_above(arm.bad, arm.count, limit), log_e_below(*_pessimistic(arm), limit)
-    grid = _grid(spec)
-    if spec.kind is GateKind.LATENCY_P95:
-        return log_e_value(state.fail_ratios, grid), log_e_value(state.pass_ratios, grid)
-    return _log_e_fail_additive(spec, state, grid), _log_e_pass_additive(spec, state, grid)
+    return log_e_fail(spec, state), log_e_pass(spec, state)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ArmLook:
-    """One arm of one block, as a gate sees it: units only; ``bad`` are those at risk with their first bad event."""
-
-    block: ArmBlock | None
-    active: Units
-    bad: Units
-    at_risk: Units
-
-    @property
-    def requests(self) -> int:
-        return 0 if self.block is None else self.block.assigned
-
-    @property
-    def unfinished(self) -> int:
-        return 0 if self.block is None else self.block.unfinished
+def _counted(recipe: Recipe, arm: ArmSight) -> Units:
+    """The units of an arm that count: an unknown outcome is none, but a unit known to be bad is bad."""
+    units: Units = getattr(arm, recipe.among.value)
+    marked = arm.marked(recipe.mark)
+    return units if marked <= units else units | marked
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Look:
-    """Both arms of one block. A unit that is bad on both at once says nothing about which is worse: no event of T1."""
-
-    candidate: _ArmLook
-    stable: _ArmLook
-
-    @property
-    def expected_bad(self) -> float:
-        return len(self.candidate.at_risk) * len(self.stable.bad) / max(1, len(self.stable.at_risk))
+def _requests(arm: ArmSight) -> int:
+    return 0 if arm.block is None else arm.block.assigned
 
 
-def _look(spec: GateSpec, state: GateState, candidate: ArmBlock | None, stable: ArmBlock | None) -> _Look:
-    return _Look(candidate=_arm_look(spec, state, candidate), stable=_arm_look(spec, state, stable))
-
-
-def _arm_look(spec: GateSpec, state: GateState, arm: ArmBlock | None) -> _ArmLook:
-    if arm is None:
-        return _ArmLook(block=None, active=frozenset(), bad=frozenset(), at_risk=frozenset())
-    if spec.kind is GateKind.LATENCY_P95:
-        marked = frozenset(arm.slow_units)
-        active = frozenset(arm.active) | marked
-    else:
-        marked = frozenset(arm.failed_units)
-        active = (frozenset(arm.active) - frozenset(arm.unknown_units)) | marked
-    return _ArmLook(block=arm, active=active, bad=marked - state.spent, at_risk=active - state.spent)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stratum:
-    """Units of one age in one block: events and units at risk by arm."""
-
-    candidate: int
-    stable: int
-    candidate_at_risk: int
-    stable_at_risk: int
-
-    @property
-    def weight(self) -> float:
-        return self.candidate_at_risk / max(1, self.candidate_at_risk + self.stable_at_risk)
-
-
-def _strata(state: GateState, look: _Look, block: Block) -> list[_Stratum]:
-    """The block by age, where there are events. A unit that is bad on both arms at once does not say which is worse."""
-    both = look.candidate.bad & look.stable.bad
-    candidate, stable = look.candidate.bad - both, look.stable.bad - both
-    found = []
-    for units, inside in bands(state.ages, t0=block.t0, seconds=block.seconds):
-        pick = frozenset.intersection if inside else frozenset.difference
-        stratum = _Stratum(
-            candidate=len(pick(candidate, units)),
-            stable=len(pick(stable, units)),
-            candidate_at_risk=len(pick(look.candidate.at_risk, units)),
-            stable_at_risk=len(pick(look.stable.at_risk, units)),
+def _with_events(
+    spec: GateSpec, state: GateState, sight: Sight, ours: Units, theirs: Units, *, passes: bool
+) -> Evidence:
+    """The evidence with this block's first bad events."""
+    recipe, evidence = recipe_of(spec), state.evidence
+    if recipe.test is Test.ADDITIVE:
+        evidence = stake(spec, state)
+    marked, beside = sight.candidate.marked(recipe.mark), sight.stable.marked(recipe.mark)
+    bad = evidence.spent.missing(marked) if marked else marked
+    bad_stable = evidence.spent.missing(beside) if beside else beside
+    block = sight.candidate.block
+    lost = 0 if block is None else block.unfinished
+    if not (bad or bad_stable or lost):
+        return evidence
+    if recipe.test is not Test.ABSOLUTE:
+        both = bad & bad_stable  # says nothing about which arm is worse
+        evidence = with_bad(
+            spec,
+            state if evidence is state.evidence else replace(state, evidence=evidence),
+            sight.by_age(ours, theirs),
+            bad - both if both else bad,
+            bad_stable - both if both else bad_stable,
+            lost=lost,
+            passes=passes,
         )
-        if stratum.candidate_at_risk and stratum.stable_at_risk:
-            found.append(stratum)
-    return found
+    if bad_stable and recipe.test is not Test.ADDITIVE:
+        at_risk, beside_it = state.evidence.spent.missing(ours), state.evidence.spent.missing(theirs)
+        expected = len(at_risk) * len(bad_stable) / max(1, len(beside_it))
+        evidence = replace(evidence, expected_bad=evidence.expected_bad + expected)
+    if bad or bad_stable:
+        evidence = replace(
+            evidence,
+            spent=evidence.spent.grown(bad | bad_stable),
+            bad=evidence.bad + len(bad),
+            bad_candidate=evidence.bad_candidate + (len(bad) if passes else 0),
+            bad_stable=evidence.bad_stable + (len(bad_stable) if passes else 0),
+        )
+    return evidence
 
 
-def _with_ratios(spec: GateSpec, state: GateState, look: _Look, block: Block) -> GateState:
-    """T1 with this block's events; every margin is fixed by the blocks before."""
-    if spec.kind is GateKind.SUCCESS:
-        return state
-    margin_fail, margin_pass = 1.0, 1.0
-    if spec.kind is GateKind.FAILURES:
-        margin_fail, margin_pass = _ratio_margins(spec, state)
-        if state.pass_start is None and state.stable.bad:
-            start_log = _log_e_clean(spec, state.candidate)
-            state = replace(state, pass_start=start_log, paired=replace(state.paired, log_e_pass=0.0))
-    strata = _strata(state, look, block)
-    failing, passing = state.fail_ratios, state.pass_ratios
-    passing_counts = spec.kind is GateKind.LATENCY_P95 or state.pass_start is not None
-    lost = look.candidate.unfinished
-    for stratum in strata:
-        failing = _with_stratum(spec, failing, Direction.WORSE, stratum, margin=margin_fail, lost=0)
-        if passing_counts:
-            failed_too = min(lost, stratum.candidate_at_risk - stratum.candidate)
-            passing = _with_stratum(spec, passing, Direction.BETTER, stratum, margin=margin_pass, lost=failed_too)
-            lost -= failed_too
-    return replace(state, fail_ratios=failing, pass_ratios=passing)
-
-
-def _with_stratum(
-    spec: GateSpec,
-    ratios: tuple[float, ...],
-    direction: Direction,
-    stratum: _Stratum,
-    *,
-    margin: float,
-    lost: int,
-) -> tuple[float, ...]:
-    return with_events(
-        ratios,
-        _grid(spec),
-        direction,
-        candidate=stratum.candidate + lost,
-        stable=stratum.stable,
-        weight=stratum.weight,
-        margin=margin,
-    )
-
-
-def _aged(spec: GateSpec, state: GateState, block: Block, arms: Iterable[ArmBlock | None]) -> Ages:
-    if spec.scope is Scope.ABSOLUTE:
-        return state.ages
-    units = frozenset(unit for arm in arms if arm is not None for unit in arm.active)
-    return with_block(state.ages, units, t0=block.t0, seconds=block.seconds)
-
-
-def _with_cohort(spec: GateSpec, state: GateState, look: _Look, block: Block) -> GateState:
+def _with_cohort(spec: GateSpec, state: GateState, sight: Sight, ours: Units, theirs: Units) -> GateState:
     """T2 over the cohort whose time is up; ``state`` already holds this block's bad units.
 
     A cohort is who began in one block; a unit that is active on both arms belongs to neither.
     """
-    new = newborn(state.ages, t0=block.t0)
-    candidate, stable = look.candidate.active & new, look.stable.active & new
-    cohorts = (*state.cohorts, Cohort(candidate=candidate - stable, stable=stable - candidate))
+    candidate, stable = sight.born(ours), sight.born(theirs)
+    if candidate and not ours.isdisjoint(theirs):
+        candidate = tuple(unit for unit in candidate if unit not in theirs)
+        stable = tuple(unit for unit in stable if unit not in ours)
+    cohorts = (*state.cohorts, Cohort(candidate=candidate, stable=stable))
     if len(cohorts) <= spec.settle_blocks:
         return replace(state, cohorts=cohorts)
-    due = cohorts[0]
-    pairs = differences(
-        [unit in state.spent for unit in sorted(due.candidate)], [unit in state.spent for unit in sorted(due.stable)]
-    )
-    return replace(
-        state,
-        cohorts=cohorts[1:],
-        paired=with_differences(state.paired, pairs, margin=spec.margin, fail_margin=spec.fail_margin),
-    )
-
-
-def _ratio_margins(spec: GateSpec, state: GateState) -> tuple[float, float]:
-    """The additive margin as a ratio of hazards, towards FAIL and towards PASS."""
-    lower, limit = _stable_lower(spec, state), spec.margin_to_fail
-    upper = rate_upper(state.stable.bad, state.stable.settled, spec.alpha_pass * _BOUND_SHARE)
-    return 1.0 + limit / max(lower, FLOOR * limit, _SMALLEST_RATE), 1.0 + spec.margin / upper
-
-
-def _stable_lower(spec: GateSpec, state: GateState) -> float:
-    return rate_lower(state.stable.bad, state.stable.count, spec.alpha_fail * _BOUND_SHARE)
-
-
-def _log_e_fail_additive(spec: GateSpec, state: GateState, grid: Grid) -> float:
-    relative = log_e_value(state.fail_ratios, grid)
-    limit = spec.margin_to_fail * (1.0 + FLOOR)
-    if _stable_lower(spec, state) < FLOOR * spec.margin_to_fail:
-        agree = log_e_above(state.candidate.bad, state.candidate.count, limit) if limit < 1 else -math.inf
-        relative = min(relative, agree)
-    return log_sum_exp([relative + _LN_HALF, state.paired.log_e_fail + _LN_HALF])
-
-
-def _log_e_pass_additive(spec: GateSpec, state: GateState, grid: Grid) -> float:
-    clean = _log_e_clean(spec, state.candidate)
-    if state.pass_start is None:
-        return clean
-    relative = state.pass_start + log_e_value(state.pass_ratios, grid)
-    paired = state.pass_start + state.paired.log_e_pass
-    return log_sum_exp([clean + 2 * _LN_HALF, relative + 2 * _LN_HALF, paired + _LN_HALF])
-
-
-def _log_e_clean(spec: GateSpec, arm: ArmTally) -> float:
-    return log_e_below(*_pessimistic(arm), spec.margin, clean_weight=clean_weight(spec))
-
-
-def _pessimistic(arm: ArmTally) -> tuple[int, int]:
-    """Bad and counted units for a claim of health: what has no end has failed, new units do not count yet."""
-    bad = min(arm.bad + arm.unfinished, max(arm.count, arm.bad))
-    return bad, max(arm.settled, bad)
-
-
-def _with_arm(spec: GateSpec, tally: ArmTally, look: _ArmLook) -> ArmTally:
-    new = look.active - tally.units
-    block = look.block
-    fresh = (*tally.fresh, len(new) - len(new & look.bad))
-    tally = replace(
-        tally,
-        units=tally.units | new if new else tally.units,
-        fresh=fresh[-spec.settle_blocks :] if spec.settle_blocks > 0 else (),
-        bad=tally.bad + len(look.bad),
-    )
-    if block is None:
-        return tally
-    return replace(
-        tally,
-        finished=tally.finished + block.finished,
-        unknown=tally.unknown + block.unknown,
-        unfinished=tally.unfinished + block.unfinished,
-        latency_ms=merged((tally.latency_ms, block.latency_ms))
-        if spec.kind is GateKind.LATENCY_P95
-        else tally.latency_ms,
-    )
+    due, spent, evidence = cohorts[0], state.evidence.spent, state.evidence
+    if due.candidate and due.stable:
+        pairs = differences([unit in spent for unit in due.candidate], [unit in spent for unit in due.stable])
+        paired = with_differences(evidence.paired, pairs, margin=spec.margin, fail_margin=spec.fail_margin)
+        evidence = replace(evidence, paired=paired)
+    return replace(state, cohorts=cohorts[1:], evidence=evidence)
 
 
 def _latched(spec: GateSpec, state: GateState) -> GateState:
-    if _lacks_units(spec, state):
-        return state
-    log_e_fail, log_e_pass = log_e_values(spec, state)
-    if state.failed is None and log_e_fail >= -math.log(spec.alpha_fail):
-        state = replace(state, failed=_latch(state, log_e_fail))
-    broken = _instrument_broken(spec, state)
-    if state.passed is None and not broken and log_e_pass >= -math.log(spec.alpha_pass):
-        state = replace(state, passed=_latch(state, log_e_pass))
-    return state
+    evidence = state.evidence
+    if evidence.failed is None and not _lacks(spec, state.all_of_it):
+        threshold = -math.log(spec.alpha_fail)
+        if log_e_fail_at_most(spec, state) >= threshold and (log_e := log_e_fail(spec, state)) >= threshold:
+            evidence = replace(evidence, failed=_latch(state, log_e))
+    if evidence.passed is None and not _lacks_units(spec, state):
+        threshold = -math.log(spec.alpha_pass)
+        possible = log_e_pass_at_most(spec, state) >= threshold and not _instrument_broken(spec, state)
+        if possible and (log_e := log_e_pass(spec, state)) >= threshold:
+            evidence = replace(evidence, passed=_latch(state, log_e))
+    return state if evidence is state.evidence else replace(state, evidence=evidence)
 
 
 def _latch(state: GateState, log_e: float) -> Latch:
@@ -382,54 +311,65 @@ def _latch(state: GateState, log_e: float) -> Latch:
     return Latch(
         t0=state.last_t0,
         log_e=log_e,
-        bad_candidate=state.candidate.bad,
-        units_candidate=state.candidate.count,
-        bad_stable=state.stable.bad,
-        units_stable=state.stable.count,
+        bad_candidate=state.evidence.bad_candidate,
+        units_candidate=state.census.candidate.count,
+        bad_stable=state.evidence.bad_stable,
+        units_stable=state.census.stable.count,
     )
 
 
-def _verdict(spec: GateSpec, state: GateState) -> Verdict:
-    if state.failed is not None:
+def verdict_of(spec: GateSpec, state: GateState) -> Verdict:
+    """The verdict alone: FAIL is latched and wins; then ERROR, NO_DATA, a latched PASS, INCONCLUSIVE."""
+    if state.evidence.failed is not None:
         return Verdict.FAIL
     if _instrument_broken(spec, state):
         return Verdict.ERROR
+    if _unreported(spec, state):
+        return Verdict.INCONCLUSIVE
     if _lacks_units(spec, state):
         return Verdict.NO_DATA
-    return Verdict.INCONCLUSIVE if state.passed is None else Verdict.PASS
+    return Verdict.INCONCLUSIVE if state.evidence.passed is None else Verdict.PASS
 
 
 def _lacks_units(spec: GateSpec, state: GateState) -> bool:
-    arms = (state.candidate, state.stable) if spec.scope is Scope.CONCURRENT else (state.candidate,)
-    return any(arm.count < spec.minimum_units or arm.count == 0 for arm in arms)
+    return _lacks(spec, state.census)
+
+
+def _lacks(spec: GateSpec, census: Census) -> bool:
+    least = max(1, spec.minimum_units)
+    if len(census.candidate.units) < least:
+        return True
+    return spec.scope is Scope.CONCURRENT and len(census.stable.units) < least
+
+
+def _unreported(spec: GateSpec, state: GateState) -> bool:
+    """Whether the gate is about what agents report, and neither of the two does: nothing to measure, and no defect."""
+    if recipe_of(spec).among is not Among.REPORTED:
+        return False
+    ours, theirs = state.census.candidate, state.census.stable
+    return ours.finished + theirs.finished >= spec.minimum_units and not ours.reported and not theirs.reported
 
 
 def _instrument_broken(spec: GateSpec, state: GateState) -> bool:
     """Whether too many outcomes are unknown; a latency is known without an outcome."""
-    if spec.kind is GateKind.LATENCY_P95 or state.candidate.finished < max(1, spec.minimum_units):
+    seen = state.census.candidate
+    if recipe_of(spec).among is Among.ACTIVE or seen.finished < max(1, spec.minimum_units):
         return False
-    return _unknown_share(state.candidate) > UNKNOWN_SHARE
-
-
-def _unknown_share(arm: ArmTally) -> float:
-    return arm.unknown / arm.finished if arm.finished else 0.0
+    return seen.unknown > UNKNOWN_SHARE * seen.finished
 
 
 def _estimate(spec: GateSpec, arm: ArmTally) -> float | None:
     if arm.count == 0:
         return None
-    if spec.kind is GateKind.LATENCY_P95:
-        return quantile(arm.latency_ms, 0.95)
+    recipe = recipe_of(spec)
+    if recipe.histogram:
+        return arm.seen.spread.quantile(recipe.share)
     rate = arm.bad / arm.count
     return 1.0 - rate if spec.kind is GateKind.SUCCESS else rate
 
 
 def _stable_fails_too(spec: GateSpec, state: GateState) -> bool:
-    limit = 1.0 - spec.margin
-    if log_e_above(state.stable.bad, state.stable.count, limit) >= -math.log(spec.alpha_fail):
+    limit, stable = limit_of(spec), state.stable
+    if stable.bad and log_e_above(stable.bad, stable.count, limit) >= -math.log(spec.alpha_fail):
         return True
-    return state.candidate.count > 0 and state.expected_bad > limit * state.candidate.count
-
-
-def _grid(spec: GateSpec) -> Grid:
-    return QUANTILES if spec.kind is GateKind.LATENCY_P95 else ERRORS
+    return state.candidate.count > 0 and state.evidence.expected_bad > limit * state.candidate.count

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from fairway.stats.power import bernoulli_divergence, clean_units_mixture, events_to_tell, units_to_pass
+from fairway.verdict.kinds import Test, limit_of, recipe_of
 from fairway.verdict.tally import ArmTally, GateState
-from fairway.verdict.values import GateKind, GateSpec
+from fairway.verdict.values import GateSpec
 
 WIDE_MARGIN = 0.02
 CLEAN_WEIGHT_WIDE, CLEAN_WEIGHT_STRICT = 12 / 13, 0.5
@@ -16,20 +18,26 @@ most often without a failure; a stricter one takes hundreds, among which a healt
 
 def clean_weight(spec: GateSpec) -> float:
     """Prior weight of the alternative "never fails" in the gate's absolute evidence towards PASS."""
-    if spec.kind is not GateKind.FAILURES:
+    if recipe_of(spec).test is not Test.ADDITIVE:
         return 0.0
     return CLEAN_WEIGHT_WIDE if spec.margin >= WIDE_MARGIN else CLEAN_WEIGHT_STRICT
 
 
 def clean_units_needed(spec: GateSpec) -> int | None:
-    """Candidate units without any failure until PASS: 60 at 5 points; ``None`` for latency, which needs slow units.
+    """Candidate units without any bad event until PASS: 60 at 5 points; ``None`` for quantiles, which need events.
 
     They count ``settle_blocks`` after their first request.
     """
-    if spec.kind is GateKind.LATENCY_P95:
+    test = recipe_of(spec).test
+    if test is Test.RELATIVE:
         return None
-    limit = spec.margin if spec.kind is GateKind.FAILURES else 1.0 - spec.margin
-    return max(spec.minimum_units, clean_units_mixture(limit, spec.alpha_pass, clean_weight=clean_weight(spec)))
+    limit = spec.margin if test is Test.ADDITIVE else limit_of(spec)
+    return max(spec.minimum_units, _clean_units(limit, spec.alpha_pass, clean_weight(spec)))
+
+
+@lru_cache(maxsize=256)
+def _clean_units(limit: float, alpha: float, weight: float) -> int:
+    return clean_units_mixture(limit, alpha, clean_weight=weight)
 
 
 def units_still_needed(spec: GateSpec, state: GateState) -> int | None:
@@ -43,12 +51,13 @@ def units_still_needed(spec: GateSpec, state: GateState) -> int | None:
 
 def _units_to_pass(spec: GateSpec, state: GateState) -> int | None:
     arm = state.candidate
-    if spec.kind is GateKind.LATENCY_P95:
-        return _latency(spec, state)
+    test = recipe_of(spec).test
+    if test is Test.RELATIVE:
+        return _quantile(spec, state)
     if arm.bad == 0:
         return clean_units_needed(spec)
-    if spec.kind is GateKind.SUCCESS:
-        return units_to_pass(1.0 - spec.margin, arm.bad / max(1, arm.count), spec.alpha_pass)
+    if test is Test.ABSOLUTE:
+        return _absolute(limit_of(spec), arm.bad, arm.count, spec.alpha_pass)
     return _additive(spec, arm, state.stable)
 
 
@@ -61,8 +70,13 @@ def _additive(spec: GateSpec, candidate: ArmTally, stable: ArmTally) -> int | No
     return math.ceil(price / max(bernoulli_divergence(_rate(candidate), limit), 1e-9))
 
 
-def _latency(spec: GateSpec, state: GateState) -> int | None:
-    """Events T1 needs, at the ratio and the frequency of slow units seen so far, as candidate units."""
+@lru_cache(maxsize=1024)
+def _absolute(limit: float, bad: int, units: int, alpha: float) -> int | None:
+    return units_to_pass(limit, bad / max(1, units), alpha)
+
+
+def _quantile(spec: GateSpec, state: GateState) -> int | None:
+    """Events T1 needs, at the ratio and the frequency of bad units seen so far, as candidate units."""
     candidate, stable = state.candidate, state.stable
     events = candidate.bad + stable.bad
     ratio = _rate(candidate) / _rate(stable)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 
 from fairway.units import Verdict
-from fairway.verdict.needed import units_still_needed
+from fairway.verdict.kinds import limit_of, recipe_of
 from fairway.verdict.tally import GateState, Latch
-from fairway.verdict.values import GateKind, GateSpec, Scope
+from fairway.verdict.values import GateSpec, Scope
 
 
 def reason_for(
-    spec: GateSpec, state: GateState, verdict: Verdict, *, log_e_fail: float, log_e_pass: float, unknown: float
+    spec: GateSpec, state: GateState, verdict: Verdict, *, log_e_fail: float, log_e_pass: float, needed: int | None
 ) -> str:
-    """The sentence of a finding, without a full stop."""
-    if verdict is Verdict.FAIL and state.failed is not None:
-        return f"{_counts(spec, state.failed)} ({_against(state.failed.log_e, spec.alpha_fail)})"
-    if verdict is Verdict.PASS and state.passed is not None:
-        return f"{_counts(spec, state.passed)} ({_against(state.passed.log_e, spec.alpha_pass)})"
+    """The sentence of a finding, without a full stop; ``needed``: candidate units until PASS, where that is known."""
+    failed, passed = state.evidence.failed, state.evidence.passed
+    if verdict is Verdict.FAIL and failed is not None:
+        return f"{_counts(spec, failed)} ({_against(failed.log_e, spec.alpha_fail)})"
+    if verdict is Verdict.PASS and passed is not None:
+        return f"{_counts(spec, passed)} ({_against(passed.log_e, spec.alpha_pass)})"
     if verdict is Verdict.ERROR:
+        seen = state.census.candidate
+        unknown = seen.unknown / max(1, seen.finished)
         return (
-            f"the outcome of {state.candidate.unknown} of the candidate's {state.candidate.finished} requests"
+            f"the outcome of {seen.unknown} of the candidate's {seen.finished} requests"
             f" ({unknown:.1%}) is unknown, above 1%"
         )
     if verdict is Verdict.NO_DATA:
@@ -30,7 +33,6 @@ def reason_for(
         f" (e-value {_number(log_e_fail)} of {_threshold(spec.alpha_fail)} for FAIL,"
         f" {_number(log_e_pass)} of {_threshold(spec.alpha_pass)} for PASS)"
     )
-    needed = units_still_needed(spec, state)
     return sentence if needed is None else f"{sentence}; needs about {needed:,} more candidate {spec.unit}"
 
 
@@ -38,19 +40,19 @@ def _now(state: GateState) -> Latch:
     return Latch(
         t0=0.0,
         log_e=0.0,
-        bad_candidate=state.candidate.bad,
-        units_candidate=state.candidate.count,
-        bad_stable=state.stable.bad,
-        units_stable=state.stable.count,
+        bad_candidate=state.evidence.bad_candidate,
+        units_candidate=state.census.candidate.count,
+        bad_stable=state.evidence.bad_stable,
+        units_stable=state.census.stable.count,
     )
 
 
 def _counts(spec: GateSpec, counts: Latch) -> str:
-    did = "had a slow request" if spec.kind is GateKind.LATENCY_P95 else "failed"
+    did = recipe_of(spec).did
     text = f"{counts.bad_candidate:,} of {counts.units_candidate:,} candidate {spec.unit} {did}"
     if spec.scope is Scope.CONCURRENT:
         return f"{text} against {counts.bad_stable:,} of {counts.units_stable:,} on stable"
-    return f"{text}, the limit is {1.0 - spec.margin:.3%}".replace(".000%", "%")
+    return f"{text}, the limit is {limit_of(spec):.3%}".replace(".000%", "%")
 
 
 def _missing(spec: GateSpec, state: GateState) -> str:

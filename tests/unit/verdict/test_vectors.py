@@ -9,7 +9,7 @@ import pytest
 
 from fairway.observe.fold import Block
 from fairway.testing.modelled_traffic import MODELLED_CANDIDATE, MODELLED_STABLE
-from fairway.verdict.gates import GateState, find, observe, start
+from fairway.verdict.gates import find, observe, start
 from fairway.verdict.values import GateKind, GateSpec
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "verdicts.json").read_text())
@@ -22,7 +22,6 @@ def test_recorded_blocks_give_the_recorded_findings(vector: dict[str, dict[str, 
     for wire in VECTORS["blocks"]:
         block = Block.from_wire(wire)
         assert block.to_wire() == wire
-        state = GateState.from_wire(state.to_wire())
         state = observe(spec, state, block, candidate=MODELLED_CANDIDATE, stable=MODELLED_STABLE)
     finding = find(spec, state)
     expected = vector["finding"]

@@ -1,0 +1,140 @@
+"""All gates and alarms of one rollout, reading its blocks together: what is alike for them is worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from fairway.observe.fold import Block
+from fairway.units import Digest, Verdict
+from fairway.verdict.ages import Ages
+from fairway.verdict.alarms import AlarmState, find_alarms, observe_alarms, start_alarms
+from fairway.verdict.gates import GateState, find, next_step_of, observe_sight, start, verdict_of
+from fairway.verdict.kinds import Test, recipe_of
+from fairway.verdict.sight import Sight, see
+from fairway.verdict.values import Alarm, AlarmPolicy, GateFinding, GateSpec, Scope
+
+REFRESH_BLOCKS = 6
+"""The figures of a gate that need not pass are taken again so often, and whenever its verdict changes."""
+
+
+@dataclass(slots=True)
+class _Gate:
+    """A gate, how far it has read, and what it last said and when."""
+
+    spec: GateSpec
+    step_from: float
+    state: GateState
+    read: int = 0
+    finding: GateFinding | None = None
+    found: int = 0
+
+    def take(self, sights: Sequence[Sight]) -> None:
+        """Read what is new."""
+        for place in range(self.read, len(sights)):
+            self.state = observe_sight(self.spec, self.state, sights[place])
+        self.read = len(sights)
+
+    def say(self, *, eager: bool) -> GateFinding:
+        """What it finds; ``eager``: with the figures of the newest block, whatever they are needed for."""
+        finding = self.finding
+        if finding is None or (self.found != self.read and (eager or self._differs(finding))):
+            finding = self.finding = find(self.spec, self.state)
+            self.found = self.read
+        return finding
+
+    def _differs(self, finding: GateFinding) -> bool:
+        """Whether what a decision looks at can have changed: the verdict, and whether stable fails too."""
+        if finding.verdict is Verdict.FAIL:
+            return self.spec.scope is Scope.ABSOLUTE
+        return verdict_of(self.spec, self.state) is not finding.verdict
+
+
+@dataclass(slots=True, kw_only=True)
+class Panel:
+    """The gates of one rollout (or of its soak).
+
+    Attributes:
+        candidate: Release on trial.
+        stable: Release it is compared with; ``None`` for a first release.
+        since: Blocks that start earlier (epoch seconds) only teach which units are old.
+        alarms: Limits beside the gates; ``None``: none.
+        lazy: Take figures again only where a decision can change by them; for simulations.
+    """
+
+    candidate: Digest
+    stable: Digest | None
+    since: float
+    alarms: AlarmPolicy | None = None
+    lazy: bool = False
+    _ages: Ages = field(default_factory=Ages)
+    _sights: list[Sight] = field(default_factory=list)
+    _gates: dict[str, _Gate] = field(default_factory=dict)
+    _alarm_state: AlarmState | None = None
+    _alarms_read: int = 0
+
+    @property
+    def upto(self) -> float | None:
+        """Start of the newest block taken; ``None`` before any."""
+        return self._sights[-1].block.t0 if self._sights else None
+
+    def take(self, block: Block) -> None:
+        """One more mature block; one not newer than the newest changes nothing."""
+        if self.upto is not None and block.t0 <= self.upto:
+            return
+        if self._sights:
+            self._sights[-1].forget()
+        sight = see(self._ages, block, candidate=self.candidate, stable=self.stable)
+        self._ages = sight.ages
+        self._sights.append(sight)
+
+    def judge(self, gates: Sequence[GateSpec], *, step_from: float) -> tuple[GateFinding, ...]:
+        """What each gate of a step says, after every block taken.
+
+        Args:
+            gates: Of the step; a gate goes on under its name from step to step.
+            step_from: Epoch seconds from which blocks count for the step.
+        """
+        return tuple([self._of(spec, step_from) for spec in gates])
+
+    def _of(self, spec: GateSpec, step_from: float) -> GateFinding:
+        # Whether it must pass changes no evidence.
+        asked = spec if spec.must_pass else replace(spec, must_pass=True)
+        gate = self._gates.get(spec.name)
+        if gate is None or not self._goes_on(gate, asked):
+            gate = self._gates[spec.name] = self._begun(asked, step_from)
+        elif spec.from_step and gate.step_from != step_from:
+            gate.take(self._sights)
+            gate.state, gate.spec, gate.step_from = next_step_of(gate.state, pass_since=step_from), asked, step_from
+            gate.finding = None
+        gate.take(self._sights)
+        figures = spec.must_pass or gate.read - gate.found >= REFRESH_BLOCKS
+        return gate.say(eager=figures and not self.lazy)
+
+    @staticmethod
+    def _goes_on(gate: _Gate, spec: GateSpec) -> bool:
+        if gate.spec == spec:
+            return True
+        # What is bad is in the thresholds of the table, so that evidence of FAIL goes on under another margin.
+        relative = recipe_of(spec).test is Test.RELATIVE and spec.from_step
+        return relative and replace(gate.spec, margin=spec.margin) == spec
+
+    def _begun(self, spec: GateSpec, step_from: float) -> _Gate:
+        later = spec.from_step and step_from > self.since
+        state = start(spec, since=self.since, pass_since=step_from if later else None)
+        return _Gate(spec=spec, step_from=step_from, state=state)
+
+    def alarming(self, blocks: Sequence[Block]) -> tuple[Alarm, ...]:
+        """What stops the rollout beside its gates; nothing for a first release.
+
+        Args:
+            blocks: Those taken, since the first exposure, in order of ``t0``.
+        """
+        policy = self.alarms
+        if policy is None or self.stable is None:
+            return ()
+        state = self._alarm_state or start_alarms(policy, since=self.since)
+        for place in range(self._alarms_read, len(self._sights)):
+            state = observe_alarms(policy, state, self._sights[place])
+        self._alarm_state, self._alarms_read = state, len(self._sights)
+        return find_alarms(policy, state, blocks, candidate=self.candidate, stable=self.stable)
