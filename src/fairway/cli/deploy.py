@@ -40,4 +40,6 @@ def command(
         rollout.start, release=release, supersede=supersede, project_dir=project_dir, output=output, **options
     )
     if not no_wait:
-        context.invoke(rollout.watch, timeout=timeout, until="promoted", project_dir=project_dir, output=output)
+        context.invoke(
+            rollout.watch, timeout=timeout, until="promoted", screen=None, project_dir=project_dir, output=output
+        )

@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prompt": ("fairway.cli.prompt", "Prompts: list, lint, show, diff, lock, render."),
     "release": ("fairway.cli.release", "Releases: create, list, show, diff, verify."),
     "rollback": ("fairway.cli.rollback", "Go back, by default to the last stable release."),
-    "rollout": ("fairway.cli.rollout", "Rollouts: plan, start, status, watch, and every verb of people: promote, skip, approve, abort …"),
+    "rollout": ("fairway.cli.rollout", "Rollouts: plan, start, status, watch; promote, skip, approve, abort …"),
     "run": ("fairway.cli.run", "Run the pipeline: check, evaluate, scan, package, deploy."),
     "schema": ("fairway.cli.schema", "JSON Schemas of the project files and of every value on the wire."),
     "simulate": ("fairway.cli.simulate", "What a policy would do: modelled rollouts, false alarms, delays."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,9 @@ from fairway.cli.steering import VERBS, open_project, request_verb, steers
 
 if TYPE_CHECKING:
     from fairway.bootstrap import Workspace
+    from fairway.cli.following import Lines, Screen
+    from fairway.project.load import Project
+    from fairway.rollout.traffic_rate import TrafficRate
 
 ENDED = ("done", "rolled_back")
 
@@ -41,7 +44,22 @@ def plan(project_dir: str | None, output: str) -> None:
 
     project = load_project(None if project_dir is None else Path(project_dir))
     compiled = plan_of(project, SERVING_ENVIRONMENT)
-    emit(plan_to_wire(compiled), output=output, text=lambda: describe_plan(compiled))
+    rate = _traffic_of(project)
+    emit(plan_to_wire(compiled), output=output, text=lambda: describe_plan(compiled, rate))
+
+
+def _traffic_of(project: Project) -> TrafficRate | None:
+    """New conversations by the telemetry of the last minutes; ``None`` when there is no ledger yet, or no traffic."""
+    from fairway.bootstrap import SERVING_ENVIRONMENT
+    from fairway.ledger import open_ledger
+    from fairway.observe.fold import Block
+    from fairway.rollout.traffic_rate import WINDOW_SECONDS, traffic_rate
+
+    if not project.state.ledger.is_file():
+        return None
+    with open_ledger(project.state.ledger, migrate=False) as ledger:
+        wires = ledger.blocks(project.route(SERVING_ENVIRONMENT), since=time.time() - WINDOW_SECONDS)
+    return traffic_rate(Block.from_wire(wire) for wire in wires)
 
 
 @command.command("start", epilog="Example: fairway rollout start v1.1.0")
@@ -62,15 +80,28 @@ def start(release: str, supersede: bool, **options: Any) -> None:
 @project_option
 @output_option
 def status(project_dir: str | None, output: str) -> None:
-    """Show in one screen what is desired, why, on which evidence, and what it is waiting for."""
-    from fairway.rollout.describe import describe_status, status_wire
+    """Show in one screen what is desired, observed, why, on which evidence, and what it is waiting for."""
+    from fairway.rollout.describe import describe_status
 
     workspace = open_project(project_dir)
     try:
-        told = status_wire(workspace.ledger, workspace.route, _live_view(workspace))
+        told = _status(workspace)
     finally:
         workspace.close()
     emit(told, output=output, text=lambda: describe_status(told))
+
+
+def _status(workspace: Workspace) -> Mapping[str, Any]:
+    from fairway.controller.live_view import read_live_view
+    from fairway.rollout.status import status_wire
+
+    return status_wire(
+        workspace.ledger,
+        workspace.route,
+        read_live_view(workspace.state, workspace.route),
+        now=workspace.clock.now(),
+        people=workspace.project.people.to_people(),
+    )
 
 
 @command.command("watch", epilog="Example: fairway rollout watch --timeout 30m")
@@ -84,10 +115,14 @@ def status(project_dir: str | None, output: str) -> None:
     show_default=True,
     help="promoted: all traffic confirmed on it; done: also after its soak.",
 )
+@click.option(
+    "--screen/--lines", default=None, help="The whole status, live, or a line an event; by default as the terminal is."
+)
 @project_option
 @output_option
-def watch(timeout: str, until: str, project_dir: str | None, output: str) -> None:
+def watch(timeout: str, until: str, screen: bool | None, project_dir: str | None, output: str) -> None:
     """Follow the live rollout until it ends: exit 0 when it is promoted, 1 when it was rolled back."""
+    from fairway.cli.following import Lines, Screen
     from fairway.errors import NotFoundError, TransientError, UserError
     from fairway.units import parse_duration
 
@@ -102,47 +137,39 @@ def watch(timeout: str, until: str, project_dir: str | None, output: str) -> Non
             raise NotFoundError(
                 "no rollout has been started", code="no_rollout", hint="fairway rollout start <release>"
             )
-        seen = max(0, head.fence.seq - 1)
-        while time.monotonic() < deadline:
-            for event in workspace.ledger.events(workspace.route, after=seen):
-                seen = event.fence.seq
-                _print_event(event, output)
-            phase = _phase(workspace)
-            if phase in ENDED or (phase == "soaking" and until == "promoted"):
-                raise SystemExit(1 if phase == "rolled_back" else 0)
-            time.sleep(0.2)
+        on_screen = sys.stdout.isatty() if screen is None else screen
+        shown = Screen(lambda: _status(workspace)) if on_screen and output == "text" else None
+        display = shown or Lines(output, lambda: _status(workspace))
+        with display.running():
+            phase = _follow(workspace, display, until=until, deadline=deadline, seen=max(0, head.fence.seq - 1))
     finally:
         workspace.close()
+    if phase in ENDED or (phase == "soaking" and until == "promoted"):
+        raise SystemExit(1 if phase == "rolled_back" else 0)
     raise TransientError(
         f"still {phase} after {timeout}", code="watch_timeout", hint="the rollout goes on; watch again"
     )
+
+
+def _follow(workspace: Workspace, display: Lines | Screen, *, until: str, deadline: float, seen: int) -> str:
+    """Show what happens until the rollout ends or time is up; the phase it is in then."""
+    phase = ""
+    while time.monotonic() < deadline:
+        for event in workspace.ledger.events(workspace.route, after=seen):
+            seen = event.fence.seq
+            display.event(event)
+        phase = _phase(workspace)
+        if phase in ENDED or (phase == "soaking" and until == "promoted"):
+            break
+        display.tick()
+        time.sleep(0.2)
+    return phase
 
 
 def _phase(workspace: Workspace) -> str:
     state = workspace.ledger.head(workspace.route).state or {}
     rollout: Mapping[str, Any] = state.get("rollout") or {}
     return str(rollout.get("phase", ""))
-
-
-def _print_event(event: Any, output: str) -> None:
-    if output == "json":
-        wire = {
-            "seq": event.fence.seq,
-            "at": event.at.isoformat(),
-            "kind": event.kind,
-            "code": event.code,
-            "reason": event.reason,
-            "actor": event.actor,
-        }
-        click.echo(json.dumps(wire, ensure_ascii=False))
-        return
-    click.echo(f"{event.at:%H:%M:%S}  {event.kind:<9} {event.reason}")
-
-
-def _live_view(workspace: Workspace) -> Mapping[str, Any] | None:
-    from fairway.controller.live_view import read_live_view
-
-    return read_live_view(workspace.state, workspace.route)
 
 
 for verb in VERBS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -61,10 +62,19 @@ def _view(snapshot: Snapshot, decision: Decision) -> dict[str, Any]:
         "evidence": [
             {
                 "gate": finding.gate,
+                "kind": finding.kind.value,
                 "verdict": finding.verdict.value,
+                "margin": finding.margin,
                 "reason": finding.reason,
+                "log_e_fail": _finite(finding.log_e_fail),
+                "log_e_pass": _finite(finding.log_e_pass),
                 "units_candidate": finding.units_candidate,
                 "units_stable": finding.units_stable,
+                "bad_candidate": finding.bad_candidate,
+                "bad_stable": finding.bad_stable,
+                "estimate_candidate": finding.estimate_candidate,
+                "estimate_stable": finding.estimate_stable,
+                "stable_fails_too": finding.stable_fails_too,
                 "units_needed": finding.units_needed,
             }
             for finding in decision.evidence
@@ -88,9 +98,19 @@ def _view(snapshot: Snapshot, decision: Decision) -> dict[str, Any]:
         ],
         "gateways": snapshot.router.gateways,
         "confirmed": None if confirmed is None else str(confirmed),
+        "confirmed_by": {name: str(fence) for name, fence in snapshot.router.confirmed_by},
+        "alarms": [
+            {"name": alarm.name, "action": alarm.action.value, "reason": alarm.reason}
+            for alarm in snapshot.measured.alarms
+        ],
         "tripped": list(snapshot.router.tripped),
         "pinned": snapshot.router.pinned,
     }
+
+
+def _finite(figure: float) -> float | None:
+    """What JSON can say; infinite evidence is ``None``, the verdict says which way."""
+    return figure if math.isfinite(figure) else None
 
 
 def read_live_view(state: StateDir, route: RouteId) -> Mapping[str, Any] | None:

@@ -1,121 +1,115 @@
-"""Plans and routes in words, for people; and the same as a value, for programs."""
+"""Plans and routes in words, for people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
-from fairway.rollout.port import RolloutLedger
-from fairway.rollout.values import ArmRef, Plan, RolloutState, RouteState
-from fairway.rollout.wire import state_from_wire
-from fairway.units import RouteId, format_duration, format_share, short
+from fairway.rollout.status import status_wire
+from fairway.rollout.traffic_rate import TrafficRate
+from fairway.rollout.values import Plan, Step
+from fairway.units import WHOLE, format_duration, format_share, short
+from fairway.verdict.kinds import Test, recipe_of
 from fairway.verdict.needed import clean_units_needed
 from fairway.verdict.values import GateKind, GateSpec
 
+__all__ = ["describe_plan", "describe_status", "status_wire"]
 
-def describe_plan(plan: Plan) -> str:
-    """The steps of a plan, their gates, margins and what each needs at least."""
+_COUNTS = re.compile(r"[\d,]+ of [\d,]+")
+_ID = 8
+"""Characters of a request's id that are shown."""
+
+
+# -- plans -------------------------------------------------------------------------------------------------------------
+
+
+def describe_plan(plan: Plan, rate: TrafficRate | None = None) -> str:
+    """The steps of a plan, their gates, margins and what each needs at least.
+
+    Args:
+        plan: Compiled.
+        rate: New conversations of the route, to say how long a step takes; ``None``: not known.
+    """
     lines = [f"strategy {plan.strategy.value}, policy {short(plan.policy_digest)}"]
+    if plan.why:
+        lines.append(f"because {plan.why}")
     if plan.approval:
-        lines.append("a person approves before the first exposure")
+        lines.append(f"{_people(plan)} before the first exposure")
     lines.append(f"0. start the candidate, ready within {format_duration(plan.prepare_timeout)}")
     for number, step in enumerate(plan.steps, start=1):
-        gates = "; ".join(_gate(gate) for gate in step.gates)
-        lines.append(
-            f"{number}. {format_share(step.split)} for at least {format_duration(step.dwell)} observed"
-            f" (pauses undecided after {format_duration(step.cap)}): {gates}"
-        )
+        lines.append(f"{number}. {_step(step, rate)}")
+        if step.approval:
+            lines.append(f"   {_people(plan)} before the next")
     soak = f", soaks for {format_duration(plan.soak)}" if plan.soak else ""
     lines.append(f"{len(plan.steps) + 1}. 100%{soak}; the former stable stays warm for {format_duration(plan.warm)}")
     return "\n".join(lines)
 
 
+def _people(plan: Plan) -> str:
+    quorum = plan.quorum
+    who = "a person approves" if quorum.count == 1 else f"{quorum.count} people approve"
+    roles = f" ({' or '.join(role.value for role in quorum.roles)})" if quorum.roles else ""
+    ends = f", which counts for {format_duration(quorum.expires)}" if quorum.expires is not None else ""
+    return f"{who}{roles}{ends}"
+
+
+def _step(step: Step, rate: TrafficRate | None) -> str:
+    what = f"{step.name} at {format_share(step.split)}" if step.name else format_share(step.split)
+    gates = "; ".join(_gate(gate) for gate in step.gates)
+    lasts = f" for at least {format_duration(step.dwell)} observed"
+    undecided = f" (pauses undecided after {format_duration(step.cap)})"
+    estimate = _takes(step, rate)
+    return f"{what}{lasts}{undecided}{f': {gates}' if gates else ''}{f' - {estimate}' if estimate else ''}"
+
+
+def _takes(step: Step, rate: TrafficRate | None) -> str:
+    """How long the step takes a candidate that never fails, at the route's traffic; empty when it cannot be said."""
+    counts = [clean_units_needed(gate) for gate in step.gates if gate.must_pass]
+    needed = max((count for count in counts if count is not None), default=None)
+    if rate is None or needed is None or not step.split:
+        return ""
+    seconds = rate.seconds_until(needed, share=step.split / WHOLE)
+    if seconds is None:
+        return "no traffic comes now, so it would never be decided"
+    whole = max(seconds, step.dwell)
+    late = "; longer than it may take, so it would pause" if whole > step.cap else ""
+    return f"{format_duration(whole)} or more at this traffic{late}"
+
+
 def _gate(gate: GateSpec) -> str:
     must = "" if gate.must_pass else ", must only not fail"
-    match gate.kind:
-        case GateKind.FAILURES:
-            needs = clean_units_needed(gate)
-            return f"failures within {gate.margin * 100:g} points of stable (≥ {needs:,} clean conversations){must}"
-        case GateKind.LATENCY_P95:
-            return f"P95 within {(gate.margin - 1) * 100:+.0f}% of stable{must}"
-        case GateKind.SUCCESS:
-            needs = clean_units_needed(gate)
-            return f"success ≥ {gate.margin * 100:g}% (≥ {needs:,} clean conversations){must}"
+    needs = clean_units_needed(gate)
+    least = "" if needs is None else f" (≥ {needs:,} clean {gate.unit})"
+    match recipe_of(gate).test:
+        case Test.ADDITIVE:
+            return f"{gate.name} within {gate.margin * 100:g} points of stable{least}{must}"
+        case Test.RELATIVE:
+            return f"{_quantile(gate)} within {(gate.margin - 1) * 100:+.0f}% of stable{must}"
+        case Test.ABSOLUTE:
+            sign = "≥" if gate.kind is GateKind.SUCCESS else "≤"
+            return f"{gate.name} {sign} {gate.margin * 100:g}%{least}{must}"
 
 
-def status_wire(ledger: RolloutLedger, route: RouteId, view: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Where a route stands, as a value.
-
-    Args:
-        ledger: Of the project.
-        route: Whose status.
-        view: What a living controller last saw, or ``None``.
-    """
-    head = ledger.head(route)
-    state = RouteState(route=route) if head.state is None else state_from_wire(head.state)
-    lease = ledger.lease_of(route)
-    last = ledger.events(route, after=max(0, head.fence.seq - 1))
-    return {
-        "route": str(route),
-        "seq": head.fence.seq,
-        "controller": None if lease is None else lease.holder,
-        "stable": _arm(state.stable),
-        "former": [_arm(arm) for arm in state.history[:5]],
-        "blocked": list(state.blocked),
-        "hold": None
-        if state.hold is None
-        else {
-            "kind": state.hold.kind.value,
-            "by": state.hold.actor,
-            "reason": state.hold.reason,
-            "until": None if state.hold.until is None else state.hold.until.isoformat(),
-        },
-        "rollout": None if state.rollout is None else _rollout(state.rollout),
-        "last_event": None
-        if not last
-        else {"kind": last[-1].kind, "code": last[-1].code, "reason": last[-1].reason, "at": last[-1].at.isoformat()},
-        "now": None if view is None else dict(view),
-    }
+def _quantile(gate: GateSpec) -> str:
+    return "P95" if gate.kind is GateKind.LATENCY_P95 else gate.name
 
 
-def _arm(arm: ArmRef | None) -> dict[str, Any] | None:
-    return None if arm is None else {"version": arm.version, "release": arm.release, "effective": arm.effective}
-
-
-def _rollout(rollout: RolloutState) -> dict[str, Any]:
-    steps = rollout.plan.steps
-    return {
-        "id": rollout.id,
-        "candidate": _arm(rollout.candidate),
-        "from": _arm(rollout.stable),
-        "phase": rollout.phase.value,
-        "step": rollout.step + 1 if steps else 0,
-        "steps": [step.split for step in steps],
-        "since": rollout.phase_at.isoformat(),
-        "started_at": rollout.started_at.isoformat(),
-        "requested_by": rollout.requested_by,
-        "paused": rollout.paused,
-        "cause": rollout.cause,
-        "cause_text": rollout.cause_text,
-    }
+# -- status ------------------------------------------------------------------------------------------------------------
 
 
 def describe_status(status: Mapping[str, Any]) -> str:
-    """One screen: what is desired, observed, why, on which evidence, and what it is waiting for."""
-    lines = [f"route      {status['route']} (event {status['seq']})"]
+    """One screen: what is desired, observed, why, on which evidence, what it waits for, and who said what."""
     stable = status["stable"]
-    lines.append(f"stable     {'none yet' if stable is None else _named(stable)}")
+    lines = [
+        f"route      {status['route']} (event {status['seq']})",
+        f"stable     {'none yet' if stable is None else _named(stable)}",
+    ]
     if status["controller"] is None:
         lines.append("controller none is running: start one with fairway up")
-    if status["hold"]:
-        hold = status["hold"]
-        lines.append(f"hold       {hold['kind']} by {hold['by']}: {hold['reason']}")
-    if status["rollout"]:
-        lines.extend(_rollout_lines(status["rollout"]))
-    if status["now"]:
-        lines.extend(_now_lines(status["now"]))
-    elif status["last_event"]:
-        lines.append(f"last       {status['last_event']['reason']}")
+    for part in (_loud, _rollout, _serving, _why, _gates, _word):
+        lines.extend(part(status))
     if status["blocked"]:
         lines.append("blocked    " + ", ".join(short(digest) for digest in status["blocked"]))
     return "\n".join(lines)
@@ -125,28 +119,125 @@ def _named(arm: Mapping[str, Any]) -> str:
     return f"{arm['version']} ({short(arm['release'])})"
 
 
-def _rollout_lines(rollout: Mapping[str, Any]) -> list[str]:
+def _when(text: str) -> str:
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M}"
+
+
+def _loud(status: Mapping[str, Any]) -> Iterator[str]:
+    """What must not be read past: broken glass that nobody has explained, and what no gate has passed."""
+    for one in status["glass"]:
+        if not one["note"]:
+            yield (
+                f"GLASS      broken by {one['by']} at {_when(one['at'])} ({one['verb']}): {one['reason']};"
+                f" a note is owed: fairway audit note {one['event']}"
+            )
+    for one in status["overrides"]:
+        yield (
+            f"OVERRIDE   {one['verb'].replace('_', ' ')} by {one['by']} at {_when(one['at'])}, not passed"
+            f" ({one['past']}): {one['reason']}"
+        )
+
+
+def _rollout(status: Mapping[str, Any]) -> Iterator[str]:
+    rollout = status["rollout"]
+    if rollout is None:
+        return
     where = rollout["phase"].replace("_", " ")
     if rollout["phase"] == "stepping":
         share = format_share(rollout["steps"][rollout["step"] - 1])
         where = f"step {rollout['step']} of {len(rollout['steps'])}, {share}"
-    lines = [f"rollout    {_named(rollout['candidate'])}: {where}, asked by {rollout['requested_by']}"]
+    again = f", attempt {rollout['attempt']}" if rollout["attempt"] > 1 else ""
+    yield f"rollout    {_named(rollout['candidate'])}: {where}, asked by {rollout['requested_by']}{again}"
     if rollout["paused"]:
-        lines.append(f"paused     {rollout['paused']}")
+        yield f"paused     {rollout['paused']}"
     if rollout["cause_text"]:
-        lines.append(f"because    {rollout['cause_text']}")
-    return lines
+        yield f"because    {rollout['cause_text']}"
 
 
-def _now_lines(now: Mapping[str, Any]) -> list[str]:
-    lines = [f"now        {now['reason']}"]
-    lines.extend(f"evidence   {found['gate']}: {found['verdict']} - {found['reason']}" for found in now["evidence"])
-    for arm in now["arms"]:
-        for instance in arm["instances"]:
-            detail = f" ({instance['detail']})" if instance["detail"] else ""
-            lines.append(f"arm        {short(arm['release'])} {instance['state']} at {instance['endpoint']}{detail}")
-    if now["gateways"] == 0:
-        lines.append("gateway    none is alive")
-    if now["telemetry_error"]:
-        lines.append(f"telemetry  {now['telemetry_error']}")
-    return lines
+def _serving(status: Mapping[str, Any]) -> Iterator[str]:
+    """What shall run and serve, and what does."""
+    desired, observed = status["desired"], status["observed"]
+    if desired is not None and desired["arms"]:
+        arms = ", ".join(f"{arm['version']} as {arm['role']} x{arm['replicas']}" for arm in desired["arms"])
+        mirror = f", {format_share(desired['mirror'])} mirrored" if desired["mirror"] else ""
+        yield f"desired    {arms}; {format_share(desired['split'])} to the candidate{mirror}"
+    if observed is None:
+        return
+    versions = {arm["release"]: arm["version"] for arm in (desired or {}).get("arms", ())}
+    for arm in observed["arms"]:
+        ready = sum(instance["state"] == "ready" for instance in arm["instances"])
+        name = versions.get(arm["release"], short(arm["release"]))
+        yield f"observed   {name}: {ready} of {len(arm['instances'])} ready{_trouble(arm)}"
+    yield _gateways(observed)
+    if observed["telemetry_error"]:
+        yield f"telemetry  {observed['telemetry_error']}"
+
+
+def _trouble(arm: Mapping[str, Any]) -> str:
+    parts = [
+        f"{one['state'].replace('_', ' ')} at {one['endpoint']}{': ' + one['detail'] if one['detail'] else ''}"
+        for one in arm["instances"]
+        if one["state"] != "ready"
+    ]
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _gateways(observed: Mapping[str, Any]) -> str:
+    if not observed["gateways"]:
+        return "gateways   none is alive"
+    by, fence = observed["confirmed_by"], observed["fence"]
+    if observed["in_force"]:
+        names = f" ({', '.join(sorted(by))})" if by else ""
+        return f"gateways   all {observed['gateways']} serve it{names}, fence {fence}"
+    late = [f"{name} at {has}" for name, has in sorted(by.items()) if has != fence]
+    missing = f": {', '.join(late)}" if late else f": the lowest is at {observed['confirmed'] or 'nothing'}"
+    pinned = "; pinned by a person" if observed["pinned"] else ""
+    tripped = "; one has gone back to stable by itself" if observed["tripped"] else ""
+    return f"gateways   not all serve fence {fence} yet{missing}{pinned}{tripped}"
+
+
+def _why(status: Mapping[str, Any]) -> Iterator[str]:
+    why = status["why"]
+    if why is not None:
+        yield f"why        {why['code']}: {why['reason']}"
+    waits = status["waits_for"]
+    if waits is not None and waits["conversations"] is not None:
+        yield f"waits for  {waits['text']}"
+    for alarm in status["alarms"]:
+        yield f"ALARM      {alarm['name']} ({alarm['action'].replace('_', ' ')}): {alarm['reason']}"
+
+
+def _gates(status: Mapping[str, Any]) -> Iterator[str]:
+    """A gate's verdict with the figures it was reached on, and beside it those of now, where they differ."""
+    for gate in status["evidence"]:
+        must = "must pass" if gate["must_pass"] else "must not fail"
+        yield f"evidence   {gate['gate']} ({must}): {gate['verdict']} - {gate['reason']}"
+        if gate["latched"] and gate["present"] and _counts(gate["present"]) != _counts(gate["latched"]):
+            yield f"           {'':<{len(gate['gate'])}} now {gate['present']}"
+
+
+def _counts(text: str) -> list[str]:
+    """The ``3 of 400`` of a sentence."""
+    return _COUNTS.findall(text)
+
+
+def _word(status: Mapping[str, Any]) -> Iterator[str]:
+    """What people said: holds, approvals given and missing, and requests nobody has answered."""
+    hold = status["hold"]
+    if hold is not None:
+        until = "" if hold["until"] is None else f" until {_when(hold['until'])}"
+        yield f"hold       {hold['kind']} by {hold['by']}{until}: {hold['reason']}"
+    for one in status["approvals"]:
+        yield f"approvals  before {one['before']}: {_counted(one)}"
+    for request in status["requests"]:
+        gone = f", withdrawn by {request['withdrawn_by']}" if request["withdrawn_by"] else ""
+        what = f"{request['id'][:_ID]} {request['verb'].replace('_', ' ')}"
+        yield f"request    {what} by {request['by']} at {_when(request['at'])}, not answered{gone}"
+
+
+def _counted(one: Mapping[str, Any]) -> str:
+    given = f" ({', '.join(one['given'])})" if one["given"] else ""
+    missing = f", {one['missing']} missing" if one["missing"] else ""
+    until = f", counts until {_when(one['expires'])}" if one["expires"] else ""
+    expired = f"; expired: {', '.join(one['expired'])}" if one["expired"] else ""
+    return f"{len(one['given'])} of {one['needed']}{given}{missing}{until}{expired}"

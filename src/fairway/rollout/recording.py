@@ -26,6 +26,12 @@ def withdrawn(snapshot: Snapshot) -> Mapping[str, str]:
     return found
 
 
+def pending_withdrawals(pending: tuple[Request, ...]) -> Mapping[str, str]:
+    """Who has asked to take which of the pending requests back; whether they may is for the controller to say."""
+    asked = (request for request in pending if request.verb is Verb.WITHDRAW)
+    return {str(request.args.get("request")): request.actor for request in asked}
+
+
 def _not_theirs(request: Request, target: Request, snapshot: Snapshot) -> str:
     """Why one may not take back what another asked for; empty when one may."""
     if target.verb is Verb.WITHDRAW:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fairway.traffic.fence import Fence
@@ -33,12 +33,14 @@ class RouterObserved:
         gateways: How many are alive.
         tripped: Releases that live gateways took traffic away from by themselves, sorted.
         pinned: Release a person pinned traffic to on a live gateway; ``None`` when nobody did.
+        confirmed_by: What each live gateway has confirmed, by name; for people, no decision looks at it.
     """
 
     confirmed: Fence | None
     gateways: int
     tripped: tuple[Digest, ...] = ()
     pinned: Digest | None = None
+    confirmed_by: tuple[tuple[str, Fence], ...] = field(default=(), compare=False)
 
 
 class TrafficRouter(Protocol):

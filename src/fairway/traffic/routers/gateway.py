@@ -101,6 +101,7 @@ class GatewayRouter:
             gateways=len(alive),
             tripped=tuple(sorted({g.tripped for g in alive.values() if g.tripped is not None})),
             pinned=min((g.pinned for g in alive.values() if g.pinned is not None), default=None),
+            confirmed_by=tuple(sorted((name, g.confirmed) for name, g in alive.items())),
         )
 
     def _wake(self) -> None:
