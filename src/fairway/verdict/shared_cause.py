@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fairway.observe.fold import Block
 from fairway.stats.intervals import clopper_pearson
 from fairway.units import Digest, UnitHash, Verdict
-from fairway.verdict.values import GateFinding
+from fairway.verdict.values import ABSOLUTE_KINDS, GateFinding
 
 RECENT_BLOCKS = 6
 EARLIER_UNITS = 30
@@ -20,7 +20,8 @@ def shared_cause(findings: Sequence[GateFinding], blocks: Sequence[Block], *, ca
     """Why this looks like a shared cause, one clause for people; ``""`` when it does not.
 
     Two ways: an absolute limit is broken by the candidate and by stable as well, or stable's own failures jumped in the
-    last minute. Pausing is cheap and a wrong rollback is not, yet a false alarm also holds a good release, so a
+    last minute. A limit that stable breaks all the time excuses nothing once a gate that compares the two has failed.
+    Pausing is cheap and a wrong rollback is not, yet a false alarm also holds a good release, so a
     jump needs five failed units and a lower bound (one-sided, error 1e-4) above three times the earlier rate plus two
     points.
 
@@ -30,8 +31,10 @@ def shared_cause(findings: Sequence[GateFinding], blocks: Sequence[Block], *, ca
         candidate: Release on trial; its requests are not looked at here, only its findings.
         stable: Release it is compared with.
     """
-    for finding in findings:
-        if finding.verdict is Verdict.FAIL and finding.stable_fails_too and candidate != stable:
+    failed = [finding for finding in findings if finding.verdict is Verdict.FAIL and candidate != stable]
+    worse = any(finding.kind not in ABSOLUTE_KINDS for finding in failed)  # by what the arms do not share
+    for finding in () if worse else failed:
+        if finding.stable_fails_too:
             return f"{finding.gate}: stable breaks the limit as well ({finding.reason})"
     return _jump(blocks, stable)
 
