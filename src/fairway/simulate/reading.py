@@ -2,20 +2,22 @@
 
 The evidence is folded by ``verdict.panel.Panel``, and said by ``theta`` and ``shared_cause``: what a controller
 measures with (``controller.measure``). What is left out is repetition: a finding whose verdict cannot have changed is
-kept (a *lazy* panel), stable's P95 comes from a histogram that rolls on, and a jump of stable's failures is looked into
-only where the plain rates leave one possible. A test compares the decisions with those of the engine.
+kept (a *lazy* panel), stable's quantiles come from histograms that roll on, and a jump of stable's failures is looked
+into only where the plain rates leave one possible. A test compares the decisions with those of the engine.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fairway.controller.measure import known_from
 from fairway.observe.blocks import bin_value
 from fairway.observe.fold import Block
-from fairway.rollout.values import Measured, Phase, RolloutState
+from fairway.rollout.values import Measured, Phase, Plan, RolloutState
 from fairway.units import Digest, UnitHash, Verdict
+from fairway.verdict.kinds import KINDS
 from fairway.verdict.panel import Panel
 from fairway.verdict.shared_cause import (
     EARLIER_UNITS,
@@ -25,20 +27,27 @@ from fairway.verdict.shared_cause import (
     RECENT_BLOCKS,
     shared_cause,
 )
-from fairway.verdict.theta import THETA_SHARE
-from fairway.verdict.values import GateFinding
+from fairway.verdict.theta import YARDSTICKS
+from fairway.verdict.values import GateFinding, GateKind
 
-YARDSTICK_SECONDS = 600.0
-YARDSTICK_MINIMUM = 100
-"""As in ``verdict.theta``: finished requests below which a P95 says too little."""
+WINDOW_BLOCKS = 60
+"""As in ``controller.measure``: ten minutes of blocks of ten seconds."""
+BEYOND = 5
+"""As in ``verdict.theta``: values that have to lie beyond a quantile."""
 
 
 @dataclass(slots=True, kw_only=True)
 class RollingYardstick:
-    """Stable's P95 over a rolling window; equal to ``verdict.theta.theta`` over the same blocks."""
+    """A quantile of stable over a rolling window; equal to ``verdict.theta.yardstick`` over the same blocks.
+
+    Attributes:
+        kind: Of the gate it is for.
+        window: Seconds.
+    """
 
     stable: Digest
-    window: float = YARDSTICK_SECONDS
+    kind: GateKind = GateKind.LATENCY_P95
+    window: float = 600.0
     _blocks: deque[Block] = field(default_factory=deque)
     _counts: dict[int, int] = field(default_factory=dict)
     _total: int = 0
@@ -52,12 +61,13 @@ class RollingYardstick:
         self._add(block, 1)
 
     def value(self, now: float) -> float | None:
-        """The P95 in ms at ``now``, or ``None`` with too few requests."""
+        """The quantile at ``now`` (epoch seconds), or ``None`` with too few requests."""
         while self._blocks and self._blocks[0].t0 < now - self.window:
             self._add(self._blocks.popleft(), -1)
-        if self._total < YARDSTICK_MINIMUM:
+        share = KINDS[self.kind].share
+        if self._total < round(BEYOND / (1 - share)):
             return None
-        counts, needed = self._counts, THETA_SHARE * self._total - 1e-9
+        counts, needed = self._counts, share * self._total - 1e-9
         index = self._highest
         while not counts.get(index):
             index -= 1
@@ -73,7 +83,8 @@ class RollingYardstick:
         return bin_value(found)
 
     def _add(self, block: Block, sign: int) -> None:
-        histogram, counts = block.arms[self.stable].latency_ms, self._counts
+        counts = self._counts
+        histogram: Mapping[int, int] = getattr(block.arms[self.stable], KINDS[self.kind].histogram)
         for index, count in histogram.items():
             counts[index] = counts.get(index, 0) + sign * count
         self._total += sign * sum(histogram.values())
@@ -115,59 +126,76 @@ class JumpWatch:
 
 @dataclass(slots=True, kw_only=True)
 class BlockReader:
-    """The measurements of one rollout of ``candidate`` from ``stable``."""
+    """The measurements of one rollout of ``candidate`` from ``stable`` under ``plan``, until it is promoted.
+
+    Attributes:
+        blocks: Mature blocks, in order of ``t0``.
+    """
 
     candidate: Digest
     stable: Digest
+    plan: Plan
     blocks: list[Block] = field(default_factory=list)
-    yardstick: RollingYardstick = field(init=False)
+    _theta: RollingYardstick = field(init=False)
+    _others: dict[str, RollingYardstick] = field(init=False)
     _watch: JumpWatch = field(init=False)
-    _watched: int = 0
     _panel: Panel | None = None
     _taken: int = 0
+    _counted: list[Block] = field(default_factory=list)
     _step_from: float | None = None
     _step_upto: int = 0
     _step_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.yardstick = RollingYardstick(stable=self.stable)
+        self._theta = RollingYardstick(stable=self.stable)
+        asked = sorted({gate.kind for step in self.plan.steps for gate in step.gates} & YARDSTICKS)
+        self._others = {KINDS[kind].yardstick: RollingYardstick(stable=self.stable, kind=kind) for kind in asked}
         self._watch = JumpWatch(stable=self.stable)
 
     def keep(self, block: Block) -> None:
         """One more mature block, in order of ``t0``."""
         self.blocks.append(block)
-        self.yardstick.window = 60.0 * block.seconds
-        self.yardstick.keep(block)
+        for yardstick in (self._theta, *self._others.values()):
+            yardstick.window = WINDOW_BLOCKS * block.seconds
+            yardstick.keep(block)
 
     def measured(self, rollout: RolloutState, now: float) -> Measured:
         """As ``controller.measure.BlockMeasurer`` would measure the rollout now (epoch seconds)."""
-        theta = self.yardstick.value(now)
-        if rollout.step_from is None:
-            return Measured(theta=theta)
-        soaking = rollout.phase is Phase.SOAKING
-        gates = rollout.plan.soak_gates if soaking else rollout.plan.steps[rollout.step].gates
-        panel = self._reading(rollout, soaking=soaking)
-        findings = panel.judge(gates, step_from=rollout.step_from)
-        outage = "" if soaking else self._shared_cause(rollout, findings)
+        theta = self._theta.value(now)
+        others: dict[str, float] = {}
+        if theta is not None and self._others:
+            known = {name: yardstick.value(now) for name, yardstick in self._others.items()}
+            others = {name: value for name, value in known.items() if value is not None}
+        if rollout.step_from is None or rollout.phase is not Phase.STEPPING:
+            return Measured(theta=theta, yardsticks=others)
+        panel = self._reading(rollout, now)
+        findings = panel.judge(rollout.plan.steps[rollout.step].gates, step_from=rollout.step_from)
+        outage = self._shared_cause(findings)
+        alarms = panel.alarming(self._counted)
         return Measured(
             findings=findings,
             mature_seconds=self._mature(rollout.step_from),
             shared_cause=outage,
             theta=theta,
-            alarms=() if outage or soaking else panel.alarming(self.blocks),
+            yardsticks=others,
+            alarms=() if outage else alarms,
         )
 
-    def _reading(self, rollout: RolloutState, *, soaking: bool) -> Panel:
-        """The gates of the rollout, or of its soak, with every block that is new to them."""
-        since = rollout.step_from if soaking else rollout.counted_from
+    def _reading(self, rollout: RolloutState, now: float) -> Panel:
+        """The gates of the rollout, with every block that is new to them."""
+        since = rollout.counted_from
         assert since is not None
-        if self._panel is None or self._panel.since != since:
-            alarms = None if soaking else rollout.plan.alarms
+        if self._panel is None:
+            alarms = rollout.plan.alarms
             self._panel = Panel(candidate=self.candidate, stable=self.stable, since=since, alarms=alarms, lazy=True)
-            first = known_from(rollout, since)
+            first = known_from(rollout, now)
             self._taken = next((n for n, block in enumerate(self.blocks) if block.t0 >= first), len(self.blocks))
         for place in range(self._taken, len(self.blocks)):
-            self._panel.take(self.blocks[place])
+            block = self.blocks[place]
+            self._panel.take(block)
+            if block.t0 >= since:
+                self._counted.append(block)
+                self._watch.keep(block)
         self._taken = len(self.blocks)
         return self._panel
 
@@ -181,15 +209,8 @@ class BlockReader:
         self._step_upto = len(self.blocks)
         return self._step_seconds
 
-    def _shared_cause(self, rollout: RolloutState, findings: tuple[GateFinding, ...]) -> str:
-        begun = rollout.counted_from
-        assert begun is not None
-        for place in range(self._watched, len(self.blocks)):
-            if self.blocks[place].t0 >= begun:
-                self._watch.keep(self.blocks[place])
-        self._watched = len(self.blocks)
+    def _shared_cause(self, findings: tuple[GateFinding, ...]) -> str:
         absolute = any(finding.verdict is Verdict.FAIL and finding.stable_fails_too for finding in findings)
         if not absolute and not self._watch.possible():
             return ""
-        since = [block for block in self.blocks if block.t0 >= begun]
-        return shared_cause(findings, since, candidate=self.candidate, stable=self.stable)
+        return shared_cause(findings, self._counted, candidate=self.candidate, stable=self.stable)

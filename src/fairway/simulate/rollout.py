@@ -14,6 +14,7 @@ from enum import StrEnum
 from fairway.observe.fold import Block
 from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import Request, Verb
+from fairway.rollout.stepping import YARDSTICK_MOVED
 from fairway.rollout.values import (
     ENDED,
     NOTHING_MEASURED,
@@ -21,6 +22,7 @@ from fairway.rollout.values import (
     Decision,
     Desired,
     Exposure,
+    Measured,
     Phase,
     Plan,
     ReleaseFacts,
@@ -143,12 +145,13 @@ class ModelledRun:
     _now: datetime = BEGIN
     _unripe: deque[Block] = field(default_factory=deque)
     _exposed_at: float | None = None
+    _waits: Measured | None = None
 
     def __post_init__(self) -> None:
         self.plan = without_approvals(self.plan)
         self.traffic.began = BEGIN.timestamp()
         self.state = RouteState(route=ROUTE, stable=STABLE)
-        self._reader = BlockReader(candidate=CANDIDATE.release, stable=STABLE.release)
+        self._reader = BlockReader(candidate=CANDIDATE.release, stable=STABLE.release, plan=self.plan)
         self._look()
 
     @property
@@ -257,9 +260,14 @@ class ModelledRun:
 
     def _look(self, *requests: Request) -> bool:
         """One look; whether anything changed."""
-        snapshot = self._snapshot(requests)
+        rollout = live(self.state)
+        measured = NOTHING_MEASURED if rollout is None else self._reader.measured(rollout, self._now.timestamp())
+        if not requests and rollout is not None and self._still_waits(rollout, measured):
+            return False
+        snapshot = self._snapshot(requests, measured)
         decision = next_step(snapshot)
         self.desired = decision.desired
+        self._waits = measured if decision.code in _WAITS and decision.state == snapshot.state else None
         if not decision.answers and decision.state == snapshot.state:
             return False
         self._head = Fence(term=1, seq=self._head.seq + 1)
@@ -274,11 +282,27 @@ class ModelledRun:
             self.last = decision
         return True
 
-    def _snapshot(self, requests: tuple[Request, ...]) -> Snapshot:
-        rollout = live(self.state)
-        measured = NOTHING_MEASURED
-        if rollout is not None:
-            measured = self._reader.measured(rollout, self._now.timestamp())
+    def _still_waits(self, rollout: RolloutState, measured: Measured) -> bool:
+        """Whether ``next_step`` would say what it said: only time has passed, and it decides nothing yet.
+
+        Time decides by the dwell, the cap and the yardstick; everything else is in what was found.
+        """
+        before = self._waits
+        if before is None or rollout.phase is not Phase.STEPPING or measured.shared_cause or measured.alarms:
+            return False
+        if before.shared_cause or before.alarms:
+            return False
+        if any(now is not then for now, then in zip(measured.findings, before.findings, strict=True)):
+            return False
+        step = rollout.plan.steps[rollout.step]
+        if (measured.mature_seconds >= step.dwell) is not (before.mature_seconds >= step.dwell):
+            return False
+        seen, known = measured.theta, rollout.theta
+        if seen is not None and (known is None or max(known / seen, seen / known) > YARDSTICK_MOVED):
+            return False
+        return (self._now - rollout.phase_at).total_seconds() <= step.cap
+
+    def _snapshot(self, requests: tuple[Request, ...], measured: Measured) -> Snapshot:
         return Snapshot(
             now=self._now,
             state=self.state,
@@ -294,6 +318,7 @@ class ModelledRun:
         )
 
 
+_WAITS = frozenset({"needs_evidence", "paused"})
 _PAUSES = ("shared_cause", "step_undecided", "instrument_error", "trigger_paused")
 
 

@@ -19,9 +19,14 @@ QUICK = RolloutSection.model_validate(
         "steps": ["5%", "30%", "50%", "100%"],
         "dwell": "60s",
         "cap": "20m",
-        "gates": {"success": "95%", "failures": {"margins": ["5pt"]}, "p95": {"margins": ["+100%", "+50%", "+50%"]}},
+        "gates": {
+            "success": "97%",
+            "failures": {"margins": ["8pt", "5pt", "3pt"]},
+            "p95": {"margins": ["+100%", "+50%", "+50%"]},
+        },
     }
 )
+BLOCKS = 70
 HEALTHY = ArmModel(failure=0.01)
 CASES: dict[str, dict[str, Any]] = {
     "healthy": {"units_per_block": 60},
@@ -75,15 +80,13 @@ def decided_in_the_fast_path(model: ModelledTraffic, blocks: int) -> list[tuple[
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_the_fast_path_decides_what_the_engine_decides(name: str, seed: int) -> None:
-    blocks = 70
-    engine = await decided_by_the_engine(traffic(name, seed), blocks)
-    fast = decided_in_the_fast_path(traffic(name, seed), blocks)
+async def test_the_fast_path_decides_what_the_engine_decides(name: str) -> None:
+    engine = await decided_by_the_engine(traffic(name, 1), BLOCKS)
+    fast = decided_in_the_fast_path(traffic(name, 1), BLOCKS)
     assert len(engine) > 3
     assert fast == engine
 
 
 async def test_the_cases_reach_every_kind_of_ending() -> None:
-    codes = {code for name in CASES for _, code, _ in decided_in_the_fast_path(traffic(name, 1), 70)}
+    codes = {code for name in CASES for _, code, _ in decided_in_the_fast_path(traffic(name, 1), BLOCKS)}
     assert {"gate_failed", "gates_passed", "shared_cause", "instrument_error"} <= codes
