@@ -133,16 +133,21 @@ def advance(state: RouteState, snapshot: Snapshot, *, full: bool = False) -> Rou
 
 
 def overridden(state: RouteState, request: Request, snapshot: Snapshot, *, verb: str) -> RouteState:
-    """The state with it on record that a person moved the rollout past what stood open."""
+    """The state, as moved by a person, with it on record what stood open when they did."""
     rollout = state.rollout
     assert rollout is not None
     override = Override(
-        verb=verb, actor=request.actor, at=snapshot.now, reason=request.reason, past=_stands_open(rollout, snapshot)
+        verb=verb,
+        actor=request.actor,
+        at=snapshot.now,
+        reason=request.reason,
+        past=_stands_open(snapshot),
+        whole=rollout.phase is Phase.PROMOTING,
     )
     return replace(state, rollout=replace(rollout, overrides=(*rollout.overrides, override)))
 
 
-def _stands_open(rollout: RolloutState, snapshot: Snapshot) -> str:
+def _stands_open(snapshot: Snapshot) -> str:
     """What the evidence was when a person went past it."""
     found = [
         f"{each.gate} {each.verdict.value}" for each in snapshot.measured.findings if each.verdict is not Verdict.PASS

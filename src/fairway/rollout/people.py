@@ -85,6 +85,7 @@ class Override:
     Attributes:
         verb: ``promote``, ``promote_full``, ``skip`` or ``retry``.
         past: What stood open when they did, in words.
+        whole: All traffic went to the candidate by it: no step after it could still have judged.
     """
 
     verb: str
@@ -92,6 +93,7 @@ class Override:
     at: datetime
     reason: str
     past: str = ""
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

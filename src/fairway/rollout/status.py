@@ -302,7 +302,14 @@ def _requests(pending: tuple[Request, ...], people: People) -> list[dict[str, An
 
 def _overrides(rollout: RolloutState) -> list[dict[str, Any]]:
     return [
-        {"verb": one.verb, "by": one.actor, "at": one.at.isoformat(), "reason": one.reason, "past": one.past}
+        {
+            "verb": one.verb,
+            "by": one.actor,
+            "at": one.at.isoformat(),
+            "reason": one.reason,
+            "past": one.past,
+            "whole": one.whole,
+        }
         for one in rollout.overrides
     ]
 

@@ -106,7 +106,7 @@ def _promote(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     refusal = _why_not_further(request, state, snapshot, current, full=full)
     if refusal is not None:
         return refusal
-    moved = advance(overridden(state, request, snapshot, verb=right_of(request).value), snapshot, full=full)
+    moved = overridden(advance(state, snapshot, full=full), request, snapshot, verb=right_of(request).value)
     reason = f"{request.actor} promoted to {_reached(moved)} past its gates: {request.reason}"
     return apply(moved, request, snapshot, DecisionKind.ADVANCE, "promoted_by_person", reason)
 
@@ -168,10 +168,9 @@ def _skip(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     refusal = _why_not_further(request, state, snapshot, current, full=False)
     if refusal is not None:
         return refusal
-    noted = overridden(state, request, snapshot, verb="skip")
     if current.phase is Phase.SOAKING:
-        return _skip_soak(request, noted, snapshot)
-    moved = advance(noted, snapshot)
+        return _skip_soak(request, overridden(state, request, snapshot, verb="skip"), snapshot)
+    moved = overridden(advance(state, snapshot), request, snapshot, verb="skip")
     left = f"step {current.step + 1} of {len(current.plan.steps)}"
     reason = f"{request.actor} skipped {left} without its evidence, on to {_reached(moved)}: {request.reason}"
     return apply(moved, request, snapshot, DecisionKind.ADVANCE, "step_skipped", reason)

@@ -1,10 +1,17 @@
-"""Whether a person has said yes to exactly this release, in exactly this configuration, under exactly this policy."""
+"""Whether people have said yes to exactly this release, in exactly this configuration, under exactly this policy."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from fairway.pipeline.port import StageOutcome, StageStatus
+from fairway.project.load import Project
+from fairway.release.values import Manifest
+from fairway.rollout.approvals import Asked, Subject, asked
+from fairway.rollout.choose import Choice
 from fairway.rollout.plan import compile_plan
-from fairway.rollout.values import RouteState
+from fairway.rollout.values import Plan, RouteState, Strategy
 from fairway.rollout.wire import state_from_wire
 from fairway.stages.config import ApprovalGateSection
 from fairway.stages.context import DeliveryContext
@@ -13,7 +20,7 @@ from fairway.units import Digest, short
 
 
 class ApprovalGate:
-    """Fails, with how to approve, when an approval is required and none counts. Nothing is deployed by it."""
+    """Fails, with how to approve, when a quorum is required and not met. Nothing is deployed by it."""
 
     id = "approval_gate"
     title = "Approval"
@@ -27,29 +34,28 @@ class ApprovalGate:
         """Read the ledger."""
         environment = context.settings(ApprovalGateSection).environment
         project = context.project
-        if not project.approval_required(environment):
-            return StageOutcome(status=StageStatus.PASSED, summary="not required", details={"required": False})
+        plans = possible_plans(project, environment)
+        if not any(plan.approval for plan in plans):
+            later = any(step.approval for plan in plans for step in plan.steps)
+            summary = "not required before the first exposure; the rollout asks later" if later else "not required"
+            return StageOutcome(status=StageStatus.PASSED, summary=summary, details={"required": False})
         manifest = find_manifest(context)
         route = project.route(environment)
-        plan = compile_plan(project.rollout, replicas=project.environment(environment).replicas, approval=True)
         head = context.ledger.head(route)
         state = None if head.state is None else state_from_wire(head.state)
         if standing_of(state, manifest.release_digest) is Standing.SERVING:
             return StageOutcome(status=StageStatus.CACHED, summary="it serves already", details={"required": True})
         effective = manifest.effective.get(route.environment, Digest(""))
-        given = approvers(state, release=manifest.release_digest, effective=effective, policy_digest=plan.policy_digest)
-        if given:
-            names = ", ".join(given)
-            return StageOutcome(
-                status=StageStatus.PASSED,
-                summary=f"approved by {names}",
-                details={"required": True, "approved_by": list(given)},
-            )
+        found = best(standing_before_exposure(state, manifest, effective, plan, context.clock.now()) for plan in plans)
+        details = {"required": True, "needed": found.needed, "approved_by": list(found.given)}
+        if found.met:
+            summary = f"approved by {', '.join(found.given)}"
+            return StageOutcome(status=StageStatus.PASSED, summary=summary, details=details)
         return StageOutcome(
             status=StageStatus.FAILED,
-            summary=f"nobody has approved {manifest.release_version} ({short(manifest.release_digest)})",
+            summary=_missing(found, manifest),
             details={
-                "required": True,
+                **details,
                 "code": "approval_missing",
                 "hint": f"somebody who did not write it says: fairway rollout approve {manifest.release_version}; "
                 f"then: fairway run --resume {context.delivery.run_id}",
@@ -57,18 +63,55 @@ class ApprovalGate:
         )
 
 
-def approvers(
-    state: RouteState | None, *, release: Digest, effective: Digest, policy_digest: Digest
-) -> tuple[str, ...]:
-    """Pure: who approved exactly this; an approval of anything else does not count.
+def _missing(found: Asked, manifest: Manifest) -> str:
+    named = f"{manifest.release_version} ({short(manifest.release_digest)})"
+    if not found.given and found.needed == 1:
+        return f"nobody has approved {named}"
+    given = f", by {', '.join(found.given)}" if found.given else ""
+    return f"{len(found.given)} of {found.needed} approvals of {named}{given}"
+
+
+def possible_plans(project: Project, environment: str) -> tuple[Plan, ...]:
+    """The plan of the project, or under ``auto`` each it may choose: which one, only the controller knows in time."""
+    asks = project.approval_required(environment)
+    replicas = project.environment(environment).replicas
+    if project.rollout.strategy != "auto":
+        return (compile_plan(project.rollout, replicas=replicas, approval=asks),)
+    choices = (
+        Choice(strategy=strategy, why="", shadow_first=shadow) for strategy in Strategy for shadow in (False, True)
+    )
+    return tuple(
+        compile_plan(project.rollout, replicas=replicas, approval=asks, choice=choice)
+        for choice in choices
+        if choice.strategy not in (Strategy.DIRECT, Strategy.SHADOW)
+    )
+
+
+def standing_before_exposure(
+    state: RouteState | None, manifest: Manifest, effective: Digest, plan: Plan, now: datetime
+) -> Asked:
+    """Pure: who approved exactly this; an approval of anything else does not count, nor one that was used or expired.
 
     Args:
         state: Of the route; ``None``: nothing has ever happened there.
-        release: What is to be deployed.
+        manifest: What is to be deployed, and who wrote it.
         effective: In which configuration.
-        policy_digest: Under which plan.
+        plan: Under which policy.
+        now: Decides what has expired.
     """
-    if state is None:
-        return ()
-    wanted = (release, effective, policy_digest)
-    return tuple(a.actor for a in state.approvals if (a.release, a.effective, a.policy_digest) == wanted)
+    rollout = None if state is None else state.rollout
+    ours = rollout is not None and rollout.live and rollout.candidate.release == manifest.release_digest
+    subject = Subject(
+        release=manifest.release_digest,
+        effective=effective,
+        policy_digest=plan.policy_digest,
+        quorum=plan.quorum,
+        authors=(*manifest.authors, manifest.publisher),
+        rollout=rollout.id if ours and rollout is not None else None,
+    )
+    return asked(() if state is None else state.approvals, subject, step=None, now=now)
+
+
+def best(found: Iterable[Asked]) -> Asked:
+    """The quorum that is furthest: met if any is."""
+    return max(found, key=lambda one: len(one.given) - one.needed)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fairway.pipeline.port import StageOutcome, StageStatus
+from fairway.rollout.people import Override
 from fairway.rollout.requests import Answer, AnswerKind
 from fairway.stages.config import RolloutStageSection
 from fairway.stages.context import DeliveryContext
-from fairway.stages.rollout_watch import RolloutWatcher, Standing, find_manifest, rolled_back
+from fairway.stages.rollout_watch import RolloutWatcher, Standing, Watched, by_hand, find_manifest, rolled_back
 
 _THROUGH = frozenset({Standing.PROMOTING, Standing.SERVING})
 
@@ -42,12 +43,20 @@ class CanaryDeploy:
                 return _refused(answer)
         watched = await watcher.follow(_THROUGH, limit=settings.timeout)
         if watched.standing in _THROUGH:
-            return StageOutcome(
-                status=StageStatus.PASSED,
-                summary=f"{manifest.release_version} went through every step",
-                details=watched.details,
-            )
+            return _through(manifest.release_version, watched, watcher.overrides())
         return rolled_back(watched)
+
+
+def _through(version: str, watched: Watched, overrides: tuple[Override, ...]) -> StageOutcome:
+    """Passed on evidence; where a person took it to 100 % past the gates it is no pass, and does not read like one."""
+    past = next((one for one in overrides if one.whole), None)
+    status = StageStatus.PASSED if past is None else StageStatus.SKIPPED
+    summary = (
+        f"{version} went through every step"
+        if past is None
+        else f"not judged: {past.actor} promoted {version} past its gates ({past.past}): {past.reason}"
+    )
+    return StageOutcome(status=status, summary=summary, details=watched.details, findings=by_hand(overrides))
 
 
 def _refused(answer: Answer) -> StageOutcome:

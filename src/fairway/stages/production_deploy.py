@@ -54,6 +54,12 @@ class ProductionDeploy:
             return rolled_back(watched)
         return StageOutcome(
             status=StageStatus.PASSED,
-            summary=f"{manifest.release_version} serves 100% of {settings.environment}",
+            summary=f"{manifest.release_version} serves 100% of {settings.environment}{_by_hand(watcher)}",
             details={**details, **watched.details},
         )
+
+
+def _by_hand(watcher: RolloutWatcher) -> str:
+    """Who took it there past its gates, so that it does not read like a pass; empty when evidence did."""
+    past = next((one for one in watcher.overrides() if one.whole), None)
+    return "" if past is None else f", promoted past its gates by {past.actor}"

@@ -10,8 +10,9 @@ from enum import StrEnum
 from typing import Any
 
 from fairway.errors import NotFoundError, TransientError
-from fairway.pipeline.port import StageOutcome, StageStatus
+from fairway.pipeline.port import Finding, StageOutcome, StageStatus
 from fairway.release.values import Manifest
+from fairway.rollout.people import Override
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Answer, AnswerKind, Request, Verb
 from fairway.rollout.values import Phase, RouteState
@@ -196,10 +197,22 @@ class RolloutWatcher:
         details: dict[str, Any] = {"release": self._release, "release_version": self._manifest.release_version}
         if rollout is not None and rollout.candidate.release == self._release:
             details |= {"rollout": rollout.id, "phase": rollout.phase.value, "cause": rollout.cause}
+            if rollout.overrides:
+                details["overrides"] = [
+                    {"verb": one.verb, "by": one.actor, "reason": one.reason, "past": one.past, "whole": one.whole}
+                    for one in rollout.overrides
+                ]
         evidence = self._evidence()
         if evidence is not None:
             details["evidence"] = evidence
         return details
+
+    def overrides(self) -> tuple[Override, ...]:
+        """Where people moved this rollout past its gates."""
+        state = self.state()
+        rollout = state.rollout if state else None
+        ours = rollout is not None and rollout.candidate.release == self._release
+        return rollout.overrides if ours and rollout is not None else ()
 
     def _evidence(self) -> Any:
         """What the last rollback or promotion of this watch was decided on."""
@@ -256,6 +269,18 @@ def find_manifest(context: DeliveryContext) -> Manifest:
             hint=f"check out its tag, or deploy it as it is: fairway deploy {version}",
         )
     return manifest
+
+
+def by_hand(overrides: tuple[Override, ...]) -> tuple[Finding, ...]:
+    """What a report says of each override: it is no pass."""
+    return tuple(
+        Finding(
+            severity="warning",
+            rule="rollout/override",
+            message=f"{one.actor} went past the gates ({one.verb.replace('_', ' ')}; {one.past}): {one.reason}",
+        )
+        for one in overrides
+    )
 
 
 def rolled_back(watched: Watched) -> StageOutcome:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -10,14 +11,15 @@ from fairway.clock import Clock
 from fairway.errors import NotFoundError, TransientError
 from fairway.pipeline.port import StageResult, StageStatus
 from fairway.release.values import Evidence, Manifest
+from fairway.rollout.people import Override, Quorum
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Answer, AnswerKind, Request, Verb
 from fairway.rollout.values import Approval, ArmRef, Phase, RouteState
 from fairway.rollout.wire import state_to_wire
-from fairway.stages.approval_gate import approvers
+from fairway.stages.approval_gate import possible_plans, standing_before_exposure
 from fairway.stages.rollout_watch import Standing, standing_of
 from fairway.testing.memory_ledger import MemoryLedger
-from fairway.testing.rollout_cases import CANDIDATE, NEXT, ROUTE, STABLE, rollout_state, route_state
+from fairway.testing.rollout_cases import CANDIDATE, NEXT, ROUTE, STABLE, canary_plan, rollout_state, route_state
 from fairway.testing.virtual_clock import EPOCH, VirtualClock
 from fairway.traffic.fence import Fence
 from fairway.units import Digest, RouteId, Verdict
@@ -164,13 +166,16 @@ def test_where_a_release_stands(state: RouteState | None, standing: Standing) ->
     assert standing_of(state, RELEASE) is standing
 
 
-def approval(**changes: object) -> Approval:
+POLICY = Digest("sha256:" + "9" * 64)
+
+
+def approval(actor: str = "grace", **changes: object) -> Approval:
     values: dict[str, object] = {
-        "actor": "grace",
+        "actor": actor,
         "at": EPOCH,
         "release": RELEASE,
         "effective": CANDIDATE.effective,
-        "policy_digest": Digest("sha256:" + "9" * 64),
+        "policy_digest": POLICY,
     }
     return Approval(**(values | changes))  # type: ignore[arg-type]
 
@@ -178,18 +183,44 @@ def approval(**changes: object) -> Approval:
 @pytest.mark.parametrize(
     ("given", "counts"),
     [
-        pytest.param(approval(), True, id="exactly this"),
-        pytest.param(approval(release=STABLE.release), False, id="another release"),
-        pytest.param(approval(effective=STABLE.effective), False, id="another configuration"),
-        pytest.param(approval(policy_digest=Digest("sha256:" + "8" * 64)), False, id="another policy"),
+        pytest.param((approval(),), False, id="one of two"),
+        pytest.param((approval(), approval("linus")), True, id="exactly this, by two"),
+        pytest.param((approval(), approval("Grace")), False, id="one person twice"),
+        pytest.param((approval(), approval("ada")), False, id="an author"),
+        pytest.param((approval(), approval("linus", release=STABLE.release)), False, id="another release"),
+        pytest.param((approval(), approval("linus", effective=STABLE.effective)), False, id="another configuration"),
+        pytest.param((approval(), approval("linus", policy_digest=RELEASE)), False, id="another policy"),
+        pytest.param((approval(), approval("linus", step=0)), False, id="another step"),
+        pytest.param((approval(), approval("linus", used_by="before")), False, id="one that was used"),
+        pytest.param((approval(), approval("linus", at=EPOCH - timedelta(hours=2))), False, id="one that expired"),
     ],
 )
-def test_an_approval_counts_only_for_what_it_named(given: Approval, counts: bool) -> None:
-    policy = Digest("sha256:" + "9" * 64)
-    state = route_state(approvals=(given,))
-    named = approvers(state, release=RELEASE, effective=CANDIDATE.effective, policy_digest=policy)
-    assert (named == ("grace",)) is counts
-    assert approvers(None, release=RELEASE, effective=CANDIDATE.effective, policy_digest=policy) == ()
+def test_an_approval_counts_only_for_what_it_named(released_manifest, given: tuple[Approval, ...], counts) -> None:  # type: ignore[no-untyped-def]
+    plan = canary_plan(approval=True, quorum=Quorum(count=2, expires=3600.0))
+    state = route_state(approvals=given)
+    found = standing_before_exposure(state, released_manifest, CANDIDATE.effective, plan, EPOCH)
+    assert found.met is counts
+    nothing = standing_before_exposure(None, released_manifest, CANDIDATE.effective, plan, EPOCH)
+    assert (nothing.given, nothing.met) == ((), False)
+
+
+@pytest.fixture
+def released_manifest() -> Manifest:
+    return Manifest(
+        agent=ROUTE.agent,
+        release_version="1.1.0",
+        tag="v1.1.0",
+        commit_sha="c" * 40,
+        components={},
+        release_digest=RELEASE,
+        effective={ROUTE.environment: CANDIDATE.effective},
+        tree=RELEASE,
+        prompts={},
+        tools=(),
+        models={},
+        created_at=EPOCH,
+        publisher="ada",
+    )
 
 
 class ScriptedController(VirtualClock):
@@ -289,6 +320,21 @@ async def test_a_rollout_is_followed_through_its_steps_to_all_of_production(rele
         released.results.clear()
         assert (await released.run(stage, version="1.0.0")).status is StageStatus.CACHED
     assert released.ledger.pending(released.clock.route) == ()
+
+
+@pytest.mark.parametrize(("whole", "status"), [(True, StageStatus.SKIPPED), (False, StageStatus.PASSED)])
+async def test_a_promotion_by_hand_does_not_read_like_a_pass(released, whole: bool, status: StageStatus) -> None:
+    released.clock.walk(Phase.PREPARING, Phase.STEPPING)
+    override = Override(
+        verb="promote_full", actor="grace", at=EPOCH, reason="hotfix", past="failures INCONCLUSIVE", whole=whole
+    )
+    promoted = rollout_state(Phase.PROMOTING, candidate=released.clock.arm, overrides=(override,))
+    released.clock.script.append(released.clock.say(released.clock.at(None, rollout=promoted)))
+    canary = await released.run("canary_deploy", version="1.0.0")
+    assert canary.status is status
+    assert ("not judged: grace promoted 1.0.0 past its gates" in canary.summary) is whole
+    assert [finding.rule for finding in canary.findings] == ["rollout/override"]
+    assert canary.details["overrides"][0]["by"] == "grace"
 
 
 async def test_what_staging_showed_is_in_the_ledger_before_production_is_asked(released) -> None:
@@ -420,6 +466,33 @@ async def test_a_missing_approval_fails_and_says_how_to_give_it(released) -> Non
     assert (outcome.status, outcome.details["code"]) == (StageStatus.FAILED, "approval_missing")
     assert "fairway rollout approve 1.1.0" in outcome.details["hint"]
     assert released.ledger.routes() == ()  # nothing was asked for
+
+
+async def test_one_of_two_approvals_is_not_enough_and_the_gate_says_who_gave_it(released) -> None:
+    policy = "rollout: {approval: {quorum: 2, steps: [first, 50%]}}\n"
+    text = (released.root / "fairway.yaml").read_text() + policy
+    released.write({"fairway.yaml": text})
+    released.git("commit", "-qam", "approval")
+    found(released, *CHECKS)
+    await released.run("build_image", version="1.1.0")
+    manifest = next(one.manifest for one in released.ledger.list_releases("shop") if one.manifest.tag == "v1.1.0")
+    (plan,) = possible_plans(released.delivery().project, "production")
+    for people, status in ((("grace",), StageStatus.FAILED), (("grace", "linus"), StageStatus.PASSED)):
+        given = tuple(
+            Approval(
+                actor=person,
+                at=EPOCH,
+                release=manifest.release_digest,
+                effective=manifest.effective[released.clock.route.environment],
+                policy_digest=plan.policy_digest,
+            )
+            for person in people
+        )
+        released.clock.say(released.clock.at(None, approvals=given))()
+        outcome = await released.run("approval_gate", version="1.1.0")
+        assert outcome.status is status, outcome
+        assert outcome.details["approved_by"] == list(people)
+    assert outcome.summary == "approved by grace, linus"
 
 
 async def test_where_no_approval_is_required_the_gate_says_so(released) -> None:
