@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import random
 from collections.abc import Awaitable, Callable
@@ -33,6 +34,9 @@ class FaultInjector:
         self.budget = budget
         self.killed_at: list[str] = []
         self.visited: set[str] = set()
+        self.pauses = 0
+        self.paused_at: list[str] = []
+        self._going: list[asyncio.Event] = []
 
     def point(self, name: str, *, weight: float = 1.0) -> None:
         """A place where the process may be killed, ``weight`` times as likely as others.
@@ -45,6 +49,29 @@ class FaultInjector:
             self.budget -= 1
             self.killed_at.append(name)
             raise Killed(name)
+
+    async def rest(self, name: str) -> None:
+        """A place where the process may be stopped, as by ``kill -STOP``, until :meth:`go_on`.
+
+        Only before what it does to the world asynchronously: there the world can have moved on when it wakes.
+        """
+        if self.pauses > 0 and self._random.random() < self._probability:
+            self.pauses -= 1
+            self.paused_at.append(name)
+            going = asyncio.Event()
+            self._going.append(going)
+            await going.wait()
+
+    def go_on(self) -> None:
+        """Wake every process that rests: it does what it was about to do."""
+        for going in self._going:
+            going.set()
+        self._going.clear()
+
+    @property
+    def resting(self) -> int:
+        """How many processes rest."""
+        return len(self._going)
 
     def wrap(self, role: str, port: Any) -> Any:
         """The same object with a point before and after each method that changes the world.
@@ -81,6 +108,7 @@ class _Interrupted:
 
     def _interrupted_later(self, name: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def through(*arguments: Any, **named: Any) -> Any:
+            await self._injector.rest(f"before {self._role}.{name}")
             self._injector.point(f"before {self._role}.{name}", weight=WEIGHTS.get(name, 1.0))
             result = await call(*arguments, **named)
             self._injector.point(f"after {self._role}.{name}", weight=WEIGHTS.get(name, 1.0))

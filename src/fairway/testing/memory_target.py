@@ -96,6 +96,12 @@ class MemoryTarget:
                 for one in chosen:
                     one.killed_at.append(self._clock.monotonic() - one.started)
 
+    def draining(self) -> set[str]:
+        """Endpoints of instances that were told to end and have not yet."""
+        self._forget_ended()
+        arms = self._arms.values()
+        return {one.endpoint for arm in arms for one in arm.instances if one.draining_since is not None}
+
     def running(self, route: RouteId) -> dict[Digest, int]:
         """How many instances of each release exist, in whatever state."""
         self._forget_ended()

@@ -6,6 +6,7 @@ one PASS and the bad one FAIL once it has been seen for long enough.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -108,6 +109,9 @@ class RolloutWorld:
     controller: RouteController = field(init=False)
     controllers: int = 0
     fails_smoke: set[Digest] = field(default_factory=set)
+    taken_from_service: list[str] = field(default_factory=list)
+    _stale: list[asyncio.Task[float]] = field(default_factory=list)
+    _away: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311 - a schedule, not a secret
@@ -155,15 +159,51 @@ class RolloutWorld:
         return request_id
 
     async def tick(self) -> None:
-        """One tick of the controller; a killed one is replaced after its lease has had time to run out, or at once."""
+        """One tick of the controller; a killed one is replaced after its lease has had time to run out, or at once.
+
+        One that rests is replaced as well, while it still believes to hold the route.
+        """
         try:
-            again = await self.controller.tick_safely()
+            again = await (self._tick_or_rest() if self.injector.pauses else self.controller.tick_safely())
         except Killed:
             self.controller = self.new_controller()
             again = self.random.choice([0.0, 0.5, 3.0])
         await self.clock.sleep(min(max(again, 0.02), 0.25))
         for gateway in self.gateways:
             gateway.settle(self.clock.monotonic())
+        self._watch()
+
+    async def _tick_or_rest(self) -> float:
+        before = self.injector.resting
+        ticking = asyncio.create_task(self.controller.tick_safely())
+        while not ticking.done() and self.injector.resting == before:
+            await asyncio.sleep(0)  # noqa: ASYNC110 - one turn of the loop at a time, until it ends or rests
+        if ticking.done():
+            return ticking.result()
+        self._stale.append(ticking)
+        self.controller = self.new_controller()
+        return 0.0
+
+    async def wake_stale(self) -> None:
+        """Let every controller that rests finish what it was about to do, in a world that has moved on."""
+        self.injector.go_on()
+        await asyncio.gather(*self._stale, return_exceptions=True)
+        self._stale.clear()
+
+    def _watch(self) -> None:
+        """Note instances that are told to end while a gateway still sends requests to them.
+
+        Not of a gateway that was away: nobody waits for it, and it catches up when it is back.
+        """
+        self._away |= {gateway.name for gateway in self.gateways if not gateway.alive}
+        draining = self.target.draining()
+        if not draining:
+            return
+        for gateway in [one for one in self.gateways if one.name not in self._away]:
+            table = gateway.table
+            arms = () if table is None else table.arms
+            served = {end for arm in arms for end in arm.endpoints}
+            self.taken_from_service += [f"{gateway.name} still uses {end}" for end in sorted(served & draining)]
 
     async def run(self, seconds: float) -> None:
         """Tick for so much virtual time."""
@@ -217,7 +257,9 @@ class RolloutWorld:
 
     def broken_laws(self) -> list[str]:
         """What in the history of gateways and journal no law allows; empty when all is well."""
-        return [*self._undecided_tables(), *self._skipped_steps(), *self._exposed_shadows()]
+        return [
+            *self._undecided_tables(), *self._skipped_steps(), *self._exposed_shadows(), *self.taken_from_service,
+        ]  # fmt: skip
 
     def _exposed_shadows(self) -> list[str]:
         """Tables in which a shadow could answer somebody, or share its instances with what does (law 2)."""
