@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fairway.cli.output import emit, output_option, project_option, say
+from fairway.cli.workspaces import opened
 
 if TYPE_CHECKING:
     from fairway.bootstrap import Workspace
@@ -38,17 +37,6 @@ def command() -> None:
     """Feature flags: on, off or for a share of conversations, by environment and tenant, without a deploy."""
 
 
-@contextmanager
-def _open(project_dir: str | None) -> Iterator[Workspace]:
-    from fairway.bootstrap import open_workspace
-
-    workspace = open_workspace(project_dir)
-    try:
-        yield workspace
-    finally:
-        workspace.close()
-
-
 def _stands(workspace: Workspace) -> Standing:
     from fairway.controller.flags import LedgerFlags
 
@@ -61,7 +49,7 @@ def _stands(workspace: Workspace) -> Standing:
 @output_option
 def list_flags(environment: str, project_dir: str | None, output: str) -> None:
     """Every declared flag and what is in force in an environment."""
-    with _open(project_dir) as workspace:
+    with opened(project_dir) as workspace:
         where = workspace.project.environment(environment).name
         stands, now = _stands(workspace), workspace.clock.now()
         rows = [_row(spec, stands, where, now.date()) for spec in workspace.project.flag_specs()]
@@ -75,7 +63,7 @@ def list_flags(environment: str, project_dir: str | None, output: str) -> None:
 @output_option
 def show(name: str, environment: str, project_dir: str | None, output: str) -> None:
     """One flag: what is in force, and who set what, when and why."""
-    with _open(project_dir) as workspace:
+    with opened(project_dir) as workspace:
         where = workspace.project.environment(environment).name
         spec = _spec(workspace, name)
         stands, now = _stands(workspace), workspace.clock.now()
@@ -97,7 +85,7 @@ def set_flag(
     """Set flag NAME to VALUE: on, off, or a share such as 10%."""
     from fairway.flags.values import parse_value
 
-    with _open(project_dir) as workspace:
+    with opened(project_dir) as workspace:
         made = record_setting(workspace, name, int(parse_value(value)), environment, tenant, reason)
         row = _row(_spec(workspace, name), _stands(workspace), made.environment, made.at.date())
         _say_when(workspace, made)
@@ -113,7 +101,7 @@ def set_flag(
 @output_option
 def unset(name: str, environment: str, tenant: str, reason: str, project_dir: str | None, output: str) -> None:
     """Take a setting of flag NAME back: the environment's counts again, or the default."""
-    with _open(project_dir) as workspace:
+    with opened(project_dir) as workspace:
         made = record_setting(workspace, name, None, environment, tenant, reason)
         row = _row(_spec(workspace, name), _stands(workspace), made.environment, made.at.date())
         _say_when(workspace, made)

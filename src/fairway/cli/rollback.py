@@ -1,38 +1,335 @@
-"""``fairway rollback``: go back."""
+"""``fairway rollback``: go back, rehearse going back, and close what was gone back from."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fairway.cli.output import emit, output_option, project_option, say
+from fairway.cli.rollback_record import close, list_rollbacks, show
+from fairway.cli.workspaces import opened
+
+if TYPE_CHECKING:
+    from fairway.bootstrap import Workspace
+    from fairway.recovery.database import DatabaseAct
+    from fairway.recovery.options import WayBack
+    from fairway.recovery.rehearsing import Rehearsal
+    from fairway.release.values import SignedRelease
+    from fairway.rollout.requests import Answer
+
+EPILOG = """\b
+Examples:
+  fairway rollback --reason 'wrong answers about refunds'
+  fairway rollback --to v1.1.0 --reason 'the last two are bad'
+  fairway rollback --only prompts --reason 'only the prompt is bad'
+  fairway rollback --flag new-refunds --reason 'refunds twice'
+  fairway rollback --dry-run
+  fairway rollback --rehearse
+  fairway rollback close --note 'the prompt dropped the return window'
+"""
 
 
-@click.command("rollback", epilog="Example: fairway rollback --reason 'wrong answers about refunds'")
+@click.group("rollback", invoke_without_command=True, epilog=EPILOG)
 @click.option(
     "--to", "target", default=None, help="Version, tag, digest or commit; by default the last stable release."
 )
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="COMPONENT",
+    help="Take back only prompts, models, tools, policies or code, as a derived release; may be given several times.",
+)
+@click.option(
+    "--plan",
+    type=click.Choice(["direct", "policy"]),
+    default=None,
+    help="With --only: at once, which needs every part to have been stable here, or by the policy's steps.",
+)
+@click.option("--run/--no-run", default=True, help="With --only: run the checks that are missing, or refuse.")
+@click.option("--flag", "flag_name", default=None, metavar="NAME", help="Turn this feature flag off for everybody.")
+@click.option("--database", is_flag=True, help="Put the agent's database back; needs --yes.")
+@click.option("--backup", default=None, metavar="NAME", help="With --database: which backup; by default the last.")
+@click.option("--yes", is_flag=True, help="With --database: what was written since the backup may be lost.")
+@click.option("--again", is_flag=True, help="With --database: an earlier one has no known end, and I have looked.")
+@click.option("--rehearse", is_flag=True, help="Do everything but move traffic, and record how long it takes.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, how long it takes and at what risk.")
 @click.option("--reason", default="", help="Why; kept in the audit log.")
 @project_option
 @output_option
-def command(target: str | None, reason: str, project_dir: str | None, output: str) -> None:
+@click.pass_context
+def command(context: click.Context, /, reason: str, project_dir: str | None, output: str, **wanted: Any) -> None:
     """Take all traffic back: to the last stable release, or to one that was stable here before.
 
     While a rollout is live this aborts it. The release that is left behind is blocked until somebody lifts it
-    (`fairway rollout lift-block`).
+    (`fairway rollout lift-block`). What happened is recorded step by step: `fairway rollback show`.
     """
-    from fairway.bootstrap import open_workspace
+    if context.invoked_subcommand is not None:
+        return
+    _refuse_mixed(wanted)
+    with opened(project_dir) as workspace:
+        if wanted["dry_run"]:
+            _dry_run(workspace, wanted["target"], output)
+        elif wanted["rehearse"]:
+            _rehearse(workspace, wanted["target"], output)
+        elif wanted["flag_name"] is not None:
+            _flag_off(workspace, wanted["flag_name"], reason, output)
+        elif wanted["database"]:
+            _database(workspace, wanted, reason, output)
+        elif wanted["only"]:
+            _only(workspace, wanted, reason, output)
+        else:
+            _whole(workspace, wanted["target"], reason, output)
+
+
+def _refuse_mixed(wanted: dict[str, Any]) -> None:
+    from fairway.errors import UserError
+
+    names = {"flag_name": "--flag", "database": "--database", "only": "--only", "rehearse": "--rehearse",
+             "dry_run": "--dry-run"}  # fmt: skip
+    given = [name for key, name in names.items() if wanted[key]]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} are different things", code="bad_option", hint="one at a time")
+    if wanted["target"] is not None and (wanted["flag_name"] or wanted["database"]):
+        raise UserError(f"--to does not go with {given[0]}", code="bad_option")
+    for option in ("backup", "yes", "again"):
+        if wanted[option] and not wanted["database"]:
+            raise UserError(f"--{option} goes with --database", code="bad_option")
+    if wanted["plan"] is not None and not wanted["only"]:
+        raise UserError("--plan goes with --only", code="bad_option")
+
+
+# -- whole ---------------------------------------------------------------------------------------------------------
+
+
+def _whole(workspace: Workspace, target: str | None, reason: str, output: str) -> None:
     from fairway.cli.verbs import ask
     from fairway.rollout.requests import Verb
 
-    workspace = open_workspace(project_dir)
-    try:
-        to = None
-        if target is not None:
-            to = workspace.ledger.find_release(workspace.project.name, target).manifest.release_digest
-        answer = ask(workspace, Verb.ROLLBACK, args={"to": to}, reason=reason)
-    finally:
-        workspace.close()
+    to = None
+    if target is not None:
+        to = workspace.ledger.find_release(workspace.project.name, target).manifest.release_digest
+    _told(ask(workspace, Verb.ROLLBACK, args={"to": to}, reason=reason), output)
+
+
+def _told(answer: Answer, output: str) -> None:
     wire = {"request": answer.request_id, "result": answer.kind.value, "seq": answer.seq, "message": answer.message}
     emit(wire, output=output, text=lambda: answer.message)
     if output == "text":
-        say("follow it with: fairway rollout watch")
+        say("follow it with: fairway rollout watch; what is found out: fairway rollback show")
+
+
+# -- one component -------------------------------------------------------------------------------------------------
+
+
+def _only(workspace: Workspace, wanted: dict[str, Any], reason: str, output: str) -> None:
+    from fairway.cli.deriving import make_derived
+    from fairway.cli.verbs import ask
+    from fairway.rollout.requests import Verb
+
+    base, donor = _stable(workspace), _donor(workspace, wanted["target"])
+    made = make_derived(workspace, base, [(name, donor) for name in wanted["only"]], run=wanted["run"])
+    if made is None:
+        raise SystemExit(1)
+    digest, missing = made.manifest.release_digest, _never_stable(workspace, made)
+    direct = not missing if wanted["plan"] is None else wanted["plan"] == "direct"
+    if direct:
+        say(f"{made.manifest.release_version} goes live at once: each of its parts was stable here")
+        _told(ask(workspace, Verb.ROLLBACK, args={"to": digest, "release": digest}, reason=reason), output)
+        return
+    why = f"{', '.join(missing)} was never stable here" if missing else "as asked"
+    say(f"{made.manifest.release_version} goes live by the policy's steps: {why}")
+    _told(ask(workspace, Verb.START, args={"release": digest, "supersede": False}, reason=reason), output)
+
+
+def _stable(workspace: Workspace) -> SignedRelease:
+    """What production serves; a live rollout is ended first, so that it is clear what is taken back from what."""
+    from fairway.errors import ConflictError, NotFoundError
+    from fairway.recovery.options import route_state
+
+    state = route_state(workspace)
+    if state is not None and state.rollout is not None and state.rollout.live and state.rollout.phase != "soaking":
+        raise ConflictError(
+            f"a rollout of {state.rollout.candidate.version} is {state.rollout.phase.value}",
+            code="rollout_live",
+            hint="fairway rollback takes all of it back; then take a component back from what is stable",
+        )
+    if state is None or state.stable is None:
+        raise NotFoundError("nothing serves in production yet", code="no_stable", hint="deploy a release first")
+    return workspace.ledger.find_release(workspace.project.name, state.stable.release)
+
+
+def _donor(workspace: Workspace, target: str | None) -> SignedRelease:
+    from fairway.errors import NotFoundError
+    from fairway.recovery.options import route_state
+
+    if target is not None:
+        return workspace.ledger.find_release(workspace.project.name, target)
+    state = route_state(workspace)
+    former = [] if state is None else [arm for arm in state.history if arm.release not in state.blocked]
+    if not former:
+        raise NotFoundError("no release that is not blocked was stable here before", code="no_previous",
+                            hint="name one with --to")  # fmt: skip
+    return workspace.ledger.find_release(workspace.project.name, former[0].release)
+
+
+def _never_stable(workspace: Workspace, made: SignedRelease) -> tuple[str, ...]:
+    """Parts of a derived release that were in no release that was stable here."""
+    from fairway.errors import NotFoundError
+    from fairway.recovery.options import route_state
+    from fairway.release.derive import never_stable
+
+    state = route_state(workspace)
+    former = []
+    for arm in () if state is None else (state.stable, *state.history):
+        if arm is None or state is None or arm.release in state.blocked:
+            continue
+        try:
+            former.append(workspace.ledger.find_release(workspace.project.name, arm.release).manifest)
+        except NotFoundError:
+            continue
+    return tuple(part.value for part in never_stable(made.manifest.components, former))
+
+
+# -- looking and rehearsing ----------------------------------------------------------------------------------------
+
+
+def _dry_run(workspace: Workspace, target: str | None, output: str) -> None:
+    from fairway.recovery.options import way_back
+
+    to = None if target is None else workspace.ledger.find_release(workspace.project.name, target)
+    way = way_back(workspace, to)
+    emit(way.to_wire(), output=output, text=lambda: _way_text(way))
+
+
+def _way_text(way: WayBack) -> str:
+    from fairway.incident.kinds import KINDS
+
+    facts = way.choice.facts
+    to = "nothing to go back to" if way.to is None else way.to.release_version
+    lines = [f"from {'nothing' if way.leaves is None else way.leaves.release_version} to {to}: {way.choice.why}"]
+    if way.to is not None:
+        lines.append(f"  intact       {'signature and every file verify' if way.intact else way.problem}")
+    if facts is not None:
+        lines.append(f"  kind         {facts.kind.value}: {_range(facts.seconds)}, risk {facts.risk.value}")
+    if way.rehearsal is not None:
+        lines.append(f"  rehearsal    {way.rehearsal.reason}")
+    if way.flags:
+        lines.append(f"  flags on     {', '.join(way.flags)}: --flag turns one off")
+    lines.append(f"  database     {way.database}; only --database touches it")
+    lines.append("kinds")
+    for one in KINDS.values():
+        asks = "; a person asks for it" if one.asks else ""
+        lines.append(f"  {one.kind.value:<14} {_range(one.seconds):<8} risk {one.risk.value:<7} {one.what}{asks}")
+    return "\n".join(lines)
+
+
+def _range(seconds: tuple[float, float]) -> str:
+    low, high = seconds
+    if high < 60:
+        return f"< {high:g} s"
+    return f"< {high / 60:g} min" if not low else f"{low / 60:g}-{high / 60:g} min"
+
+
+def _rehearse(workspace: Workspace, target: str | None, output: str) -> None:
+    import asyncio
+
+    from fairway.recovery.options import last_stable
+    from fairway.recovery.rehearsing import as_evidence, rehearse
+    from fairway.supervise.info import running
+
+    release = (
+        last_stable(workspace) if target is None else workspace.ledger.find_release(workspace.project.name, target)
+    )
+    say(f"rehearsing a rollback to {release.manifest.release_version}; no traffic moves")
+    info = running(workspace.state)
+    done = asyncio.run(rehearse(workspace, release.manifest, mock_url=None if info is None else info.mock_url))
+    workspace.ledger.add_evidence([as_evidence(done, workspace, at=workspace.clock.now())])
+    emit(done.to_wire(), output=output, text=lambda: _rehearsal_text(done))
+    raise SystemExit(0 if done.verdict == "PASS" else 1)
+
+
+def _rehearsal_text(done: Rehearsal) -> str:
+    version = done.release.release_version
+    if done.problem:
+        hint = f"\n  {done.hint}" if done.hint else ""
+        return f"a rollback to {version} would not work: {done.problem}{hint}"
+    said = " and answered a message" if done.said else ""
+    return (
+        f"a rollback to {version} works: ready after {done.ready_after or 0.0:.1f} s (attested by {done.attested_by}),"
+        f" healthy{said}; {done.seconds:.1f} s in all"
+    )
+
+
+# -- a flag --------------------------------------------------------------------------------------------------------
+
+
+def _flag_off(workspace: Workspace, name: str, reason: str, output: str) -> None:
+    from fairway.cli.flag import record_setting
+    from fairway.controller.flags import LedgerFlags
+    from fairway.recovery.by_flag import record_flag_rollback
+
+    environment = str(workspace.route.environment)
+    own = [
+        tenant
+        for (flag, where, tenant) in LedgerFlags(workspace.ledger).read()
+        if (flag, where) == (name, environment) and tenant
+    ]
+    made = record_setting(workspace, name, 0, environment, "", reason)
+    for tenant in own:
+        record_setting(workspace, name, 0, environment, tenant, reason)
+    incident = record_flag_rollback(workspace, made)
+    wire = {"incident": incident, "flag": name, "environment": environment, "tenants": own, "value": "off"}
+    emit(wire, output=output, text=lambda: f"flag {name} is off in {environment}; recorded as {incident}")
+
+
+# -- the database --------------------------------------------------------------------------------------------------
+
+
+def _database(workspace: Workspace, wanted: dict[str, Any], reason: str, output: str) -> None:
+    import asyncio
+
+    from fairway.cli.verbs import actor_of
+    from fairway.errors import RefusedError, UserError
+    from fairway.recovery.database import backup_to_restore, declared, restore
+
+    declared(workspace)
+    name = backup_to_restore(workspace, wanted["backup"])
+    if not reason.strip():
+        raise UserError("putting a database back needs a reason", code="reason_needed", hint="say it with --reason")
+    if not wanted["yes"]:
+        raise RefusedError(
+            f"everything written since {name} would be lost, the writes of the good release too",
+            code="database_asks",
+            hint="if that is what you want, say --yes",
+        )
+    actor = actor_of(workspace.project.root)
+    done = asyncio.run(restore(workspace, name, actor=actor, reason=reason, again=wanted["again"]))
+    _told_act(done, output)
+
+
+def _told_act(done: DatabaseAct, output: str) -> None:
+    how = "went well" if done.good else "its end is not known" if not done.ended else f"exit code {done.code}"
+    emit(done.to_wire(), output=output, text=lambda: f"{done.verb} {done.backup}: {how}")
+    raise SystemExit(0 if done.good else 3)
+
+
+@command.command("backup", epilog="Example: fairway rollback backup --reason 'before v1.2.0'")
+@click.option("--reason", required=True, help="Why; kept in the audit log.")
+@click.option("--again", is_flag=True, help="An earlier one has no known end, and I have looked.")
+@project_option
+@output_option
+def backup(reason: str, again: bool, project_dir: str | None, output: str) -> None:
+    """Save the agent's database with the project's own command (rollback.database in fairway.yaml)."""
+    import asyncio
+
+    from fairway.cli.verbs import actor_of
+    from fairway.recovery.database import back_up
+
+    with opened(project_dir) as workspace:
+        actor = actor_of(workspace.project.root)
+        _told_act(asyncio.run(back_up(workspace, actor=actor, reason=reason, again=again)), output)
+
+
+for _one in (list_rollbacks, show, close):
+    command.add_command(_one)

@@ -20,6 +20,7 @@ from fairway.bootstrap import ControllerParts, build_controller, open_workspace
 from fairway.controller.engine import LEASE_SECONDS, STANDBY_SECONDS
 from fairway.controller.live_view import LiveView
 from fairway.errors import FairwayError, PermanentError
+from fairway.recovery.recorder import keep_records
 from fairway.supervise.leash import leash_cut
 
 log = logging.getLogger("fairway.controller")
@@ -50,6 +51,7 @@ async def serve(project_dir: Path | None) -> None:
         parts = build_controller(workspace)
         parts.controller.show = LiveView(workspace.state, workspace.route).show
         await _stand_by(parts)
+        keep_records(project_dir)
         await _serve_tables(parts)
         try:
             await _run(parts)

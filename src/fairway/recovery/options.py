@@ -1,0 +1,187 @@
+"""What going back would mean now: to what, by which kind, how long, at what risk. Looks only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fairway.bootstrap import Workspace
+from fairway.controller.flags import LedgerFlags
+from fairway.controller.live_view import read_live_view
+from fairway.errors import FairwayError, NotFoundError
+from fairway.flags.values import guarding
+from fairway.incident.config import DatabaseSection
+from fairway.incident.kinds import KINDS, Choice, Kind, Possible, choose
+from fairway.incident.rehearsal import Rehearsed, rehearsed
+from fairway.release.materialise import verify_release
+from fairway.release.trust import trusted_keys
+from fairway.release.values import Component, Manifest, SignedRelease
+from fairway.rollout.values import ArmRef, RouteState
+from fairway.rollout.wire import state_from_wire
+from fairway.targets.port import InstanceState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayBack:
+    """What a rollback would do now.
+
+    Attributes:
+        leaves: The release traffic would leave; ``None``: nothing serves.
+        to: The release it would go to; ``None``: there is none.
+        intact: Whether that one verifies: signature and every file.
+        problem: Why it does not; empty when it does.
+        choice: The cheapest sufficient kind.
+        rehearsal: What is known of rehearsals of it.
+        flags: Flags that are on and off by default.
+        database: ``declared``, ``none`` or ``unknown``.
+    """
+
+    leaves: Manifest | None
+    to: Manifest | None
+    intact: bool
+    problem: str
+    choice: Choice
+    rehearsal: Rehearsed | None
+    flags: tuple[str, ...]
+    database: str
+
+    def to_wire(self) -> dict[str, Any]:
+        """A JSON-able value."""
+        facts = self.choice.facts
+        return {
+            "from": None if self.leaves is None else self.leaves.release_version,
+            "to": None if self.to is None else self.to.release_version,
+            "intact": self.intact,
+            "problem": self.problem,
+            "kind": None if self.choice.kind is None else self.choice.kind.value,
+            "why": self.choice.why,
+            "seconds": None if facts is None else list(facts.seconds),
+            "risk": None if facts is None else facts.risk.value,
+            "rehearsal": None if self.rehearsal is None else self.rehearsal.to_wire(),
+            "flags_that_are_on": list(self.flags),
+            "database": self.database,
+            "kinds": [_kind(kind) for kind in KINDS],
+        }
+
+
+def _kind(kind: Kind) -> dict[str, Any]:
+    facts = KINDS[kind]
+    return {
+        "kind": kind.value,
+        "seconds": list(facts.seconds),
+        "risk": facts.risk.value,
+        "what": facts.what,
+        "asks": facts.asks,
+    }
+
+
+def route_state(workspace: Workspace) -> RouteState | None:
+    """The route as the ledger has it; ``None``: nothing has ever happened there."""
+    head = workspace.ledger.head(workspace.route)
+    return None if head.state is None else state_from_wire(head.state)
+
+
+def way_back(workspace: Workspace, to: SignedRelease | None = None) -> WayBack:
+    """What a rollback would do now.
+
+    Args:
+        workspace: The open project.
+        to: Where to; by default where `fairway rollback` would go.
+    """
+    state = route_state(workspace)
+    leaves, default = _ends(state)
+    if to is None and default is not None:
+        to = _find(workspace, default)
+    left = None if leaves is None else _find(workspace, leaves)
+    good, problem = _intact(workspace, to)
+    back = None if to is None else to.manifest
+    changed = frozenset(Component) if left is None or back is None else _changed(left.manifest, back)  # unknown: all
+    running = back is not None and _is_ready(workspace, back)
+    flags = guarding(workspace.project.flag_specs(), LedgerFlags(workspace.ledger).read(), workspace.route.environment)
+    return WayBack(
+        leaves=None if left is None else left.manifest,
+        to=back,
+        intact=good,
+        problem=problem,
+        choice=choose(Possible(running=running and good, former=back is not None and good, changed=changed)),
+        rehearsal=None if back is None else rehearsal_of(workspace, back),
+        flags=flags,
+        database=_database(workspace),
+    )
+
+
+def rehearsal_of(workspace: Workspace, manifest: Manifest) -> Rehearsed:
+    """What is known of rehearsals of going back to a release."""
+    return rehearsed(
+        workspace.ledger.list_evidence(manifest.release_digest),
+        manifest.release_digest,
+        manifest.effective.get(workspace.route.environment),
+        now=workspace.clock.now(),
+    )
+
+
+def last_stable(workspace: Workspace) -> SignedRelease:
+    """The release `fairway rollback` would go back to.
+
+    Raises:
+        NotFoundError: ``no_previous`` when there is none, or it was released on another machine.
+    """
+    _, default = _ends(route_state(workspace))
+    found = None if default is None else _find(workspace, default)
+    if found is None:
+        raise NotFoundError(
+            "no release that is not blocked was stable here before",
+            code="no_previous",
+            hint="name one with --to; fairway release list shows what there is",
+        )
+    return found
+
+
+def _ends(state: RouteState | None) -> tuple[ArmRef | None, ArmRef | None]:
+    """What traffic would leave, and where `fairway rollback` would take it."""
+    if state is None:
+        return None, None
+    rollout = state.rollout
+    if rollout is not None and rollout.live and not rollout.going_back:
+        return rollout.candidate, rollout.stable
+    former = next((arm for arm in state.history if arm.release not in state.blocked), None)
+    return state.stable, former
+
+
+def _find(workspace: Workspace, arm: ArmRef) -> SignedRelease | None:
+    try:
+        return workspace.ledger.find_release(workspace.project.name, arm.release)
+    except NotFoundError:
+        return None
+
+
+def _intact(workspace: Workspace, release: SignedRelease | None) -> tuple[bool, str]:
+    if release is None:
+        return False, "there is no release to go back to"
+    try:
+        verify_release(release, workspace.store, trusted_keys(workspace.state.keys))
+    except FairwayError as error:
+        return False, error.message
+    return True, ""
+
+
+def _changed(left: Manifest, back: Manifest) -> frozenset[Component]:
+    return frozenset(part for part in Component if left.components[part] != back.components[part])
+
+
+def _is_ready(workspace: Workspace, manifest: Manifest) -> bool:
+    """Whether a living controller sees a ready instance of it."""
+    view: Mapping[str, Any] | None = read_live_view(workspace.state, workspace.route)
+    arms = [] if view is None else view["arms"]
+    return any(
+        instance["state"] == InstanceState.READY.value
+        for arm in arms
+        if arm["release"] == manifest.release_digest
+        for instance in arm["instances"]
+    )
+
+
+def _database(workspace: Workspace) -> str:
+    section = workspace.project.rollback.database
+    return "unknown" if section is None else "declared" if isinstance(section, DatabaseSection) else "none"

@@ -1,0 +1,470 @@
+"""Keeps the record around what the controller does: the procedure of each rollback, and SLA snapshots.
+
+Runs beside the controller and after a person's rollback; level-triggered, so that whoever looks next finishes what is
+missing. Traffic never waits for it, and what it cannot do is recorded, not raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from fairway import __version__
+from fairway.bootstrap import Workspace, open_workspace
+from fairway.controller.flags import LedgerFlags
+from fairway.errors import FairwayError, NotFoundError
+from fairway.flags.values import guarding
+from fairway.incident.kinds import Possible, choose
+from fairway.incident.procedure import (
+    RECORD_KIND,
+    Entry,
+    Procedure,
+    Step,
+    entry_from_wire,
+    entry_to_wire,
+    procedures,
+    recovery,
+)
+from fairway.incident.situations import respond, situation_of
+from fairway.incident.sla_records import SlaSource, archived, as_evidence, due, serves, take_snapshot
+from fairway.incident.suspects import Located, locate
+from fairway.observe.fold import Block
+from fairway.release.values import Component, Manifest
+from fairway.release.wire import parse_time
+from fairway.rollout.port import JournalEntry
+from fairway.rollout.values import ArmRef, Phase, RolloutState, RouteState
+from fairway.rollout.wire import state_from_wire
+from fairway.stages.process import run_command
+from fairway.units import Digest, Verdict
+
+log = logging.getLogger("fairway.recovery")
+
+ACTOR = "controller"
+WAIT_FOR_TRACES = timedelta(seconds=90)
+"""How long locating waits for described failures after traffic is back; their blocks mature after it moved."""
+SNAPSHOT_WITHIN = timedelta(minutes=30)
+"""A release's first SLA snapshot is archived at the latest so long after it went live."""
+TICK_SECONDS = 2.0
+SNAPSHOT_SECONDS = 60.0
+"""How often snapshots are looked at: each reads the blocks of a day."""
+_PAGE = 200
+_BEGINS = "roll_back"
+_NO_INCIDENT = frozenset({"superseded"})
+"""Ways of going back that are nobody's failure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One rollback as the journal has it.
+
+    Attributes:
+        began: The event that began it.
+        bad: The release that is left.
+        back_to: The one that is gone back to; ``None``: there is none.
+        ended: The event by which every gateway had confirmed it; ``None`` while it is under way.
+    """
+
+    incident: str
+    began: JournalEntry
+    bad: ArmRef
+    back_to: ArmRef | None
+    ended: JournalEntry | None = None
+
+
+def case_of(event: JournalEntry) -> Case | None:
+    """The rollback an event begins; ``None`` when it begins none."""
+    rollout = state_from_wire(event.state).rollout
+    if event.kind != _BEGINS or event.code in _NO_INCIDENT or rollout is None:
+        return None
+    if rollout.going_back:
+        if rollout.stable is None:
+            return None
+        return Case(incident=rollout.id, began=event, bad=rollout.stable, back_to=rollout.candidate)
+    if rollout.phase is not Phase.ROLLING_BACK:
+        return None
+    return Case(incident=rollout.id, began=event, bad=rollout.candidate, back_to=rollout.stable)
+
+
+def ends(case: Case, event: JournalEntry) -> bool:
+    """Whether by this event every gateway had confirmed the rollback."""
+    rollout = state_from_wire(event.state).rollout
+    if rollout is None or rollout.id != case.incident or event.fence.seq <= case.began.fence.seq:
+        return False
+    return rollout.phase in ((Phase.SOAKING, Phase.DONE) if rollout.going_back else (Phase.ROLLED_BACK,))
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Records the procedures of one route's rollbacks and the SLA snapshots of its releases."""
+
+    workspace: Workspace
+    _read_to: int = 0
+    _open: dict[str, Case] = field(default_factory=dict)
+    _started: bool = False
+    _snapshots_due: float = 0.0
+
+    async def tick(self) -> None:
+        """Record what can be recorded now; a ledger that is busy costs a tick."""
+        try:
+            self._follow()
+            for case in list(self._open.values()):
+                await self._advance(case)
+            if self.workspace.clock.monotonic() >= self._snapshots_due:
+                self._snapshots_due = self.workspace.clock.monotonic() + SNAPSHOT_SECONDS
+                self._snapshots()
+        except FairwayError as error:
+            log.warning("%s: not recorded: %s", self.workspace.route, error.message)
+
+    # -- the journal
+
+    def _follow(self) -> None:
+        """Read on in the journal: which rollbacks began, which ended."""
+        if not self._started:
+            self._read_to = self._first_unmarked()
+            self._started = True
+        while events := self.workspace.ledger.events(self.workspace.route, after=self._read_to, limit=_PAGE):
+            for event in events:
+                self._read_to = event.fence.seq
+                self._note(event)
+
+    def _note(self, event: JournalEntry) -> None:
+        case = case_of(event)
+        if case is not None and case.incident not in self._open and not self._marked(case.incident):
+            self._open[case.incident] = case
+        for one in self._open.values():
+            if one.ended is None and ends(one, event):
+                self._open[one.incident] = Case(
+                    incident=one.incident, began=one.began, bad=one.bad, back_to=one.back_to, ended=event
+                )
+
+    def _first_unmarked(self) -> int:
+        """Where to read on from: before the oldest rollback on record that is not marked, else after the last one."""
+        known = read_procedures(self.workspace)
+        begins = {one.incident: one.done(Step.DETECT) for one in known}
+        unmarked = [
+            int(detected.details["seq"])
+            for one in known
+            if not one.marked and (detected := begins[one.incident]) is not None
+        ]
+        if unmarked:
+            return min(unmarked) - 1
+        return max((int(entry.details["seq"]) for entry in begins.values() if entry is not None), default=0)
+
+    def _marked(self, incident: str) -> bool:
+        found = find_procedure(self.workspace, incident)
+        return found is not None and found.marked
+
+    # -- the procedure
+
+    async def _advance(self, case: Case) -> None:
+        """Do every step that is missing and can be done, in order; notifying waits for nobody."""
+        done = find_procedure(self.workspace, case.incident)
+        have = {entry.step for entry in done.entries} if done is not None else set()
+        if Step.DETECT not in have:
+            self._write(case, Step.DETECT, _detected(case))
+        located = self._located(case, have)
+        if located is not None and Step.CHOOSE not in have:
+            self._write(case, Step.CHOOSE, self._chosen(case, located))
+        if case.ended is not None and Step.ROLL_BACK not in have:
+            self._write(case, Step.ROLL_BACK, _rolled_back(case))
+        if Step.NOTIFY not in have and (located is not None or case.ended is not None):
+            self._write(case, Step.NOTIFY, await self._notified(case))
+        if case.ended is not None and located is not None:
+            self._verify(case, have)
+
+    def _located(self, case: Case, have: set[Step]) -> Mapping[str, Any] | None:
+        """What locating found, once it is worth saying: with described failures, or when none will come any more."""
+        if Step.LOCATE in have:
+            known = find_procedure(self.workspace, case.incident)
+            entry = None if known is None else known.done(Step.LOCATE)
+            return None if entry is None else entry.details
+        found = self._locate(case)
+        waited = case.ended is not None and self.workspace.clock.now() - case.ended.at >= WAIT_FOR_TRACES
+        if not found.groups and not waited and _serving_failed(case):
+            return None
+        details = _located_wire(found)
+        self._write(case, Step.LOCATE, details)
+        return details
+
+    def _locate(self, case: Case) -> Located:
+        rollout = state_from_wire(case.began.state).rollout
+        since = case.began.at if rollout is None else rollout.started_at
+        if rollout is not None and rollout.going_back:
+            since = case.began.at - timedelta(hours=1)  # it was stable: what it did last is what it is left for
+        blocks = [
+            Block.from_wire(wire)
+            for wire in self.workspace.ledger.blocks(self.workspace.route, since=since.timestamp() - 60.0)
+        ]
+        stable = None if case.back_to is None else case.back_to.release
+        return locate(blocks, candidate=case.bad.release, stable=stable, changed=self._changed(case) or ())
+
+    def _changed(self, case: Case) -> tuple[Component, ...] | None:
+        """Components that differ; ``None``: one of the two is not known here."""
+        bad = _manifest(self.workspace, case.bad.release)
+        good = None if case.back_to is None else _manifest(self.workspace, case.back_to.release)
+        if bad is None or good is None:
+            return None
+        return tuple(part for part in Component if bad.components[part] != good.components[part])
+
+    def _chosen(self, case: Case, located: Mapping[str, Any]) -> dict[str, Any]:
+        """The kind that is cheapest and sufficient, beside what the controller did: it never waited for this."""
+        state = state_from_wire(case.began.state)
+        back = case.back_to
+        warm = back is not None and (
+            not _going_back(state.rollout) or back.release in {one.arm.release for one in state.warm}
+        )
+        environment = self.workspace.route.environment
+        flags = guarding(self.workspace.project.flag_specs(), LedgerFlags(self.workspace.ledger).read(), environment)
+        changed = self._changed(case)
+        choice = choose(
+            Possible(
+                running=warm,
+                former=back is not None,
+                changed=frozenset(Component if changed is None else changed),
+                suspects=frozenset(Component(name) for name in located["suspects"]),
+            )
+        )
+        facts = choice.facts
+        return {
+            "kind": None if choice.kind is None else choice.kind.value,
+            "why": choice.why,
+            "risk": None if facts is None else facts.risk.value,
+            "seconds": None if facts is None else list(facts.seconds),
+            "flags_that_are_on": list(flags),
+        }
+
+    async def _notified(self, case: Case) -> dict[str, Any]:
+        """Tell the project's hook; one that fails is recorded, and blocks nothing."""
+        section = self.workspace.project.rollback
+        if section.notify is None:
+            return {"told": False, "why": "rollback.notify is not declared"}
+        known = find_procedure(self.workspace, case.incident)
+        suspect = None if known is None else known.done(Step.LOCATE)
+        body = {
+            "event": "rollback",
+            "incident": case.incident,
+            "agent": self.workspace.route.agent,
+            "environment": self.workspace.route.environment,
+            "from": case.bad.version,
+            "to": None if case.back_to is None else case.back_to.version,
+            "code": case.began.code,
+            "reason": case.began.reason,
+            "suspect": "unknown" if suspect is None else suspect.details["named"],
+            "at": case.began.at.isoformat(),
+        }
+        return await notify(self.workspace, section.notify, body, limit=section.notify_timeout)
+
+    def _verify(self, case: Case, have: set[Step]) -> None:
+        """Look at what the release that was gone back to does since; recorded once it is known."""
+        assert case.ended is not None
+        if Step.VERIFY not in have:
+            since = case.ended.at.timestamp()
+            blocks = [Block.from_wire(wire) for wire in self.workspace.ledger.blocks(self.workspace.route, since=since)]
+            back = None if case.back_to is None else case.back_to.release
+            found = recovery(blocks, back_to=back, since=since, policy=self.workspace.project.sla.policy())
+            if found.verdict is Verdict.NO_DATA:
+                return
+            self._write(
+                case,
+                Step.VERIFY,
+                {
+                    "verdict": found.verdict.value,
+                    "requests": found.requests,
+                    "success_rate": found.success_rate,
+                    "reason": found.reason,
+                },
+            )
+        if Step.MARK not in have:
+            self._write(case, Step.MARK, {"release": case.bad.release, "version": case.bad.version})
+        self._open.pop(case.incident, None)
+
+    def _write(self, case: Case, step: Step, details: Mapping[str, Any]) -> None:
+        write_entry(
+            self.workspace,
+            Entry(incident=case.incident, step=step, at=self.workspace.clock.now(), actor=ACTOR, details=dict(details)),
+        )
+        log.info("%s: rollback %s: %s", self.workspace.route, case.incident, step.value)
+
+    # -- SLA
+
+    def _snapshots(self) -> None:
+        """Archive what is due: the first snapshot of a release, and each change of its status."""
+        head = self.workspace.ledger.head(self.workspace.route)
+        if head.state is None:
+            return
+        state = state_from_wire(head.state)
+        source = SlaSource(
+            ledger=self.workspace.ledger, route=self.workspace.route, policy=self.workspace.project.sla.policy()
+        )
+        now = self.workspace.clock.now()
+        for release in _watched(state):
+            manifest = _manifest(self.workspace, release)
+            if manifest is None:
+                continue
+            taken = take_snapshot(source, manifest, now=now)
+            if due(taken, archived(self.workspace.ledger, release), now=now, within=SNAPSHOT_WITHIN):
+                found = as_evidence(taken, manifest, self.workspace.route, at=now, produced_by=f"fairway {__version__}")
+                self.workspace.ledger.add_evidence([found])
+
+
+def _watched(state: RouteState) -> tuple[Digest, ...]:
+    """Releases whose snapshot may be due: those that serve, and the one that was just rolled back."""
+    rollout = state.rollout
+    named = [] if state.stable is None else [state.stable.release]
+    if rollout is not None:
+        named += [rollout.candidate.release, *([rollout.stable.release] if rollout.stable is not None else [])]
+    just_left = {} if rollout is None or rollout.phase is not Phase.ROLLED_BACK else {rollout.candidate.release}
+    left = {rollout.stable.release} if rollout is not None and rollout.going_back and rollout.stable else set()
+    return tuple(one for one in dict.fromkeys(named) if serves(state, one) or one in just_left or one in left)
+
+
+def _going_back(rollout: RolloutState | None) -> bool:
+    return rollout is not None and rollout.going_back
+
+
+def _serving_failed(case: Case) -> bool:
+    """Whether failures can have been described: the release took traffic."""
+    rollout = state_from_wire(case.began.state).rollout
+    return rollout is not None and (rollout.going_back or rollout.counted_from is not None)
+
+
+def _detected(case: Case) -> dict[str, Any]:
+    situation = situation_of(case.began.code, case.began.reason)
+    response = respond(situation)
+    return {
+        "seq": case.began.fence.seq,
+        "at": case.began.at.isoformat(),
+        "code": case.began.code,
+        "reason": case.began.reason,
+        "by": case.began.actor,
+        "situation": situation.value,
+        "response": [act.value for act in response.acts],
+        "automatic": response.automatic,
+        "from": case.bad.version,
+        "release": case.bad.release,
+        "to": None if case.back_to is None else case.back_to.version,
+    }
+
+
+def _rolled_back(case: Case) -> dict[str, Any]:
+    assert case.ended is not None
+    return {
+        "seq": case.ended.fence.seq,
+        "at": case.ended.at.isoformat(),
+        "seconds": round((case.ended.at - case.began.at).total_seconds(), 3),
+        "to": None if case.back_to is None else case.back_to.version,
+    }
+
+
+def _located_wire(found: Located) -> dict[str, Any]:
+    return {
+        "named": found.named,
+        "suspects": [one.component.value for one in found.suspects],
+        "why": found.why,
+        "changed": [part.value for part in found.changed],
+        "figures": dict(found.figures),
+        "groups": [
+            {
+                "code": group.code,
+                "status": group.status,
+                "described": group.described,
+                "rate": group.rate,
+                "stable_rate": group.stable_rate,
+                "own": group.own,
+                "examples": list(group.examples),
+            }
+            for group in found.groups
+        ],
+    }
+
+
+def _manifest(workspace: Workspace, release: Digest) -> Manifest | None:
+    try:
+        return workspace.ledger.find_release(workspace.project.name, release).manifest
+    except NotFoundError:
+        return None  # released on another machine: nothing is known of its parts here
+
+
+def keep_records(project_dir: Path | None) -> threading.Thread:
+    """Keep the records of a project in a thread of its own, with a ledger of its own: no decision waits for it.
+
+    The thread ends with the process; what it has not recorded then, the next one does.
+    """
+
+    def keep() -> None:
+        try:
+            workspace = open_workspace(project_dir)
+        except FairwayError as error:
+            log.warning("rollbacks and SLA snapshots are not recorded: %s", error.message)
+            return
+        recorder = Recorder(workspace)
+        while True:
+            asyncio.run(recorder.tick())
+            time.sleep(TICK_SECONDS)
+
+    thread = threading.Thread(target=keep, name="recorder", daemon=True)
+    thread.start()
+    return thread
+
+
+# -- the record ----------------------------------------------------------------------------------------------------
+
+
+def read_procedures(workspace: Workspace) -> tuple[Procedure, ...]:
+    """Every rollback on record, the last one first."""
+    found = []
+    for entry in workspace.ledger.audit_log(None, 10_000, kind=RECORD_KIND):
+        body = entry.payload
+        if body is None:
+            continue
+        one = entry_from_wire(body["payload"], at=parse_time(body["at"]), actor=entry.row.actor)
+        if one is not None:
+            found.append(one)
+    return procedures(found)
+
+
+def find_procedure(workspace: Workspace, incident: str | None) -> Procedure | None:
+    """One rollback by its id or the beginning of it; the last one when none is named."""
+    known = read_procedures(workspace)
+    if incident is None:
+        return known[0] if known else None
+    return next((one for one in known if one.incident.startswith(incident)), None)
+
+
+def write_entry(workspace: Workspace, entry: Entry) -> None:
+    """Record one step."""
+    workspace.ledger.append_audit(RECORD_KIND, entry.incident, entry.actor, entry_to_wire(entry), entry.at)
+
+
+async def notify(
+    workspace: Workspace, command: tuple[str, ...], body: Mapping[str, Any], *, limit: float
+) -> dict[str, Any]:
+    """Run a hook with a JSON object on its standard input, by a file; whatever happens is the result."""
+    with tempfile.TemporaryDirectory(prefix="fairway-notify-") as folder:
+        told = Path(folder) / "message.json"
+        await asyncio.to_thread(told.write_text, json.dumps(body, ensure_ascii=False) + "\n", encoding="utf-8")
+        try:
+            done = await run_command(
+                ("sh", "-c", 'exec "$@" < "$0"', str(told), *command),
+                cwd=workspace.project.root,
+                environment=dict(os.environ),
+                output=Path(folder) / "output.log",
+                limit=limit,
+                clock=workspace.clock,
+            )
+        except (FairwayError, OSError) as error:
+            return {"told": False, "why": str(error)}
+        if done.code == 0:
+            return {"told": True, "seconds": round(done.seconds, 3)}
+        why = f"took longer than {limit:g} s" if done.code is None else f"exit code {done.code}"
+        return {"told": False, "why": why, "last_words": done.last_words(5)}
