@@ -176,8 +176,8 @@ class RolloutWorld:
     async def _tick_or_rest(self) -> float:
         before = self.injector.resting
         ticking = asyncio.create_task(self.controller.tick_safely())
-        while not ticking.done() and self.injector.resting == before:
-            await asyncio.sleep(0)  # noqa: ASYNC110 - one turn of the loop at a time, until it ends or rests
+        while not ticking.done() and self.injector.resting == before:  # noqa: ASYNC110 - one turn at a time
+            await asyncio.sleep(0)
         if ticking.done():
             return ticking.result()
         self._stale.append(ticking)
