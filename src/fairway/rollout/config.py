@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from fairway.rollout.gate_config import GatesSection, TriggersSection
 from fairway.rollout.people_config import ApprovalSetting
 from fairway.rollout.strategy_sections import BlueGreenSection, RollingSection, ShadowSection
-from fairway.section import Duration, Flag, Points, Positive, Ratio, Section, Share
+from fairway.section import Duration, Flag, Positive, Section, Share
 from fairway.units import WHOLE, Parts, format_share
 
 AUTO = "auto"
@@ -59,52 +60,6 @@ Step = Annotated[
 ]
 
 
-class SuccessGate(Section):
-    """Absolute: the share of units without a failed request."""
-
-    minimum: Share = 99_500
-    enabled: Flag = True
-    must_pass: Flag = False
-
-
-def _success(value: object) -> object:
-    """``99.5%`` is short for ``{minimum: 99.5%}``."""
-    return {"minimum": value} if isinstance(value, str | int | float) and not isinstance(value, bool) else value
-
-
-class FailuresGate(Section):
-    """Against concurrent stable: units with a failed request may be more by ``margins``, one a step below 100 %."""
-
-    margins: Annotated[tuple[Points, ...], Field(min_length=1, max_length=50)] | None = None
-    enabled: Flag = True
-    must_pass: Flag = True
-
-
-class LatencyGate(Section):
-    """Against concurrent stable: the P95 may be higher by ``margins``, one a step below 100 %."""
-
-    margins: Annotated[tuple[Ratio, ...], Field(min_length=1, max_length=50)] | None = None
-    enabled: Flag = True
-    must_pass: Flag = True
-
-
-class GatesSection(Section):
-    """What must hold at every step.
-
-    Attributes:
-        minimum_units: Units of each arm before any verdict but NO_DATA.
-    """
-
-    success: Annotated[
-        SuccessGate,
-        BeforeValidator(_success),
-        WithJsonSchema({"anyOf": [{"type": ["string", "number"]}, {"type": "object"}]}),
-    ] = SuccessGate()
-    failures: FailuresGate = FailuresGate()
-    p95: LatencyGate = LatencyGate()
-    minimum_units: Positive = 20
-
-
 class TripSection(Section):
     """When a gateway goes back to stable by itself: bad units of the candidate in excess of stable's rate."""
 
@@ -132,6 +87,7 @@ class RolloutSection(Section):
         alpha_fail: A healthy candidate is rolled back in at most this share of rollouts, over all gates.
         alpha_pass: A candidate beyond a margin passes a gate in at most this share.
         instrument_budget: Seconds telemetry may be unreadable before the rollout pauses.
+        triggers: What stops a rollout at once, beside its gates.
         trip: ``null`` switches the gateway's own trip off.
     """
 
@@ -146,6 +102,7 @@ class RolloutSection(Section):
     warm: Duration = 1800.0
     approval: ApprovalSetting | None = None
     gates: GatesSection = GatesSection()
+    triggers: TriggersSection = TriggersSection()
     alpha_fail: Alpha = 0.04
     alpha_pass: Alpha = 0.05
     instrument_budget: Duration = 60.0
@@ -169,7 +126,7 @@ class RolloutSection(Section):
     @model_validator(mode="after")
     def _consistent(self) -> RolloutSection:
         count = len(self.comparative_splits())
-        for name, margins in (("failures", self.gates.failures.margins), ("p95", self.gates.p95.margins)):
+        for name, margins in self.gates.by_margins().items():
             if margins is not None and len(margins) not in (1, max(1, count)):
                 raise ValueError(
                     f"gates.{name}.margins has {len(margins)} entries; give one for each of the {count} steps"
@@ -180,7 +137,7 @@ class RolloutSection(Section):
         if not count:
             raise ValueError("steps need at least one share below 100%: else nothing is compared with stable")
         gates = self.gates
-        if not any(gate.enabled and gate.must_pass for gate in (gates.failures, gates.p95, gates.success)):
+        if not gates.that_must_pass():
             raise ValueError("gates need at least one with must_pass: true, else a step could pass without evidence")
         if self.strategy == "blue-green" and self.blue_green.gray is None and not gates.success.enabled:
             raise ValueError("blue-green without blue_green.gray needs gates.success: else nothing is ever proved")
@@ -197,19 +154,25 @@ class RolloutSection(Section):
 
     def failure_margins(self) -> tuple[float, ...]:
         """Margin of each step below 100 %, as a fraction (0.05: five points)."""
-        return self._margins(self.gates.failures.margins, (0.05, 0.025, 0.01, 0.005))
+        return self.margins_of(self.gates.failures.margins, (0.05, 0.025, 0.01, 0.005))
 
     def latency_margins(self) -> tuple[float, ...]:
         """Margin of each step below 100 %, as a ratio to stable's P95 (1.1: ten percent above)."""
-        return self._margins(self.gates.p95.margins, (2.0, 1.5, 1.2, 1.1))
+        return self.margins_of(self.gates.p95.margins, (2.0, 1.5, 1.2, 1.1))
 
     def success_minimum(self) -> float:
         """The absolute limit as a fraction: 0.995."""
         return self.gates.success.minimum / WHOLE
 
-    def _margins(self, given: tuple[float, ...] | None, by_exposure: tuple[float, ...]) -> tuple[float, ...]:
+    def margins_of(self, given: tuple[float, ...] | None, by_exposure: tuple[float, ...]) -> tuple[float, ...]:
+        """One margin for each step below 100 %: as given, or else by its exposure.
+
+        Args:
+            given: One for each step, one for all, or ``None``.
+            by_exposure: Defaults up to 5 %, 10 %, 30 %, and above.
+        """
         splits = self.comparative_splits()
         if given is not None:
             return given if len(given) == len(splits) else given[:1] * len(splits)
-        # By default a margin grows strict with exposure: up to 5 %, 10 %, 30 %, and above.
+        # By default a margin grows strict with exposure.
         return tuple(by_exposure[sum(split > limit for limit in (5_000, 10_000, 30_000))] for split in splits)

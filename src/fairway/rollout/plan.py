@@ -7,14 +7,11 @@ from fairway.rollout.approvals import with_points
 from fairway.rollout.choose import Choice, choose
 from fairway.rollout.config import AUTO, RolloutSection, StepSection
 from fairway.rollout.evidence import MirrorGate
+from fairway.rollout.gate_plan import MIRROR, SOAK, alpha_of, gates_of, stages_of, success_of, within_budget
 from fairway.rollout.people_config import ApprovalSection
 from fairway.rollout.values import Exposure, Plan, Step, Strategy
 from fairway.traffic.table import NO_SHARE
 from fairway.units import WHOLE, Digest, Parts
-from fairway.verdict.values import GateKind, GateSpec
-
-BOUND_SHARE = 0.1
-"""What the failures gate spends beside its test, on the bounds of stable's rate (``verdict.gates``)."""
 
 
 def compile_plan(
@@ -22,18 +19,20 @@ def compile_plan(
 ) -> Plan:
     """The plan a rollout started under ``policy`` follows: one tuple of steps, whatever the strategy.
 
-    FAIL of any gate at any step rolls back, so ``alpha_fail`` is divided over the gates and the soak, and for latency,
-    whose margin is in what counts as slow, over the steps as well. Towards FAIL the failures gate uses the last margin
-    at every step: one process over the whole rollout, and a candidate shown to be worse than that can never be
-    finished. PASS of
-    every gate is needed (an intersection), so each gets ``alpha_pass`` whole
-    (Berger 1982). Absolute success must not FAIL at any step and must PASS before the last one is left.
+    FAIL of any gate at any step rolls back, so ``alpha_fail`` is divided over the gates and the soak
+    (:mod:`fairway.rollout.gate_plan`). Towards FAIL the failures gate uses the last margin at every step: a candidate
+    shown to be worse than that can never be finished. PASS of every gate that must is needed (an intersection), so each
+    gets ``alpha_pass`` whole (Berger 1982). Absolute success must not FAIL at any step and must PASS before the last
+    one is left.
 
     Args:
         policy: The section, validated.
         replicas: Instances of the candidate, when the policy does not say.
         approval: Whether the environment asks for one, when the policy does not say.
         choice: What ``auto`` chose; ``None``: what changed is not known. Heeded under ``strategy: auto`` alone.
+
+    Raises:
+        PermanentError: When the gates would err more often than ``alpha_fail`` allows; a defect of Fairway.
     """
     automatic = policy.strategy == AUTO
     chosen = (choice or choose(None)) if automatic else _as_written(policy)
@@ -46,7 +45,7 @@ def compile_plan(
         strategy=chosen.strategy if steps else Strategy.DIRECT,
         steps=steps,
         policy_digest=_digest(policy, chosen),
-        soak_gates=_success(policy, must_pass=not compared),
+        soak_gates=success_of(policy, must_pass=not compared, part=SOAK),
         replicas=instances,
         quorum=rule.to_quorum(),
         prepare_timeout=_ready_timeout(policy, blue_green=blue_green),
@@ -56,7 +55,9 @@ def compile_plan(
         why=chosen.why if automatic else "",
         warm_replicas=policy.blue_green.warm_replicas if blue_green else None,
         mixed=policy.rolling.mixed,
+        alarms=policy.triggers.to_policy(minimum_units=policy.gates.minimum_units, stages=stages_of(steps)),
     )
+    plan = within_budget(plan, policy.alpha_fail)
     return with_points(plan, rule.points()) if rule.required else plan
 
 
@@ -103,7 +104,7 @@ def _blue_green(policy: RolloutSection) -> tuple[Step, ...]:
     told = policy.blue_green
     smoke = Step(
         split=NO_SHARE,
-        gates=_success(policy, must_pass=False),
+        gates=success_of(policy, must_pass=False),
         dwell=told.smoke,
         cap=max(policy.cap, told.smoke),
         exposure=Exposure.RULES_ONLY,
@@ -112,7 +113,7 @@ def _blue_green(policy: RolloutSection) -> tuple[Step, ...]:
     )
     if told.gray is None:
         return (smoke,)
-    gates = _gates(policy, _margins_at(policy, told.gray), last=True, steps=1)
+    gates = gates_of(policy, _margins_at(policy, told.gray), last=True, stages=1)
     gray = Step(split=Parts(told.gray), gates=gates, dwell=policy.dwell, cap=policy.cap, name="gray")
     return smoke, gray
 
@@ -126,7 +127,7 @@ def _rolling(policy: RolloutSection, instances: int) -> tuple[Step, ...]:
     return tuple(
         Step(
             split=Parts(share),
-            gates=_gates(policy, _margins_at(policy, share), last=number == len(shares), steps=len(shares)),
+            gates=gates_of(policy, _margins_at(policy, share), last=number == len(shares), stages=len(shares)),
             dwell=policy.rolling.dwell,
             cap=max(policy.cap, policy.rolling.dwell),
             name=f"{number} of {instances} instances" if instances > 1 else "the new instance beside the old",
@@ -141,7 +142,7 @@ def _mirrored(policy: RolloutSection) -> Step:
     told = policy.shadow
     gate = MirrorGate(
         margin=told.margin,
-        alpha_fail=_alpha_fail_of_a_gate(policy),
+        alpha_fail=alpha_of(policy, MIRROR),
         alpha_pass=policy.alpha_pass,
         minimum_pairs=told.minimum_pairs,
         max_diverged=told.max_diverged / WHOLE,
@@ -168,66 +169,8 @@ def _margins_at(policy: RolloutSection, share: int) -> int:
 def _step(policy: RolloutSection, section: StepSection, index: int, *, last: bool) -> Step:
     return Step(
         split=Parts(section.split),
-        gates=_gates(policy, index, last=last),
+        gates=gates_of(policy, index, last=last, stages=len(policy.comparative_splits())),
         dwell=policy.dwell if section.dwell is None else section.dwell,
         cap=policy.cap if section.cap is None else section.cap,
         approval=section.approval,
     )
-
-
-def _gates(policy: RolloutSection, index: int, *, last: bool, steps: int | None = None) -> tuple[GateSpec, ...]:
-    gates = policy.gates
-    share = _alpha_fail_of_a_gate(policy)
-    steps = len(policy.comparative_splits()) if steps is None else steps
-    found: list[GateSpec] = []
-    if gates.failures.enabled:
-        found.append(
-            GateSpec(
-                name="failures",
-                kind=GateKind.FAILURES,
-                margin=policy.failure_margins()[index],
-                fail_margin=policy.failure_margins()[-1],
-                alpha_fail=share / (1 + BOUND_SHARE),
-                alpha_pass=policy.alpha_pass,
-                must_pass=gates.failures.must_pass,
-                minimum_units=gates.minimum_units,
-            )
-        )
-    if gates.p95.enabled:
-        found.append(
-            GateSpec(
-                name="p95",
-                kind=GateKind.LATENCY_P95,
-                margin=policy.latency_margins()[index],
-                alpha_fail=share / steps,
-                alpha_pass=policy.alpha_pass,
-                must_pass=gates.p95.must_pass,
-                minimum_units=gates.minimum_units,
-                from_step=True,
-            )
-        )
-    return (*found, *_success(policy, must_pass=gates.success.must_pass or last))
-
-
-def _success(policy: RolloutSection, *, must_pass: bool) -> tuple[GateSpec, ...]:
-    if not policy.gates.success.enabled:
-        return ()
-    return (
-        GateSpec(
-            name="success",
-            kind=GateKind.SUCCESS,
-            margin=policy.success_minimum(),
-            alpha_fail=_alpha_fail_of_a_gate(policy),
-            alpha_pass=policy.alpha_pass,
-            must_pass=must_pass,
-            minimum_units=policy.gates.minimum_units,
-        ),
-    )
-
-
-def _alpha_fail_of_a_gate(policy: RolloutSection) -> float:
-    gates = policy.gates
-    enabled = sum((gates.failures.enabled, gates.p95.enabled, gates.success.enabled))
-    soaks = gates.success.enabled and policy.soak > 0
-    mirrors = policy.strategy in (AUTO, Strategy.SHADOW.value)
-    return policy.alpha_fail / max(1, enabled + soaks + mirrors)

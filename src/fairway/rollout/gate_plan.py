@@ -1,0 +1,200 @@
+"""The gates of a step, with the error budget of a rollout split over them. Pure.
+
+FAIL of any gate rolls back: a union, so the gates' alphas add up to ``alpha_fail`` (.04), beside .005 for the triggers
+and .005 for the sample ratio. They are not split over the steps: each gate is one process over the whole rollout. What
+most rollouts fail by has the larger part. PASS of every gate that must is needed: an intersection, so each has
+``alpha_pass`` whole (Berger 1982).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fairway.errors import PermanentError
+from fairway.rollout.config import AUTO, RolloutSection
+from fairway.rollout.values import Plan, Step, Strategy
+from fairway.units import WHOLE
+from fairway.verdict.kinds import Test, recipe_of
+from fairway.verdict.values import GateKind, GateSpec
+
+BOUND_SHARE = 0.1
+"""What a gate in points spends beside its test, on the bounds of stable's rate (``verdict.evidence``)."""
+
+SOAK, MIRROR = "soak", "mirror"
+_PARTS = {"failures": 4, "p95": 4, "success": 2, SOAK: 2, MIRROR: 2}
+"""Parts of the budget; one for every other gate."""
+
+_ROUNDING = 1e-9
+
+
+def gates_of(policy: RolloutSection, index: int, *, last: bool, stages: int) -> tuple[GateSpec, ...]:
+    """The gates of one step.
+
+    Args:
+        policy: The section, validated.
+        index: Which of the policy's margins hold.
+        last: Whether everybody comes after it: absolute success has to be proved until then.
+        stages: Splits of the plan.
+    """
+    success = success_of(policy, must_pass=policy.gates.success.must_pass or last, stages=stages)
+    return (
+        *_in_points(policy, index, stages),
+        *_quantiles(policy, index, stages),
+        *success,
+        *_absolute(policy, stages),
+    )
+
+
+def success_of(
+    policy: RolloutSection, *, must_pass: bool, stages: int = 1, part: str = "success"
+) -> tuple[GateSpec, ...]:
+    """The absolute success gate, when the policy has it; ``part``: of the budget (the soak has its own)."""
+    if not policy.gates.success.enabled:
+        return ()
+    return (
+        GateSpec(
+            name="success",
+            kind=GateKind.SUCCESS,
+            margin=policy.success_minimum(),
+            alpha_fail=alpha_of(policy, part),
+            alpha_pass=policy.alpha_pass,
+            must_pass=must_pass,
+            minimum_units=policy.gates.minimum_units,
+            stages=stages,
+        ),
+    )
+
+
+def _in_points(policy: RolloutSection, index: int, stages: int) -> Iterable[GateSpec]:
+    gates, margins = policy.gates, policy.failure_margins()
+    asked = (
+        ("failures", GateKind.FAILURES, gates.failures.enabled, gates.failures.must_pass, margins[index], margins[-1]),
+        (
+            "guardrail",
+            GateKind.GUARDRAIL,
+            gates.guardrail.enabled,
+            gates.guardrail.must_pass,
+            gates.guardrail.margin,
+            None,
+        ),
+        ("unknown", GateKind.UNKNOWN, gates.unknown.enabled, gates.unknown.must_pass, gates.unknown.margin, None),
+    )
+    for name, kind, enabled, must_pass, margin, fail_margin in asked:
+        if enabled:
+            yield GateSpec(
+                name=name,
+                kind=kind,
+                margin=margin,
+                fail_margin=fail_margin,
+                alpha_fail=alpha_of(policy, name) / (1 + BOUND_SHARE),
+                alpha_pass=policy.alpha_pass,
+                must_pass=must_pass,
+                minimum_units=gates.minimum_units,
+                stages=stages,
+            )
+
+
+def _quantiles(policy: RolloutSection, index: int, stages: int) -> Iterable[GateSpec]:
+    gates = policy.gates
+    asked = (
+        ("p95", GateKind.LATENCY_P95, gates.p95, policy.latency_margins()),
+        ("p99", GateKind.LATENCY_P99, gates.p99, policy.margins_of(gates.p99.margins, (3.0, 2.0, 1.5, 1.25))),
+        ("first_byte", GateKind.FIRST_BYTE_P95, gates.first_byte,
+         policy.margins_of(gates.first_byte.margins, (2.0, 1.5, 1.25, 1.2))),
+        ("tokens", GateKind.TOKENS_P95, gates.tokens, policy.margins_of(gates.tokens.margins, (2.0, 1.5, 1.5, 1.5))),
+    )  # fmt: skip
+    for name, kind, gate, margins in asked:
+        if gate.enabled:
+            yield GateSpec(
+                name=name,
+                kind=kind,
+                margin=margins[index],
+                alpha_fail=alpha_of(policy, name),
+                alpha_pass=policy.alpha_pass,
+                must_pass=gate.must_pass,
+                minimum_units=gates.minimum_units,
+                from_step=True,
+                stages=stages,
+            )
+
+
+def _absolute(policy: RolloutSection, stages: int) -> Iterable[GateSpec]:
+    gates = policy.gates
+    asked = (
+        ("tool_errors", GateKind.TOOL_ERRORS, gates.tool_errors, gates.tool_errors.maximum, None),
+        (
+            "callback_failures",
+            GateKind.CALLBACK_FAILURES,
+            gates.callback_failures,
+            gates.callback_failures.maximum,
+            None,
+        ),
+        ("loops", GateKind.LOOPS, gates.loops, WHOLE - gates.loops.contained, float(gates.loops.iterations)),
+    )
+    for name, kind, gate, most, threshold in asked:
+        if gate.enabled:
+            yield GateSpec(
+                name=name,
+                kind=kind,
+                margin=most / WHOLE,
+                alpha_fail=alpha_of(policy, name),
+                alpha_pass=policy.alpha_pass,
+                must_pass=gate.must_pass,
+                minimum_units=gates.minimum_units,
+                stages=stages,
+                threshold=threshold,
+            )
+
+
+def alpha_of(policy: RolloutSection, part: str) -> float:
+    """What a gate, the soak or the mirror may err with towards FAIL, out of ``alpha_fail``."""
+    gates = policy.gates
+    enabled = [name for name in GATE_NAMES if getattr(gates, name).enabled]
+    if gates.success.enabled and policy.soak > 0:
+        enabled.append(SOAK)
+    if policy.strategy in (AUTO, Strategy.SHADOW.value):
+        enabled.append(MIRROR)
+    whole = sum(_PARTS.get(name, 1) for name in {*enabled, part})
+    return policy.alpha_fail * _PARTS.get(part, 1) / whole
+
+
+GATE_NAMES = (
+    "success", "failures", "p95", "p99", "first_byte", "tokens", "tool_errors", "callback_failures", "loops",
+    "guardrail", "unknown",
+)  # fmt: skip
+
+
+def alpha_spent(plan: Plan) -> float:
+    """What the gates of a plan may err with together: each once, however many steps it has a margin for."""
+    spent: dict[str, float] = {}
+    for step in plan.steps:
+        for gate in step.gates:
+            spent[gate.name] = max(spent.get(gate.name, 0.0), _spent(gate))
+        mirror = 0.0 if step.mirroring is None else step.mirroring.alpha_fail
+        spent[MIRROR] = max(spent.get(MIRROR, 0.0), mirror)
+    return sum(spent.values()) + (sum(_spent(gate) for gate in plan.soak_gates) if plan.soak else 0.0)
+
+
+def _spent(gate: GateSpec) -> float:
+    return gate.alpha_fail * (1 + BOUND_SHARE if recipe_of(gate).test is Test.ADDITIVE else 1)
+
+
+def within_budget(plan: Plan, alpha_fail: float) -> Plan:
+    """The plan, when its gates keep to the budget.
+
+    Raises:
+        PermanentError: When they do not: a healthy release would be rolled back more often than promised.
+    """
+    spent = alpha_spent(plan)
+    if spent > alpha_fail + _ROUNDING:
+        raise PermanentError(
+            f"the gates of the plan may err in {spent:.4f} of rollouts together, {alpha_fail:g} is allowed",
+            code="error_budget_exceeded",
+            hint="this is a defect of fairway: report it with your rollout section",
+        )
+    return plan
+
+
+def stages_of(steps: Iterable[Step]) -> int:
+    """Splits a plan goes through, at least one."""
+    return max(1, len({step.split for step in steps if step.split}))
