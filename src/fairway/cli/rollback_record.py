@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @output_option
 def list_rollbacks(project_dir: str | None, output: str) -> None:
     """Every rollback on record, the last one first."""
-    from fairway.recovery.recorder import read_procedures
+    from fairway.recovery.record import read_procedures
 
     with opened(project_dir) as workspace:
         known = read_procedures(workspace)
@@ -55,7 +55,7 @@ def close(incident: str | None, note: str, reason: str, unverified: bool, projec
     from fairway.cli.verbs import actor_of
     from fairway.incident.procedure import close as closing
     from fairway.recovery.by_flag import verified_now
-    from fairway.recovery.recorder import write_entry
+    from fairway.recovery.record import write_entry
 
     with opened(project_dir) as workspace:
         known = verified_now(workspace, _procedure(workspace, incident))
@@ -68,7 +68,7 @@ def close(incident: str | None, note: str, reason: str, unverified: bool, projec
 
 def _procedure(workspace: Workspace, incident: str | None) -> Procedure:
     from fairway.errors import NotFoundError
-    from fairway.recovery.recorder import find_procedure
+    from fairway.recovery.record import find_procedure
 
     found = find_procedure(workspace, incident)
     if found is None:

@@ -9,7 +9,7 @@ from fairway.incident.procedure import Entry, Procedure, Step, recovery
 from fairway.incident.situations import Situation
 from fairway.observe.fold import Block
 from fairway.recovery.options import route_state
-from fairway.recovery.recorder import find_procedure, write_entry
+from fairway.recovery.record import find_procedure, write_entry
 from fairway.units import Verdict
 
 

@@ -7,14 +7,11 @@ missing. Traffic never waits for it, and what it cannot do is recorded, not rais
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,25 +23,19 @@ from fairway.errors import FairwayError, NotFoundError
 from fairway.flags.values import guarding
 from fairway.incident.kinds import Possible, choose
 from fairway.incident.procedure import (
-    RECORD_KIND,
     Entry,
-    Procedure,
     Step,
-    entry_from_wire,
-    entry_to_wire,
-    procedures,
     recovery,
 )
-from fairway.incident.situations import respond, situation_of
 from fairway.incident.sla_records import SlaSource, archived, as_evidence, due, serves, take_snapshot
 from fairway.incident.suspects import Located, locate
 from fairway.observe.fold import Block
+from fairway.recovery.cases import Case, case_of, detected_wire, ends, located_wire, rolled_back_wire, serving_failed
+from fairway.recovery.record import find_procedure, notify, read_procedures, write_entry
 from fairway.release.values import Component, Manifest
-from fairway.release.wire import parse_time
 from fairway.rollout.port import JournalEntry
-from fairway.rollout.values import ArmRef, Phase, RolloutState, RouteState
+from fairway.rollout.values import Phase, RolloutState, RouteState
 from fairway.rollout.wire import state_from_wire
-from fairway.stages.process import run_command
 from fairway.units import Digest, Verdict
 
 log = logging.getLogger("fairway.recovery")
@@ -58,49 +49,6 @@ TICK_SECONDS = 2.0
 SNAPSHOT_SECONDS = 60.0
 """How often snapshots are looked at: each reads the blocks of a day."""
 _PAGE = 200
-_BEGINS = "roll_back"
-_NO_INCIDENT = frozenset({"superseded"})
-"""Ways of going back that are nobody's failure."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One rollback as the journal has it.
-
-    Attributes:
-        began: The event that began it.
-        bad: The release that is left.
-        back_to: The one that is gone back to; ``None``: there is none.
-        ended: The event by which every gateway had confirmed it; ``None`` while it is under way.
-    """
-
-    incident: str
-    began: JournalEntry
-    bad: ArmRef
-    back_to: ArmRef | None
-    ended: JournalEntry | None = None
-
-
-def case_of(event: JournalEntry) -> Case | None:
-    """The rollback an event begins; ``None`` when it begins none."""
-    rollout = state_from_wire(event.state).rollout
-    if event.kind != _BEGINS or event.code in _NO_INCIDENT or rollout is None:
-        return None
-    if rollout.going_back:
-        if rollout.stable is None:
-            return None
-        return Case(incident=rollout.id, began=event, bad=rollout.stable, back_to=rollout.candidate)
-    if rollout.phase is not Phase.ROLLING_BACK:
-        return None
-    return Case(incident=rollout.id, began=event, bad=rollout.candidate, back_to=rollout.stable)
-
-
-def ends(case: Case, event: JournalEntry) -> bool:
-    """Whether by this event every gateway had confirmed the rollback."""
-    rollout = state_from_wire(event.state).rollout
-    if rollout is None or rollout.id != case.incident or event.fence.seq <= case.began.fence.seq:
-        return False
-    return rollout.phase in ((Phase.SOAKING, Phase.DONE) if rollout.going_back else (Phase.ROLLED_BACK,))
 
 
 @dataclass(slots=True)
@@ -141,11 +89,9 @@ class Recorder:
         case = case_of(event)
         if case is not None and case.incident not in self._open and not self._marked(case.incident):
             self._open[case.incident] = case
-        for one in self._open.values():
+        for one in list(self._open.values()):
             if one.ended is None and ends(one, event):
-                self._open[one.incident] = Case(
-                    incident=one.incident, began=one.began, bad=one.bad, back_to=one.back_to, ended=event
-                )
+                self._open[one.incident] = replace(one, ended=event)
 
     def _first_unmarked(self) -> int:
         """Where to read on from: before the oldest rollback on record that is not marked, else after the last one."""
@@ -171,12 +117,12 @@ class Recorder:
         done = find_procedure(self.workspace, case.incident)
         have = {entry.step for entry in done.entries} if done is not None else set()
         if Step.DETECT not in have:
-            self._write(case, Step.DETECT, _detected(case))
+            self._write(case, Step.DETECT, detected_wire(case))
         located = self._located(case, have)
         if located is not None and Step.CHOOSE not in have:
             self._write(case, Step.CHOOSE, self._chosen(case, located))
         if case.ended is not None and Step.ROLL_BACK not in have:
-            self._write(case, Step.ROLL_BACK, _rolled_back(case))
+            self._write(case, Step.ROLL_BACK, rolled_back_wire(case))
         if Step.NOTIFY not in have and (located is not None or case.ended is not None):
             self._write(case, Step.NOTIFY, await self._notified(case))
         if case.ended is not None and located is not None:
@@ -190,9 +136,9 @@ class Recorder:
             return None if entry is None else entry.details
         found = self._locate(case)
         waited = case.ended is not None and self.workspace.clock.now() - case.ended.at >= WAIT_FOR_TRACES
-        if not found.groups and not waited and _serving_failed(case):
+        if not found.groups and not waited and serving_failed(case):
             return None
-        details = _located_wire(found)
+        details = located_wire(found)
         self._write(case, Step.LOCATE, details)
         return details
 
@@ -257,8 +203,8 @@ class Recorder:
             "environment": self.workspace.route.environment,
             "from": case.bad.version,
             "to": None if case.back_to is None else case.back_to.version,
-            "code": case.began.code,
-            "reason": case.began.reason,
+            "code": case.code,
+            "reason": case.reason,
             "suspect": "unknown" if suspect is None else suspect.details["named"],
             "at": case.began.at.isoformat(),
         }
@@ -332,62 +278,6 @@ def _going_back(rollout: RolloutState | None) -> bool:
     return rollout is not None and rollout.going_back
 
 
-def _serving_failed(case: Case) -> bool:
-    """Whether failures can have been described: the release took traffic."""
-    rollout = state_from_wire(case.began.state).rollout
-    return rollout is not None and (rollout.going_back or rollout.counted_from is not None)
-
-
-def _detected(case: Case) -> dict[str, Any]:
-    situation = situation_of(case.began.code, case.began.reason)
-    response = respond(situation)
-    return {
-        "seq": case.began.fence.seq,
-        "at": case.began.at.isoformat(),
-        "code": case.began.code,
-        "reason": case.began.reason,
-        "by": case.began.actor,
-        "situation": situation.value,
-        "response": [act.value for act in response.acts],
-        "automatic": response.automatic,
-        "from": case.bad.version,
-        "release": case.bad.release,
-        "to": None if case.back_to is None else case.back_to.version,
-    }
-
-
-def _rolled_back(case: Case) -> dict[str, Any]:
-    assert case.ended is not None
-    return {
-        "seq": case.ended.fence.seq,
-        "at": case.ended.at.isoformat(),
-        "seconds": round((case.ended.at - case.began.at).total_seconds(), 3),
-        "to": None if case.back_to is None else case.back_to.version,
-    }
-
-
-def _located_wire(found: Located) -> dict[str, Any]:
-    return {
-        "named": found.named,
-        "suspects": [one.component.value for one in found.suspects],
-        "why": found.why,
-        "changed": [part.value for part in found.changed],
-        "figures": dict(found.figures),
-        "groups": [
-            {
-                "code": group.code,
-                "status": group.status,
-                "described": group.described,
-                "rate": group.rate,
-                "stable_rate": group.stable_rate,
-                "own": group.own,
-                "examples": list(group.examples),
-            }
-            for group in found.groups
-        ],
-    }
-
-
 def _manifest(workspace: Workspace, release: Digest) -> Manifest | None:
     try:
         return workspace.ledger.find_release(workspace.project.name, release).manifest
@@ -409,62 +299,12 @@ def keep_records(project_dir: Path | None) -> threading.Thread:
             return
         recorder = Recorder(workspace)
         while True:
-            asyncio.run(recorder.tick())
+            try:
+                asyncio.run(recorder.tick())
+            except Exception:
+                log.exception("%s: the record is not up to date", workspace.route)
             time.sleep(TICK_SECONDS)
 
     thread = threading.Thread(target=keep, name="recorder", daemon=True)
     thread.start()
     return thread
-
-
-# -- the record ----------------------------------------------------------------------------------------------------
-
-
-def read_procedures(workspace: Workspace) -> tuple[Procedure, ...]:
-    """Every rollback on record, the last one first."""
-    found = []
-    for entry in workspace.ledger.audit_log(None, 10_000, kind=RECORD_KIND):
-        body = entry.payload
-        if body is None:
-            continue
-        one = entry_from_wire(body["payload"], at=parse_time(body["at"]), actor=entry.row.actor)
-        if one is not None:
-            found.append(one)
-    return procedures(found)
-
-
-def find_procedure(workspace: Workspace, incident: str | None) -> Procedure | None:
-    """One rollback by its id or the beginning of it; the last one when none is named."""
-    known = read_procedures(workspace)
-    if incident is None:
-        return known[0] if known else None
-    return next((one for one in known if one.incident.startswith(incident)), None)
-
-
-def write_entry(workspace: Workspace, entry: Entry) -> None:
-    """Record one step."""
-    workspace.ledger.append_audit(RECORD_KIND, entry.incident, entry.actor, entry_to_wire(entry), entry.at)
-
-
-async def notify(
-    workspace: Workspace, command: tuple[str, ...], body: Mapping[str, Any], *, limit: float
-) -> dict[str, Any]:
-    """Run a hook with a JSON object on its standard input, by a file; whatever happens is the result."""
-    with tempfile.TemporaryDirectory(prefix="fairway-notify-") as folder:
-        told = Path(folder) / "message.json"
-        await asyncio.to_thread(told.write_text, json.dumps(body, ensure_ascii=False) + "\n", encoding="utf-8")
-        try:
-            done = await run_command(
-                ("sh", "-c", 'exec "$@" < "$0"', str(told), *command),
-                cwd=workspace.project.root,
-                environment=dict(os.environ),
-                output=Path(folder) / "output.log",
-                limit=limit,
-                clock=workspace.clock,
-            )
-        except (FairwayError, OSError) as error:
-            return {"told": False, "why": str(error)}
-        if done.code == 0:
-            return {"told": True, "seconds": round(done.seconds, 3)}
-        why = f"took longer than {limit:g} s" if done.code is None else f"exit code {done.code}"
-        return {"told": False, "why": why, "last_words": done.last_words(5)}
