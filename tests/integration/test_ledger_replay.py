@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +14,26 @@ from click.testing import CliRunner
 from fairway.cli.main import cli
 from fairway.ledger import open_ledger
 from fairway.ledger.records import AuditReport
+from fairway.ledger.replaying import Replayed, replay_route
+from fairway.rollout.next_step import next_step
+from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Verb
-from fairway.rollout.values import Phase
-from fairway.testing.rollout_cases import CANDIDATE, ROUTE, STABLE
+from fairway.rollout.values import Phase, Snapshot
+from fairway.rollout.wire import decision_to_wire, snapshot_to_bytes, state_to_wire
+from fairway.testing.rollout_cases import (
+    CANDIDATE,
+    GATES,
+    ROUTE,
+    STABLE,
+    finding,
+    measured,
+    rollout_state,
+    route_state,
+    snapshot,
+)
 from fairway.testing.rollout_world import RolloutWorld
+from fairway.traffic.fence import Fence
+from fairway.units import RouteId, Verdict
 
 
 async def a_story(project: Path, *, kills: int) -> tuple[RolloutWorld, AuditReport]:
@@ -36,8 +55,8 @@ async def a_story(project: Path, *, kills: int) -> tuple[RolloutWorld, AuditRepo
         return world, ledger.verify_audit()
 
 
-def replay(project: Path) -> tuple[int, dict[str, object]]:
-    arguments = ["audit", "replay", "--project", str(project), "-o", "json"]
+def replay(project: Path, *options: str) -> tuple[int, dict[str, object]]:
+    arguments = ["audit", "replay", "--project", str(project), "-o", "json", *options]
     done = CliRunner().invoke(cli, arguments, standalone_mode=False)
     assert done.exception is None, done.exception
     return done.return_value, json.loads(done.stdout)
@@ -78,3 +97,131 @@ def forge_a_promotion(path: Path) -> None:
                 agent=ROUTE.agent, environment=ROUTE.environment, seq=last.fence.seq + 1, term=last.fence.term,
                 snapshot=payload["snapshot"], audit_seq=seq, payload=digest,
             )  # fmt: skip
+
+
+async def test_the_first_difference_is_named_with_event_field_and_both_values(tmp_path: Path) -> None:
+    await a_story(tmp_path, kills=0)
+    forge_a_promotion(tmp_path / ".fairway/ledger.db")
+    done = CliRunner().invoke(cli, ["audit", "replay", "--project", str(tmp_path)], standalone_mode=False)
+    with open_ledger(tmp_path / ".fairway/ledger.db") as ledger:
+        last = ledger.events(ROUTE, limit=10_000)[-1]
+    assert done.stdout.splitlines()[0] == (
+        f"first difference: {ROUTE} event {last.fence.seq} ({last.code}) at decision.code:"
+        f" recorded 'gates_passed', now '{last.code}'"
+    )
+
+
+async def test_a_part_of_the_history_is_taken_again(tmp_path: Path) -> None:
+    await a_story(tmp_path, kills=0)
+    forge_a_promotion(tmp_path / ".fairway/ledger.db")
+    with open_ledger(tmp_path / ".fairway/ledger.db") as ledger:
+        last = ledger.events(ROUTE, limit=10_000)[-1].fence.seq
+    code, result = replay(tmp_path, "--from", "3", "--to", str(last - 1))
+    assert (code, result["different"], result["events"]) == (0, [], last - 3)
+    code, result = replay(tmp_path, "--from", str(last))
+    assert (code, result["events"]) == (1, 1)
+
+
+async def test_a_copy_is_replayed_anywhere_and_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    await a_story(project, kills=0)
+    copy = elsewhere / "copy.db"
+    CliRunner().invoke(cli, ["audit", "backup", str(copy), "--project", str(project)], standalone_mode=False)
+    shutil.rmtree(project)
+    copy.chmod(0o400)
+    before = copy.read_bytes()
+    monkeypatch.chdir(elsewhere)
+    done = CliRunner().invoke(cli, ["audit", "replay", "--ledger", "copy.db", "-o", "json"], standalone_mode=False)
+    assert done.exception is None, done.exception
+    assert json.loads(done.stdout)["replayed"] >= 10
+    assert done.return_value == 0
+    assert copy.read_bytes() == before
+    assert [file.name for file in elsewhere.iterdir()] == ["copy.db"]
+
+
+class OneEvent:
+    """A ledger whose events are what a test says."""
+
+    def __init__(self, *entries: JournalEntry, snapshots: dict[int, bytes]) -> None:
+        self.entries, self.snapshots = entries, snapshots
+
+    def events(self, route: RouteId, *, after: int = 0, limit: int = 200) -> tuple[JournalEntry, ...]:
+        return tuple(entry for entry in self.entries if entry.fence.seq > after)[:limit]
+
+    def snapshot(self, route: RouteId, seq: int) -> bytes:
+        return self.snapshots[seq]
+
+
+def one_event(taken: Snapshot, **changes: object) -> OneEvent:
+    decision = next_step(taken)
+    entry = JournalEntry(
+        route=ROUTE,
+        fence=Fence(term=1, seq=taken.head.seq + 1),
+        at=taken.now,
+        kind=decision.kind.value,
+        code=decision.code,
+        reason=decision.reason,
+        actor="controller",
+        state=state_to_wire(decision.state),
+        decision=decision_to_wire(decision),
+    )
+    return OneEvent(replace(entry, **changes), snapshots={entry.fence.seq: snapshot_to_bytes(taken)})  # type: ignore[arg-type]
+
+
+def found_by(ledger: OneEvent, first: int = 1) -> Replayed:
+    (found,) = replay_route(ledger, ROUTE, first=first)  # type: ignore[arg-type]
+    return found
+
+
+GATE = GATES[0]
+EDGE = math.log(1 / GATE.alpha_pass)
+
+
+def passing(log_e: float) -> Snapshot:
+    found = replace(finding(GATE, Verdict.PASS), log_e_pass=log_e)
+    seen = replace(measured(Verdict.PASS), findings=(found, *measured(Verdict.PASS).findings[1:]))
+    return snapshot(route_state(rollout_state(Phase.STEPPING)), measured=seen)
+
+
+@pytest.mark.parametrize(("distance", "wrong"), [(1e-12, False), (1e-3, True)])
+def test_a_decision_beside_a_figure_on_its_threshold_is_boundary_and_not_wrong(distance: float, wrong: bool) -> None:
+    taken = passing(EDGE * (1 + distance))
+    told_otherwise = {**decision_to_wire(next_step(taken)), "code": "needs_evidence"}
+    found = found_by(one_event(taken, decision=told_otherwise))
+    assert found.difference is not None
+    assert found.wrong is wrong
+    assert [one.figure for one in found.edge] == ([] if wrong else ["failures.log_e_pass"])
+
+
+def test_what_a_later_version_added_is_no_difference() -> None:
+    taken = passing(EDGE + 1)
+    decision = next_step(taken)
+    state = state_to_wire(decision.state)
+    for added in ("glass", "active"):
+        state.pop(added)
+    for added in ("salt", "attempt", "overrides", "scaling"):
+        state["rollout"].pop(added)
+    state["rollout"]["plan"].pop("quorum")
+    assert found_by(one_event(taken, state=state)).difference is None
+
+
+def test_an_event_that_does_not_begin_where_the_one_before_ended_is_named() -> None:
+    taken = passing(EDGE + 1)
+    ledger = one_event(taken)
+    left = replace(taken.state, blocked=(STABLE.release,))
+    before = replace(ledger.entries[0], fence=taken.head, state=state_to_wire(left))
+    ledger.entries = (before, *ledger.entries)
+    found = found_by(ledger, first=taken.head.seq + 1)
+    assert found.wrong
+    assert found.difference is not None
+    assert found.difference.path == "looked_at.state.blocked.length"
+
+
+def test_a_snapshot_that_cannot_be_read_is_a_difference_and_no_traceback() -> None:
+    ledger = one_event(passing(EDGE + 1))
+    ledger.snapshots = dict.fromkeys(ledger.snapshots, b"{}")
+    found = found_by(ledger)
+    assert found.wrong
+    assert "cannot be replayed" in str(found.difference.replayed)  # type: ignore[union-attr]

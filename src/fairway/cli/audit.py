@@ -14,10 +14,7 @@ from fairway.cli.output import emit, output_option, project_option, say
 if TYPE_CHECKING:
     from fairway.ledger import SqlLedger
     from fairway.ledger.records import AuditEntry, AuditReport
-    from fairway.rollout.port import JournalEntry
-    from fairway.units import RouteId
-
-_PAGE = 500
+    from fairway.ledger.replaying import Replayed
 
 EPILOG = """\b
 Examples:
@@ -86,23 +83,82 @@ def verify(heads: tuple[Path, ...], output: str, project_dir: str | None) -> int
     return 0 if report.ok else 1
 
 
-@command.command("replay", epilog="Example: fairway audit replay --environment production")
+@command.command(
+    "replay",
+    epilog="Example: fairway audit replay --from 120 --to 140 (a copy, anywhere: fairway audit replay --ledger c.db)",
+)
 @click.option("--environment", help="Only the routes of this environment.")
+@click.option("--from", "first", type=click.IntRange(min=1), default=1, show_default=True, help="First event, by seq.")
+@click.option("--to", "last", type=click.IntRange(min=1), default=None, help="Last event, by seq; by default all.")
+@click.option(
+    "--ledger",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A copy of a ledger, instead of the project's; it is only read, and no project is needed.",
+)
 @output_option
 @project_option
-def replay(environment: str | None, output: str, project_dir: str | None) -> int:
-    """Take every recorded decision again from what it looked at, and compare.
+def replay(
+    environment: str | None, first: int, last: int | None, file: Path | None, output: str, project_dir: str | None
+) -> int:
+    """Take every recorded decision again from what it looked at, and name the first difference.
 
-    Figures count as equal up to a relative 1e-9. Exits 1 when a decision comes out differently.
+    Each event must also begin where the one before it ended. Figures count as equal up to a relative 1e-9; a decision
+    that comes out differently beside a figure that near its threshold is reported as boundary, not as wrong. Exits 1
+    when a decision is wrong.
     """
-    with _open(project_dir) as ledger:
+    from fairway.ledger.replaying import replay_route
+
+    with _a_copy(file) if file is not None else _open(project_dir) as ledger:
         routes = [route for route in ledger.routes() if environment in (None, route.environment)]
-        results = [_replay_event(ledger, route, entry) for route in routes for entry in _events(ledger, route)]
-    different = [result for result in results if result["difference"]]
-    replayed = [result for result in results if result["replayed"]]
-    body = {"events": len(results), "replayed": len(replayed), "different": different}
+        results = [one for route in routes for one in replay_route(ledger, route, first=first, last=last)]
+    wrong = [_replayed(one) for one in results if one.wrong]
+    body = {
+        "events": len(results),
+        "replayed": sum(one.replayed for one in results),
+        "first": wrong[0] if wrong else None,
+        "different": wrong,
+        "boundary": [_replayed(one) for one in results if one.edge],
+    }
     emit(body, output=output, text=lambda: _replay_text(body))
-    return 1 if different else 0
+    return 1 if wrong else 0
+
+
+@contextmanager
+def _a_copy(file: Path) -> Iterator[SqlLedger]:
+    """A ledger file that stays as it is: a copy of it is opened, and brought up to date when it is older."""
+    import tempfile
+
+    from fairway.ledger import open_ledger
+    from fairway.ledger.database import copy_database
+
+    with tempfile.TemporaryDirectory(prefix="fairway-replay-") as folder:
+        copied = Path(folder) / "ledger.db"
+        copy_database(file, copied)
+        with open_ledger(copied) as ledger:
+            yield ledger
+
+
+@command.command("note", epilog="Example: fairway audit note 41 'provider outage, ticket 12; gates were blind'")
+@click.argument("event", type=click.IntRange(min=1))
+@click.argument("text")
+@click.option(
+    "--if-version", type=click.IntRange(min=0), default=None, help="Refuse unless the route's last event is this one."
+)
+@output_option
+@project_option
+def note(event: int, text: str, if_version: int | None, output: str, project_dir: str | None) -> None:
+    """Explain why glass was broken by EVENT (its seq); until then status shows that a note is owed."""
+    from fairway.cli.steering import request_verb
+
+    request_verb(
+        "note",
+        project_dir=project_dir,
+        output=output,
+        reason=text,
+        if_version=if_version,
+        args=lambda _: {"event": event},
+    )
 
 
 @command.command("backup", epilog="Example: fairway audit backup /safe/place/ledger.db")
@@ -136,33 +192,16 @@ def restore(file: Path, yes: bool, output: str, project_dir: str | None) -> None
     emit({"ledger": str(target), "replaced": aside and str(aside)}, output=output, text=lambda: f"restored {target}")
 
 
-def _events(ledger: SqlLedger, route: RouteId) -> Iterator[JournalEntry]:
-    after = 0
-    while page := ledger.events(route, after=after, limit=_PAGE):
-        yield from page
-        after = page[-1].fence.seq
-
-
-def _replay_event(ledger: SqlLedger, route: RouteId, entry: JournalEntry) -> dict[str, Any]:
-    from fairway.canonical import canonical_json
-    from fairway.errors import FairwayError, NotFoundError
-    from fairway.ledger.comparison import first_difference
-    from fairway.release.wire import plain, read_json
-    from fairway.rollout.replay import replay as decide_again
-
-    result: dict[str, Any] = {"route": str(route), "seq": entry.fence.seq, "replayed": False, "difference": None}
-    try:
-        snapshot = ledger.snapshot(route, entry.fence.seq)
-    except NotFoundError:
-        return result
-    recorded = {"decision": entry.decision, "state": entry.state}
-    try:
-        again = read_json(canonical_json(plain(decide_again(snapshot))))
-    except (FairwayError, ValueError) as error:
-        return result | {"difference": {"path": "", "recorded": None, "replayed": f"cannot be replayed: {error}"}}
-    found = first_difference(recorded, {key: again.get(key) for key in recorded})
-    difference = found and {"path": found.path, "recorded": found.recorded, "replayed": found.replayed}
-    return result | {"replayed": True, "difference": difference}
+def _replayed(one: Replayed) -> dict[str, Any]:
+    found = one.difference
+    return {
+        "route": str(one.route),
+        "seq": one.seq,
+        "code": one.code,
+        "replayed": one.replayed,
+        "difference": found and {"path": found.path, "recorded": found.recorded, "replayed": found.replayed},
+        "edge": [{"figure": e.figure, "value": e.value, "threshold": e.threshold} for e in one.edge],
+    }
 
 
 def _entry(entry: AuditEntry) -> dict[str, Any]:
@@ -212,15 +251,31 @@ def _report_text(report: AuditReport) -> str:
     return "\n".join(lines)
 
 
+_SHOWN = 20
+"""Differences a person is shown; the first is the one that matters."""
+
+
 def _replay_text(body: dict[str, Any]) -> str:
     lines = []
-    for result in body["different"]:
+    for result in body["different"][:_SHOWN]:
         found = result["difference"]
-        place = f" at {found['path']}" if found["path"] else ""
+        first = "first difference: " if result is body["first"] else "then "
         lines.append(
-            f"{result['route']} event {result['seq']}{place}: recorded {found['recorded']!r}, now {found['replayed']!r}"
+            f"{first}{result['route']} event {result['seq']} ({result['code']}) at {found['path']}:"
+            f" recorded {found['recorded']!r}, now {found['replayed']!r}"
         )
+    if len(body["different"]) > _SHOWN:
+        lines.append(f"and {len(body['different']) - _SHOWN} more")
+    for result in body["boundary"]:
+        edge = result["edge"][0]
+        came = "comes out differently" if result["difference"] else "comes out the same"
+        lines.append(
+            f"boundary: {result['route']} event {result['seq']}: {edge['figure']} {edge['value']!r} is within 1e-9 of"
+            f" {edge['threshold']!r}; here it {came}"
+        )
+    unread = body["events"] - body["replayed"]
+    kept = f", {unread} kept nothing to replay" if unread else ""
     lines.append(
-        f"{body['replayed']} of {body['events']} events replayed, {len(body['different'])} came out differently"
+        f"{body['replayed']} of {body['events']} events replayed, {len(body['different'])} came out differently{kept}"
     )
     return "\n".join(lines)

@@ -56,6 +56,16 @@ def decision_to_wire(decision: Decision) -> dict[str, Any]:
     return wire
 
 
+def decision_from_wire(wire: Mapping[str, Any], state: RouteState) -> Decision:
+    """Read a decision, with the state after it that is kept beside it.
+
+    Raises:
+        PermanentError: When it is malformed or of another version.
+    """
+    decision: Decision = _load(Decision, {**wire, "state": state_to_wire(state)}, "decision")
+    return decision
+
+
 def plan_to_wire(plan: Plan) -> dict[str, Any]:
     """JSON-able form of a plan."""
     wire: dict[str, Any] = _dump(plan)
