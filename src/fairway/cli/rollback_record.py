@@ -124,7 +124,7 @@ def _told_step(step: str, details: Any) -> str:
         case "locate":
             return f"suspect {details['named']}: {details['why']}"
         case "choose":
-            return f"{details['kind']}: {details['why']}"
+            return f"{details['kind']}: {details['why']}" + (f"; {details['then']}" if details["then"] else "")
         case "roll_back":
             took = details["seconds"]
             return "asked for" if took is None else f"every gateway confirmed after {took:.1f} s"

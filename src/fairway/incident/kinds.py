@@ -104,10 +104,15 @@ class Possible:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The kind that was chosen, and why; ``None``: nothing automation may do is sufficient."""
+    """The kind that was chosen, and why; ``None``: nothing automation may do is sufficient.
+
+    Attributes:
+        then: What a suspect makes possible afterwards; empty: nothing.
+    """
 
     kind: Kind | None
     why: str
+    then: str = ""
 
     @property
     def facts(self) -> KindFacts | None:
@@ -119,21 +124,27 @@ def choose(possible: Possible) -> Choice:
     """The cheapest kind that is sufficient: least risk first, then least time.
 
     Going back whole is always sufficient where there is a release to go back to: it leaves nothing of the bad one. A
-    flag is sufficient only when it guards what is suspected; a single component only when it alone is suspected. A
-    database is never chosen: a person asks for that.
+    flag is sufficient only when it guards what is suspected. A single component is never cheaper than going back whole,
+    for its mix has to be checked first: it is said as what can follow. A database is never chosen: a person asks.
     """
     sufficient: dict[Kind, str] = {}
     if possible.flags:
         sufficient[Kind.FLAG] = f"flag {', '.join(sorted(possible.flags))} guards what is suspected"
     if possible.former:
         sufficient |= _whole(possible)
-    if possible.former and len(possible.suspects) == 1 and possible.suspects < possible.changed:
-        (part,) = possible.suspects
-        sufficient[Kind.COMPONENT] = f"only {part.value} is suspected, and more than that changed"
     if not sufficient:
         return Choice(kind=None, why="there is no earlier release to go back to and no flag to turn off")
     best = min(sufficient, key=lambda kind: (_RISKS.index(KINDS[kind].risk), KINDS[kind].seconds[1]))
-    return Choice(kind=best, why=sufficient[best])
+    return Choice(kind=best, why=sufficient[best], then=_then(possible))
+
+
+def _then(possible: Possible) -> str:
+    """Going back whole loses what was good; with one suspect of several changes, the rest can come again."""
+    if not possible.former or len(possible.suspects) != 1 or not possible.suspects < possible.changed:
+        return ""
+    (part,) = possible.suspects
+    rest = ", ".join(one.value for one in Component if one in possible.changed - possible.suspects)
+    return f"{rest} can come again without {part.value}: fairway release derive --only {part.value}=<the good release>"
 
 
 def _whole(possible: Possible) -> dict[Kind, str]:

@@ -36,6 +36,7 @@ def record_flag_rollback(workspace: Workspace, made: Setting) -> str:
     chosen = {
         "kind": Kind.FLAG.value,
         "why": f"{made.actor} turned {made.flag} off",
+        "then": "",
         "risk": facts.risk.value,
         "seconds": list(facts.seconds),
         "flags_that_are_on": [],

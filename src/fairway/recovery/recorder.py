@@ -184,6 +184,7 @@ class Recorder:
         return {
             "kind": None if choice.kind is None else choice.kind.value,
             "why": choice.why,
+            "then": choice.then,
             "risk": None if facts is None else facts.risk.value,
             "seconds": None if facts is None else list(facts.seconds),
             "flags_that_are_on": list(flags),
