@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fairway.clock import Clock, SystemClock
-from fairway.controller.policy import plan_of
+from fairway.controller.policy import Planner, planner_of
+from fairway.controller.profile import Profile, changes_between, profile_of
 from fairway.errors import FairwayError, NotFoundError
 from fairway.project.load import load_project
 from fairway.release.derive import never_stable
@@ -18,10 +19,11 @@ from fairway.release.port import ContentStore, ReleaseStore
 from fairway.release.required import Required, lacking
 from fairway.release.trust import TrustedKeys
 from fairway.release.values import Manifest, SignedRelease
+from fairway.rollout.choose import choose
 from fairway.rollout.requests import Request, Verb
 from fairway.rollout.values import ArmRef, Plan, ReleaseFacts, RouteState
 from fairway.stages.registry import required_for_production
-from fairway.units import Digest
+from fairway.units import Digest, RouteId
 
 VERIFIED_SECONDS = 30.0
 """How long a verified release is not read again; an arm is verified anew when it starts."""
@@ -43,8 +45,9 @@ class _Verified:
 
     at: float
     refusal: str = ""
-    plan: Plan | None = None
+    planner: Planner | None = None
     required: Required | None = None
+    profile: Profile | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,6 +64,7 @@ class ReleaseFactsLookup:
     clock: Clock = field(default_factory=SystemClock)
     _verified: dict[_Key, _Verified] = field(default_factory=dict)
     _running: dict[_Key, asyncio.Task[None]] = field(default_factory=dict)
+    _profiles: dict[tuple[Digest, str], Profile] = field(default_factory=dict)
 
     async def prepare(
         self, requests: Collection[Request], state: RouteState, *, seconds: float = PREPARE_SECONDS
@@ -81,7 +85,7 @@ class ReleaseFactsLookup:
                 continue
             wanted[request.id] = key
             if key not in self._running:
-                self._running[key] = asyncio.create_task(self._verify_apart(key, signed))
+                self._running[key] = asyncio.create_task(self._verify_apart(key, signed, state))
         urgent = any(request.verb in _URGENT for request in requests)
         tasks = [self._running[key] for key in wanted.values()]
         if tasks:
@@ -114,10 +118,33 @@ class ReleaseFactsLookup:
             refusal = verified.refusal or self._cannot_follow(manifest, verified.required, request, state)
         except FairwayError as error:
             return ReleaseFacts(arm=arm, refusal=error.message, authors=authors)
-        if verified.plan is not None:
-            arm = replace(arm, replicas=verified.plan.replicas)
+        plan = self._plan(verified, request, state)
+        if plan is not None:
+            arm = replace(arm, replicas=plan.replicas)
         never = self._never_stable(manifest, request, state) if request.verb is Verb.ROLLBACK else None
-        return ReleaseFacts(arm=arm, refusal=refusal, authors=authors, plan=verified.plan, never_stable=never)
+        return ReleaseFacts(arm=arm, refusal=refusal, authors=authors, plan=plan, never_stable=never)
+
+    def _plan(self, verified: _Verified, request: Request, state: RouteState) -> Plan | None:
+        """The plan of the release's own policy; under ``auto`` by what it changes of the present stable."""
+        if verified.planner is None:
+            return None
+        if not verified.planner.automatic or state.stable is None or verified.profile is None:
+            return verified.planner.plan()
+        stable = self._profile(request.route, state.stable.release)
+        return verified.planner.plan(choose(None if stable is None else changes_between(stable, verified.profile)))
+
+    def _profile(self, route: RouteId, release: Digest) -> Profile | None:
+        """What a stable release is made of; ``None`` when it cannot be read. It never changes, so it is read once."""
+        key = (release, route.environment)
+        if key not in self._profiles:
+            try:
+                manifest = self.releases.find_release(route.agent, release).manifest
+                with tempfile.TemporaryDirectory(prefix="fairway-stable-") as folder:
+                    project = load_project(materialise(manifest.tree, self.store, Path(folder)))
+                    self._profiles[key] = profile_of(project, route.environment, manifest)
+            except (FairwayError, OSError):
+                return None
+        return self._profiles[key]
 
     def _never_stable(self, manifest: Manifest, request: Request, state: RouteState) -> tuple[str, ...]:
         """Components of a release that were in no release that was stable on the route."""
@@ -148,9 +175,11 @@ class ReleaseFactsLookup:
         limit = REFUSED_SECONDS if found.refusal else VERIFIED_SECONDS
         return found if self.clock.monotonic() - found.at < limit else None
 
-    async def _verify_apart(self, key: _Key, signed: SignedRelease) -> None:
+    async def _verify_apart(self, key: _Key, signed: SignedRelease, state: RouteState) -> None:
         try:
-            self._verified[key] = await asyncio.to_thread(self._verify, key, signed)
+            verified = self._verified[key] = await asyncio.to_thread(self._verify, key, signed)
+            if state.stable is not None and verified.planner is not None and verified.planner.automatic:
+                await asyncio.to_thread(self._profile, state.route, state.stable.release)
         finally:
             self._running.pop(key, None)
 
@@ -161,8 +190,13 @@ class ReleaseFactsLookup:
             manifest = verify_release(signed, self.store, dict(trusted))
             with tempfile.TemporaryDirectory(prefix="fairway-policy-") as folder:
                 project = load_project(materialise(manifest.tree, self.store, Path(folder)))
-                plan = plan_of(project, environment)
-                return _Verified(at=self.clock.monotonic(), plan=plan, required=required_for_production(project))
+                planner = planner_of(project, environment)
+                return _Verified(
+                    at=self.clock.monotonic(),
+                    planner=planner,
+                    required=required_for_production(project),
+                    profile=profile_of(project, environment, manifest) if planner.automatic else None,
+                )
         except FairwayError as error:
             return _Verified(at=self.clock.monotonic(), refusal=error.message)
         except OSError as error:

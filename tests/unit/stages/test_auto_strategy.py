@@ -1,0 +1,113 @@
+"""``strategy: auto`` over real releases: the plan follows what the candidate changes of the present stable."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from fairway.controller.facts import ReleaseFactsLookup
+from fairway.release.required import CHECKS
+from fairway.release.store import FileContentStore
+from fairway.release.trust import trusted_keys
+from fairway.release.values import Evidence, Manifest
+from fairway.rollout.requests import Request, Verb
+from fairway.rollout.values import ArmRef, Plan, RouteState, Strategy
+from fairway.stages.packaging import package
+from fairway.stages.registry import required_for_release
+from fairway.testing.virtual_clock import EPOCH, VirtualClock
+from fairway.units import Verdict
+
+MODELS = "version: 1\nmodels: {main: {provider: mock, model: m1}}\nroles: {orchestrator: main}\n"
+TOOLS = "version: 1\ntools: {search: {action: search}}\n"
+FILES = {"server.py": "x = 1\n", "models.yaml": MODELS, "tools.yaml": TOOLS}
+AUTO = "smoke_test: {}\nrollout: {strategy: auto"
+
+
+class History:
+    """Releases of one project, one after the other, and the lookup of a controller over them."""
+
+    def __init__(self, bench) -> None:  # type: ignore[no-untyped-def]
+        self.bench = bench
+        bench.clock = VirtualClock()
+
+    def release(self, version: str, files: dict[str, str], settings: str = AUTO + "}") -> Manifest:
+        """Commit, find everything a release needs, and cut it."""
+        self.bench.commit({**FILES, **files}, settings=settings)
+        delivery = self.bench.delivery(version=version)
+        digest = delivery.bundle.digest
+        self.bench.ledger.add_evidence(
+            Evidence(kind=kind, release=digest, verdict=Verdict.PASS, produced_by="t", at=EPOCH) for kind in CHECKS
+        )
+        self.project = delivery.project
+        return package(
+            delivery.project, self.bench.ledger, delivery.store, version=version,
+            evidence_required=required_for_release(delivery.project), now=EPOCH, publisher="ada",
+        ).manifest  # fmt: skip
+
+    def plan(self, stable: Manifest | None, candidate: Manifest) -> Plan:
+        """What a rollout of the candidate would follow now."""
+        route = self.project.route("production")
+        lookup = ReleaseFactsLookup(
+            releases=self.bench.ledger,
+            store=FileContentStore(self.project.state.blobs),
+            trusted=partial(trusted_keys, self.project.state.keys),
+            clock=self.bench.clock,
+        )
+        arm = None
+        if stable is not None:
+            arm = ArmRef(
+                release=stable.release_digest,
+                effective=stable.effective[route.environment],
+                version=stable.release_version,
+            )
+        args = {"release": candidate.release_digest}
+        asked = Request(id="r", route=route, verb=Verb.START, actor="ada", at=EPOCH, args=args)
+        facts = lookup(asked, RouteState(route=route, stable=arm))
+        assert facts is not None
+        assert facts.plan is not None, facts.refusal
+        return facts.plan
+
+
+@pytest.mark.parametrize(
+    ("version", "files", "settings", "strategy", "why"),
+    [
+        ("1.1.0", {"server.py": "x = 2\n"}, AUTO + "}", Strategy.ROLLING, "only code changed"),
+        ("1.1.0", {"models.yaml": MODELS.replace("m1", "m2")}, AUTO + "}", Strategy.CANARY, "models"),
+        ("1.1.0", {}, AUTO + ", dwell: 5m}", Strategy.ROLLING, "only infrastructure changed"),
+        ("1.1.0", {"policies/rules.md": "Be kind.\n"}, AUTO + "}", Strategy.CANARY, "policies"),
+        ("2.0.0", {"server.py": "x = 2\n"}, AUTO + "}", Strategy.BLUE_GREEN, "major version 2 instead of 1"),
+        ("1.1.0", {"server.py": "x = 2\n"}, AUTO + ", breaking: true}", Strategy.BLUE_GREEN, "declared"),
+        (
+            "1.1.0",
+            {"tools.yaml": TOOLS.replace("}}", "}, refund: {action: transfer_funds}}")},
+            AUTO + "}",
+            Strategy.SHADOW,
+            "refund",
+        ),
+    ],
+    ids=["code", "model", "infrastructure", "policy", "major", "declared", "tool"],
+)
+def test_the_plan_follows_what_changed_since_the_present_stable(bench, version, files, settings, strategy, why) -> None:
+    history = History(bench)
+    stable = history.release("1.0.0", {})
+    candidate = history.release(version, files, settings)
+    plan = history.plan(stable, candidate)
+    assert plan.strategy is strategy
+    assert why in plan.why
+
+
+def test_against_another_stable_the_same_release_is_another_plan_that_no_earlier_approval_covers(bench) -> None:
+    history = History(bench)
+    first = history.release("1.0.0", {})
+    second = history.release("1.1.0", {"models.yaml": MODELS.replace("m1", "m2")})
+    third = history.release("1.2.0", {"models.yaml": MODELS.replace("m1", "m2"), "server.py": "x = 2\n"})
+    one, other = history.plan(first, third), history.plan(second, third)
+    assert (one.strategy, other.strategy) == (Strategy.CANARY, Strategy.ROLLING)
+    assert one.policy_digest != other.policy_digest
+
+
+def test_what_cannot_be_compared_is_a_canary(bench) -> None:
+    history = History(bench)
+    candidate = history.release("1.0.0", {})
+    assert history.plan(None, candidate).strategy is Strategy.CANARY
