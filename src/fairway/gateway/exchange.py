@@ -119,7 +119,7 @@ class Exchange(Sending):
     def _judged_by_status(self, status: int, served: ArmServing) -> bool:
         """Whether a plain answer says all there is to say about a request."""
         plain = status < 500 and not served.attested and not self._moved
-        return plain and not self._serving.slow_above_ms and self._pair is None
+        return plain and not self._serving.thresholds and self._pair is None
 
     def _returned(self, answer: AnswerHead) -> bytes:
         """The head for the client, once it is known how the body will be framed to it."""
@@ -289,9 +289,9 @@ class Exchange(Sending):
         cell.latency_us.append(int(latency * 1e6))
         if self._first_byte >= 0:
             cell.first_byte_us.append(int((self._first_byte - self.started) * 1e6))
-        slow, unit = self._serving.slow_above_ms, self.unit
-        if slow and unit is not None and latency * 1000 > slow.get(self._placement.decision.role, float("inf")):
-            cell.mark("slow", unit)
+        if self.unit is not None and self._serving.thresholds:
+            first = self._first_byte - self.started if self._first_byte >= 0 else 0.0
+            self._serving.thresholds_of(self._placement.decision.role).mark_times(cell, self.unit, latency, first)
 
     def _describe(self, cell: Cell, verdict: Verdict, code: str, status: int) -> None:
         """Note a request that failed, or whose outcome nobody knows."""
@@ -315,6 +315,9 @@ class Exchange(Sending):
             if outcome is not None:
                 self._outcome = outcome
                 cell.add(outcome)
+                if self.unit is not None and not self._moved and (outcome.marks or self._serving.thresholds):
+                    limits = self._serving.thresholds_of(self._placement.decision.role)
+                    limits.mark_outcome(cell, self.unit, outcome)
         if self._moved:
             return "failed", self._moved
         if reason == "transport":

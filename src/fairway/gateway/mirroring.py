@@ -226,4 +226,5 @@ class Mirror:
             role=Role.SHADOW,
             fence=current.table.fence,
             regime=current.regime,
+            split=int(current.table.split),
         )

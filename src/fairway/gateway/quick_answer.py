@@ -50,10 +50,15 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
     cell.open -= 1
     taken = now - exchange.started
     cell.whole[int(taken * 1e6)] += 1
+    unit = exchange.unit
     if outcome is not None:
         cell.add(outcome)
-    if taken > known.slow_above and exchange.unit is not None:
-        cell.mark("slow", exchange.unit)
+        if unit is not None and (
+            outcome.marks or outcome.tokens > known.tokens_above or outcome.iterations > known.iterations_above
+        ):
+            known.thresholds.mark_outcome(cell, unit, outcome)
+    if taken > known.slow_above and unit is not None:
+        known.thresholds.mark_times(cell, unit, taken, taken)
     client.exchange = exchange.upstream = None
     worker.in_flight -= 1
     client.since = now

@@ -167,6 +167,7 @@ class Sending:
                     role=decision.role,
                     fence=serving.table.fence,
                     regime=serving.regime,
+                    split=int(serving.table.split),
                 )
             self.cell = cell
             cell.start(decision.by)

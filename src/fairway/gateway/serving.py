@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from fairway.gateway.telemetry import Cell
+from fairway.gateway.thresholds import NO_THRESHOLDS, Thresholds, thresholds_for
 from fairway.gateway.upstream import Pool
 from fairway.traffic.bucket import highest_below, mirror_salt, tag_of
 from fairway.traffic.pin import release_tag
@@ -113,13 +113,18 @@ class Known:
         served: The arm that serves it.
         direct: Whether their requests may take the short way: that is the assigned one, and nothing is mirrored.
         pool: Of that arm's endpoint; ``None`` when it has several, which serve in turn.
-        slow_above: Seconds from which a request is slow.
+        slow_above: Seconds up to which a request is within every limit of time.
+        thresholds: What its requests are held against.
+        tokens_above, iterations_above: Of them, those for what an agent says.
         cell: That counted them last.
     """
 
-    __slots__ = ("cell", "counts", "direct", "expires", "placement", "pool", "release", "served", "slow_above")
+    __slots__ = (
+        "cell", "counts", "direct", "expires", "iterations_above", "placement", "pool", "release", "served",
+        "slow_above", "thresholds", "tokens_above",
+    )  # fmt: skip
 
-    def __init__(self, decision: Decision, expires: float, served: ArmServing, slow_above: float) -> None:
+    def __init__(self, decision: Decision, expires: float, served: ArmServing, thresholds: Thresholds) -> None:
         self.cell: Cell | None = None
         self.placement = Placement(decision, None, b"")
         self.expires = expires
@@ -128,7 +133,10 @@ class Known:
         self.served = served
         self.direct = decision.served_as_assigned
         self.pool = served.pools[0] if len(served.pools) == 1 else None
-        self.slow_above = slow_above
+        self.thresholds = thresholds
+        self.slow_above = thresholds.soonest
+        self.tokens_above = thresholds.tokens
+        self.iterations_above = thresholds.iterations
 
 
 class Start(NamedTuple):
@@ -156,8 +164,7 @@ def know(serving: Serving, decision: Decision, expires: float) -> Known | None:
     served = decision.served
     if served is None:
         return None
-    slow = serving.slow_above_ms.get(decision.role, math.inf) / 1000
-    return Known(decision, expires, serving.arms[served.release], slow)
+    return Known(decision, expires, serving.arms[served.release], serving.thresholds_of(decision.role))
 
 
 def remember(units: dict[bytes, Known], key: bytes, known: Known) -> None:
@@ -185,7 +192,8 @@ class Serving:
     ruleset: Ruleset
     arms: dict[Digest, ArmServing]
     cells: dict[Digest, Cell] = field(default_factory=dict)
-    slow_above_ms: dict[Role, float] = field(default_factory=dict)
+    thresholds: dict[Role, Thresholds] = field(default_factory=dict)
+    """What requests are held against, by role; empty when nobody is marked."""
     issue_cookie: str | None = None
     key_header: str = ""
     """Header the key is read from first, in lower case; empty when that is not a header."""
@@ -212,6 +220,10 @@ class Serving:
     quick_bytes: int = 0
     """A message up to this size passes every limit."""
     in_flight: int = 0
+
+    def thresholds_of(self, role: Role) -> Thresholds:
+        """What a role's requests are held against."""
+        return self.thresholds.get(role, NO_THRESHOLDS)
 
 
 def expect_outcomes(serving: Serving, attested: set[str]) -> None:
@@ -251,7 +263,7 @@ def prepare(
         regime=replace(table, masks=tuple(sorted({*table.masks, *withheld}))).regime if withheld else table.regime,
         ruleset=Ruleset(table, withheld),
         arms=arms,
-        slow_above_ms=dict(table.theta.get("latency_ms", {})),
+        thresholds={role: thresholds_for(table.theta, role) for by in table.theta.values() for role in by},
         issue_cookie=issued_cookie(table.keys),
         key_header=key_header,
         key_line=b"\r\n%b:" % key_header.encode("latin-1", "replace") if key_header else b"",

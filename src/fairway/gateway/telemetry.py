@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Any
 
 from fairway.observe.blocks import Batch, Increment, bin_of
 from fairway.traffic.fence import Fence
@@ -25,18 +26,45 @@ class Cell:
     """Counts of one block of one release under one table, since the last flush."""
 
     __slots__ = (
-        "_described", "active", "assigned", "begun", "by", "dirty", "end", "exemplars", "failed", "fence", "finished",
-        "first_byte_us", "latency_us", "marks", "open", "quick", "regime", "release", "role", "seen", "served", "sums",
-        "t0", "unknown", "whole",
+        "_described",
+        "active",
+        "assigned",
+        "begun",
+        "by",
+        "dirty",
+        "end",
+        "exemplars",
+        "failed",
+        "fence",
+        "finished",
+        "first_byte_us",
+        "latency_us",
+        "marks",
+        "open",
+        "quick",
+        "regime",
+        "release",
+        "role",
+        "seen",
+        "served",
+        "split",
+        "sums",
+        "t0",
+        "told",
+        "unknown",
+        "whole",
     )  # fmt: skip
 
-    def __init__(self, *, t0: float, end: float, release: Digest, role: Role, fence: Fence, regime: str) -> None:
+    def __init__(
+        self, *, t0: float, end: float, release: Digest, role: Role, fence: Fence, regime: str, split: int | None = None
+    ) -> None:
         self.t0 = t0
         self.end = end
         self.release = release
         self.role = role
         self.fence = fence
         self.regime = regime
+        self.split = split
         self.active: set[bytes] = set()
         self.seen: dict[str, set[bytes]] = {"active": self.active}
         self.exemplars: list[dict[str, str]] = []
@@ -54,6 +82,7 @@ class Cell:
         self.latency_us: list[int] = []
         self.first_byte_us: list[int] = []
         self.sums: dict[str, float] = {}
+        self.told: dict[int, list[Any]] = {}  # [outcome, how often], by its id: added up off the hot path
         self.marks: dict[str, list[bytes]] = {"active": []}
         self.exemplars = []
 
@@ -84,9 +113,24 @@ class Cell:
         self.by[by] = self.by.get(by, 0) + 1
 
     def add(self, outcome: Outcome) -> None:
-        """Sum an outcome's figures."""
-        for name, value in outcome.counts().items():
-            self.sums[name] = self.sums.get(name, 0) + value
+        """Count an outcome; its figures are added up when they are reported."""
+        told = self.told.get(id(outcome))
+        if told is None:
+            self.told[id(outcome)] = [outcome, 1]
+        else:
+            told[1] += 1
+
+    def _add_up(self) -> tuple[int, dict[int, int]]:
+        """The outcomes' figures into the sums; how many there were, and the tokens of each as a histogram."""
+        reported, tokens, sums = 0, dict[int, int](), self.sums
+        for outcome, count in self.told.values():
+            reported += count
+            for name, value in outcome.counts().items():
+                sums[name] = sums.get(name, 0) + value * count
+            if outcome.tokens:
+                index = bin_of(outcome.tokens)
+                tokens[index] = tokens.get(index, 0) + count
+        return reported, tokens
 
     def describe(self, exemplar: dict[str, str]) -> None:
         """Keep a failing request for people, the first twenty of the block."""
@@ -103,6 +147,9 @@ class Cell:
             histograms["latency_ms"] = _counted(self.latency_us, bins)
         if self.first_byte_us or whole:
             histograms["first_byte_ms"] = _counted(self.first_byte_us, bins)
+        reported, tokens = self._add_up()
+        if tokens:
+            histograms["tokens"] = tokens
         quick = self.quick + self.begun
         for by, count in (("pin", self.quick), ("hash", self.begun)):
             if count:
@@ -117,12 +164,14 @@ class Cell:
             finished=self.finished + whole,
             failed=self.failed,
             unknown=self.unknown,
+            reported=reported,
             by=self.by,
             histograms=histograms,
             sums=self.sums,
             marks={kind: tuple(UnitHash(unit.hex()) for unit in units) for kind, units in self.marks.items() if units},
             exemplars=tuple(self.exemplars),
             regime=self.regime,
+            split=self.split,
         )
         self._clear()
         self.dirty = False
@@ -159,14 +208,23 @@ class Telemetry:
         self._cells: dict[tuple[float, str, Role, Fence, str], Cell] = {}
 
     def cell(
-        self, *, start: float, block_seconds: float, release: Digest, role: Role, fence: Fence, regime: str
+        self,
+        *,
+        start: float,
+        block_seconds: float,
+        release: Digest,
+        role: Role,
+        fence: Fence,
+        regime: str,
+        split: int | None = None,
     ) -> Cell:
         """The cell a request that starts now belongs to."""
         t0 = start - start % block_seconds
         key = (t0, release, role, fence, regime)
         cell = self._cells.get(key)
         if cell is None:
-            cell = Cell(t0=t0, end=t0 + block_seconds, release=release, role=role, fence=fence, regime=regime)
+            end = t0 + block_seconds
+            cell = Cell(t0=t0, end=end, release=release, role=role, fence=fence, regime=regime, split=split)
             self._cells[key] = cell
         return cell
 

@@ -7,7 +7,7 @@ plane and the agent's process both import it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 HEADER = "Fairway-Outcome"
@@ -39,6 +39,8 @@ class Outcome:
         callback_failed: Callbacks that could not be delivered.
         diverged: Tool calls of a mirrored request that could not be replayed: what followed says nothing.
         model: Model that answered, ``""`` when not said.
+        tokens: All of them.
+        marks: What a unit is marked with by it: ``tool_error``, ``guardrail``, ``callback_failed``.
     """
 
     status: OutcomeStatus
@@ -51,6 +53,13 @@ class Outcome:
     callback_failed: int = 0
     diverged: int = 0
     model: str = ""
+    tokens: int = field(init=False, compare=False, default=0)
+    marks: tuple[str, ...] = field(init=False, compare=False, default=())
+
+    def __post_init__(self) -> None:
+        """Work out once what every request with this outcome is asked for."""
+        object.__setattr__(self, "tokens", self.tokens_in + self.tokens_out)
+        object.__setattr__(self, "marks", tuple(mark for name, mark in _MARKS if getattr(self, name)))
 
     def counts(self) -> dict[str, int]:
         """The figures that are not zero, by the names telemetry sums them under."""
@@ -58,6 +67,7 @@ class Outcome:
 
 
 _COUNTS = ("tokens_in", "tokens_out", "tools", "tool_errors", "iterations", "guardrail", "callback_failed", "diverged")
+_MARKS = (("tool_errors", "tool_error"), ("guardrail", "guardrail"), ("callback_failed", "callback_failed"))
 _COUNT = re.compile(r"[0-9]{1,12}")
 _MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{0,128}")
 

@@ -17,6 +17,7 @@ from fairway.gateway.framing import parse_request
 from fairway.gateway.quick_answer import quick_answer
 from fairway.gateway.quick_request import LEARN_EVERY, quick_request
 from fairway.gateway.repeats import NO_ANSWER, NO_REQUEST, AnswerRepeat
+from fairway.gateway.telemetry import Cell
 from fairway.gateway.upstream import Upstream
 from fairway.gateway.worker import Worker, WorkerSettings
 from fairway.traffic.fence import Fence
@@ -228,6 +229,15 @@ def answers(rng: random.Random) -> list[bytes]:
     return said
 
 
+def told_to(cell: Cell) -> dict[str, float]:
+    """The figures of the outcomes a cell counted."""
+    figures: dict[str, float] = {}
+    for outcome, count in cell.told.values():
+        for name, value in outcome.counts().items():
+            figures[name] = figures.get(name, 0) + value * count
+    return figures
+
+
 def passed_on(worker: Worker, data: bytes, known: AnswerRepeat) -> tuple[bytes | None, dict[str, float], AnswerRepeat]:
     """What a client got of an answer on the short way, the figures counted by it, and what is known afterwards."""
     client = connect(worker)
@@ -237,14 +247,14 @@ def passed_on(worker: Worker, data: bytes, known: AnswerRepeat) -> tuple[bytes |
     assert exchange.cell is not None
     assert exchange.upstream is not None
     exchange.number, exchange.cookie = 1, b""
-    exchange.cell.sums.clear()
+    exchange.cell.told.clear()
     upstream = exchange.upstream
     upstream.repeat = known
     if quick_answer(upstream, exchange, data):
-        return cast(Pipe, client.transport).written[-1], dict(exchange.cell.sums), upstream.repeat
+        return cast(Pipe, client.transport).written[-1], told_to(exchange.cell), upstream.repeat
     client.worker.in_flight -= 1
     upstream.release(time.perf_counter())
-    return None, dict(exchange.cell.sums), upstream.repeat
+    return None, told_to(exchange.cell), upstream.repeat
 
 
 async def test_an_answer_is_treated_alike_by_a_connection_that_knows_its_head_and_by_one_that_does_not(
