@@ -160,14 +160,10 @@ class BlockReader:
             yardstick.keep(block)
 
     def measured(self, rollout: RolloutState, now: float) -> Measured:
-        """As ``controller.measure.BlockMeasurer`` would measure the rollout now (epoch seconds)."""
+        """As ``controller.measure.BlockMeasurer`` would measure the rollout now (epoch seconds), but ``yardsticks``."""
         theta = self._theta.value(now)
-        others: dict[str, float] = {}
-        if theta is not None and self._others:
-            known = {name: yardstick.value(now) for name, yardstick in self._others.items()}
-            others = {name: value for name, value in known.items() if value is not None}
         if rollout.step_from is None or rollout.phase is not Phase.STEPPING:
-            return Measured(theta=theta, yardsticks=others)
+            return Measured(theta=theta)
         panel = self._reading(rollout, now)
         findings = panel.judge(rollout.plan.steps[rollout.step].gates, step_from=rollout.step_from)
         outage = self._shared_cause(findings)
@@ -177,9 +173,13 @@ class BlockReader:
             mature_seconds=self._mature(rollout.step_from),
             shared_cause=outage,
             theta=theta,
-            yardsticks=others,
             alarms=() if outage else alarms,
         )
+
+    def yardsticks(self, now: float) -> dict[str, float]:
+        """Stable's other quantiles, where a gate of the plan needs one and there is enough to know it."""
+        known = {name: yardstick.value(now) for name, yardstick in self._others.items()}
+        return {name: value for name, value in known.items() if value is not None}
 
     def _reading(self, rollout: RolloutState, now: float) -> Panel:
         """The gates of the rollout, with every block that is new to them."""

@@ -191,7 +191,9 @@ class ModelledRun:
 
     def serve(self) -> Block:
         """One block of traffic under the table in force; mature ones are read, nothing is decided."""
-        block = self.traffic.next_block(split=self.split, theta=self._theta(), fence=max(1, self._head.seq))
+        block = self.traffic.next_block(
+            split=self.split, theta=self._theta(), limits=self.desired.thresholds, fence=max(1, self._head.seq)
+        )
         self._now = BEGIN + timedelta(seconds=self.traffic.index * self.traffic.block_seconds)
         self._unripe.append(block)
         if len(self._unripe) > self.traffic.delay:
@@ -264,6 +266,8 @@ class ModelledRun:
         measured = NOTHING_MEASURED if rollout is None else self._reader.measured(rollout, self._now.timestamp())
         if not requests and rollout is not None and self._still_waits(rollout, measured):
             return False
+        if measured.theta is not None:
+            measured = replace(measured, yardsticks=self._reader.yardsticks(self._now.timestamp()))
         snapshot = self._snapshot(requests, measured)
         decision = next_step(snapshot)
         self.desired = decision.desired

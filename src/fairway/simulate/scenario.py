@@ -17,6 +17,14 @@ from fairway.verdict.values import GateKind
 BLOCK_SECONDS = 10.0
 STABLE_FAILURE = 0.002
 """Share of stable's conversations that fail, where an effect does not say otherwise."""
+USUAL_MARKS: Mapping[str, float] = {
+    "tool_error": 0.005,
+    "callback_failed": 0.003,
+    "guardrail": 0.005,
+    "looped": 0.001,
+}
+"""What a healthy release's requests report beside success, by request; well within the limits of the default policy."""
+USUAL_UNKNOWN = 0.001
 _FOREVER = 1e9
 
 
@@ -124,15 +132,21 @@ class Scenario:
         """The traffic of one rollout."""
         stable, candidate = _arms(self.effect, margins_of(self.plan))
         units = self.per_minute * BLOCK_SECONDS / 60.0
+        kinds = {gate.kind for step in self.plan.steps for gate in step.gates}
         traffic = ModelledTraffic(
-            seed=seed, units_per_block=units, stable=stable, candidate=candidate, onset=self.onset_block
+            seed=seed,
+            units_per_block=units,
+            stable=stable,
+            candidate=candidate,
+            onset=self.onset_block,
+            beside=bool(kinds & {GateKind.FIRST_BYTE_P95, GateKind.TOKENS_P95}),
         )
         return _shaped(traffic, self.shape, self.blocks)
 
 
 def _arms(effect: Effect, margins: Margins) -> tuple[ArmModel, ArmModel]:
-    healthy = ArmModel(failure=STABLE_FAILURE)
-    one_percent = ArmModel(failure=0.01)
+    healthy = ArmModel(failure=STABLE_FAILURE, unknown=USUAL_UNKNOWN, marks=USUAL_MARKS)
+    one_percent = replace(healthy, failure=0.01)
     match effect:
         case Effect.SAME:
             return healthy, healthy

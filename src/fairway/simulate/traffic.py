@@ -41,6 +41,8 @@ class ArmModel:
         latency_ms: Median of a request's latency, lognormal.
         spread: Standard deviation of the log latency; 0: no latency is recorded.
         unknown: Probability that a turn has no known outcome.
+        marks: ``{mark: probability}`` that a turn is marked so: what an outcome says beside success (``tool_error``,
+            ``callback_failed``, ``guardrail``, ``looped``), whatever the weather.
     """
 
     failure: float = 0.01
@@ -48,6 +50,7 @@ class ArmModel:
     latency_ms: float = 400.0
     spread: float = 0.5
     unknown: float = 0.0
+    marks: Mapping[str, float] = field(default_factory=dict)
 
 
 def calm(_: int) -> float:
@@ -82,6 +85,8 @@ class ModelledTraffic:
         load: Weather of latencies, for both arms alike.
         load_noise: Standard deviation of an AR(.9) process added to the log of the load.
         onset: Number of the block from which the candidate behaves as modelled; as stable before.
+        beside: Model the time to the first byte (.4 of the latency) and the tokens of a request (lognormal around 900)
+            too; only gates about them need it.
         delay: Blocks after which a block is mature: outcomes are known that much later. Whoever drives the traffic
             holds them back.
         block_seconds: Length of a block.
@@ -100,12 +105,14 @@ class ModelledTraffic:
     load: Callable[[int], float] = calm
     load_noise: float = 0.0
     onset: int = 0
+    beside: bool = False
     delay: int = 0
     block_seconds: float = 10.0
     began: float = 0.0
     index: int = field(default=0, init=False)
     _rng: random.Random = field(init=False)
     _noise: float = field(default=0.0, init=False)
+    _limits: Mapping[str, Mapping[Role, float]] = field(default_factory=dict, init=False)
     _units: int = field(default=0, init=False)
     _running: dict[Role, list[tuple[int, list[UnitHash]]]] = field(init=False)
     _heavy: list[tuple[UnitHash, float, float]] = field(init=False)
@@ -118,14 +125,23 @@ class ModelledTraffic:
             for unit in self._new_units(self.heavy_users)
         ]
 
-    def next_block(self, *, split: float, theta: Mapping[Role, float] | None = None, fence: int = 1) -> Block:
+    def next_block(
+        self,
+        *,
+        split: float,
+        theta: Mapping[Role, float] | None = None,
+        limits: Mapping[str, Mapping[Role, float]] | Mapping[str, Mapping[str, float]] | None = None,
+        fence: int = 1,
+    ) -> Block:
         """The next block.
 
         Args:
             split: Candidate's share of conversations that begin now, in [0, 1].
             theta: Limit in ms by role beyond which a request marks its unit slow; ``None``: nothing is marked.
+            limits: ``{threshold: {role: limit}}`` of the other marks, as in ``Desired.thresholds``.
             fence: Sequence number of the table in force.
         """
+        self._limits = {name: {Role(role): limit for role, limit in by.items()} for name, by in (limits or {}).items()}
         rng = self._rng
         if self.load_noise:
             self._noise = 0.9 * self._noise + rng.gauss(0.0, self.load_noise * math.sqrt(1 - 0.81))
@@ -182,6 +198,9 @@ class ModelledTraffic:
             log_latency=math.log(model.latency_ms * self.load(self.index)) + self._noise,
             spread=model.spread,
             slow_above=None if theta is None else theta[role],
+            model=model,
+            limits={name: limits[role] for name, limits in self._limits.items() if role in limits},
+            beside=self.beside,
         )
 
     def _new_units(self, count: int) -> list[UnitHash]:
@@ -200,11 +219,17 @@ class _Counting:
     log_latency: float
     spread: float
     slow_above: float | None
+    model: ArmModel
+    limits: Mapping[str, float]
+    beside: bool
     active: list[UnitHash] = field(default_factory=list)
     failed: list[UnitHash] = field(default_factory=list)
     slow: list[UnitHash] = field(default_factory=list)
     lost: list[UnitHash] = field(default_factory=list)
     latency: Counter[int] = field(default_factory=Counter)
+    first_byte: Counter[int] = field(default_factory=Counter)
+    tokens: Counter[int] = field(default_factory=Counter)
+    marked: dict[str, list[UnitHash]] = field(default_factory=dict)
 
     def turns(self, units: Sequence[UnitHash], proneness: float, older: float = 0.0) -> None:
         """One turn of each of these conversations, alike in age and proneness."""
@@ -217,17 +242,36 @@ class _Counting:
             known = set(failed)
             lost = _hits(self.rng, len(units), self.unknown)
             self.lost.extend([units[place] for place in lost if place not in known])
+        for mark, probability in self.model.marks.items():
+            if places := _hits(self.rng, len(units), probability):
+                self.marked.setdefault(mark, []).extend([units[place] for place in places])
         if self.spread > 0:
-            self._latencies(units, older)
+            self._latencies(units, self.log_latency + older)
+        if self.beside:
+            drawn = self._draw(self.tokens, len(units), _LOG_TOKENS, _TOKEN_SPREAD)
+            self._mark("tokens_high", "tokens", units, drawn, _LOG_TOKENS, _TOKEN_SPREAD)
 
-    def _latencies(self, units: Sequence[UnitHash], older: float) -> None:
-        normal, ceil, middle, spread = _normal_quantiles(), math.ceil, self.log_latency + older, self.spread
-        drawn = self.rng.choices(_PLACES, k=len(units))
-        scale, shift = spread / _LOG_GAMMA, middle / _LOG_GAMMA
-        self.latency.update([ceil(normal[place] * scale + shift) for place in drawn])
+    def _latencies(self, units: Sequence[UnitHash], middle: float) -> None:
+        drawn = self._draw(self.latency, len(units), middle, self.spread)
         if self.slow_above is not None:
-            first = bisect_left(normal, (math.log(self.slow_above) - middle) / spread)
-            self.slow.extend([unit for unit, place in zip(units, drawn, strict=True) if place >= first])
+            self.slow.extend(_beyond(self.slow_above, units, drawn, middle, self.spread))
+        for threshold, mark in _LATENCY_MARKS:
+            self._mark(mark, threshold, units, drawn, middle, self.spread)
+        if self.beside:
+            self.first_byte.update(_bins(drawn, middle + _LOG_FIRST_BYTE, self.spread))
+            self._mark("first_byte_slow", "first_byte_ms", units, drawn, middle + _LOG_FIRST_BYTE, self.spread)
+
+    def _draw(self, histogram: Counter[int], count: int, middle: float, spread: float) -> list[int]:
+        drawn = self.rng.choices(_PLACES, k=count)
+        histogram.update(_bins(drawn, middle, spread))
+        return drawn
+
+    def _mark(
+        self, mark: str, threshold: str, units: Sequence[UnitHash], drawn: Sequence[int], middle: float, spread: float
+    ) -> None:
+        limit = self.limits.get(threshold)
+        if limit is not None and (found := _beyond(limit, units, drawn, middle, spread)):
+            self.marked.setdefault(mark, []).extend(found)
 
     def done(self) -> ArmBlock:
         return ArmBlock(
@@ -240,14 +284,39 @@ class _Counting:
             reported=len(self.active) - len(self.lost),
             by={"hash": len(self.active)},
             latency_ms=dict(sorted(self.latency.items())),
+            first_byte_ms=dict(sorted(self.first_byte.items())),
+            tokens=dict(sorted(self.tokens.items())),
             active=tuple(sorted(self.active)),
             failed_units=tuple(sorted(self.failed)),
             slow_units=tuple(sorted(self.slow)),
             unknown_units=tuple(sorted(self.lost)),
+            marks={mark: tuple(sorted(units)) for mark, units in sorted(self.marked.items())},
         )
 
 
 _PLACES = range(_QUANTILES)
+_LATENCY_MARKS = (("latency_p99_ms", "slow_p99"), ("latency_limit_ms", "too_slow"))
+"""Thresholds of the route table on latency, and what they mark."""
+_LOG_FIRST_BYTE = math.log(0.4)
+_LOG_TOKENS, _TOKEN_SPREAD = math.log(900.0), 0.6
+
+
+def _bins(drawn: Sequence[int], middle: float, spread: float) -> list[int]:
+    """Bins of the histogram for these quantiles of a lognormal law."""
+    normal, ceil, scale, shift = _normal_quantiles(), math.ceil, spread / _LOG_GAMMA, middle / _LOG_GAMMA
+    return [ceil(normal[place] * scale + shift) for place in drawn]
+
+
+def _beyond(
+    limit: float, units: Sequence[UnitHash], drawn: Sequence[int], middle: float, spread: float
+) -> list[UnitHash]:
+    """Units whose quantile lies beyond a limit."""
+    first = bisect_left(_normal_quantiles(), (math.log(limit) - middle) / spread)
+    if first >= _QUANTILES:
+        return []
+    return [unit for unit, place in zip(units, drawn, strict=True) if place >= first]
+
+
 _pool: list[UnitHash] = []
 """Hashes made from a counter: shared by all traffic of the process, so that each is made and hashed once."""
 

@@ -118,7 +118,8 @@ class ModelledRollout:
         split = table.split / WHOLE if candidate is not None and candidate.release not in table.masks else 0.0
         if self.state.rollout is not None and table.arms[0].release == CANDIDATE.release:
             split = 1.0
-        block = self.traffic.next_block(split=split, theta=theta, fence=table.fence.seq)
+        limits = {name: {**by_role} for name, by_role in table.theta.items() if name != "latency_ms"}
+        block = self.traffic.next_block(split=split, theta=theta, limits=limits, fence=table.fence.seq)
         self.clock.advance(max(0.0, block.t0 + block.seconds - self.clock.now().timestamp()))
         self._unripe.append(block)
         if len(self._unripe) > self.traffic.delay:

@@ -66,11 +66,17 @@ def test_the_delay_of_a_late_fault_counts_from_the_fault() -> None:
 
 
 def test_outcomes_known_a_minute_late_are_acted_upon_a_minute_later() -> None:
-    prompt = study(bad(), 3).delays.median
-    slow = study(bad(shape=Shape.DELAYED), 3).delays.median
-    assert prompt is not None
-    assert slow is not None
-    assert slow >= prompt + 60.0
+    def stopped(delay: int) -> float:
+        traffic = replace(bad().traffic(1), candidate=ArmModel(failure=0.4), delay=delay)
+        run = ModelledRun(traffic=traffic, plan=bad().plan)
+        run.start()
+        while not run.over:
+            run.block()
+        course = run.course()
+        assert course.stopped_after is not None
+        return course.stopped_after
+
+    assert stopped(6) - stopped(0) == 60.0
 
 
 def test_nobody_is_exposed_beyond_the_split() -> None:
