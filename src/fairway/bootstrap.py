@@ -15,12 +15,16 @@ from fairway.controller.holder import holder_name, release_dead_lease
 from fairway.controller.measure import BlockMeasurer
 from fairway.controller.policy import plan_of
 from fairway.controller.probing import ArmProber, LocalQuestion
+from fairway.errors import RefusedError
 from fairway.ledger import SqlLedger, open_ledger
 from fairway.observe.sources.gateway import GatewaySource
 from fairway.project.load import Project, load_project
 from fairway.release.store import FileContentStore
 from fairway.release.trust import trusted_keys
 from fairway.rollout.desired import RoutePolicy
+from fairway.rollout.requests import Request, Verb
+from fairway.rollout.values import Plan, RouteState
+from fairway.rollout.wire import state_from_wire
 from fairway.state_dir import StateDir
 from fairway.targets.local.records import RecordFolder
 from fairway.targets.local.target import LocalTarget
@@ -95,6 +99,34 @@ def route_policy_of(project: Project) -> RoutePolicy:
     )
 
 
+def plan_of_release(workspace: Workspace, reference: str) -> Plan:
+    """What a rollout of a release would follow if it started now.
+
+    Raises:
+        NotFoundError: When there is no such release.
+        RefusedError: When it does not verify.
+    """
+    route = workspace.route
+    manifest = workspace.ledger.find_release(workspace.project.name, reference).manifest
+    head = workspace.ledger.head(route)
+    state = RouteState(route=route) if head.state is None else state_from_wire(head.state)
+    asked = Request(
+        id="plan", route=route, verb=Verb.START, actor="", at=workspace.clock.now(),
+        args={"release": manifest.release_digest},
+    )  # fmt: skip
+    facts = _facts_lookup(workspace)(asked, state)
+    if facts is None or facts.plan is None:
+        why = "" if facts is None else f": {facts.refusal}"
+        raise RefusedError(f"release {manifest.release_version} has no plan{why}", code="release_refused")
+    return facts.plan
+
+
+def _facts_lookup(workspace: Workspace) -> ReleaseFactsLookup:
+    # Keys are read anew each time: the first release makes one.
+    trusted = partial(trusted_keys, workspace.state.keys)
+    return ReleaseFactsLookup(releases=workspace.ledger, store=workspace.store, trusted=trusted)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerParts:
     """A controller and what has to run beside it."""
@@ -107,7 +139,7 @@ class ControllerParts:
 def build_controller(workspace: Workspace) -> ControllerParts:
     """The controller of the route that the embedded gateway serves, over local processes."""
     project = workspace.project
-    trusted = partial(trusted_keys, workspace.state.keys)  # read anew each time: the first release makes the key
+    trusted = partial(trusted_keys, workspace.state.keys)  # read anew each time, as above
     route = workspace.route
     release_dead_lease(workspace.ledger, route)
     target = LocalTarget(
@@ -122,7 +154,7 @@ def build_controller(workspace: Workspace) -> ControllerParts:
         source=GatewaySource(workspace.state.socket("gateway")),
         clock=workspace.clock,
     )
-    facts = ReleaseFactsLookup(releases=workspace.ledger, store=workspace.store, trusted=trusted)
+    facts = _facts_lookup(workspace)
     controller = RouteController(
         route=route,
         ledger=workspace.ledger,

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from fairway.bootstrap import Workspace
     from fairway.cli.following import Lines, Screen
     from fairway.project.load import Project
-    from fairway.rollout.traffic_rate import TrafficRate
+    from fairway.rollout.forecast import Traffic
+    from fairway.rollout.values import Plan
 
 ENDED = ("done", "rolled_back")
 
@@ -29,37 +30,53 @@ def command() -> None:
     """Move production from stable to a candidate, step by step, judged on evidence."""
 
 
-@command.command("plan", epilog="Example: fairway rollout plan")
+@command.command("plan", epilog="Example: fairway rollout plan --traffic 400")
+@click.option("--release", help="Plan of this release against the present stable, by its own policy.")
+@click.option("--traffic", type=click.FloatRange(min=0), help="New conversations a minute; by default as measured.")
 @project_option
 @output_option
-def plan(project_dir: str | None, output: str) -> None:
-    """Show the steps a rollout would take, its gates and margins, and what they need."""
+def plan(release: str | None, traffic: float | None, project_dir: str | None, output: str) -> None:
+    """Show the steps a rollout would take: margins, what each can show, and how long each takes at my traffic."""
     from pathlib import Path
 
     from fairway.bootstrap import SERVING_ENVIRONMENT
     from fairway.controller.policy import plan_of
     from fairway.project.load import load_project
-    from fairway.rollout.describe import describe_plan
-    from fairway.rollout.wire import plan_to_wire
+    from fairway.rollout.describe_plan import describe_forecast, plan_report
 
     project = load_project(None if project_dir is None else Path(project_dir))
-    compiled = plan_of(project, SERVING_ENVIRONMENT)
-    rate = _traffic_of(project)
-    emit(plan_to_wire(compiled), output=output, text=lambda: describe_plan(compiled, rate))
+    compiled = plan_of(project, SERVING_ENVIRONMENT) if release is None else _released_plan(project_dir, release)
+    found = _traffic_of(project, traffic)
+    emit(plan_report(compiled, found), output=output, text=lambda: describe_forecast(compiled, found))
 
 
-def _traffic_of(project: Project) -> TrafficRate | None:
-    """New conversations by the telemetry of the last minutes; ``None`` when there is no ledger yet, or no traffic."""
+def _released_plan(project_dir: str | None, release: str) -> Plan:
+    """What a rollout of a release would follow now; ``auto`` looks at what it changes of the present stable."""
+    from fairway.bootstrap import plan_of_release
+
+    workspace = open_project(project_dir)
+    try:
+        return plan_of_release(workspace, release)
+    finally:
+        workspace.close()
+
+
+def _traffic_of(project: Project, told: float | None) -> Traffic | None:
+    """What was told, else the telemetry of the last minutes; ``None`` when there is no ledger yet, or no traffic."""
     from fairway.bootstrap import SERVING_ENVIRONMENT
     from fairway.ledger import open_ledger
     from fairway.observe.fold import Block
-    from fairway.rollout.traffic_rate import WINDOW_SECONDS, traffic_rate
+    from fairway.rollout.describe_plan import traffic_of
+    from fairway.rollout.forecast import Traffic as Told
+    from fairway.rollout.traffic_rate import WINDOW_SECONDS
 
+    if told is not None:
+        return Told(per_minute=told)
     if not project.state.ledger.is_file():
         return None
     with open_ledger(project.state.ledger, migrate=False) as ledger:
         wires = ledger.blocks(project.route(SERVING_ENVIRONMENT), since=time.time() - WINDOW_SECONDS)
-    return traffic_rate(Block.from_wire(wire) for wire in wires)
+    return traffic_of(Block.from_wire(wire) for wire in wires)
 
 
 @command.command("start", epilog="Example: fairway rollout start v1.1.0")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from fairway.rollout.colours import describe_colours
 from fairway.rollout.status import status_wire
 from fairway.rollout.traffic_rate import TrafficRate
 from fairway.rollout.values import Plan, Step
@@ -145,9 +146,12 @@ def _rollout(status: Mapping[str, Any]) -> Iterator[str]:
     where = rollout["phase"].replace("_", " ")
     if rollout["phase"] == "stepping":
         share = format_share(rollout["steps"][rollout["step"] - 1])
-        where = f"step {rollout['step']} of {len(rollout['steps'])}, {share}"
+        name = f" ({rollout['names'][rollout['step'] - 1]})" if any(rollout.get("names", ())) else ""
+        where = f"step {rollout['step']} of {len(rollout['steps'])}{name}, {share}"
     again = f", attempt {rollout['attempt']}" if rollout["attempt"] > 1 else ""
     yield f"rollout    {_named(rollout['candidate'])}: {where}, asked by {rollout['requested_by']}{again}"
+    if status.get("colours"):
+        yield f"colours    {describe_colours(status['colours'])}"
     if rollout["paused"]:
         yield f"paused     {rollout['paused']}"
     if rollout["cause_text"]:

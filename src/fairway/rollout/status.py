@@ -8,6 +8,7 @@ from typing import Any
 
 from fairway.observe.fold import Block
 from fairway.rollout.approvals import expires_at, next_entering, points, standing, subject_of
+from fairway.rollout.colours import colours_of, colours_wire
 from fairway.rollout.desired import active_hold, desired_of
 from fairway.rollout.people import NOBODY_LISTED, People
 from fairway.rollout.port import JournalEntry, RolloutLedger
@@ -57,6 +58,7 @@ def status_wire(
         "blocked": list(state.blocked),
         "hold": _hold(state, now),
         "rollout": None if rollout is None else _rollout(rollout),
+        "colours": None if now is None else colours_wire(colours_of(state, now)),
         "desired": None if now is None else _desired(desired_of(state, now)),
         "observed": None if view is None else _observed(state, view),
         "why": _why(view, last),
@@ -96,6 +98,7 @@ def _rollout(rollout: RolloutState) -> dict[str, Any]:
         "phase": rollout.phase.value,
         "step": rollout.step + 1 if steps else 0,
         "steps": [step.split for step in steps],
+        "names": [step.name for step in steps],
         "since": rollout.phase_at.isoformat(),
         "started_at": rollout.started_at.isoformat(),
         "requested_by": rollout.requested_by,

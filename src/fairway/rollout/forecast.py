@@ -1,0 +1,145 @@
+"""What each step of a plan takes and shows at a given traffic: estimates for people, never part of a verdict. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fairway.rollout.evidence import MirrorGate
+from fairway.rollout.values import Plan, Step
+from fairway.stats.power import bernoulli_divergence, clean_units_mixture, detectable_ratio, events_to_tell
+from fairway.units import WHOLE
+from fairway.verdict.kinds import Test, limit_of, recipe_of
+from fairway.verdict.needed import clean_units_needed
+from fairway.verdict.values import GateSpec
+
+SLOW_SHARE = {0.95: 0.05, 0.99: 0.01}
+"""Conversations beyond stable's quantile, at one request each; with more requests a step is decided sooner."""
+HEALTHY_RATIO = 0.5
+"""Of a candidate as good as stable, how many of its conversations are beyond the margin, against stable's beyond the
+quantile: how much a margin leaves out depends on how latencies are spread, which nobody knows beforehand."""
+_CLEAN_WEIGHT = 0.5
+"""As in :func:`fairway.rollout.mirroring.judge_pairs`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What comes to the route.
+
+    Attributes:
+        per_minute: New conversations a minute, on all arms.
+        failing: Share of stable's conversations with a failed request.
+        measured: Whether it was read from telemetry; else somebody said so.
+    """
+
+    per_minute: float
+    failing: float = 0.0
+    measured: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateForecast:
+    """One gate of one step.
+
+    Attributes:
+        needs: Candidate units until a candidate as good as stable passes; ``None``: it would not.
+        seconds: How long they take to come; ``None``: without traffic, or never.
+        shows: What the step's dwell would show to be worse than the margin towards FAIL: a failure rate, or for
+            quantiles how many times as many conversations beyond it; ``None``: nothing within the dwell.
+        units: Candidate units that come within the dwell.
+    """
+
+    gate: GateSpec
+    needs: int | None
+    seconds: float | None
+    shows: float | None
+    units: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepForecast:
+    """One step.
+
+    Attributes:
+        seconds: How long it takes a candidate as good as stable; ``None``: it cannot be said, or it is never decided.
+        undecided: It is not decided within its cap, so it pauses for a person.
+        pairs: Compared pairs a mirrored step needs.
+    """
+
+    step: Step
+    seconds: float | None
+    undecided: bool = False
+    gates: tuple[GateForecast, ...] = ()
+    pairs: int | None = None
+
+
+def forecast(plan: Plan, traffic: Traffic) -> tuple[StepForecast, ...]:
+    """What each step takes and shows."""
+    return tuple(_step(step, traffic) for step in plan.steps)
+
+
+def _step(step: Step, traffic: Traffic) -> StepForecast:
+    if step.mirroring is not None:
+        return _mirrored(step, step.mirroring, traffic)
+    if step.probe:
+        return StepForecast(step=step, seconds=step.dwell)
+    gates = tuple(_gate(gate, step, traffic) for gate in step.gates)
+    taken = [found.seconds for found in gates if found.gate.must_pass]
+    known = [seconds for seconds in taken if seconds is not None]
+    if not taken or len(known) < len(taken):
+        return StepForecast(step=step, seconds=None, undecided=True, gates=gates)
+    seconds = max(step.dwell, *known)
+    return StepForecast(step=step, seconds=seconds, undecided=seconds > step.cap, gates=gates)
+
+
+def _mirrored(step: Step, gate: MirrorGate, traffic: Traffic) -> StepForecast:
+    """One request a conversation is the least: with more, pairs come faster."""
+    pairs = max(gate.minimum_pairs, clean_units_mixture(gate.margin, gate.alpha_pass, clean_weight=_CLEAN_WEIGHT))
+    arriving = traffic.per_minute / 60 * step.mirror / WHOLE
+    seconds = max(step.dwell, pairs / arriving) if arriving > 0 else None
+    late = seconds is None or seconds > step.cap
+    return StepForecast(step=step, seconds=seconds, undecided=late, pairs=pairs)
+
+
+def _gate(gate: GateSpec, step: Step, traffic: Traffic) -> GateForecast:
+    share = step.split / WHOLE
+    arriving = traffic.per_minute / 60 * share
+    units = int(arriving * step.dwell)
+    if recipe_of(gate).test is Test.RELATIVE:
+        needs, shows = _relative(gate, share, units)
+    else:
+        needs, shows = clean_units_needed(gate), _smallest_rate(gate, traffic.failing, units)
+    seconds = needs / arriving if needs is not None and arriving > 0 else None
+    return GateForecast(gate=gate, needs=needs, seconds=seconds, shows=shows, units=units)
+
+
+def _relative(gate: GateSpec, share: float, units: int) -> tuple[int | None, float | None]:
+    """Events decide, so how often stable is beyond its own quantile is what counts."""
+    beyond = SLOW_SHARE.get(recipe_of(gate).share, 0.05)
+    events = events_to_tell(HEALTHY_RATIO, 1.0, share, gate.alpha_pass)
+    each = beyond * (share * HEALTHY_RATIO + 1.0 - share)  # events a unit of either arm
+    needs = None if events is None else math.ceil(events / each * share)
+    seen = int(units / share * beyond) if share else 0
+    return needs, detectable_ratio(seen, 1.0, share, gate.alpha_fail)
+
+
+def _smallest_rate(gate: GateSpec, failing: float, units: int) -> float | None:
+    """The smallest rate of bad units that ``units`` of the candidate would show to be beyond the margin.
+
+    Solves ``n · KL(p ‖ limit) = ln(1/alpha) + ½ ln n + 1``: the same price of not knowing the rate as
+    :func:`fairway.stats.power.events_to_tell` (Robbins 1970).
+    """
+    limit = limit_of(gate) if recipe_of(gate).test is Test.ABSOLUTE else failing + gate.margin_to_fail
+    if units < 1 or not 0 < limit < 1:
+        return None
+    price = (math.log(1 / gate.alpha_fail) + 0.5 * math.log(units) + 1.0) / units
+    if bernoulli_divergence(1.0, limit) < price:
+        return None
+    low, high = limit, 1.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        if bernoulli_divergence(middle, limit) < price:
+            low = middle
+        else:
+            high = middle
+    return high
