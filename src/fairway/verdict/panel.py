@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -29,11 +30,11 @@ class _Gate:
     finding: GateFinding | None = None
     found: int = 0
 
-    def take(self, sights: Sequence[Sight]) -> None:
-        """Read what is new."""
-        for place in range(self.read, len(sights)):
-            self.state = observe_sight(self.spec, self.state, sights[place])
-        self.read = len(sights)
+    def take(self, sights: Sequence[Sight], *, before: float = math.inf) -> None:
+        """Read what is new and starts before that (epoch seconds)."""
+        while self.read < len(sights) and sights[self.read].block.t0 < before:
+            self.state = observe_sight(self.spec, self.state, sights[self.read])
+            self.read += 1
 
     def say(self, *, eager: bool) -> GateFinding:
         """What it finds; ``eager``: with the figures of the newest block, whatever they are needed for."""
@@ -104,7 +105,7 @@ class Panel:
         if gate is None or not self._goes_on(gate, asked):
             gate = self._gates[spec.name] = self._begun(asked, step_from)
         elif spec.from_step and gate.step_from != step_from:
-            gate.take(self._sights)
+            gate.take(self._sights, before=step_from)
             gate.state, gate.spec, gate.step_from = next_step_of(gate.state, pass_since=step_from), asked, step_from
             gate.finding = None
         gate.take(self._sights)

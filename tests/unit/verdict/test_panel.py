@@ -1,0 +1,168 @@
+"""Gates that read together say what each says alone, also when a controller takes over in the middle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fairway.observe.fold import Block
+from fairway.rollout.config import RolloutSection
+from fairway.rollout.plan import compile_plan
+from fairway.rollout.values import Plan
+from fairway.testing.modelled_traffic import MODELLED_CANDIDATE, MODELLED_STABLE, ArmModel, ModelledTraffic
+from fairway.traffic.table import Role
+from fairway.units import WHOLE, Verdict
+from fairway.verdict.gates import find, observe, start
+from fairway.verdict.panel import Panel
+from fairway.verdict.values import GateFinding
+
+STEP_BLOCKS = 15
+WARM = 12
+
+
+def plan(**gates: object) -> Plan:
+    return compile_plan(RolloutSection.model_validate({"gates": {"minimum_units": 5, **gates}}))
+
+
+def course(seed: int, plan: Plan, **candidate: float) -> tuple[list[Block], list[float]]:
+    """Blocks of a whole rollout, and from when on each step counts; a gap and a mixed block are among them."""
+    model = ArmModel(failure=0.03, unknown=0.002)
+    traffic = ModelledTraffic(
+        seed=seed,
+        units_per_block=40,
+        turns=3,
+        aging=0.3,
+        heavy_users=4,
+        stable=model,
+        candidate=replace(model, **candidate),
+    )
+    blocks = [traffic.next_block(split=0.0) for _ in range(WARM)]
+    begins = []
+    for step in plan.steps:
+        margin = next(gate.margin for gate in step.gates if gate.name == "p95")
+        theta = {Role.STABLE: 900.0, Role.CANDIDATE: 900.0 * margin}
+        begins.append(blocks[-1].t0 + 20.0)
+        for index in range(STEP_BLOCKS):
+            block = traffic.next_block(split=step.split / WHOLE, theta=theta)
+            blocks.append(replace(block, fence=None, split=None) if index == 0 else replace(block, gap=index == 6))
+    return blocks, begins
+
+
+def panel(plan: Plan, begins: list[float], *, lazy: bool = False) -> Panel:
+    return Panel(
+        candidate=MODELLED_CANDIDATE, stable=MODELLED_STABLE, since=begins[0], alarms=plan.alarms, lazy=lazy
+    )  # fmt: skip
+
+
+def step_at(block: Block, begins: list[float]) -> int:
+    return max([index for index, begun in enumerate(begins) if block.t0 >= begun], default=0)
+
+
+def said(findings: tuple[GateFinding, ...]) -> list[tuple[object, ...]]:
+    return [(f.gate, f.verdict, f.units_candidate, f.bad_candidate, f.log_e_fail, f.log_e_pass) for f in findings]
+
+
+CANDIDATES = {"healthy": {}, "failing": {"excess": 0.05}, "slow": {"latency_ms": 560.0}}
+ALL_PASS = {name: {"must_pass": True} for name in ("p99", "first_byte", "tokens", "loops")}
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES.values(), ids=CANDIDATES.keys())
+@pytest.mark.parametrize("seed", [1, 2])
+def test_one_that_takes_over_at_any_step_says_what_one_that_was_there_says(seed: int, candidate: dict) -> None:
+    asked = plan()
+    blocks, begins = course(seed, asked, **candidate)
+    there, compared = panel(asked, begins), 0
+    for place, block in enumerate(blocks):
+        there.take(block)
+        if block.t0 < begins[0]:
+            continue
+        step = step_at(block, begins)
+        gates, begun = asked.steps[step].gates, begins[step]
+        findings = there.judge(gates, step_from=begun)
+        if place % 7 == 0 or block is blocks[-1]:
+            after = panel(asked, begins)
+            for earlier in blocks[: place + 1]:
+                after.take(earlier)
+            again = after.judge(gates, step_from=begun)
+            assert [f.verdict for f in findings] == [f.verdict for f in again]
+            must = [index for index, gate in enumerate(gates) if gate.must_pass]
+            for index in must:
+                assert said(findings)[index] == pytest.approx(said(again)[index])
+            assert there.alarming(blocks[: place + 1]) == after.alarming(blocks[: place + 1])
+            compared += 1
+    assert compared >= 8
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES.values(), ids=CANDIDATES.keys())
+def test_a_lazy_panel_reaches_the_same_verdicts_at_every_block(candidate: dict) -> None:
+    asked = plan()
+    blocks, begins = course(3, asked, **candidate)
+    eager, lazy = panel(asked, begins), panel(asked, begins, lazy=True)
+    for block in blocks:
+        eager.take(block)
+        lazy.take(block)
+        if block.t0 >= begins[0]:
+            step = step_at(block, begins)
+            gates, begun = asked.steps[step].gates, begins[step]
+            verdicts = [f.verdict for f in eager.judge(gates, step_from=begun)]
+            assert verdicts == [f.verdict for f in lazy.judge(gates, step_from=begun)]
+
+
+def test_a_gate_in_company_says_what_it_says_alone() -> None:
+    asked = plan()
+    blocks, begins = course(5, asked, excess=0.01)
+    together = panel(asked, begins)
+    for block in blocks:
+        together.take(block)
+    step = asked.steps[-1]
+    findings = together.judge(step.gates, step_from=begins[-1])
+    for spec, finding in zip(step.gates, findings, strict=True):
+        later = begins[-1] if spec.from_step else None
+        state = start(spec, since=begins[0], pass_since=later)
+        for block in blocks:
+            state = observe(spec, state, block, candidate=MODELLED_CANDIDATE, stable=MODELLED_STABLE)
+        assert find(spec, state) == finding
+
+
+def test_a_block_twice_or_late_changes_nothing() -> None:
+    asked = plan()
+    blocks, begins = course(6, asked)
+    once, often = panel(asked, begins), panel(asked, begins)
+    for place, block in enumerate(blocks):
+        once.take(block)
+        for repeated in (block, blocks[place // 2], block):
+            often.take(repeated)
+    gates = asked.steps[-1].gates
+    assert once.judge(gates, step_from=begins[-1]) == often.judge(gates, step_from=begins[-1])
+    assert once.alarming(blocks) == often.alarming(blocks)
+
+
+def test_figures_of_gates_that_need_not_pass_are_a_minute_old_at_most_and_of_the_others_new() -> None:
+    asked = plan()
+    blocks, begins = course(7, asked)
+    judged = panel(asked, begins)
+    gates = asked.steps[0].gates
+    counts: dict[str, list[int]] = {}
+    for block in blocks[: WARM + STEP_BLOCKS]:
+        judged.take(block)
+        for finding in judged.judge(gates, step_from=begins[0]):
+            counts.setdefault(finding.gate, []).append(finding.units_candidate)
+    exact = panel(asked, begins)
+    for block in blocks[: WARM + STEP_BLOCKS]:
+        exact.take(block)
+    last = {f.gate: f.units_candidate for f in exact.judge(gates, step_from=begins[0])}
+    assert counts["failures"][-1] == last["failures"]
+    assert last["p99"] >= counts["p99"][-1] >= counts["p99"][-7]
+
+
+def test_zero_evidence_passes_no_gate() -> None:
+    asked = plan(**ALL_PASS)
+    empty = [Block(t0=10.0 * i, seconds=10.0, fence=None, arms={}) for i in range(40)]
+    judged = panel(asked, [0.0])
+    for block in empty:
+        judged.take(block)
+    for step in asked.steps:
+        verdicts = {finding.verdict for finding in judged.judge(step.gates, step_from=0.0)}
+        assert verdicts == {Verdict.NO_DATA}
+    assert judged.alarming(empty) == ()
