@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from fairway.controller.profile import Profile, changes_between, profile_of
 from fairway.errors import FairwayError, NotFoundError
 from fairway.project.load import load_project
 from fairway.release.derive import never_stable
+from fairway.release.ladder import Rung, not_passed, rungs_below
 from fairway.release.materialise import materialise, verify_release
 from fairway.release.port import ContentStore, ReleaseStore
 from fairway.release.required import Required, lacking
@@ -47,6 +48,7 @@ class _Verified:
     refusal: str = ""
     planner: Planner | None = None
     required: Required | None = None
+    rungs: tuple[Rung, ...] = ()
     profile: Profile | None = None
 
 
@@ -115,7 +117,7 @@ class ReleaseFactsLookup:
                 return ReleaseFacts(arm=arm, refusal="it is still being verified; ask again", authors=authors)
             if verified is None:
                 verified = self._verified[key] = self._verify(key, signed)
-            refusal = verified.refusal or self._cannot_follow(manifest, verified.required, request, state)
+            refusal = verified.refusal or self._cannot_follow(manifest, verified, request, state)
         except FairwayError as error:
             return ReleaseFacts(arm=arm, refusal=error.message, authors=authors)
         plan = self._plan(verified, request, state)
@@ -191,10 +193,12 @@ class ReleaseFactsLookup:
             with tempfile.TemporaryDirectory(prefix="fairway-policy-") as folder:
                 project = load_project(materialise(manifest.tree, self.store, Path(folder)))
                 planner = planner_of(project, environment)
+                required = required_for_production(project)
                 return _Verified(
                     at=self.clock.monotonic(),
                     planner=planner,
-                    required=required_for_production(project),
+                    required=required,
+                    rungs=rungs_below(project.environments, project.environment(environment).name, required),
                     profile=profile_of(project, environment, manifest) if planner.automatic else None,
                 )
         except FairwayError as error:
@@ -202,11 +206,11 @@ class ReleaseFactsLookup:
         except OSError as error:
             return _Verified(at=self.clock.monotonic(), refusal=f"it cannot be read: {error.strerror}")
 
-    def _cannot_follow(self, manifest: Manifest, required: Required | None, request: Request, state: RouteState) -> str:
+    def _cannot_follow(self, manifest: Manifest, verified: _Verified, request: Request, state: RouteState) -> str:
         """Why the release may not serve beside stable here, or an empty string."""
         if request.route.environment not in manifest.effective:
             return f"release {manifest.release_version} has no configuration for {request.route.environment}"
-        missing = self._missing_evidence(manifest, required, state)
+        missing = self._missing_evidence(manifest, verified, state)
         if missing:
             return missing
         if state.stable is None:
@@ -222,7 +226,7 @@ class ReleaseFactsLookup:
             )
         return ""
 
-    def _missing_evidence(self, manifest: Manifest, required: Required | None, state: RouteState) -> str:
+    def _missing_evidence(self, manifest: Manifest, verified: _Verified, state: RouteState) -> str:
         """What nobody found about the release, or found wanting; a former stable of this route may always come back.
 
         Looked at anew each time: evidence expires, and a newer finding counts.
@@ -230,19 +234,21 @@ class ReleaseFactsLookup:
         former = {arm.release for arm in (state.stable, *state.history) if arm is not None}
         if manifest.release_digest in former:
             return ""
-        if required is None:
+        if verified.required is None:
             return f"what release {manifest.release_version} needs to be deployed is not known"
-        lacks = lacking(
-            required,
-            (*manifest.evidence, *self.releases.list_evidence(manifest.release_digest)),
-            release=manifest.release_digest,
-            effective=manifest.effective,
-            now=self.clock.now(),
-        )
-        if not lacks:
-            return ""
-        named = "; ".join(f"{kind}: {why}" for kind, why in lacks.items())
-        return (
-            f"release {manifest.release_version} lacks evidence ({named});"
-            f" take it on its commit: git checkout {manifest.commit_sha[:12]}, then fairway run"
-        )
+        evidence = (*manifest.evidence, *self.releases.list_evidence(manifest.release_digest))
+        release, effective, now = manifest.release_digest, manifest.effective, self.clock.now()
+        again = f"take it on its commit: git checkout {manifest.commit_sha[:12]}, then fairway run"
+        lacks = lacking(verified.required, evidence, release=release, effective=effective, now=now)
+        if lacks:
+            return f"release {manifest.release_version} lacks evidence ({_named(lacks)}); {again}"
+        for rung in verified.rungs:
+            lacks = not_passed(rung, evidence, release=release, effective=effective, now=now)
+            if lacks:
+                where = f"release {manifest.release_version} has not passed {rung.environment}"
+                return f"{where} ({_named(lacks)}); {again}"
+        return ""
+
+
+def _named(lacks: Mapping[str, str]) -> str:
+    return "; ".join(f"{what}: {why}" for what, why in lacks.items())

@@ -23,6 +23,7 @@ from fairway.incident.config import RollbackSection, SlaSection
 from fairway.llm.config import LlmSection
 from fairway.pipeline.config import SEED_STAGES, PipelineSection, UserStageSection
 from fairway.project.environments import EnvironmentSection, read_environments
+from fairway.release.ladder import laxer
 from fairway.rollout.config import RolloutSection
 from fairway.rollout.people_config import PeopleSection
 from fairway.section import Name, Section, Text
@@ -307,6 +308,7 @@ def _reference_errors(project: Project) -> Iterator[ProjectFileError]:
     for environment in project.environments.values():
         if project.document.has(("environments", environment.name)):
             yield from _environment_errors(project, environment)
+    yield from _ladder_errors(project)
     document = project.document
     judge = project.evals.judge
     if judge is not None and project.models.alias_of(judge.model) is None:
@@ -322,6 +324,14 @@ def _reference_errors(project: Project) -> Iterator[ProjectFileError]:
     for name in project.budgets.prompts:
         if name not in project.prompts.names():
             yield _unknown(document, ("budgets", "prompts", name), "prompt", name, project.prompts.names(), of_key=True)
+
+
+def _ladder_errors(project: Project) -> Iterator[ProjectFileError]:
+    """An environment never asks less of a candidate than the one before it."""
+    for one in laxer(project.environments):
+        hint = f"ask at least as much as {one.before}, or leave it out: then what {one.before} asks holds"
+        path: KeyPath = ("environments", one.environment, one.setting)
+        yield project.document.error(path, one.message, hint=hint)
 
 
 def _environment_errors(project: Project, environment: Environment) -> Iterator[ProjectFileError]:

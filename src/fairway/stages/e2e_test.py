@@ -16,6 +16,7 @@ from fairway.pipeline.port import Finding, StageOutcome, StageStatus
 from fairway.stages.config import E2eRequest, E2eTestSection
 from fairway.stages.context import DeliveryContext
 from fairway.stages.serving import Serving
+from fairway.stages.stopwatch import Stopwatch, Timed
 from fairway.units import Verdict
 
 TAG = "e2e"
@@ -60,12 +61,13 @@ class E2eTest:
         running = context.delivery.staging
         if running is None:
             return StageOutcome(status=StageStatus.ERROR, summary="nothing is deployed to staging")
-        checks = await _requests(context, running, settings)
+        watch = Stopwatch(context.clock)
+        checks = await _requests(context, running, settings, watch)
         if suites:
-            checks += await _cases(context, running, suites, settings)
+            checks += await _cases(context, running, suites, settings, watch)
         elif chat and not settings.requests:
-            checks.append(await _short_chat(context, running, settings))
-        return _outcome(context, running, checks)
+            checks.append(await _short_chat(context, running, settings, watch))
+        return _outcome(context, running, checks, watch)
 
 
 def tagged_suites(context: DeliveryContext) -> tuple[Suite, ...]:
@@ -76,13 +78,13 @@ def tagged_suites(context: DeliveryContext) -> tuple[Suite, ...]:
     return tuple(suite for suite in tagged if suite.cases)
 
 
-def _outcome(context: DeliveryContext, running: Serving, checks: Sequence[_Check]) -> StageOutcome:
+def _outcome(context: DeliveryContext, running: Serving, checks: Sequence[_Check], watch: Stopwatch) -> StageOutcome:
     failed = [check for check in checks if check.problem and not check.broken]
     broken = [check for check in checks if check.broken]
     findings = tuple(
         Finding(severity="error", rule="e2e", message=f"{check.name}: {check.problem}") for check in (*failed, *broken)
     )
-    figures = {"checks": len(checks), "failed": len(failed), "errors": len(broken)}
+    figures = {"checks": len(checks), "failed": len(failed), "errors": len(broken), **watch.figures()}
     status, verdict = StageStatus.PASSED, Verdict.PASS
     summary = f"{len(checks)} of {len(checks)} as expected"
     if failed or broken:
@@ -106,13 +108,16 @@ def _outcome(context: DeliveryContext, running: Serving, checks: Sequence[_Check
     )
 
 
-async def _requests(context: DeliveryContext, running: Serving, settings: E2eTestSection) -> list[_Check]:
+async def _requests(
+    context: DeliveryContext, running: Serving, settings: E2eTestSection, watch: Stopwatch
+) -> list[_Check]:
     """Declared requests, in their order: one may build on another."""
     checks: list[_Check] = []
     async with httpx.AsyncClient(base_url=running.url, timeout=settings.timeout, trust_env=False) as client:
         for request in settings.requests:
             context.progress(f"{request.method} {request.path}")
-            checks.append(await _request(client, request))
+            with watch.request():
+                checks.append(await _request(client, request))
     return checks
 
 
@@ -137,7 +142,7 @@ async def _request(client: httpx.AsyncClient, request: E2eRequest) -> _Check:
 
 
 async def _cases(
-    context: DeliveryContext, running: Serving, suites: Sequence[Suite], settings: E2eTestSection
+    context: DeliveryContext, running: Serving, suites: Sequence[Suite], settings: E2eTestSection, watch: Stopwatch
 ) -> list[_Check]:
     """Tagged cases, scored as in the evaluation but without a judge."""
     total = sum(len(suite.cases) for suite in suites)
@@ -149,7 +154,7 @@ async def _cases(
     )
     mapping = chat_mapping(context.project.evals, path=running.service.chat)
     async with HttpAgent(running.url, mapping, clock=context.clock, timeout_seconds=settings.timeout) as agent:
-        result = await EvalRunner(agent, suites, options, clock=context.clock).run()
+        result = await EvalRunner(Timed(agent, watch), suites, options, clock=context.clock).run()
     return [_check_of(one) for one in result.details]
 
 
@@ -163,7 +168,7 @@ def _check_of(result: CaseResult) -> _Check:
     return _Check(name=name, problem=result.undecided or result.outcome.value, broken=True)
 
 
-async def _short_chat(context: DeliveryContext, running: Serving, settings: E2eTestSection) -> _Check:
+async def _short_chat(context: DeliveryContext, running: Serving, settings: E2eTestSection, watch: Stopwatch) -> _Check:
     """Two turns on one thread that must each be answered."""
     context.progress("a short conversation")
     thread = f"e2e-{context.delivery.run_id}"
@@ -171,7 +176,7 @@ async def _short_chat(context: DeliveryContext, running: Serving, settings: E2eT
     try:
         async with HttpAgent(running.url, mapping, clock=context.clock, timeout_seconds=settings.timeout) as agent:
             for message in _SHORT_CHAT:
-                if not (await agent.ask(message, thread=thread)).text.strip():
+                if not (await Timed(agent, watch).ask(message, thread=thread)).text.strip():
                     return _Check(name="short chat", problem=f"no answer to {message!r}")
     except FairwayError as error:
         return _Check(name="short chat", problem=error.message)

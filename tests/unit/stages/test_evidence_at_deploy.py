@@ -25,7 +25,7 @@ from fairway.stages.packaging import package
 from fairway.stages.registry import required_for_release
 from fairway.testing.rollout_cases import snapshot
 from fairway.testing.virtual_clock import EPOCH, VirtualClock
-from fairway.units import Digest, Verdict
+from fairway.units import Digest, EnvironmentName, Verdict
 
 MODELS = "version: 1\nmodels: {main: {provider: mock, model: m1}}\nroles: {orchestrator: main}\n"
 STOP = StageStatus.FAILED
@@ -34,10 +34,12 @@ STOP = StageStatus.FAILED
 class Shop:
     """A release in a ledger, and the lookup of a controller over it."""
 
-    def __init__(self, bench, *, settings: str = "", skip: tuple[str, ...] = ()) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, bench, *, settings: str = "", skip: tuple[str, ...] = (), more: str = "") -> None:  # type: ignore[no-untyped-def]
         self.bench = bench
         self.clock = bench.clock = VirtualClock()
         bench.commit({"server.py": "x = 1\n", "models.yaml": MODELS}, settings=settings)
+        if more:
+            bench.commit({"fairway.yaml": (bench.root / "fairway.yaml").read_text() + more})
         delivery = bench.delivery(version="1.0.0")
         self.project = delivery.project
         self.digest: Digest = delivery.bundle.digest
@@ -57,13 +59,19 @@ class Shop:
         )
 
     def find(self, *kinds: str, verdict: Verdict = Verdict.PASS, **changes: object) -> None:
+        """Record findings; those of the rehearsals as they are taken: in staging, unless the test says otherwise."""
+        staged = {} if not hasattr(self, "manifest") or "figures" in changes else self.in_staging()
         self.bench.ledger.add_evidence(
             Evidence(
                 kind=kind, release=self.digest, verdict=verdict, produced_by="t", at=self.clock.now(),
-                **changes,  # type: ignore[arg-type]
+                **{**(staged if kind in REHEARSALS else {}), **changes},  # type: ignore[arg-type]
             )
             for kind in kinds
         )  # fmt: skip
+
+    def in_staging(self, environment: str = "staging") -> dict[str, object]:
+        name = EnvironmentName(environment)
+        return {"environment": name, "effective": self.manifest.effective[name]}
 
     def ask(self, verb: Verb = Verb.START, name: str = "r1") -> Request:
         args = {"release": self.digest}
@@ -96,6 +104,24 @@ def test_a_release_that_was_only_cut_does_not_start_and_the_answer_says_what_is_
 def test_with_everything_found_it_starts(bench) -> None:
     shop = Shop(bench)
     shop.find(*REHEARSALS)
+    assert shop.facts().refusal == ""
+
+
+def test_what_was_tried_in_another_environment_than_the_one_before_does_not_vouch(bench) -> None:
+    shop = Shop(bench)
+    shop.find(*REHEARSALS, **shop.in_staging("test"))
+    assert "has not passed staging (smoke_test: nothing was found on this content; e2e_test" in shop.facts().refusal
+
+
+def test_a_latency_that_staging_promises_is_measured_there_before_production(bench) -> None:
+    shop = Shop(bench, more="environments: {staging: {latency_sla: 2s, tool_accuracy: 0.9}}\n")
+    shop.find(*REHEARSALS)
+    refusal = shop.facts().refusal
+    assert "has not passed staging (tool accuracy: not measured, at least 90.0% is asked; latency SLA: not" in refusal
+    shop.find("prompt_regression", figures={"tool_accuracy": 0.95})
+    shop.find("e2e_test", **shop.in_staging(), figures={"latency_p95_ms": 2500.0})
+    assert "(latency SLA: P95 was 2500 ms, at most 2000 ms is asked)" in shop.facts().refusal
+    shop.find("e2e_test", **shop.in_staging(), figures={"latency_p95_ms": 1500.0})
     assert shop.facts().refusal == ""
 
 
