@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from fairway.simulate.rollout import Ending
 from fairway.simulate.scenario import EFFECTS, SHAPES
-from fairway.simulate.study import Delays, Study
+from fairway.simulate.study import Delays, Rate, Study
 from fairway.simulate.suite import Group
-from fairway.simulate.tables import markdown, median, plan_of, rate, seconds, stopped
+from fairway.simulate.tables import markdown, median, plan_of, rate, seconds, spread, stopped
 
 
 def page_of(groups: Sequence[Group], *, runs: int, seed: int) -> str:
@@ -22,7 +22,7 @@ def page_of(groups: Sequence[Group], *, runs: int, seed: int) -> str:
         " it does not: [simulation](explanation/simulation.md). Intervals are exact 95 % ones (Clopper-Pearson; of a"
         " median from order statistics). Columns of Argo and Flagger give the share of rollouts their rule gives up, on"
         " the same traffic and with the policy's own limits, and the median delay.",
-        *_section(healthy, [_HEALTHY_HEAD, *(_healthy_row(study) for study in healthy.studies)]),
+        *_section(healthy, [_HEALTHY_HEAD, *(_healthy_row(study) for study in healthy.studies), _together(healthy)]),
         *_section(margins, [_MARGINS_HEAD, *(_margin_row(study) for study in margins.studies)]),
         *_section(delays, [_DELAYS_HEAD, *(_delay_row(study) for study in delays.studies)]),
         *_section(exposed, [_EXPOSED_HEAD, *(_exposed_row(study) for study in exposed.studies)]),
@@ -69,6 +69,22 @@ def _healthy_row(study: Study) -> tuple[str, ...]:
     )
 
 
+def _together(group: Group) -> tuple[str, ...]:
+    """All rollouts of a group: the interval that many of them allow."""
+    ended = [
+        Rate(
+            hits=sum(study.ended(ending).hits for study in group.studies),
+            of=sum(len(study.outcomes) for study in group.studies),
+        )
+        for ending in (Ending.ROLLED_BACK, Ending.PROMOTED, Ending.PAUSED)
+    ]
+    rules = [
+        Delays.of([each.rivals[place] for study in group.studies for each in study.outcomes])
+        for place in range(len(_RULES))
+    ]
+    return "**all**", "", "", rate(ended[0]), rate(ended[1]), str(ended[2].hits), *(stopped(each) for each in rules)
+
+
 def _margin_row(study: Study) -> tuple[str, ...]:
     return (
         study.scenario.effect.value,
@@ -90,10 +106,10 @@ def _delay_row(study: Study) -> tuple[str, ...]:
         plan_of(study).removeprefix("held at "),
         rate(study.ended(Ending.ROLLED_BACK)),
         median(delays),
-        f"{seconds(delays.p10)} - {seconds(delays.p90)}",
+        spread(delays),
         "-" if best is None else seconds(best.median),
         _times(delays, best),
-        by or f"paused {study.ended(Ending.PAUSED).hits}",
+        by or "-",
         *_rules(study),
     )
 

@@ -7,6 +7,7 @@ is handed on here. Gateways confirm at once and arms are ready at once, so that 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -20,6 +21,7 @@ from fairway.rollout.values import (
     NOTHING_MEASURED,
     ArmRef,
     Decision,
+    DecisionKind,
     Desired,
     Exposure,
     Measured,
@@ -38,7 +40,8 @@ from fairway.targets.port import AttestedBy, InstanceState, ObservedArm, Observe
 from fairway.traffic.fence import Fence
 from fairway.traffic.port import RouterObserved
 from fairway.traffic.table import Role
-from fairway.units import WHOLE, AgentName, EnvironmentName, RouteId, UnitHash
+from fairway.units import WHOLE, AgentName, EnvironmentName, RouteId, UnitHash, Verdict
+from fairway.verdict.values import AlarmAction
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 WARM_UP_BLOCKS = 12
@@ -80,7 +83,7 @@ class Course:
 
     Attributes:
         code: Reason code that rolled it back or paused it; ``""`` otherwise.
-        gates: Names of the gates that had failed when it was rolled back.
+        gates: Names of the gates that had failed when it was rolled back, or of the triggers that fired.
         exposed_at: Seconds from the beginning until the candidate was first exposed; ``None``: never.
         ended_at: Seconds from the beginning until it was rolled back or promoted; ``None``: neither.
         step: Index of the last step.
@@ -139,13 +142,13 @@ class ModelledRun:
     events: list[Event] = field(default_factory=list)
     exposed: set[UnitHash] = field(default_factory=set)
     active: set[UnitHash] = field(default_factory=set)
-    last: Decision | None = None
     _reader: BlockReader = field(init=False)
     _head: Fence = Fence(term=1, seq=0)  # noqa: RUF009 - frozen
     _now: datetime = BEGIN
     _unripe: deque[Block] = field(default_factory=deque)
     _exposed_at: float | None = None
     _waits: Measured | None = None
+    _against: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.plan = without_approvals(self.plan)
@@ -227,7 +230,7 @@ class ModelledRun:
         return Course(
             ending=self._ending(),
             code="" if rollout is None else rollout.cause or self._pause_code(),
-            gates=self._failed_gates(),
+            gates=self._against,
             exposed_at=self._exposed_at,
             ended_at=ended_at,
             step=0 if rollout is None else rollout.step,
@@ -251,11 +254,6 @@ class ModelledRun:
         if rollout is None or not rollout.paused:
             return ""
         return next((event.code for event in reversed(self.events) if event.code in _PAUSES), "paused")
-
-    def _failed_gates(self) -> tuple[str, ...]:
-        if self.last is None or self._ending() is not Ending.ROLLED_BACK:
-            return ()
-        return tuple(finding.gate for finding in self.last.evidence if finding.verdict.value == "FAIL")
 
     def _theta(self) -> dict[Role, float] | None:
         return {Role(role): limit for role, limit in self.desired.theta.items()} or None
@@ -282,8 +280,8 @@ class ModelledRun:
         self.events.append(Event(at=elapsed, code=decision.code, stands=stands))
         if self._exposed_at is None and self.split > 0:
             self._exposed_at = elapsed
-        if decision.kind.value == "roll_back":
-            self.last = decision
+        if decision.kind is DecisionKind.ROLL_BACK:
+            self._against = tuple(_speaking_against(decision, measured))
         return True
 
     def _still_waits(self, rollout: RolloutState, measured: Measured) -> bool:
@@ -324,6 +322,15 @@ class ModelledRun:
 
 _WAITS = frozenset({"needs_evidence", "paused"})
 _PAUSES = ("shared_cause", "step_undecided", "instrument_error", "trigger_paused")
+
+
+def _speaking_against(decision: Decision, measured: Measured) -> Iterator[str]:
+    """Which gates, or else which triggers, a rollback named."""
+    failed = [finding.gate for finding in decision.evidence if finding.verdict is Verdict.FAIL]
+    if decision.code == "trigger_fired":
+        yield from (f"trigger {alarm.name}" for alarm in measured.alarms if alarm.action is AlarmAction.ROLL_BACK)
+    else:
+        yield from failed
 
 
 def without_approvals(plan: Plan) -> Plan:

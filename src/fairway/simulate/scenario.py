@@ -120,7 +120,8 @@ class Scenario:
     @property
     def onset_block(self) -> int:
         """Block from which the candidate is at fault, counted from the beginning of the warm-up."""
-        return WARM_UP_BLOCKS + self.blocks // 3 if self.shape is Shape.LATE else 0
+        late = self.shape is Shape.LATE and self.effect is not Effect.SAME
+        return WARM_UP_BLOCKS + self.blocks // 3 if late else 0
 
     @property
     def name(self) -> str:

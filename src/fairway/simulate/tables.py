@@ -70,6 +70,13 @@ def seconds(value: float | None) -> str:
     return f"{value:.0f} s" if value < 120 else f"{value / 60:.1f} min"
 
 
+def spread(delays: Delays) -> str:
+    """From the 10th to the 90th percentile."""
+    if delays.p10 is None:
+        return "-"
+    return f"{seconds(delays.p10)} - {'more' if delays.p90 is None else seconds(delays.p90)}"
+
+
 def _row(study: Study) -> tuple[str, ...]:
     scenario, delays = study.scenario, study.delays
     return (
@@ -82,7 +89,7 @@ def _row(study: Study) -> tuple[str, ...]:
         rate(study.ended(Ending.PROMOTED)),
         str(study.ended(Ending.PAUSED).hits),
         median(delays),
-        f"{seconds(delays.p10)} - {seconds(delays.p90)}",
+        spread(delays),
     )
 
 
