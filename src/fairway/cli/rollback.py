@@ -128,6 +128,10 @@ def _only(workspace: Workspace, wanted: dict[str, Any], reason: str, output: str
     from fairway.rollout.requests import Verb
 
     base, donor = _stable(workspace), _donor(workspace, wanted["target"])
+    if _is_all(base, donor, wanted["only"]):
+        say(f"nothing else differs: this is {donor.manifest.release_version} itself")
+        _told(ask(workspace, Verb.ROLLBACK, args={"to": donor.manifest.release_digest}, reason=reason), output)
+        return
     made = make_derived(workspace, base, [(name, donor) for name in wanted["only"]], run=wanted["run"])
     if made is None:
         raise SystemExit(1)
@@ -140,6 +144,13 @@ def _only(workspace: Workspace, wanted: dict[str, Any], reason: str, output: str
     why = f"{', '.join(missing)} was never stable here" if missing else "as asked"
     say(f"{made.manifest.release_version} goes live by the policy's steps: {why}")
     _told(ask(workspace, Verb.START, args={"release": digest, "supersede": False}, reason=reason), output)
+
+
+def _is_all(base: SignedRelease, donor: SignedRelease, only: tuple[str, ...]) -> bool:
+    """Whether the components that are taken back are all in which the two releases differ."""
+    ours, theirs = base.manifest.components, donor.manifest.components
+    differ = {part.value for part in ours if ours[part] != theirs[part]}
+    return bool(differ) and differ <= {name.strip().lower() for name in only}
 
 
 def _stable(workspace: Workspace) -> SignedRelease:

@@ -24,24 +24,20 @@ SHARED_RATIO = 0.5
 SHOWN = 5
 """Request ids named as examples of a group."""
 
-_C = Component
 _ALL = frozenset(Component)
-_PROCESS = frozenset((_C.CODE,))
-_ANSWERS = frozenset((_C.PROMPTS, _C.MODELS, _C.TOOLS, _C.CODE))
+_PROCESS = frozenset((Component.CODE,))
 
 CAUSES: Mapping[str, frozenset[Component]] = {
-    "unreachable": _PROCESS,
-    "not_ready": _PROCESS,
     "arm_closed": _PROCESS,
     "answer_cut": _PROCESS,
     "malformed_answer": _PROCESS,
-    "timeout": _ANSWERS,
-    "status": frozenset((_C.CODE, _C.MODELS, _C.TOOLS)),
-    "outcome_refused": frozenset((_C.POLICIES, _C.PROMPTS, _C.MODELS)),
-    "outcome_failed": _ANSWERS,
-    "outcome_partial": _ANSWERS,
+    "outcome_refused": _ALL - {Component.TOOLS},
 }
-"""Which components can cause a failure of that reason code, or of the codes that begin so; any other: all can."""
+"""Which components can cause a failure of that reason code; of any other code all can.
+
+Few on purpose: an exception may come from a prompt with a variable nobody sets as well as from code, so ``status_500``
+excludes nobody. How a process speaks HTTP, and that it lives, is its code's alone.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +95,12 @@ class Located:
 
 
 def locate(
-    blocks: Iterable[Block], *, candidate: Digest, stable: Digest | None, changed: Iterable[Component]
+    blocks: Iterable[Block],
+    *,
+    candidate: Digest,
+    stable: Digest | None,
+    changed: Iterable[Component],
+    proven: Iterable[Component] = (),
 ) -> Located:
     """Group the candidate's failures and relate them to what changed.
 
@@ -108,6 +109,8 @@ def locate(
         candidate: Whose failures.
         stable: What it was compared with; ``None``: nothing.
         changed: Components that differ between the two.
+        proven: Of these, those whose very content was stable here before: they served well elsewhere, so they are not
+            suspected while another one changed that never did.
     """
     parts = tuple(part for part in Component if part in set(changed))
     used = [block for block in blocks if not block.gap]
@@ -119,7 +122,7 @@ def locate(
         "failed": sum(arm.failed for arm in bad),
         "described": sum(group.described for group in groups),
     }
-    suspects, why = _name(groups, parts)
+    suspects, why = _name(groups, parts, frozenset(proven) & set(parts))
     return Located(suspects=suspects, why=why, groups=groups, changed=parts, figures=figures)
 
 
@@ -163,12 +166,12 @@ def _rate(arms: list[ArmBlock], described: int, of: int) -> float | None:
 
 def can_cause(code: str) -> frozenset[Component]:
     """Components that can cause a failure of that code; one nobody knows could be any."""
-    if code in CAUSES:
-        return CAUSES[code]
-    return next((parts for stem, parts in CAUSES.items() if code.startswith(f"{stem}_")), _ALL)
+    return CAUSES.get(code, _ALL)
 
 
-def _name(groups: tuple[FailureGroup, ...], changed: tuple[Component, ...]) -> tuple[tuple[Suspect, ...], str]:
+def _name(
+    groups: tuple[FailureGroup, ...], changed: tuple[Component, ...], proven: frozenset[Component]
+) -> tuple[tuple[Suspect, ...], str]:
     if not groups:
         return (), "no failing request was described"
     enough = [group for group in groups if group.described >= MINIMUM]
@@ -176,18 +179,18 @@ def _name(groups: tuple[FailureGroup, ...], changed: tuple[Component, ...]) -> t
         return (), f"fewer than {MINIMUM} failing requests look alike"
     own = [group for group in enough if group.own]
     if not own:
-        shared = (
-            "stable fails the same way" if any(g.stable_rate is not None for g in enough) else "stable was not seen"
-        )
-        return (), f"{shared}: the candidate cannot be told to be the cause"
+        seen = any(group.stable_rate is not None for group in enough)
+        why = "stable fails the same way" if seen else "stable was not seen"
+        return (), f"{why}: the candidate cannot be told to be the cause"
     if not changed:
         return (), "the candidate holds nothing that stable does not"
     possible = [part for part in changed if all(part in can_cause(group.code) for group in own)]
-    if len(possible) != 1:
-        return (), _several(own, possible, changed)
-    return (Suspect(component=possible[0], evidence=_evidence(own, possible[0], changed)),), _evidence(
-        own, possible[0], changed
-    )
+    unproven = [part for part in possible if part not in proven]
+    if len(unproven or possible) != 1:
+        return (), _several(own, unproven or possible, changed)
+    (part,) = unproven or possible
+    evidence = _evidence(own, part, changed, proven)
+    return (Suspect(component=part, evidence=evidence),), evidence
 
 
 def _several(own: list[FailureGroup], possible: list[Component], changed: tuple[Component, ...]) -> str:
@@ -197,12 +200,25 @@ def _several(own: list[FailureGroup], possible: list[Component], changed: tuple[
     return f"{', '.join(changed)} changed, and none of them alone explains {codes}"
 
 
-def _evidence(own: list[FailureGroup], part: Component, changed: tuple[Component, ...]) -> str:
-    counts = Counter({group.code: 0 for group in own})
+def _evidence(
+    own: list[FailureGroup], part: Component, changed: tuple[Component, ...], proven: frozenset[Component]
+) -> str:
+    counts: Counter[str] = Counter()
     for group in own:
         counts[group.code] += group.described
     told = ", ".join(f"{count} x {code}" for code, count in counts.most_common())
     rate = sum(group.rate or 0.0 for group in own)
     stable = sum(group.stable_rate or 0.0 for group in own)
-    alone = "nothing else changed" if len(changed) == 1 else f"of {', '.join(changed)} only it can cause that"
-    return f"{part.value}: {told} ({rate:.1%} of requests, stable {stable:.1%}); {alone}"
+    return f"{part.value}: {told} ({rate:.1%} of requests, stable {stable:.1%}); {_alone(part, changed, proven)}"
+
+
+def _alone(part: Component, changed: tuple[Component, ...], proven: frozenset[Component]) -> str:
+    """Why it and no other."""
+    others = [one for one in changed if one is not part]
+    if not others:
+        return "nothing else changed"
+    served = ", ".join(one.value for one in others if one in proven)
+    cannot = ", ".join(one.value for one in others if one not in proven)
+    parts = [f"{served} changed too and was stable here before"] if served else []
+    parts += [f"{cannot} changed too and cannot cause that"] if cannot else []
+    return ", ".join(parts)

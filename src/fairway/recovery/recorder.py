@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from fairway import __version__
-from fairway.bootstrap import Workspace, open_workspace
+from fairway.bootstrap import Workspace
 from fairway.controller.flags import LedgerFlags
 from fairway.errors import FairwayError, NotFoundError
 from fairway.flags.values import guarding
@@ -32,6 +30,7 @@ from fairway.incident.suspects import Located, locate
 from fairway.observe.fold import Block
 from fairway.recovery.cases import Case, case_of, detected_wire, ends, located_wire, rolled_back_wire, serving_failed
 from fairway.recovery.record import find_procedure, notify, read_procedures, write_entry
+from fairway.release.derive import never_stable
 from fairway.release.values import Component, Manifest
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.values import Phase, RolloutState, RouteState
@@ -45,7 +44,8 @@ WAIT_FOR_TRACES = timedelta(seconds=90)
 """How long locating waits for described failures after traffic is back; their blocks mature after it moved."""
 SNAPSHOT_WITHIN = timedelta(minutes=30)
 """A release's first SLA snapshot is archived at the latest so long after it went live."""
-TICK_SECONDS = 2.0
+TICK_SECONDS = 1.0
+STOP_SECONDS = 2.0
 SNAPSHOT_SECONDS = 60.0
 """How often snapshots are looked at: each reads the blocks of a day."""
 _PAGE = 200
@@ -152,7 +152,28 @@ class Recorder:
             for wire in self.workspace.ledger.blocks(self.workspace.route, since=since.timestamp() - 60.0)
         ]
         stable = None if case.back_to is None else case.back_to.release
-        return locate(blocks, candidate=case.bad.release, stable=stable, changed=self._changed(case) or ())
+        return locate(
+            blocks,
+            candidate=case.bad.release,
+            stable=stable,
+            changed=self._changed(case) or (),
+            proven=self._proven(case),
+        )
+
+    def _proven(self, case: Case) -> tuple[Component, ...]:
+        """Components of the bad release whose very content was stable here before it."""
+        bad = _manifest(self.workspace, case.bad.release)
+        state = state_from_wire(case.began.state)
+        former = [
+            found
+            for arm in (state.stable, *state.history)
+            if arm is not None and arm.release != case.bad.release and arm.release not in state.blocked
+            if (found := _manifest(self.workspace, arm.release)) is not None
+        ]
+        if bad is None:
+            return ()
+        new = never_stable(bad.components, former)
+        return tuple(part for part in Component if part not in new)
 
     def _changed(self, case: Case) -> tuple[Component, ...] | None:
         """Components that differ; ``None``: one of the two is not known here."""
@@ -286,26 +307,30 @@ def _manifest(workspace: Workspace, release: Digest) -> Manifest | None:
         return None  # released on another machine: nothing is known of its parts here
 
 
-def keep_records(project_dir: Path | None) -> threading.Thread:
-    """Keep the records of a project in a thread of its own, with a ledger of its own: no decision waits for it.
+class Recording:
+    """Keeps the records of a project in a thread of its own: no decision waits for it.
 
-    The thread ends with the process; what it has not recorded then, the next one does.
+    It shares the process's ledger. A second opening of the file would not do: closing any descriptor of it lets go of
+    every lock this process has on it (POSIX), and SQLite's writers would meet.
     """
 
-    def keep() -> None:
-        try:
-            workspace = open_workspace(project_dir)
-        except FairwayError as error:
-            log.warning("rollbacks and SLA snapshots are not recorded: %s", error.message)
-            return
-        recorder = Recorder(workspace)
-        while True:
-            try:
-                asyncio.run(recorder.tick())
-            except Exception:
-                log.exception("%s: the record is not up to date", workspace.route)
-            time.sleep(TICK_SECONDS)
+    def __init__(self, workspace: Workspace) -> None:
+        self._recorder = Recorder(workspace)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="recorder", daemon=True)
 
-    thread = threading.Thread(target=keep, name="recorder", daemon=True)
-    thread.start()
-    return thread
+    def __enter__(self) -> Recording:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop; a hook that still runs is left to itself: what is not recorded now, the next controller records."""
+        self._stopping.set()
+        self._thread.join(timeout=STOP_SECONDS)
+
+    def _keep(self) -> None:
+        while not self._stopping.wait(TICK_SECONDS):
+            try:
+                asyncio.run(self._recorder.tick())
+            except Exception:
+                log.exception("the record is not up to date")  # the next tick tries again

@@ -20,7 +20,7 @@ from fairway.bootstrap import ControllerParts, build_controller, open_workspace
 from fairway.controller.engine import LEASE_SECONDS, STANDBY_SECONDS
 from fairway.controller.live_view import LiveView
 from fairway.errors import FairwayError, PermanentError
-from fairway.recovery.recorder import keep_records
+from fairway.recovery.recorder import Recording
 from fairway.supervise.leash import leash_cut
 
 log = logging.getLogger("fairway.controller")
@@ -51,10 +51,10 @@ async def serve(project_dir: Path | None) -> None:
         parts = build_controller(workspace)
         parts.controller.show = LiveView(workspace.state, workspace.route).show
         await _stand_by(parts)
-        keep_records(project_dir)
         await _serve_tables(parts)
         try:
-            await _run(parts)
+            with Recording(workspace):
+                await _run(parts)
         finally:
             await parts.router.close()
     finally:

@@ -9,9 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
-from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,8 +20,11 @@ from fairway.ledger import open_ledger
 from fairway.ledger.placement import refuse_network_filesystem
 from fairway.llm.mock.scenario import load_scenario
 from fairway.project.load import Project, load_project
+from fairway.supervise.examined import Check, CheckStatus, fail, ok, warn
 from fairway.supervise.info import ChildState, UpInfo, read_info, running
+from fairway.supervise.people import look_at_people
 from fairway.supervise.processes import GATEWAY, uses_mock_models
+from fairway.supervise.readiness import look_at_flags, look_at_the_way_back
 from fairway.targets.local.process import LOOPBACK, is_running, listener_of, port_is_free
 from fairway.targets.local.records import RecordFolder
 from fairway.targets.local.service import agent_path
@@ -40,45 +41,6 @@ _TOOLS = (
 )
 _SERVING_ENVIRONMENT = "production"
 _ENV_REFERENCE = "env:"
-
-
-class CheckStatus(StrEnum):
-    """How a check ended. A warning is no reason to stop; a failure is."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: Stable id.
-        detail: What was found.
-        hint: What to do; ``None`` when there is nothing to do.
-    """
-
-    name: str
-    status: CheckStatus
-    detail: str
-    hint: str | None = None
-
-
-def ok(name: str, detail: str) -> Check:
-    """Nothing to do."""
-    return Check(name=name, status=CheckStatus.OK, detail=detail)
-
-
-def warn(name: str, detail: str, hint: str) -> Check:
-    """Worth knowing."""
-    return Check(name=name, status=CheckStatus.WARN, detail=detail, hint=hint)
-
-
-def fail(name: str, detail: str, hint: str | None) -> Check:
-    """In the way."""
-    return Check(name=name, status=CheckStatus.FAIL, detail=detail, hint=hint)
 
 
 def examine(start: Path | None = None) -> tuple[Check, ...]:
@@ -361,4 +323,10 @@ _PROJECT_CHECKS: tuple[tuple[str, Callable[[Project], Iterator[Check]]], ...] = 
     ("ports", _ports),
     ("up", _up),
     ("arms", _arms),
+    ("rollback", look_at_the_way_back),
+    ("flags", look_at_flags),
+    ("people", look_at_people),
 )
+
+
+__all__ = ["Check", "CheckStatus", "examine"]
