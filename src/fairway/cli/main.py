@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gateway": ("fairway.cli.gateway", "The data plane: serve, status, pin."),
     "init": ("fairway.cli.init", "Make an agent project, or add Fairway to a service you have."),
     "mock-llm": ("fairway.cli.mock_llm", "A deterministic OpenAI-compatible model from a scenario file."),
+    "people": ("fairway.cli.people", "People: who has which role, and what it allows where."),
     "prompt": ("fairway.cli.prompt", "Prompts: list, lint, show, diff, lock, render."),
     "release": ("fairway.cli.release", "Releases: create, list, show, diff, verify."),
     "rollback": ("fairway.cli.rollback", "Go back, by default to the last stable release."),
