@@ -8,13 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from fairway.rollout.colours import describe_colours
+from fairway.rollout.describe_gates import beside_lines, decisive, gate_words
 from fairway.rollout.status import status_wire
 from fairway.rollout.traffic_rate import TrafficRate
 from fairway.rollout.values import Plan, Step
 from fairway.units import WHOLE, format_duration, format_share, short
-from fairway.verdict.kinds import Test, recipe_of
 from fairway.verdict.needed import clean_units_needed
-from fairway.verdict.values import GateKind, GateSpec
 
 __all__ = ["describe_plan", "describe_status", "status_wire"]
 
@@ -45,6 +44,7 @@ def describe_plan(plan: Plan, rate: TrafficRate | None = None) -> str:
             lines.append(f"   {_people(plan)} before the next")
     soak = f", soaks for {format_duration(plan.soak)}" if plan.soak else ""
     lines.append(f"{len(plan.steps) + 1}. 100%{soak}; the former stable stays warm for {format_duration(plan.warm)}")
+    lines.extend(beside_lines(plan))
     return "\n".join(lines)
 
 
@@ -58,7 +58,7 @@ def _people(plan: Plan) -> str:
 
 def _step(step: Step, rate: TrafficRate | None) -> str:
     what = f"{step.name} at {format_share(step.split)}" if step.name else format_share(step.split)
-    gates = "; ".join(_gate(gate) for gate in step.gates)
+    gates = "; ".join(gate_words(gate) for gate in decisive(step))
     lasts = f" for at least {format_duration(step.dwell)} observed"
     undecided = f" (pauses undecided after {format_duration(step.cap)})"
     estimate = _takes(step, rate)
@@ -77,24 +77,6 @@ def _takes(step: Step, rate: TrafficRate | None) -> str:
     whole = max(seconds, step.dwell)
     late = "; longer than it may take, so it would pause" if whole > step.cap else ""
     return f"{format_duration(whole)} or more at this traffic{late}"
-
-
-def _gate(gate: GateSpec) -> str:
-    must = "" if gate.must_pass else ", must only not fail"
-    needs = clean_units_needed(gate)
-    least = "" if needs is None else f" (≥ {needs:,} clean {gate.unit})"
-    match recipe_of(gate).test:
-        case Test.ADDITIVE:
-            return f"{gate.name} within {gate.margin * 100:g} points of stable{least}{must}"
-        case Test.RELATIVE:
-            return f"{_quantile(gate)} within {(gate.margin - 1) * 100:+.0f}% of stable{must}"
-        case Test.ABSOLUTE:
-            sign = "≥" if gate.kind is GateKind.SUCCESS else "≤"
-            return f"{gate.name} {sign} {gate.margin * 100:g}%{least}{must}"
-
-
-def _quantile(gate: GateSpec) -> str:
-    return "P95" if gate.kind is GateKind.LATENCY_P95 else gate.name
 
 
 # -- status ------------------------------------------------------------------------------------------------------------

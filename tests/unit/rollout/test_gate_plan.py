@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fairway.errors import PermanentError
 from fairway.rollout.config import RolloutSection
+from fairway.rollout.describe import describe_plan
 from fairway.rollout.gate_plan import GATE_NAMES, alpha_spent, within_budget
 from fairway.rollout.plan import compile_plan
 from fairway.verdict.kinds import KINDS, Test
@@ -122,3 +123,18 @@ def test_limits_are_read_as_people_write_them() -> None:
 def test_what_cannot_be_judged_by_is_refused(key: str, value: object, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         policy(**{key: value})
+
+
+def test_the_plan_in_words_has_every_gate_with_its_margins_and_every_alarm() -> None:
+    told = describe_plan(compile_plan(policy()))
+    for words in (
+        "failures within 5 points of stable", "failures within 0.5 points of stable", "P95 within +10% of stable",
+        "guardrail hits within 5 points", "unknown outcomes within 1 points", "P99 within +200% / +100% / +50% / +25%",
+        "P95 of the first byte within", "P95 of tokens within", "success ≥ 99.5%", "tool errors ≤ 3%",
+        "callback failures ≤ 2%", "requests beyond 25 iterations ≤ 1%", "errors > 2% for 5m", "P95 > 5s for 3m",
+        "50 failed requests in excess", "100 bad conversations in excess", "do not arrive as the split says",
+    ):  # fmt: skip
+        assert words in told, words
+    off = {"error_rate": None, "latency": None, "failed_traces": None, "exposure": None, "sample_ratio": False}
+    assert "stops at once" not in describe_plan(compile_plan(policy(triggers=off)))
+    assert "pauses when" not in describe_plan(compile_plan(policy(triggers=off)))
