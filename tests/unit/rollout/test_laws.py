@@ -9,11 +9,15 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairway.rollout.desired import desired_of
+from fairway.rollout.evidence import MirrorPairs, Probed
+from fairway.rollout.instances import instances_of
+from fairway.rollout.mirroring import judge_pairs
 from fairway.rollout.next_step import next_step
 from fairway.rollout.reconcile import ApplyTable, DrainArm, EnsureArm, reconcile
 from fairway.rollout.replay import replay
 from fairway.rollout.requests import HoldKind, Verb
-from fairway.rollout.values import DecisionKind, Hold, Measured, Phase
+from fairway.rollout.values import DecisionKind, Hold, Measured, Phase, Scaling, Strategy
 from fairway.rollout.wire import (
     decision_to_wire,
     snapshot_from_bytes,
@@ -22,6 +26,7 @@ from fairway.rollout.wire import (
     state_to_wire,
 )
 from fairway.targets.port import InstanceState
+from fairway.targets.shadow import shadow_configuration
 from fairway.testing.rollout_cases import (
     CANDIDATE,
     GATES,
@@ -30,6 +35,7 @@ from fairway.testing.rollout_cases import (
     T0,
     canary_plan,
     finding,
+    plan_for,
     ready_arm,
     request,
     rollout_state,
@@ -43,16 +49,23 @@ from fairway.units import Verdict
 
 FORWARD = (DecisionKind.ADVANCE, DecisionKind.FINISH)
 
+SHADOW = replace(CANDIDATE, effective=shadow_configuration(CANDIDATE.effective))
+PLANS = (
+    canary_plan(),
+    *(plan_for(strategy) for strategy in (Strategy.BLUE_GREEN, Strategy.ROLLING, Strategy.SHADOW)),
+    plan_for(Strategy.BLUE_GREEN, gray=False),
+)
+
 verdicts = st.sampled_from(Verdict)
 arms = st.lists(
     st.builds(
         ready_arm,
-        st.sampled_from([STABLE, CANDIDATE, NEXT]),
+        st.sampled_from([STABLE, CANDIDATE, NEXT, SHADOW]),
         state=st.sampled_from(InstanceState),
         count=st.integers(1, 3),
     ),
-    max_size=3,
-    unique_by=lambda arm: arm.release_digest,
+    max_size=4,
+    unique_by=lambda arm: (arm.release_digest, arm.effective_digest),
 ).map(tuple)
 findings = st.tuples(verdicts, verdicts, verdicts, st.booleans()).map(
     lambda drawn: (
@@ -68,6 +81,26 @@ measurements = st.builds(
     shared_cause=st.sampled_from(["", "both arms fail"]),
     theta=st.one_of(st.none(), st.floats(1, 5000)),
     error=st.sampled_from(["", "the gateway does not answer"]),
+    pairs=st.one_of(
+        st.none(),
+        st.builds(
+            MirrorPairs,
+            compared=st.integers(0, 2000),
+            shadow_failed=st.sampled_from([0, 0, 1, 40]),
+            diverged=st.integers(0, 2000),
+        ),
+    ),
+)
+probes = st.one_of(
+    st.none(),
+    st.builds(
+        Probed,
+        release=st.sampled_from([CANDIDATE.release, NEXT.release]),
+        effective=st.just(CANDIDATE.effective),
+        seconds=st.floats(0, 30),
+        asked=st.integers(0, 30),
+        error=st.sampled_from(["", "", "it answered 500"]),
+    ),
 )
 routers = st.builds(
     RouterObserved,
@@ -100,24 +133,36 @@ asked = st.lists(
     max_size=3,
     unique_by=lambda each: each.id,
 ).map(tuple)
-rollouts = st.builds(
-    rollout_state,
-    st.sampled_from(Phase),
-    step=st.integers(0, 3),
-    paused=st.sampled_from(["", "grace paused"]),
-    step_from=st.sampled_from([None, 0.0]),
-    stable=st.sampled_from([None, STABLE]),
-    telemetry_lost_at=st.sampled_from([None, T0 - timedelta(seconds=60)]),
-    phase_at=st.sampled_from([T0 - timedelta(seconds=5), T0 - timedelta(hours=1)]),
-).filter(lambda rollout: rollout.phase is not Phase.STEPPING or rollout.stable is not None)
+
+
+@st.composite
+def rollouts(draw):
+    plan = draw(st.sampled_from(PLANS))
+    replicas = draw(st.sampled_from([1, 3]))
+    stable = draw(st.sampled_from([None, STABLE, replace(STABLE, replicas=3)]))
+    return rollout_state(
+        draw(st.sampled_from(Phase)),
+        plan=plan,
+        step=draw(st.integers(0, len(plan.steps) - 1)),
+        candidate=replace(CANDIDATE, replicas=replicas),
+        paused=draw(st.sampled_from(["", "grace paused"])),
+        step_from=draw(st.sampled_from([None, 0.0])),
+        stable=stable,
+        telemetry_lost_at=draw(st.sampled_from([None, T0 - timedelta(seconds=60)])),
+        phase_at=draw(st.sampled_from([T0 - timedelta(seconds=5), T0 - timedelta(hours=1)])),
+        scaling=Scaling.EXPOSED if stable is None else draw(st.sampled_from(Scaling)),
+    )
+
+
+live_rollouts = rollouts().filter(lambda rollout: rollout.phase is not Phase.STEPPING or rollout.stable is not None)
 """A first release never steps: there is nothing to compare it with."""
 
 
 @st.composite
 def snapshots(draw, requests=asked):
-    rollout = draw(st.one_of(st.none(), rollouts))
+    rollout = draw(st.one_of(st.none(), live_rollouts))
     state = route_state(rollout, hold=draw(holds))
-    taken = snapshot(state, arms=draw(arms), measured=draw(measurements), requests=draw(requests))
+    taken = snapshot(state, arms=draw(arms), measured=draw(measurements), requests=draw(requests), probed=draw(probes))
     if draw(st.booleans()):
         taken = replace(taken, router=draw(routers))
     if draw(st.booleans()):
@@ -161,14 +206,73 @@ def test_law_4_automation_widens_exposure_only_on_a_pass_of_every_gate_that_must
     before, after = taken.state.rollout, decision.state.rollout
     if before is None or before.phase is not Phase.STEPPING or decision.kind not in FORWARD:
         return
+    step = before.plan.steps[before.step]
+    if before.scaling is Scaling.STARTING:
+        assert (after.phase, after.step, after.scaling) == (Phase.STEPPING, before.step, Scaling.EXPOSED)
+        needs = instances_of(before, step)
+        there = [arm for arm in taken.arms if arm.effective_digest == needs.effective]
+        assert len(there[0].ready()) >= needs.candidate
+        return
     assert after.step > before.step or after.phase is Phase.PROMOTING
+    assert not taken.measured.error
+    if step.probe:
+        assert (taken.probed.release, taken.probed.error) == (before.candidate.release, "")
+        assert taken.probed.asked
+        assert taken.probed.seconds >= step.dwell
+        return
+    assert taken.measured.mature_seconds >= step.dwell
+    if step.mirroring is not None:
+        assert judge_pairs(step.mirroring, taken.measured.pairs)[0] is Verdict.PASS
+        return
     found = {each.gate: each.verdict for each in taken.measured.findings}
-    for gate in before.plan.steps[before.step].gates:
+    for gate in step.gates:
         assert found[gate.name] is not Verdict.FAIL or any(f.stable_fails_too for f in taken.measured.findings)
         if gate.must_pass:
             assert found[gate.name] is Verdict.PASS
-    assert not taken.measured.error
-    assert taken.measured.mature_seconds >= before.plan.steps[before.step].dwell
+
+
+@given(snapshots(nobody_asks))
+@settings(max_examples=300, deadline=None)
+def test_law_3_automation_only_adds_users_until_it_goes_back_and_reshuffles_nobody(taken):
+    before, decision = taken.state.rollout, next_step(taken)
+    after = decision.state.rollout
+    if before is None or before.phase is not Phase.STEPPING or after.phase is not Phase.STEPPING:
+        return
+    earlier = desired_of(taken.state, taken.now)
+    assert decision.desired.split >= earlier.split
+    assert decision.desired.salt == earlier.salt
+
+
+@given(snapshots(nobody_asks))
+@settings(max_examples=300, deadline=None)
+def test_nobody_meets_a_candidate_in_a_step_that_only_mirrors_or_probes(taken):
+    desired = next_step(taken).desired
+    rollout = next_step(taken).state.rollout
+    if rollout is None or rollout.phase is not Phase.STEPPING:
+        return
+    roles = {arm.spec.role: arm.spec for arm in desired.arms}
+    if Role.SHADOW in roles:
+        assert roles[Role.SHADOW].effective_digest == SHADOW.effective
+        assert Role.CANDIDATE not in roles
+    step = rollout.plan.steps[rollout.step]
+    if not step.split:
+        assert desired.split == 0
+    if desired.mirror:
+        assert Role.SHADOW in roles
+
+
+@given(snapshots(nobody_asks))
+@settings(max_examples=300, deadline=None)
+def test_law_10_a_persons_pin_of_the_gateway_survives_automation(taken):
+    taken = replace(taken, router=replace(taken.router, pinned=STABLE.release, tripped=()))
+    before, decision = taken.state.rollout, next_step(taken)
+    if before is None or before.phase not in (Phase.PREPARING, Phase.STEPPING, Phase.PROMOTING):
+        return
+    after = decision.state.rollout
+    assert after.phase in (before.phase, Phase.ROLLING_BACK)
+    if after.phase is before.phase:
+        assert after.step == before.step
+        assert decision.desired.split <= desired_of(taken.state, taken.now).split
 
 
 @given(snapshots(nobody_asks))
@@ -225,11 +329,11 @@ def test_reconcile_never_drains_what_is_desired_or_not_yet_out_of_every_gateway(
         published=published,
         route_policy="",
     )
-    wanted = {arm.spec.release_digest for arm in decision.desired.arms}
+    wanted = {(arm.spec.release_digest, arm.spec.effective_digest) for arm in decision.desired.arms}
     confirmed = taken.router.confirmed or ZERO_FENCE
     for operation in operations:
         if isinstance(operation, DrainArm):
-            assert operation.release not in wanted
+            assert (operation.release, operation.effective) not in wanted
             assert confirmed >= decision.state.changed_by
             assert taken.router.gateways > 0
         if isinstance(operation, ApplyTable):
