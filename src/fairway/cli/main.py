@@ -14,6 +14,7 @@ from fairway.errors import FairwayError, UserError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("fairway.cli.audit", "The tamper-evident record of who did what: log, verify, replay."),
+    "checklist": ("fairway.cli.checklist", "Before, during and after a rollout: answered by evidence."),
     "demo": ("fairway.cli.demo", "See the main job run: promote a good release, catch a bad one."),
     "deploy": ("fairway.cli.deploy", "Deploy a release to an environment by its rollout policy."),
     "doctor": ("fairway.cli.doctor", "What is installed, reachable or misconfigured."),
