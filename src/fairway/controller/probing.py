@@ -52,7 +52,7 @@ class ArmProber:
     clock: Clock
     _found: Probed | None = None
     _round: asyncio.Task[str] | None = None
-    _asked_at: float = 0.0
+    _asked_at: float = float("-inf")
     _since: float | None = None
     _restarts: dict[str, int] = field(default_factory=dict)
 

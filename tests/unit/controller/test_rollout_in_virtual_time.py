@@ -139,6 +139,7 @@ async def test_a_stale_controller_is_refused_by_the_ledger_and_changes_no_traffi
     with pytest.raises(ConflictError):
         stale._journal(snapshot, next_step(snapshot), lease)
     assert await stale.tick() == 1.0, "it stands by"
+    assert stale.lease is None, "it knows that it has lost the route"
     assert world.gateways[0].table.fence == fence
 
 

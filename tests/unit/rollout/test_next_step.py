@@ -7,10 +7,12 @@ from datetime import timedelta
 
 import pytest
 
+from fairway.rollout.evidence import MirrorPairs, Probed
 from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import AnswerKind, HoldKind, Verb
-from fairway.rollout.values import Approval, DecisionKind, Hold, Phase, ReleaseFacts, Strategy, Warm
+from fairway.rollout.values import Approval, DecisionKind, Hold, Measured, Phase, ReleaseFacts, Scaling, Strategy, Warm
 from fairway.targets.port import InstanceState
+from fairway.targets.shadow import shadow_configuration
 from fairway.testing.rollout_cases import (
     CANDIDATE,
     GATES,
@@ -23,6 +25,7 @@ from fairway.testing.rollout_cases import (
     digest_of,
     finding,
     measured,
+    plan_for,
     ready_arm,
     request,
     rollout_state,
@@ -709,3 +712,130 @@ def test_an_author_does_not_promote_past_the_approval_of_others():
     asked = request(Verb.PROMOTE, actor="grace", reason="mine")
     decision = next_step(snapshot(route_state(rollout, approvals=(given,)), requests=(asked,)))
     assert decision.answers[0].code == "author_promotes"
+
+
+# -- steps that probe, mirror, or wait for instances -------------------------------------------------------------------
+
+SHADOW = replace(CANDIDATE, effective=shadow_configuration(CANDIDATE.effective))
+
+
+def probed(**changes):
+    found = Probed(release=CANDIDATE.release, effective=CANDIDATE.effective, seconds=6.0, asked=6)
+    return replace(found, **changes)
+
+
+def smoking(**changes):
+    state = route_state(rollout_state(Phase.STEPPING, plan=plan_for(Strategy.BLUE_GREEN, replicas=1)))
+    return next_step(snapshot(state, **{"probed": probed(), **changes}))
+
+
+def test_a_smoke_in_which_every_probe_succeeded_for_long_enough_goes_on():
+    decision = smoking()
+    assert (decision.kind, decision.code) == (DecisionKind.ADVANCE, "gates_passed")
+    assert decision.desired.split == 10_000
+
+
+@pytest.mark.parametrize(
+    "found",
+    [None, probed(seconds=4.9), probed(asked=0), probed(release=NEXT.release), probed(effective=SHADOW.effective)],
+    ids=["none", "too short", "no answer", "of another release", "of its shadow"],
+)
+def test_a_smoke_waits_for_probes_of_this_arm(found):
+    decision = smoking(probed=found)
+    assert (decision.kind, decision.code) == (DecisionKind.WAIT, "needs_evidence")
+    assert decision.desired.split == 0
+
+
+@pytest.mark.parametrize("paused", ["", "grace paused"])
+def test_a_probe_that_fails_rolls_back_also_while_paused(paused):
+    rollout = rollout_state(Phase.STEPPING, plan=plan_for(Strategy.BLUE_GREEN), paused=paused)
+    decision = next_step(snapshot(route_state(rollout), probed=probed(error="it answered 500")))
+    assert (decision.kind, decision.code) == (DecisionKind.ROLL_BACK, "probe_failed")
+
+
+def test_traffic_by_rules_that_fails_in_the_smoke_rolls_back():
+    found = Measured(findings=(finding(GATES[2], FAIL),))
+    assert smoking(measured=found).code == "gate_failed"
+
+
+@pytest.mark.parametrize("verdict", [PASS, NO_DATA], ids=str)
+def test_without_traffic_by_rules_the_probes_alone_decide(verdict):
+    assert smoking(measured=Measured(findings=(finding(GATES[2], verdict),))).kind is DecisionKind.ADVANCE
+
+
+def mirrored(pairs, **changes):
+    state = route_state(rollout_state(Phase.STEPPING, plan=plan_for(Strategy.SHADOW, replicas=1), **changes))
+    arms = (ready_arm(STABLE), ready_arm(SHADOW))
+    return next_step(snapshot(state, arms=arms, measured=Measured(mature_seconds=20.0, pairs=pairs)))
+
+
+def test_pairs_that_pass_start_the_candidate_itself_and_expose_nobody_before_it_is_ready():
+    decision = mirrored(MirrorPairs(compared=500))
+    assert decision.code == "gates_passed"
+    rollout = decision.state.rollout
+    assert (rollout.step, rollout.scaling) == (1, Scaling.STARTING)
+    assert (decision.desired.split, decision.desired.mirror) == (0, 0)
+    assert roles(decision) == {Role.STABLE: STABLE.release, Role.CANDIDATE: CANDIDATE.release}
+    assert CANDIDATE.release in decision.desired.masks
+    waiting = next_step(snapshot(decision.state, arms=(ready_arm(STABLE), ready_arm(SHADOW))))
+    assert (waiting.kind, waiting.code) == (DecisionKind.WAIT, "starting")
+    ready = next_step(snapshot(decision.state))
+    assert (ready.kind, ready.code) == (DecisionKind.ADVANCE, "instances_ready")
+    assert ready.desired.split == 5_000
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [None, MirrorPairs(), MirrorPairs(compared=49), MirrorPairs(compared=500, diverged=501)],
+    ids=["none", "empty", "too few", "most diverged"],
+)
+def test_pairs_that_prove_nothing_wait(pairs):
+    decision = mirrored(pairs)
+    assert (decision.kind, decision.code) == (DecisionKind.WAIT, "needs_evidence")
+    assert (decision.desired.split, decision.desired.mirror) == (0, 20_000)
+
+
+def test_pairs_that_prove_nothing_until_the_cap_pause_for_a_person():
+    decision = mirrored(MirrorPairs(compared=10), phase_at=T0 - timedelta(hours=1))
+    assert (decision.kind, decision.code) == (DecisionKind.PAUSE, "step_undecided")
+
+
+def test_a_shadow_that_fails_where_stable_does_not_is_rolled_back():
+    assert mirrored(MirrorPairs(compared=500, shadow_failed=100, stable_failed=1)).code == "mirror_failed"
+
+
+@pytest.mark.parametrize("strategy", [Strategy.BLUE_GREEN, Strategy.SHADOW], ids=str)
+def test_a_failed_gate_rolls_back_while_a_step_waits_for_its_instances(strategy):
+    rollout = rollout_state(Phase.STEPPING, step=1, plan=plan_for(strategy), scaling=Scaling.STARTING)
+    decision = next_step(snapshot(route_state(rollout), measured=measured(FAIL)))
+    assert decision.code == "gate_failed"
+
+
+def test_a_step_whose_instances_are_still_starting_is_not_promoted_by_hand():
+    rollout = rollout_state(Phase.STEPPING, step=1, plan=plan_for(Strategy.ROLLING), scaling=Scaling.STARTING)
+    decision = next_step(snapshot(route_state(rollout), requests=(request(Verb.PROMOTE, reason="ok"),)))
+    assert decision.answers[0].code == "still_starting"
+
+
+@pytest.mark.parametrize(
+    ("hold", "paused", "code"),
+    [
+        (None, "grace paused", "paused"),
+        (Hold(kind=HoldKind.NO_ADVANCE, actor="grace", reason="launch"), "", "held"),
+    ],
+    ids=["paused", "held"],
+)
+def test_a_soak_that_was_seen_for_long_enough_waits_for_the_person_who_stopped_it(hold, paused, code):
+    state = route_state(rollout_state(Phase.SOAKING, paused=paused), hold=hold)
+    found = Measured(findings=(finding(GATES[2], PASS),), mature_seconds=30.0)
+    decision = next_step(snapshot(state, measured=found))
+    assert (decision.kind, decision.code) == (DecisionKind.WAIT, code)
+
+
+def test_where_nothing_was_compared_the_soak_is_over_only_once_success_has_passed():
+    plan = plan_for(Strategy.BLUE_GREEN, gray=False)
+    state = route_state(rollout_state(Phase.SOAKING, plan=plan))
+    for verdict, kind in ((INCONCLUSIVE, DecisionKind.WAIT), (PASS, DecisionKind.FINISH)):
+        found = Measured(findings=(finding(GATES[2], verdict),), mature_seconds=30.0)
+        assert next_step(snapshot(state, measured=found)).kind is kind
+    assert next_step(snapshot(state, measured=Measured(mature_seconds=30.0))).kind is DecisionKind.WAIT
