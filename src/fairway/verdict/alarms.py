@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from fairway.observe.fold import ArmBlock, Block
 from fairway.observe.quantile import merged, quantile
@@ -32,23 +33,23 @@ PROCESSES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleRatio:
-    """First-seen units by the split they were assigned under: ``{split: (candidate, stable)}``."""
+    """First-seen units by the split they were assigned under.
+
+    Attributes:
+        counts: ``(split, candidate, stable)``.
+        log_e: Natural log of the e-value against "units were assigned as the splits say".
+    """
 
     counts: tuple[tuple[int, int, int], ...] = ()
+    log_e: float = 0.0
 
     def with_units(self, split: int, candidate: int, stable: int) -> SampleRatio:
         """With more units under that split."""
         counts = {known: (ours, theirs) for known, ours, theirs in self.counts}
         ours, theirs = counts.get(split, (0, 0))
         counts[split] = ours + candidate, theirs + stable
-        return SampleRatio(counts=tuple((known, *both) for known, both in counts.items()))
-
-    @property
-    def log_e(self) -> float:
-        """Natural log of the e-value against "units were assigned as the splits say"."""
-        return math.fsum(
-            log_e_split((ours, theirs), (split / WHOLE, 1 - split / WHOLE)) for split, ours, theirs in self.counts
-        )
+        logs = [log_e_split(both, (known / WHOLE, 1 - known / WHOLE)) for known, both in counts.items()]
+        return SampleRatio(counts=tuple((known, *both) for known, both in counts.items()), log_e=math.fsum(logs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ class AlarmState:
     sample: SampleRatio = field(default_factory=SampleRatio)
 
 
+@lru_cache(maxsize=64)
 def _excess(policy: AlarmPolicy, kind: GateKind) -> GateSpec:
     return GateSpec(
         name=kind.value,
@@ -116,13 +118,16 @@ def find_alarms(
         candidate: Release on trial.
         stable: Release it is compared with.
     """
-    usable = [block for block in blocks if block.comparable and candidate in block.arms and stable in block.arms]
+    failing, slow = state.failures.evidence.failed is not None, state.slow.evidence.failed is not None
     found: list[Alarm | None] = []
-    if state.failures.evidence.failed is not None:
+    usable = []
+    if failing or slow:
+        usable = [block for block in blocks if block.comparable and candidate in block.arms and stable in block.arms]
+    if failing:
         found.append(_error_rate(policy, usable, candidate, stable))
         found.append(_failed_traces(policy, usable, candidate, stable))
         found.append(_exposure(policy, state))
-    if state.slow.evidence.failed is not None:
+    if slow:
         found.append(_latency(policy, usable, candidate, stable))
     found.append(_sample_ratio(policy, state.sample))
     return tuple(alarm for alarm in found if alarm is not None)

@@ -225,7 +225,7 @@ def _counted(recipe: Recipe, arm: ArmSight) -> Units:
     """The units of an arm that count: an unknown outcome is none, but a unit known to be bad is bad."""
     units: Units = getattr(arm, recipe.among.value)
     marked = arm.marked(recipe.mark)
-    return units if marked <= units else units | marked
+    return units if not marked or marked <= units else units | marked
 
 
 def _requests(arm: ArmSight) -> int:

@@ -21,9 +21,10 @@ REFRESH_BLOCKS = 6
 
 @dataclass(slots=True)
 class _Gate:
-    """A gate, how far it has read, and what it last said and when."""
+    """A gate, how far it has read, and what it last said and when; ``told``: the spec as it last came."""
 
     spec: GateSpec
+    told: GateSpec
     step_from: float
     state: GateState
     read: int = 0
@@ -99,18 +100,25 @@ class Panel:
         return tuple([self._of(spec, step_from) for spec in gates])
 
     def _of(self, spec: GateSpec, step_from: float) -> GateFinding:
-        # Whether it must pass changes no evidence.
-        asked = spec if spec.must_pass else replace(spec, must_pass=True)
         gate = self._gates.get(spec.name)
-        if gate is None or not self._goes_on(gate, asked):
-            gate = self._gates[spec.name] = self._begun(asked, step_from)
-        elif spec.from_step and gate.step_from != step_from:
-            gate.take(self._sights, before=step_from)
-            gate.state, gate.spec, gate.step_from = next_step_of(gate.state, pass_since=step_from), asked, step_from
-            gate.finding = None
+        if gate is None or gate.told is not spec or gate.step_from != step_from:
+            gate = self._gates[spec.name] = self._going_on(gate, spec, step_from)
         gate.take(self._sights)
         figures = spec.must_pass or gate.read - gate.found >= REFRESH_BLOCKS
         return gate.say(eager=figures and not self.lazy)
+
+    def _going_on(self, gate: _Gate | None, spec: GateSpec, step_from: float) -> _Gate:
+        """The gate at another step: with the evidence it has, or from the beginning."""
+        asked = replace(spec, must_pass=True)  # whether it must changes no evidence
+        if gate is None or not self._goes_on(gate, asked):
+            later = spec.from_step and step_from > self.since
+            state = start(asked, since=self.since, pass_since=step_from if later else None)
+            return _Gate(spec=asked, told=spec, step_from=step_from, state=state)
+        if spec.from_step and gate.step_from != step_from:
+            gate.take(self._sights, before=step_from)
+            gate.state, gate.finding = next_step_of(gate.state, pass_since=step_from), None
+        gate.spec, gate.told, gate.step_from = asked, spec, step_from
+        return gate
 
     @staticmethod
     def _goes_on(gate: _Gate, spec: GateSpec) -> bool:
@@ -119,11 +127,6 @@ class Panel:
         # What is bad is in the thresholds of the table, so that evidence of FAIL goes on under another margin.
         relative = recipe_of(spec).test is Test.RELATIVE and spec.from_step
         return relative and replace(gate.spec, margin=spec.margin) == spec
-
-    def _begun(self, spec: GateSpec, step_from: float) -> _Gate:
-        later = spec.from_step and step_from > self.since
-        state = start(spec, since=self.since, pass_since=step_from if later else None)
-        return _Gate(spec=spec, step_from=step_from, state=state)
 
     def alarming(self, blocks: Sequence[Block]) -> tuple[Alarm, ...]:
         """What stops the rollout beside its gates; nothing for a first release.

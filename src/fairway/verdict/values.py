@@ -35,6 +35,9 @@ class GateKind(StrEnum):
     EXCESS_FAILURES = "excess_failures"
     EXCESS_SLOW = "excess_slow"
 
+    # Looked up for every block: that of an enum is a call, this one is not.
+    __hash__ = str.__hash__
+
 
 ABSOLUTE_KINDS = frozenset({GateKind.SUCCESS, GateKind.TOOL_ERRORS, GateKind.CALLBACK_FAILURES, GateKind.LOOPS})
 
