@@ -186,7 +186,6 @@ async def _once(
                 environment=dict(os.environ),
                 output=Path(folder) / "output.log",
                 limit=section.timeout,
-                clock=workspace.clock,
             )
         except UserError:
             _record(workspace, verb, actor, {**wire, "code": _NOT_FOUND, "ended": True})  # it never began

@@ -57,7 +57,6 @@ async def notify(
                 environment=dict(os.environ),
                 output=Path(folder) / "output.log",
                 limit=limit,
-                clock=workspace.clock,
             )
         except (FairwayError, OSError) as error:
             return {"told": False, "why": str(error)}
