@@ -8,75 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from fairway.rollout.colours import describe_colours
-from fairway.rollout.describe_gates import beside_lines, decisive, gate_words
 from fairway.rollout.status import status_wire
-from fairway.rollout.traffic_rate import TrafficRate
-from fairway.rollout.values import Plan, Step
-from fairway.units import WHOLE, format_duration, format_share, short
-from fairway.verdict.needed import clean_units_needed
+from fairway.units import format_share, short
 
-__all__ = ["describe_plan", "describe_status", "status_wire"]
+__all__ = ["describe_status", "status_wire"]
 
 _COUNTS = re.compile(r"[\d,]+ of [\d,]+")
 _ID = 8
 """Characters of a request's id that are shown."""
-
-
-# -- plans -------------------------------------------------------------------------------------------------------------
-
-
-def describe_plan(plan: Plan, rate: TrafficRate | None = None) -> str:
-    """The steps of a plan, their gates, margins and what each needs at least.
-
-    Args:
-        plan: Compiled.
-        rate: New conversations of the route, to say how long a step takes; ``None``: not known.
-    """
-    lines = [f"strategy {plan.strategy.value}, policy {short(plan.policy_digest)}"]
-    if plan.why:
-        lines.append(f"because {plan.why}")
-    if plan.approval:
-        lines.append(f"{_people(plan)} before the first exposure")
-    lines.append(f"0. start the candidate, ready within {format_duration(plan.prepare_timeout)}")
-    for number, step in enumerate(plan.steps, start=1):
-        lines.append(f"{number}. {_step(step, rate)}")
-        if step.approval:
-            lines.append(f"   {_people(plan)} before the next")
-    soak = f", soaks for {format_duration(plan.soak)}" if plan.soak else ""
-    lines.append(f"{len(plan.steps) + 1}. 100%{soak}; the former stable stays warm for {format_duration(plan.warm)}")
-    lines.extend(beside_lines(plan))
-    return "\n".join(lines)
-
-
-def _people(plan: Plan) -> str:
-    quorum = plan.quorum
-    who = "a person approves" if quorum.count == 1 else f"{quorum.count} people approve"
-    roles = f" ({' or '.join(role.value for role in quorum.roles)})" if quorum.roles else ""
-    ends = f", which counts for {format_duration(quorum.expires)}" if quorum.expires is not None else ""
-    return f"{who}{roles}{ends}"
-
-
-def _step(step: Step, rate: TrafficRate | None) -> str:
-    what = f"{step.name} at {format_share(step.split)}" if step.name else format_share(step.split)
-    gates = "; ".join(gate_words(gate) for gate in decisive(step))
-    lasts = f" for at least {format_duration(step.dwell)} observed"
-    undecided = f" (pauses undecided after {format_duration(step.cap)})"
-    estimate = _takes(step, rate)
-    return f"{what}{lasts}{undecided}{f': {gates}' if gates else ''}{f' - {estimate}' if estimate else ''}"
-
-
-def _takes(step: Step, rate: TrafficRate | None) -> str:
-    """How long the step takes a candidate that never fails, at the route's traffic; empty when it cannot be said."""
-    counts = [clean_units_needed(gate) for gate in step.gates if gate.must_pass]
-    needed = max((count for count in counts if count is not None), default=None)
-    if rate is None or needed is None or not step.split:
-        return ""
-    seconds = rate.seconds_until(needed, share=step.split / WHOLE)
-    if seconds is None:
-        return "no traffic comes now, so it would never be decided"
-    whole = max(seconds, step.dwell)
-    late = "; longer than it may take, so it would pause" if whole > step.cap else ""
-    return f"{format_duration(whole)} or more at this traffic{late}"
 
 
 # -- status ------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 from fairway.observe.fold import Block
 from fairway.rollout.choose import RISK_AND_COST
+from fairway.rollout.describe_gates import beside_lines, gate_words
 from fairway.rollout.forecast import GateForecast, StepForecast, Traffic, forecast
 from fairway.rollout.traffic_rate import traffic_rate
 from fairway.rollout.values import Exposure, Plan, Step
@@ -15,7 +16,7 @@ from fairway.rollout.wire import plan_to_wire
 from fairway.traffic.table import Role
 from fairway.units import format_duration, format_share, short
 from fairway.verdict.kinds import Test, recipe_of
-from fairway.verdict.values import GateKind, GateSpec
+from fairway.verdict.values import GateSpec
 
 
 def traffic_of(blocks: Iterable[Block]) -> Traffic | None:
@@ -100,6 +101,7 @@ def describe_forecast(plan: Plan, traffic: Traffic | None) -> str:
         if step.approval:
             lines.append(f"   {_people(plan)} before the next")
     lines.append(f"{len(plan.steps) + 1}. {_end(plan)}")
+    lines.extend(f"beside    {line}" for line in beside_lines(plan))
     if found:
         whole = _whole(plan, found)
         told = "not decided by itself at this traffic" if whole is None else f"about {format_duration(whole)}"
@@ -124,7 +126,8 @@ def _people(plan: Plan) -> str:
     quorum = plan.quorum
     who = "a person approves" if quorum.count == 1 else f"{quorum.count} people approve"
     roles = f" ({' or '.join(role.value for role in quorum.roles)})" if quorum.roles else ""
-    return f"{who}{roles}"
+    ends = f", which counts for {format_duration(quorum.expires)}," if quorum.expires is not None else ""
+    return f"{who}{roles}{ends}"
 
 
 def _lines(number: int, step: Step, found: StepForecast | None) -> Iterator[str]:
@@ -140,10 +143,7 @@ def _lines(number: int, step: Step, found: StepForecast | None) -> Iterator[str]
     forecasts = {each.gate.name: each for each in found.gates} if found is not None else {}
     for spec in step.gates:
         if spec.must_pass:
-            yield f"   {_gate(spec)}{_shown(forecasts.get(spec.name))}"
-    others = [_gate(spec) for spec in step.gates if not spec.must_pass]
-    if others:
-        yield f"   must only not fail: {'; '.join(others)}"
+            yield f"   {gate_words(spec)}{_shown(forecasts.get(spec.name))}"
 
 
 def _what(step: Step) -> str:
@@ -162,29 +162,19 @@ def _takes(found: StepForecast) -> str:
     return f"about {format_duration(found.seconds)}{late}"
 
 
-def _gate(gate: GateSpec) -> str:
-    match recipe_of(gate).test:
-        case Test.ADDITIVE:
-            return f"{gate.name}: within {gate.margin * 100:g} point{'' if gate.margin == 0.01 else 's'} of stable"
-        case Test.RELATIVE:
-            return f"{gate.name}: within {(gate.margin - 1) * 100:+.0f}% of stable"
-        case Test.ABSOLUTE:
-            sign = "at least" if gate.kind is GateKind.SUCCESS else "at most"
-            return f"{gate.name}: {sign} {gate.margin * 100:g}%"
-
-
 def _shown(found: GateForecast | None) -> str:
+    """How long a gate takes, and what the step's dwell shows."""
     if found is None:
         return ""
     unit = found.gate.unit
-    needs = "" if found.needs is None else f"; passes on about {found.needs:,} {unit}"
-    if found.seconds is not None:
-        needs += f" ({format_duration(found.seconds)})"
-    if found.shows is None:
-        return f"{needs}; shows nothing in {found.units:,} {unit}"
     relative = recipe_of(found.gate).test is Test.RELATIVE
+    needs = f", about {found.needs:,} {unit}" if relative and found.needs is not None else ""
+    takes = "never" if found.seconds is None else format_duration(found.seconds)
+    told = f": {takes} at this traffic{needs}"
+    if found.shows is None:
+        return f"{told}; {found.units:,} {unit} in the dwell show nothing"
     shows = f"{found.shows:.1f} times as many beyond it" if relative else f"{found.shows:.1%} failing"
-    return f"{needs}; the dwell's {found.units:,} {unit} show {shows}"
+    return f"{told}; {found.units:,} {unit} in the dwell show {shows}"
 
 
 def _end(plan: Plan) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fairway.errors import PermanentError
 from fairway.rollout.config import RolloutSection
-from fairway.rollout.describe import describe_plan
+from fairway.rollout.describe_plan import describe_forecast
 from fairway.rollout.gate_plan import GATE_NAMES, alpha_spent, within_budget
 from fairway.rollout.plan import compile_plan
 from fairway.verdict.kinds import KINDS, Test
@@ -126,7 +126,7 @@ def test_what_cannot_be_judged_by_is_refused(key: str, value: object, told: str)
 
 
 def test_the_plan_in_words_has_every_gate_with_its_margins_and_every_alarm() -> None:
-    told = describe_plan(compile_plan(policy()))
+    told = describe_forecast(compile_plan(policy()), None)
     for words in (
         "failures within 5 points of stable", "failures within 0.5 points of stable", "P95 within +10% of stable",
         "guardrail hits within 5 points", "unknown outcomes within 1 points", "P99 within +200% / +100% / +50% / +25%",
@@ -136,5 +136,5 @@ def test_the_plan_in_words_has_every_gate_with_its_margins_and_every_alarm() -> 
     ):  # fmt: skip
         assert words in told, words
     off = {"error_rate": None, "latency": None, "failed_traces": None, "exposure": None, "sample_ratio": False}
-    assert "stops at once" not in describe_plan(compile_plan(policy(triggers=off)))
-    assert "pauses when" not in describe_plan(compile_plan(policy(triggers=off)))
+    assert "stops at once" not in describe_forecast(compile_plan(policy(triggers=off)), None)
+    assert "pauses when" not in describe_forecast(compile_plan(policy(triggers=off)), None)

@@ -10,7 +10,9 @@ import pytest
 
 from fairway.observe.fold import ArmBlock, Block
 from fairway.rollout.approvals import with_points
-from fairway.rollout.describe import describe_plan, describe_status
+from fairway.rollout.describe import describe_status
+from fairway.rollout.describe_plan import describe_forecast
+from fairway.rollout.forecast import Traffic
 from fairway.rollout.next_step import next_step
 from fairway.rollout.people import BrokenGlass, Override, People, Quorum, Role
 from fairway.rollout.port import JournalEntry
@@ -245,9 +247,9 @@ def test_a_route_where_nothing_has_happened_has_a_status_too():
 
 def test_a_plan_says_how_long_each_step_takes_at_this_traffic():
     plan = with_points(canary_plan(quorum=Quorum(count=2, roles=(Role.QA,), expires=3600.0)), ("first", 100_000))
-    text = describe_plan(plan, TrafficRate(units=60, seconds=60.0))
-    assert "2 people approve (qa), which counts for 1h before the first exposure" in text
-    assert "   2 people approve (qa), which counts for 1h before the next" in text
-    assert "or more at this traffic; longer than it may take, so it would pause" in text.splitlines()[3]
-    assert "no traffic comes now" in describe_plan(plan, TrafficRate(units=0, seconds=60.0))
-    assert "traffic" not in describe_plan(plan)
+    text = describe_forecast(plan, Traffic(per_minute=60))
+    assert "2 people approve (qa), which counts for 1h, before the first exposure" in text
+    assert "   2 people approve (qa), which counts for 1h, before the next" in text
+    assert "so it pauses for a person" in text
+    assert "never decided at this traffic" in describe_forecast(plan, Traffic(per_minute=0))
+    assert "at this traffic" not in describe_forecast(plan, None)
