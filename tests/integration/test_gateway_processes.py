@@ -22,6 +22,7 @@ import psutil
 import pytest
 
 from fairway.errors import ConflictError, TransientError
+from fairway.gateway.handover import listener_socket, take_listener
 from fairway.observe.blocks import Batch
 from fairway.observe.sources.gateway import GatewaySource
 from fairway.state_dir import StateDir
@@ -712,3 +713,46 @@ async def test_a_conversation_is_mirrored_whichever_worker_takes_its_requests(
     assert len(new.requests) == 12
     assert {request.header("x-fairway-shadow") for request in new.requests} == {"1"}
     assert (await gateway.status())["table"]["mirror"] == "100%"
+
+
+# --- the listening socket ----------------------------------------------------------------------------------------
+
+
+async def test_a_killed_gateway_leaves_its_socket_to_who_took_a_hold_of_it(
+    gateway: GatewayProcess, arms: tuple[ScriptedArm, ScriptedArm]
+) -> None:
+    old, new = arms
+    served = from_file(gateway, table(old.endpoint, new.endpoint))
+    await gateway.start(*served)
+    where = listener_socket(gateway.state)
+    async with asyncio.timeout(5):
+        while not where.exists():
+            await asyncio.sleep(0.02)
+    assert os.stat(where).st_mode & 0o777 == 0o600
+    assert await asyncio.to_thread(take_listener, where, port=gateway.port + 1) is None
+    taken = await asyncio.to_thread(take_listener, where, port=gateway.port)
+    assert taken is not None
+    with taken:
+        workers = [worker["pid"] for worker in (await gateway.status())["workers"]]
+        await gateway.kill()
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(5):
+            while any(runs(pid) for pid in workers):
+                await asyncio.sleep(0.02)
+        waiting = asyncio.create_task(bodies(gateway.port, 1))
+        await asyncio.sleep(0.3)
+        assert not waiting.done(), "nobody accepts, and nobody is refused"
+        await gateway.start(*served, listener=taken)
+        assert await waiting == {"old": 1}
+
+
+async def test_a_drained_gateway_hands_nothing_over(
+    gateway: GatewayProcess, arms: tuple[ScriptedArm, ScriptedArm]
+) -> None:
+    old, new = arms
+    await gateway.start(*from_file(gateway, table(old.endpoint, new.endpoint)))
+    assert await gateway.stop() == 0
+    assert not listener_socket(gateway.state).exists()
+    assert await asyncio.to_thread(take_listener, listener_socket(gateway.state), port=gateway.port) is None

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from fairway.gateway.admin import AdminApi
 from fairway.gateway.archive import Archive
 from fairway.gateway.goodbyes import goodbye
+from fairway.gateway.handover import Handover, listener_socket
 from fairway.gateway.keeping import RETRY_SECONDS, Keeper
 from fairway.gateway.metrics import MetricsBook
 from fairway.gateway.overruling import narrows, overruled, pinned_in, settled, tripped_in
@@ -109,6 +110,7 @@ class Gateway:
         self._trip = TripWindow()
         self._lock_fd: int | None = None
         self._listener: socket.socket | None = None
+        self._handover: Handover | None = None
 
     # --- life --------------------------------------------------------------------------------------------------
 
@@ -147,6 +149,8 @@ class Gateway:
             await public.close()
             await private.close()
             await self._workforce.end()
+            if self._handover is not None:
+                self._handover.close()
             self._listener.close()
             self._archive.close()
             if self._lock_fd is not None:
@@ -229,11 +233,21 @@ class Gateway:
                 log.error("the gateway's lock cannot be taken: %s", error)
             await asyncio.sleep(0 if self._lock_fd is not None else 0.05)
         await _insist("the admin socket", lambda: private.listen_unix(self.settings.state.socket("gateway")))
+        self._hand_over()
 
         async def opened() -> Ring:
             return Ring(self.state.ring)
 
         self._archive.take_over(await _insist("the telemetry's ring", opened), self.boot)
+
+    def _hand_over(self) -> None:
+        """Let the next supervisor hold the listening socket as well; without it a crash only costs more."""
+        assert self._listener is not None
+        self._handover = Handover(self._listener, listener_socket(self.settings.state))
+        try:
+            self._handover.open()
+        except OSError as error:
+            log.warning("the listening socket cannot be handed over: %s", error)
 
     # --- tables ------------------------------------------------------------------------------------------------
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import socket
+from pathlib import Path
 
 from fairway.errors import UserError
+from fairway.gateway.handover import take_listener
 from fairway.targets.local.process import listener_of
 
 _BACKLOG = 1024
@@ -34,6 +36,16 @@ class Listener:
         if self._socket is None:
             self._socket = self._bind()
         return self._socket.fileno()
+
+    def share(self, path: Path) -> bool:
+        """Hold the socket of a gateway that is adopted, too; whether it gave it away.
+
+        Args:
+            path: Where that gateway hands it over.
+        """
+        if self._socket is None:
+            self._socket = take_listener(path, port=self._port)
+        return self._socket is not None
 
     def close(self) -> None:
         """Stop listening, unless a child still does."""

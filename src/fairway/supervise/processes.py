@@ -13,6 +13,7 @@ from fairway import __version__
 from fairway.bundle.models import MOCK_PROVIDER
 from fairway.clock import Clock, SystemClock
 from fairway.errors import NotFoundError, TransientError, UserError
+from fairway.gateway.handover import listener_socket
 from fairway.project.load import Project
 from fairway.supervise.child import ChildSpec, Launch, Takeover
 from fairway.supervise.info import UpInfo, read_info
@@ -90,6 +91,8 @@ class Processes:
         self.listener = Listener(self._host, gateway_left if wanted == 0 and gateway_left else wanted)
         if gateway_left is None or gateway_left != self.listener.port:
             self.listener.open()
+        else:
+            self.listener.share(listener_socket(self._state))
         self.ports = Ports(
             gateway=self.listener.port,
             admin=self._admin_port(left, admin_port),
