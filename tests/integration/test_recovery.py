@@ -440,7 +440,6 @@ def test_a_derived_release_is_refused_until_its_own_content_is_proven(place: Pla
     with pytest.raises(RefusedError) as refused:
         cut_derived(place.workspace, prepared, publisher="ada", now=place.clock.now())
     assert refused.value.code == "derived_unproven"
-    now = place.clock.now()
     place.workspace.ledger.add_evidence(
         Evidence(
             kind=kind, release=prepared.derived.digest, verdict=Verdict.PASS, produced_by="t", at=place.clock.now()
