@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fairway.simulate.rollout import Ending
-from fairway.simulate.scenario import EFFECTS, SHAPES
+from fairway.simulate.scenario import EFFECTS, SHAPES, Effect, Shape
 from fairway.simulate.study import Delays, Rate, Study
 from fairway.simulate.suite import Group
 from fairway.simulate.tables import markdown, median, plan_of, rate, seconds, spread, stopped
@@ -22,6 +22,8 @@ def page_of(groups: Sequence[Group], *, runs: int, seed: int) -> str:
         " it does not: [simulation](explanation/simulation.md). Intervals are exact 95 % ones (Clopper-Pearson; of a"
         " median from order statistics). Columns of Argo and Flagger give the share of rollouts their rule gives up, on"
         " the same traffic and with the policy's own limits, and the median delay.",
+        "## Asked for, and found",
+        markdown([("asked for", "found", "met"), *_asked(groups)]),
         *_section(healthy, [_HEALTHY_HEAD, *(_healthy_row(study) for study in healthy.studies), _together(healthy)]),
         *_section(margins, [_MARGINS_HEAD, *(_margin_row(study) for study in margins.studies)]),
         *_section(delays, [_DELAYS_HEAD, *(_delay_row(study) for study in delays.studies)]),
@@ -31,6 +33,50 @@ def page_of(groups: Sequence[Group], *, runs: int, seed: int) -> str:
         "\n".join(f"- *{effect.value}*: {text}" for effect, text in EFFECTS.items()),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _asked(groups: Sequence[Group]) -> Iterator[tuple[str, str, str]]:
+    """The figures asked for, beside those of the tables below."""
+    healthy, margins, delays, exposed = groups
+    rolled_back = _sum(healthy, Ending.ROLLED_BACK)
+    good = rolled_back.hits / rolled_back.of <= 0.01 and rolled_back.interval[1] <= 0.02
+    yield "A/A: false rollback ≤ 1 %, upper limit ≤ 2 %, in all traffic together", rate(rolled_back), _met(good)
+    promoted = _sum(margins, Ending.PROMOTED)
+    share = promoted.hits / promoted.of
+    yield "at the margins and beyond: false promotion ≤ 5 %", rate(promoted), _met(share <= 0.05)
+    for effect, shape, split, limit in _LIMITS:
+        for study in delays.studies:
+            scenario = study.scenario
+            if (scenario.effect, scenario.shape, scenario.held) != (effect, shape, split):
+                continue
+            found = study.delays.median
+            asked = f"{EFFECTS[effect]}, {plan_of(study)}, {scenario.policy}: median ≤ {seconds(limit)}"
+            yield asked, median(study.delays), _met(found is not None and found <= limit)
+    for study in exposed.studies:
+        middle, _ = study.exposed()
+        found_share = "-" if middle is None else f"{100 * middle:.2f}%"
+        asked = f"{EFFECTS[study.scenario.effect]}, 1/5/25 %: users exposed ≤ 3 % (median)"
+        yield asked, found_share, _met(middle is not None and middle <= 0.03)
+
+
+_LIMITS = (
+    (Effect.ERRORS_3, Shape.IID, 5_000, 600.0),
+    (Effect.ERRORS_3, Shape.IID, 10_000, 360.0),
+    (Effect.ERRORS_3, Shape.IID, 50_000, 180.0),
+    (Effect.ERRORS_10, Shape.IID, 5_000, 90.0),
+    (Effect.P95_50, Shape.IID, 5_000, 240.0),
+)
+
+
+def _met(yes: bool) -> str:
+    return "yes" if yes else "**no**"
+
+
+def _sum(group: Group, ending: Ending) -> Rate:
+    return Rate(
+        hits=sum(study.ended(ending).hits for study in group.studies),
+        of=sum(len(study.outcomes) for study in group.studies),
+    )
 
 
 def _section(group: Group, rows: Sequence[Sequence[str]]) -> tuple[str, str, str]:
@@ -71,13 +117,7 @@ def _healthy_row(study: Study) -> tuple[str, ...]:
 
 def _together(group: Group) -> tuple[str, ...]:
     """All rollouts of a group: the interval that many of them allow."""
-    ended = [
-        Rate(
-            hits=sum(study.ended(ending).hits for study in group.studies),
-            of=sum(len(study.outcomes) for study in group.studies),
-        )
-        for ending in (Ending.ROLLED_BACK, Ending.PROMOTED, Ending.PAUSED)
-    ]
+    ended = [_sum(group, ending) for ending in (Ending.ROLLED_BACK, Ending.PROMOTED, Ending.PAUSED)]
     rules = [
         Delays.of([each.rivals[place] for study in group.studies for each in study.outcomes])
         for place in range(len(_RULES))

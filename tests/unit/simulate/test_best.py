@@ -35,13 +35,13 @@ def blocks_until_sure(candidate: ArmModel, seed: int, *, truth: ArmModel, limit:
     ids=["failures", "latency"],
 )
 def test_a_candidate_at_the_margin_is_stopped_no_more_often_than_alpha(effect: ArmModel, at_margin: ArmModel) -> None:
-    stopped = sum(blocks_until_sure(effect, seed, truth=at_margin, limit=100) is not None for seed in range(150))
-    assert clopper_pearson(stopped, 150)[0] <= ALPHA
+    stopped = sum(blocks_until_sure(effect, seed, truth=at_margin, limit=60) is not None for seed in range(100))
+    assert clopper_pearson(stopped, 100)[0] <= ALPHA
 
 
 def test_it_takes_about_as_many_conversations_as_the_information_asks_for() -> None:
     effect = ArmModel(failure=0.08)
-    took = [blocks_until_sure(effect, seed, truth=effect) for seed in range(80)]
+    took = [blocks_until_sure(effect, seed, truth=effect) for seed in range(60)]
     assert None not in took
     information = 0.08 * math.log(0.08 / 0.02) + 0.92 * math.log(0.92 / 0.98)
     bound = math.log(1 / ALPHA) / information / 20  # twenty of the candidate's conversations begin in a block

@@ -17,7 +17,7 @@ from fairway.testing.rollout_cases import ROUTE
 QUICK = RolloutSection.model_validate(
     {
         "steps": ["5%", "30%", "50%", "100%"],
-        "dwell": "60s",
+        "dwell": "20s",
         "cap": "20m",
         "gates": {
             "success": "97%",
@@ -26,24 +26,24 @@ QUICK = RolloutSection.model_validate(
         },
     }
 )
-BLOCKS = 70
+BLOCKS = 54
 HEALTHY = ArmModel(failure=0.01)
 CASES: dict[str, dict[str, Any]] = {
     "healthy": {"units_per_block": 60},
     "failing": {"units_per_block": 40, "candidate": ArmModel(failure=0.01, excess=0.2)},
     "slow": {"units_per_block": 30, "candidate": ArmModel(latency_ms=1500)},
     "few, heavy and sticky": {"units_per_block": 3, "heavy_users": 12},
-    "an outage": {"units_per_block": 40, "failures": outage(30, 45, 40.0)},
+    "an outage": {"units_per_block": 40, "failures": outage(30, 42, 40.0)},
     "drift, noise, turns": {
         "units_per_block": 12,
         "turns": 3,
-        "failures": drift(6.0, 40),
+        "failures": drift(6.0, 30),
         "load": lambda index: 1.0 + 0.5 * (index % 40 > 20),
         "load_noise": 0.3,
     },
     "late and delayed": {
         "units_per_block": 30,
-        "onset": 40,
+        "onset": 30,
         "delay": 6,
         "candidate": ArmModel(failure=0.01, excess=0.3),
     },
