@@ -138,6 +138,16 @@ async def test_replicas_follow_the_last_word(target: Target) -> None:
     await until(target, [READY])
 
 
+async def test_what_is_too_many_is_the_last_of_what_is_reported(target: Target) -> None:
+    await target.ensure(ROUTE, spec(replicas=3))
+    await until(target, [READY] * 3)
+    (before,) = await target.observe(ROUTE)
+    await target.ensure(ROUTE, spec(replicas=1))
+    await until(target, [READY])
+    (after,) = await target.observe(ROUTE)
+    assert after.instances[0].id == before.instances[0].id
+
+
 async def test_arms_with_other_configuration_or_on_another_route_are_other_arms(target: Target) -> None:
     await target.ensure(ROUTE, spec())
     await target.ensure(ROUTE, spec(effective=OTHER_EFFECTIVE))

@@ -76,7 +76,9 @@ class Target(Protocol):
     """Runs arms. Each verb is idempotent by the arm's digests, returns at once, and is done when observed."""
 
     async def ensure(self, route: RouteId, spec: ArmSpec) -> None:
-        """Start what is missing of an arm, stop what is too many.
+        """Start what is missing of an arm, drain what is too many: the last of those that :meth:`observe` reports.
+
+        So whoever takes traffic away first knows from which instances.
 
         Raises:
             RefusedError: When the release's signature or files do not verify.
