@@ -20,7 +20,7 @@ from fairway.units import Digest, Parts, RolloutId, RouteId
 from fairway.verdict.values import Alarm, AlarmPolicy, GateFinding, GateSpec
 
 STATE_VERSION: Literal[1] = 1
-ENGINE_VERSION = "1"
+ENGINE_VERSION = "2"
 """Raised when ``next_step`` decides differently on the same snapshot; a replay names it."""
 
 
