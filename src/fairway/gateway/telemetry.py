@@ -6,13 +6,13 @@ a reference to the cell they started in, so they are counted where they belong w
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from fairway.observe.blocks import Batch, Increment, bin_of
+from fairway.observe.blocks import GAMMA, Batch, Increment, bin_of
 from fairway.traffic.fence import Fence
 from fairway.traffic.outcome import Outcome
 from fairway.traffic.table import Role
@@ -192,9 +192,29 @@ def _binned(counts: Mapping[int, int], known: Mapping[int, int] | None = None) -
     return bins
 
 
-@lru_cache(maxsize=65_536)
+_LAST_US = 100_000_000
+_FIRST_BIN = bin_of(0.001)
+
+
+def _last_of_bins() -> list[int]:
+    """The last whole microsecond of each bin of milliseconds, from that of 1 µs on; 15 kB instead of a cache of MB."""
+    found: list[int] = []
+    for index in range(_FIRST_BIN, bin_of(_LAST_US / 1000) + 1):
+        time_us = int(GAMMA**index * 1000) + 1
+        while bin_of(time_us / 1000) > index:
+            time_us -= 1
+        found.append(time_us)
+    return found
+
+
+_LAST_OF_BINS = _last_of_bins()
+
+
 def _bin_of_us(time_us: int) -> int:
-    return bin_of(time_us / 1000)
+    """``bin_of(time_us / 1000)``, without the logarithm."""
+    if not 0 < time_us <= _LAST_US:
+        return bin_of(time_us / 1000)
+    return _FIRST_BIN + bisect_left(_LAST_OF_BINS, time_us)
 
 
 class Telemetry:
