@@ -120,14 +120,16 @@ def _instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
 
 
 def alarmed(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
-    """A trigger fired beside the gates."""
+    """A trigger fired beside the gates; what a person resumed in spite of pauses no more."""
     alarms = snapshot.measured.alarms
     grave = [alarm for alarm in alarms if alarm.action is AlarmAction.ROLL_BACK]
     if grave and rollout.stable is not None:
         return roll_back(snapshot, "trigger_fired", "; ".join(f"{alarm.name}: {alarm.reason}" for alarm in grave))
-    if not alarms or rollout.paused:
+    open_ones = [alarm for alarm in alarms if alarm.name not in rollout.overlooked]
+    if not open_ones or rollout.paused:
         return None
-    return pause(snapshot, rollout, "trigger_paused", "; ".join(f"{alarm.name}: {alarm.reason}" for alarm in alarms))
+    told = "; ".join(f"{alarm.name}: {alarm.reason}" for alarm in open_ones)
+    return pause(snapshot, rollout, "trigger_paused", told)
 
 
 def _candidate_health(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:

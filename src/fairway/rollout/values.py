@@ -215,6 +215,7 @@ class RolloutState:
         theta: Stable's P95 in ms, carried in the route table: as the step began, or as last refreshed.
         theta_at: When it was refreshed within the step.
         yardsticks: Stable's other quantiles, refreshed with theta; by the name the route table has for them.
+        overlooked: Alarms in spite of which a person resumed; they pause no more.
         going_back: It returns to a former stable; the release it leaves is blocked once it is done.
         requested_by: Who started it.
         authors: Of the candidate: who may neither approve it nor promote it past an approval.
@@ -248,6 +249,7 @@ class RolloutState:
     overrides: tuple[Override, ...] = ()
     scaling: Scaling = Scaling.EXPOSED
     yardsticks: Mapping[str, float] = field(default_factory=dict)
+    overlooked: tuple[str, ...] = ()
 
     @property
     def bucket_salt(self) -> str:

@@ -26,6 +26,7 @@ from fairway.rollout.roles import right_of, why_not
 from fairway.rollout.starting import cancel, retry, start
 from fairway.rollout.values import ArmRef, DecisionKind, Phase, RolloutState, RouteState, Scaling, Snapshot, Strategy
 from fairway.units import Digest, Verdict
+from fairway.verdict.values import AlarmAction
 
 __all__ = [
     "LONGEST_FREEZE",
@@ -204,7 +205,9 @@ def _resume(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     current = live(state)
     if current is None or not current.paused:
         return refuse(state, request, "not_paused", "the rollout is not paused" if current else "no rollout is live")
-    moved = replace(state, rollout=replace(current, paused="", phase_at=snapshot.now, telemetry_lost_at=None))
+    seen = tuple(alarm.name for alarm in snapshot.measured.alarms if alarm.action is AlarmAction.PAUSE)
+    rollout = replace(current, paused="", phase_at=snapshot.now, telemetry_lost_at=None, overlooked=seen)
+    moved = replace(state, rollout=rollout)
     why = f": {request.reason}" if request.reason else ""
     return apply(moved, request, snapshot, DecisionKind.OBEY, "resumed", f"{request.actor} resumed{why}")
 
