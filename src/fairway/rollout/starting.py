@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fairway.rollout.desired import is_frozen
-from fairway.rollout.instances import why_not_followed
+from fairway.rollout.instances import scaled_down, why_not_followed
 from fairway.rollout.obeying import Obeyed, apply, begin_rollback, live, refuse, start_rollout
 from fairway.rollout.requests import Request
 from fairway.rollout.values import DecisionKind, Phase, Plan, RouteState, Snapshot
@@ -27,7 +27,7 @@ def start(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
             return Obeyed(state=state, answer=None)
         text = f"its soak was cut short by {facts.arm.version}"
         ended = replace(current, phase=Phase.DONE, phase_at=snapshot.now, cause="cut_short", cause_text=text)
-        state = replace(state, rollout=ended)
+        state = replace(state, rollout=ended, warm=scaled_down(state, current))
         current = None
     if current is not None:
         if current.phase is Phase.ROLLING_BACK:

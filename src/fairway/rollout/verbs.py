@@ -9,6 +9,7 @@ from fairway.rollout.approvals import asks, missing, next_entering, sentence
 from fairway.rollout.approving import approve, revoke
 from fairway.rollout.desired import active_hold
 from fairway.rollout.holding import LONGEST_FREEZE, hold, release_hold
+from fairway.rollout.instances import scaled_down
 from fairway.rollout.obeying import (
     Obeyed,
     advance,
@@ -185,7 +186,7 @@ def _skip_soak(request: Request, state: RouteState, snapshot: Snapshot) -> Obeye
     blocked = state.blocked
     if rollout.going_back and rollout.stable is not None and rollout.stable.release not in blocked:
         blocked = (*blocked, rollout.stable.release)
-    moved = replace(state, rollout=ended, blocked=blocked)
+    moved = replace(state, rollout=ended, blocked=blocked, warm=scaled_down(state, rollout))
     return apply(moved, request, snapshot, DecisionKind.FINISH, "soak_skipped", reason)
 
 

@@ -839,3 +839,18 @@ def test_where_nothing_was_compared_the_soak_is_over_only_once_success_has_passe
         found = Measured(findings=(finding(GATES[2], verdict),), mature_seconds=30.0)
         assert next_step(snapshot(state, measured=found)).kind is kind
     assert next_step(snapshot(state, measured=Measured(mature_seconds=30.0))).kind is DecisionKind.WAIT
+
+
+@pytest.mark.parametrize("ended_by", ["itself", "a person", "the next release"])
+def test_however_the_soak_ends_the_old_colour_is_scaled_down(ended_by):
+    whole = replace(STABLE, replicas=3)
+    rollout = rollout_state(Phase.SOAKING, plan=plan_for(Strategy.BLUE_GREEN), stable=whole)
+    state = route_state(rollout, warm=(Warm(arm=whole, until=T0 + timedelta(seconds=100)),))
+    asked = {
+        "itself": (),
+        "a person": (request(Verb.SKIP, reason="seen by hand"),),
+        "the next release": (request(Verb.START, release=NEXT.release),),
+    }[ended_by]
+    found = Measured(findings=(finding(GATES[2], PASS),), mature_seconds=30.0)
+    decision = next_step(snapshot(state, measured=found, requests=asked))
+    assert [(warm.arm.release, warm.arm.replicas) for warm in decision.state.warm] == [(STABLE.release, 1)]
