@@ -24,10 +24,10 @@ from fairway.rollout.outcome import (
     wait,
 )
 from fairway.rollout.preparing import starting
-from fairway.rollout.values import DecisionKind, Exposure, RolloutState, Scaling, Snapshot
+from fairway.rollout.values import DecisionKind, Exposure, RolloutState, Scaling, Snapshot, Step
 from fairway.units import Verdict, format_duration, format_share
 from fairway.verdict.kinds import KINDS, Test
-from fairway.verdict.values import ABSOLUTE_KINDS, AlarmAction, GateFinding
+from fairway.verdict.values import AlarmAction, GateFinding
 
 YARDSTICK_MOVED = 1.25
 """Ratio by which stable's P95 has to have moved before gateways get the new one."""
@@ -41,29 +41,29 @@ def stepping(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
         outcome = rule(snapshot, rollout)
         if outcome is not None:
             return outcome
-    return move_on(snapshot, rollout, "gates_passed", _in_favour(snapshot.measured.findings))
+    return move_on(snapshot, rollout, "gates_passed", _in_favour(snapshot, rollout.plan.steps[rollout.step]))
 
 
-def _in_favour(findings: tuple[GateFinding, ...]) -> str:
-    """What spoke for going on: the gates that passed with their evidence, the others by name."""
+def _in_favour(snapshot: Snapshot, step: Step) -> str:
+    """What spoke for going on: probes or pairs, the gates that passed with their evidence, the others by name."""
+    findings = snapshot.measured.findings
+    if step.mirroring is not None:
+        return f"mirror passed: {judge_pairs(step.mirroring, snapshot.measured.pairs)[1]}"
+    if step.probe and snapshot.probed is not None:
+        seconds, asked = format_duration(snapshot.probed.seconds), snapshot.probed.asked
+        return f"every instance answered {asked} probes in {seconds}"
     passed = [f"{finding.gate} passed: {finding.reason}" for finding in findings if finding.verdict is Verdict.PASS]
     others = [finding.gate for finding in findings if finding.verdict is not Verdict.PASS]
     return "; ".join([*passed, *([f"{', '.join(others)} did not fail"] if others else [])])
 
 
 def _shared_cause(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
-    """An outage of both arms pauses; but a gate that compares them fails by what is *not* shared, so it goes first."""
     cause = snapshot.measured.shared_cause
-    if not cause or any(_worse(finding) for finding in snapshot.measured.findings):
+    if not cause:
         return None
     if rollout.paused:
         return wait(snapshot.state, "shared_cause", rollout.paused)
     return pause(snapshot, rollout, "shared_cause", f"both arms suffer, this is not the candidate: {cause}")
-
-
-def _worse(finding: GateFinding) -> bool:
-    """A FAIL against concurrent stable: what multiplies both arms' failures alike cancels in it."""
-    return finding.verdict is Verdict.FAIL and finding.kind not in ABSOLUTE_KINDS
 
 
 def _damning(finding: GateFinding) -> bool:
