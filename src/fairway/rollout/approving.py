@@ -42,7 +42,7 @@ def approve(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         return refuse(state, request, "approval_not_asked", text)
     wrong = _wrong_role(request, plan, snapshot)
     if wrong:
-        return refuse(state, request, "role_missing", wrong)
+        return refuse(state, request, "not_an_approver", wrong)
     approval = Approval(
         actor=request.actor,
         at=snapshot.now,

@@ -32,6 +32,7 @@ INSTEAD: Mapping[str, str] = {
     "no_previous": "fairway release list shows what there is; fairway deploy takes one through its gates",
     "no_rollout": "fairway rollout start <release> begins one",
     "no_steps": "give rollout.steps a share below 100%, such as 5%",
+    "not_an_approver": "ask one of them: an approval is not given by breaking glass",
     "not_blocked": "start it: fairway rollout start <release>",
     "not_paused": _STATUS,
     "not_pending": "fairway rollout status shows what waits; what was applied is undone by its own verb, such as abort",

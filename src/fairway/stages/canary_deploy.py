@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fairway.pipeline.port import StageOutcome, StageStatus
 from fairway.rollout.people import Override
+from fairway.rollout.refusals import INSTEAD
 from fairway.rollout.requests import Answer, AnswerKind
 from fairway.stages.config import RolloutStageSection
 from fairway.stages.context import DeliveryContext
@@ -69,5 +70,5 @@ def _refused(answer: Answer) -> StageOutcome:
     return StageOutcome(
         status=StageStatus.FAILED,
         summary=f"refused: {answer.message}",
-        details={"code": answer.code, "hint": hints.get(answer.code)},
+        details={"code": answer.code, "hint": hints.get(answer.code) or INSTEAD.get(answer.code)},
     )

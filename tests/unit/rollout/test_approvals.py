@@ -192,9 +192,9 @@ def test_somebody_elses_approval_is_taken_back_only_with_the_role():
     ("actor", "roles", "answer"),
     [
         ("linus", (), ""),
-        ("ken", (), "role_missing"),
+        ("ken", (), "not_an_approver"),
         ("ken", (Role.DEVELOPER,), ""),
-        ("linus", (Role.ADMIN,), "role_missing"),
+        ("linus", (Role.ADMIN,), "not_an_approver"),
     ],
 )
 def test_who_may_approve_is_the_policys_word_and_else_the_matrix(actor, roles, answer):
