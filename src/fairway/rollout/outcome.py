@@ -10,7 +10,9 @@ from fairway.rollout.desired import desired_of, served_digest
 from fairway.rollout.values import DecisionKind, Exposure, Phase, RolloutState, RouteState, Snapshot, Step
 from fairway.rollout.verbs import advance, begin_rollback
 from fairway.targets.port import InstanceState, ObservedArm
-from fairway.units import Digest, format_share
+from fairway.units import Digest, Verdict, format_share
+from fairway.verdict.kinds import KINDS, Among
+from fairway.verdict.values import GateFinding
 
 _BROKEN = frozenset({InstanceState.CRASH_LOOP, InstanceState.NEVER_READY})
 
@@ -105,6 +107,18 @@ def unapproved(snapshot: Snapshot, rollout: RolloutState, *, entering: int) -> O
         return None
     reason = sentence(lacking, version=rollout.candidate.version, plan=rollout.plan)
     return wait(snapshot.state, "approval_needed", reason)
+
+
+def is_blind(finding: GateFinding) -> bool:
+    """Whether a gate cannot see what it is there for.
+
+    One about what agents report, where neither arm reports anything, has nothing to see: that is no defect. Where one
+    of the two does, the other's silence is.
+    """
+    if finding.verdict is Verdict.ERROR:
+        return True
+    silent = KINDS[finding.kind].among is Among.REPORTED and not finding.units_candidate and not finding.units_stable
+    return finding.verdict is Verdict.NO_DATA and not silent
 
 
 def pinned(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:

@@ -12,6 +12,7 @@ from fairway.rollout.outcome import (
     Outcome,
     broken_arm,
     confirmed,
+    is_blind,
     next_block,
     observed_arm,
     pause,
@@ -151,7 +152,7 @@ def _health(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
 
 
 def _observing(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
-    blind = [f for f in snapshot.measured.findings if f.verdict in (Verdict.NO_DATA, Verdict.ERROR)]
+    blind = [finding for finding in snapshot.measured.findings if is_blind(finding)]
     observed = snapshot.measured.mature_seconds
     if rollout.plan.soak and (observed < rollout.plan.soak or blind or snapshot.measured.error):
         seen, whole = format_duration(observed), format_duration(rollout.plan.soak)

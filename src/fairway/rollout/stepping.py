@@ -14,6 +14,7 @@ from fairway.rollout.outcome import (
     broken_arm,
     confirmed,
     exposure,
+    is_blind,
     move_on,
     next_block,
     observed_arm,
@@ -227,7 +228,7 @@ def _evidence(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
         for gate in step.gates
         if gate.name in found and gate.must_pass and found[gate.name].verdict is not Verdict.PASS
     ]
-    blind = [each for each in found.values() if each.verdict in (Verdict.NO_DATA, Verdict.ERROR)]
+    blind = [each for each in found.values() if is_blind(each)]
     proved = any(found[gate.name].verdict is Verdict.PASS for gate in step.gates if gate.name in found)
     observed = snapshot.measured.mature_seconds >= step.dwell
     if proved and observed and not (missing or open_gates or blind):

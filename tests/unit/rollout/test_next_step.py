@@ -36,7 +36,7 @@ from fairway.traffic.fence import Fence
 from fairway.traffic.port import RouterObserved
 from fairway.traffic.table import Role
 from fairway.units import Verdict
-from fairway.verdict.values import Alarm, AlarmAction
+from fairway.verdict.values import Alarm, AlarmAction, GateKind
 
 PASS, FAIL, INCONCLUSIVE, NO_DATA, ERROR = Verdict
 LIVE = (Phase.PREPARING, Phase.STEPPING, Phase.PROMOTING, Phase.SOAKING)
@@ -854,3 +854,25 @@ def test_however_the_soak_ends_the_old_colour_is_scaled_down(ended_by):
     found = Measured(findings=(finding(GATES[2], PASS),), mature_seconds=30.0)
     decision = next_step(snapshot(state, measured=found, requests=asked))
     assert [(warm.arm.release, warm.arm.replicas) for warm in decision.state.warm] == [(STABLE.release, 1)]
+
+
+@pytest.mark.parametrize(
+    ("units", "verdict", "must_pass", "kind"),
+    [
+        ((0, 0), NO_DATA, False, DecisionKind.ADVANCE),
+        ((0, 40), NO_DATA, False, DecisionKind.WAIT),
+        ((40, 0), NO_DATA, False, DecisionKind.WAIT),
+        ((0, 0), NO_DATA, True, DecisionKind.WAIT),
+        ((0, 0), ERROR, False, DecisionKind.WAIT),
+    ],
+    ids=["neither reports", "the candidate fell silent", "stable is silent", "it must pass", "it is broken"],
+)
+def test_an_agent_that_never_reports_is_not_held_up_by_gates_on_what_is_reported(units, verdict, must_pass, kind):
+    gate = replace(GATES[2], name="guardrail", kind=GateKind.GUARDRAIL, must_pass=must_pass)
+    plan = canary_plan()
+    plan = replace(plan, steps=tuple(replace(step, gates=(*step.gates, gate)) for step in plan.steps))
+    seen = measured(PASS)
+    silent = finding(gate, verdict, units_candidate=units[0], units_stable=units[1])
+    state = route_state(rollout_state(Phase.STEPPING, plan=plan))
+    decision = next_step(snapshot(state, measured=replace(seen, findings=(*seen.findings, silent))))
+    assert decision.kind is kind
