@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -144,9 +145,10 @@ def _make_folder(folder: Path) -> None:
 
 def _check_readable(path: Path) -> None:
     try:
-        if path.exists():
-            with path.open("rb") as file:
-                file.read(1)
+        # Asked, not opened: closing any descriptor of the file would let go of every lock that SQLite holds on it in
+        # this process (POSIX), and another process could then take the write-ahead log away from under a writer.
+        if path.exists() and not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     except OSError as error:
         raise PermanentError(
             f"cannot read the ledger {path}: {error.strerror}", code="ledger_unreadable", hint="check who owns it"

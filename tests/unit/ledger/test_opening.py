@@ -391,3 +391,16 @@ def test_reading_an_open_ledger_needs_no_sqlalchemy_and_little_time(tmp_path: Pa
     )
     # The promise is 150 ms with compiled modules, as installed; where nothing may be cached, compiling comes on top.
     assert taken < (0.4 if sys.dont_write_bytecode else 0.15)
+
+
+def test_opening_it_again_in_one_process_takes_no_lock_from_the_first(tmp_path: Path) -> None:
+    """A process that closes last tidies the write-ahead log away; it must see that somebody still writes."""
+    path = tmp_path / "ledger.db"
+    with open_ledger(path) as first:
+        with open_ledger(path):
+            pass
+        program = f"import pathlib, fairway.ledger as l; l.open_ledger(pathlib.Path({str(path)!r})).close()"
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+        assert path.with_name("ledger.db-wal").exists(), "another process thought that it was alone"
+        first.append_audit("note", "x", "ada", {}, datetime.now(UTC))
+        assert first.verify_audit().ok
