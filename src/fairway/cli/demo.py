@@ -11,22 +11,32 @@ from fairway.cli.output import emit, output_option, say
 
 
 @click.command("demo", epilog="Example: fairway demo --keep --dir /tmp/shop")
+@click.option(
+    "--chapter",
+    type=click.Choice(["main", "blue-green", "shadow"]),
+    default="main",
+    show_default=True,
+    help="main: four releases, canaries; blue-green: two switches, one of them back; shadow: copies before users.",
+)
 @click.option("--dir", "directory", type=click.Path(file_okay=False), help="Where the project is made; must be empty.")
 @click.option("--keep", is_flag=True, help="Leave everything running, to look at.")
 @click.option("--seed", type=int, default=7, show_default=True, help="Of the traffic.")
 @output_option
-def command(directory: str | None, keep: bool, seed: int, output: str) -> None:
+def command(chapter: str, directory: str | None, keep: bool, seed: int, output: str) -> None:
     """Take an agent through four releases under live traffic: promote a good one, catch two bad ones.
 
     Makes a project, serves it, and runs the same commands you would. Needs no key, no container, no database; takes
-    about two minutes. Exits 0 only if everything happened as it should.
+    about two minutes. Other chapters tell other strategies. Exits 0 only if everything happened as it should.
     """
     import asyncio
     import shutil
     import tempfile
     from pathlib import Path
 
+    from fairway.demo.blue_green import BlueGreenChapter
+    from fairway.demo.shadow import ShadowChapter
     from fairway.demo.story import Story
+    from fairway.demo.telling import Telling
     from fairway.errors import UserError
 
     if shutil.which("git") is None:
@@ -36,7 +46,8 @@ def command(directory: str | None, keep: bool, seed: int, output: str) -> None:
     if root.exists() and any(root.iterdir()):
         raise UserError(f"{root} is not empty", code="not_empty", hint="choose another --dir, or remove it first")
     root.parent.mkdir(parents=True, exist_ok=True)
-    result = asyncio.run(Story(root, seed=seed).tell(keep=keep))
+    chapters: dict[str, type[Telling]] = {"main": Story, "blue-green": BlueGreenChapter, "shadow": ShadowChapter}
+    result = asyncio.run(chapters[chapter](root, seed=seed).tell(keep=keep))
     if made is not None and not keep and result["met"]:
         shutil.rmtree(made, ignore_errors=True)
         result["project"] = None
