@@ -100,7 +100,7 @@ def with_events(
     if events == 0 or not 0.0 < weight < 1.0:
         return log_ratios
     # ln q1/q0 = ±kh − d and ln (1 − q1)/(1 − q0) = −d, with d = ln((M e^{±kh} w + 1 − w) / (M w + 1 − w)).
-    costs = _costs(grid, direction, margin, weight)
+    costs = _costs(grid, direction is Direction.WORSE, margin, weight)
     if not candidate:
         return tuple([so_far - events * cost for so_far, cost in zip(log_ratios, costs, strict=True)])
     shift = candidate * direction.value
@@ -113,11 +113,11 @@ def with_events(
 
 
 @lru_cache(maxsize=4096)
-def _costs(grid: Grid, direction: Direction, margin: float, weight: float) -> tuple[float, ...]:
+def _costs(grid: Grid, worse: bool, margin: float, weight: float) -> tuple[float, ...]:
     """What any event takes from each alternative: kept, because small blocks have few different shares at risk."""
     scaled, rest = margin * weight, 1.0 - weight
     at_margin = math.log(scaled + rest)
-    factors = grid.factors_up if direction is Direction.WORSE else grid.factors_down
+    factors = grid.factors_up if worse else grid.factors_down
     log = math.log
     return tuple([log(scaled * factor + rest) - at_margin for factor in factors])
 

@@ -55,10 +55,10 @@ def bands(ages: Ages, *, t0: float, seconds: float) -> Iterable[tuple[Units, boo
     The last item stands for the units that are in none of the sets before it, which is how the oldest band is meant.
     """
     younger: set[UnitHash] = set()
+    aged = [(round((t0 - began) / seconds), units) for began, units in ages.recent]
     for low, high in pairwise(BAND_EDGES):
-        band = frozenset().union(
-            *(units for began, units in ages.recent if low <= round((t0 - began) / seconds) < high)
-        )
+        inside = [units for age, units in aged if low <= age < high]
+        band = inside[0] if len(inside) == 1 else frozenset().union(*inside)
         younger |= band
         yield band, True
     if ages.present:

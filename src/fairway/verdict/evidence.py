@@ -102,8 +102,8 @@ def with_bad(
     *,
     lost: int,
     passes: bool,
-) -> Evidence:
-    """T1 with one block's events; every margin is fixed by the blocks before.
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The ratios of T1 towards FAIL and PASS with one block's events; every margin is fixed by the blocks before.
 
     Args:
         spec: The gate.
@@ -141,7 +141,7 @@ def with_bad(
                 passing, grid, Direction.BETTER, candidate=ours + failed_too, stable=theirs, weight=weight,
                 margin=margin_pass,
             )  # fmt: skip
-    return replace(evidence, fail_ratios=failing, pass_ratios=passing)
+    return failing, passing
 
 
 def _since(ratios: tuple[float, ...], stage: Stage, grid: Grid) -> float:
@@ -232,7 +232,8 @@ def log_e_pass_at_most(spec: GateSpec, state: GateState) -> float:
     if test is Test.RELATIVE:
         return max(evidence.pass_ratios)
     if test is Test.ADDITIVE and evidence.pass_start is not None:
-        return math.inf
+        best = max(*evidence.pass_ratios, evidence.paired.log_e_pass)
+        return max(evidence.pass_start + best, _log_e_clean(spec, state.candidate))
     # An absolute e-value needs so many units, even when all of them are good.
     return math.inf if state.candidate.settled >= (clean_units_needed(spec) or 0) else 0.0
 

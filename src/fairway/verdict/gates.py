@@ -109,35 +109,54 @@ def observe_sight(spec: GateSpec, state: GateState, sight: Sight) -> GateState:
         return state
     early = state.since is not None and block.t0 < state.since
     if early or not block.comparable:
-        return replace(state, last_t0=block.t0, ages=sight.ages, skipped=state.skipped + (not early))
+        return _left_out(state, sight, skipped=state.skipped + (not early))
     recipe = recipe_of(spec)
     state = _with_split(spec, state, block)
     ours, theirs = _counted(recipe, sight.candidate), _counted(recipe, sight.stable)
     concurrent = spec.scope is Scope.CONCURRENT
     if not (ours and theirs if concurrent else _requests(sight.candidate) or _requests(sight.stable)):
-        return replace(state, last_t0=block.t0, ages=sight.ages)
+        return _left_out(state, sight, skipped=state.skipped)
     passes = state.pass_since is None or block.t0 >= state.pass_since
     census, whole = state.census, state.whole
     if passes:
         census = _counted_in(spec, census, sight, ours, theirs)
     if state.pass_since is not None:
         whole = _counted_in(spec, whole or EMPTY, sight, ours, theirs)
+    evidence = _with_events(spec, state, sight, ours, theirs, passes=passes)
+    cohorts = state.cohorts
+    if recipe.test is Test.ADDITIVE:
+        cohorts, evidence = _with_cohort(spec, cohorts, evidence, sight, ours, theirs)
     after = GateState(
         since=state.since,
         pass_since=state.pass_since,
         ages=sight.ages,
         census=census,
         whole=whole,
-        evidence=_with_events(spec, state, sight, ours, theirs, passes=passes),
+        evidence=evidence,
         stage_units=tuple([sight.grown(roster, ours) for roster in state.stage_units]) if state.stage_units else (),
-        cohorts=state.cohorts,
+        cohorts=cohorts,
         split=state.split,
         skipped=state.skipped,
         last_t0=block.t0,
     )
-    if recipe.test is Test.ADDITIVE:
-        after = _with_cohort(spec, after, sight, ours, theirs)
-    return _latched(spec, after)
+    return _latched(spec, after, before=state)
+
+
+def _left_out(state: GateState, sight: Sight, *, skipped: int) -> GateState:
+    """The state after a block that counts for nothing but ages; ``dataclasses.replace`` would cost thrice as much."""
+    return GateState(
+        since=state.since,
+        pass_since=state.pass_since,
+        ages=sight.ages,
+        census=state.census,
+        whole=state.whole,
+        evidence=state.evidence,
+        stage_units=state.stage_units,
+        cohorts=state.cohorts,
+        split=state.split,
+        skipped=skipped,
+        last_t0=sight.block.t0,
+    )
 
 
 def _counted_in(spec: GateSpec, census: Census, sight: Sight, ours: Units, theirs: Units) -> Census:
@@ -246,9 +265,10 @@ def _with_events(
     lost = 0 if block is None else block.unfinished
     if not (bad or bad_stable or lost):
         return evidence
+    ratios = evidence.fail_ratios, evidence.pass_ratios
     if recipe.test is not Test.ABSOLUTE:
         both = bad & bad_stable  # says nothing about which arm is worse
-        evidence = with_bad(
+        ratios = with_bad(
             spec,
             state if evidence is state.evidence else replace(state, evidence=evidence),
             sight.by_age(ours, theirs),
@@ -257,23 +277,26 @@ def _with_events(
             lost=lost,
             passes=passes,
         )
+    expected = 0.0
     if bad_stable and recipe.test is not Test.ADDITIVE:
         at_risk, beside_it = state.evidence.spent.missing(ours), state.evidence.spent.missing(theirs)
         expected = len(at_risk) * len(bad_stable) / max(1, len(beside_it))
-        evidence = replace(evidence, expected_bad=evidence.expected_bad + expected)
-    if bad or bad_stable:
-        evidence = replace(
-            evidence,
-            spent=evidence.spent.grown(bad | bad_stable),
-            bad=evidence.bad + len(bad),
-            bad_candidate=evidence.bad_candidate + (len(bad) if passes else 0),
-            bad_stable=evidence.bad_stable + (len(bad_stable) if passes else 0),
-        )
-    return evidence
+    return replace(
+        evidence,
+        fail_ratios=ratios[0],
+        pass_ratios=ratios[1],
+        spent=evidence.spent.grown(bad | bad_stable),
+        bad=evidence.bad + len(bad),
+        bad_candidate=evidence.bad_candidate + (len(bad) if passes else 0),
+        bad_stable=evidence.bad_stable + (len(bad_stable) if passes else 0),
+        expected_bad=evidence.expected_bad + expected,
+    )
 
 
-def _with_cohort(spec: GateSpec, state: GateState, sight: Sight, ours: Units, theirs: Units) -> GateState:
-    """T2 over the cohort whose time is up; ``state`` already holds this block's bad units.
+def _with_cohort(
+    spec: GateSpec, cohorts: tuple[Cohort, ...], evidence: Evidence, sight: Sight, ours: Units, theirs: Units
+) -> tuple[tuple[Cohort, ...], Evidence]:
+    """T2 over the cohort whose time is up; the evidence already holds this block's bad units.
 
     A cohort is who began in one block; a unit that is active on both arms belongs to neither.
     """
@@ -281,24 +304,32 @@ def _with_cohort(spec: GateSpec, state: GateState, sight: Sight, ours: Units, th
     if candidate and not ours.isdisjoint(theirs):
         candidate = tuple(unit for unit in candidate if unit not in theirs)
         stable = tuple(unit for unit in stable if unit not in ours)
-    cohorts = (*state.cohorts, Cohort(candidate=candidate, stable=stable))
+    cohorts = (*cohorts, Cohort(candidate=candidate, stable=stable))
     if len(cohorts) <= spec.settle_blocks:
-        return replace(state, cohorts=cohorts)
-    due, spent, evidence = cohorts[0], state.evidence.spent, state.evidence
+        return cohorts, evidence
+    due, spent = cohorts[0], evidence.spent
     if due.candidate and due.stable:
         pairs = differences([unit in spent for unit in due.candidate], [unit in spent for unit in due.stable])
         paired = with_differences(evidence.paired, pairs, margin=spec.margin, fail_margin=spec.fail_margin)
         evidence = replace(evidence, paired=paired)
-    return replace(state, cohorts=cohorts[1:], evidence=evidence)
+    return cohorts[1:], evidence
 
 
-def _latched(spec: GateSpec, state: GateState) -> GateState:
-    evidence = state.evidence
-    if evidence.failed is None and not _lacks(spec, state.all_of_it):
+def _latched(spec: GateSpec, state: GateState, *, before: GateState) -> GateState:
+    evidence, known = state.evidence, before.evidence
+    test = recipe_of(spec).test
+    # Towards FAIL evidence rises with bad events of the candidate; T2 with a cohort, and the agreement of the two
+    # tests with what raises the bound of stable's rate. Towards PASS T1 rises with bad events of stable.
+    may_fail = evidence.bad != known.bad or _lacks(spec, before.all_of_it)
+    if test is Test.ADDITIVE:
+        stable_too = evidence.bad_stable != known.bad_stable
+        may_fail = may_fail or stable_too or evidence.paired.log_e_fail > known.paired.log_e_fail
+    may_pass = test is not Test.RELATIVE or evidence.bad_stable != known.bad_stable or _lacks(spec, before.census)
+    if may_fail and evidence.failed is None and not _lacks(spec, state.all_of_it):
         threshold = -math.log(spec.alpha_fail)
         if log_e_fail_at_most(spec, state) >= threshold and (log_e := log_e_fail(spec, state)) >= threshold:
             evidence = replace(evidence, failed=_latch(state, log_e))
-    if evidence.passed is None and not _lacks_units(spec, state):
+    if may_pass and evidence.passed is None and not _lacks_units(spec, state):
         threshold = -math.log(spec.alpha_pass)
         possible = log_e_pass_at_most(spec, state) >= threshold and not _instrument_broken(spec, state)
         if possible and (log_e := log_e_pass(spec, state)) >= threshold:
