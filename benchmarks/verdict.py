@@ -137,6 +137,6 @@ def run() -> Bench:
         notes=[
             f"a bound of the confidence sequence takes {bound:.0f} µs, once a block",
             f"observe is the mean over {_BLOCKS} blocks of one rollout with three turns a conversation",
-            "a gate alone reads its block alone; gates together share what is alike for them, and the row has their find too",
+            "a gate alone reads its block alone; gates together share what is alike; their row has find too",
         ],
     )
