@@ -17,8 +17,8 @@ from fairway.testing.rollout_cases import ROUTE
 QUICK = RolloutSection.model_validate(
     {
         "steps": ["5%", "30%", "50%", "100%"],
-        "dwell": "20s",
-        "cap": "20m",
+        "dwell": "80s",
+        "cap": "7m",
         "gates": {
             "success": "97%",
             "failures": {"margins": ["8pt", "5pt", "3pt"]},
@@ -38,8 +38,8 @@ CASES: dict[str, dict[str, Any]] = {
         "units_per_block": 12,
         "turns": 3,
         "failures": drift(6.0, 30),
-        "load": lambda index: 1.0 + 0.5 * (index % 40 > 20),
-        "load_noise": 0.3,
+        "load": lambda index: 1.0 + 2.0 * (index > 25),
+        "load_noise": 0.1,
     },
     "late and delayed": {
         "units_per_block": 30,
@@ -47,7 +47,12 @@ CASES: dict[str, dict[str, Any]] = {
         "delay": 6,
         "candidate": ArmModel(failure=0.01, excess=0.3),
     },
-    "unknown outcomes": {"units_per_block": 30, "candidate": ArmModel(failure=0.01, unknown=0.05)},
+    "a trigger": {"units_per_block": 160, "candidate": ArmModel(failure=0.035)},
+    "unknown outcomes": {
+        "units_per_block": 30,
+        "stable": ArmModel(failure=0.01, unknown=0.05),
+        "candidate": ArmModel(failure=0.01, unknown=0.05),
+    },
 }
 
 
@@ -89,4 +94,8 @@ async def test_the_fast_path_decides_what_the_engine_decides(name: str) -> None:
 
 async def test_the_cases_reach_every_kind_of_ending() -> None:
     codes = {code for name in CASES for _, code, _ in decided_in_the_fast_path(traffic(name, 1), BLOCKS)}
-    assert {"gate_failed", "gates_passed", "shared_cause", "instrument_error"} <= codes
+    wanted = {
+        "gate_failed", "gates_passed", "shared_cause", "instrument_error", "yardstick_moved", "step_undecided",
+        "trigger_fired",
+    }  # fmt: skip
+    assert wanted - codes == set()

@@ -145,3 +145,17 @@ def test_the_clock_is_virtual_and_begins_where_it_says() -> None:
     assert set(run.blocks[0].arms) == {MODELLED_STABLE}
     run.block()
     assert MODELLED_CANDIDATE in run.blocks[-1].arms
+
+
+def test_a_step_whose_gates_have_passed_is_left_when_its_dwell_is_observed() -> None:
+    policy = policy_of(
+        steps=["50%", "100%"],
+        dwell="200s",
+        gates={"failures": {"margins": ["5pt"]}, "p95": {"enabled": False}, "success": "97%"},
+    )
+    run = ModelledRun(traffic=ModelledTraffic(seed=1, units_per_block=100), plan=scenario_of(policy).plan)
+    run.start()
+    while not run.over:
+        run.block()
+    left = next(event for event in run.events if event.code == "gates_passed")
+    assert left.at == 120.0 + 200.0
