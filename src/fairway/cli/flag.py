@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fairway.cli.output import emit, output_option, project_option, say
-from fairway.cli.workspaces import opened
+from fairway.cli.workspaces import opened, refuse_without_right
 
 if TYPE_CHECKING:
     from fairway.bootstrap import Workspace
@@ -121,6 +121,8 @@ def record_setting(
     from fairway.flags.values import RECORD_KIND, Setting, check_setting, setting_to_wire
     from fairway.units import Parts
 
+    actor = actor_of(workspace.project.root)
+    refuse_without_right(workspace, actor, "flag_off" if share == 0 else "set_flag", environment)
     made = check_setting(
         _spec(workspace, name),
         Setting(
@@ -128,7 +130,7 @@ def record_setting(
             environment=workspace.project.environment(environment).name,
             tenant=tenant,
             share=None if share is None else Parts(share),
-            actor=actor_of(workspace.project.root),
+            actor=actor,
             at=workspace.clock.now(),
             reason=reason,
         ),

@@ -8,7 +8,7 @@ import click
 
 from fairway.cli.output import emit, output_option, project_option, say
 from fairway.cli.rollback_record import close, list_rollbacks, show
-from fairway.cli.workspaces import opened
+from fairway.cli.workspaces import opened, refuse_without_right
 
 if TYPE_CHECKING:
     from fairway.bootstrap import Workspace
@@ -315,6 +315,7 @@ def _database(workspace: Workspace, wanted: dict[str, Any], reason: str, output:
             hint="if that is what you want, say --yes",
         )
     actor = actor_of(workspace.project.root)
+    refuse_without_right(workspace, actor, "database", str(workspace.route.environment))
     done = asyncio.run(restore(workspace, name, actor=actor, reason=reason, again=wanted["again"]))
     _told_act(done, output)
 
@@ -339,6 +340,7 @@ def backup(reason: str, again: bool, project_dir: str | None, output: str) -> No
 
     with opened(project_dir) as workspace:
         actor = actor_of(workspace.project.root)
+        refuse_without_right(workspace, actor, "database", str(workspace.route.environment))
         _told_act(asyncio.run(back_up(workspace, actor=actor, reason=reason, again=again)), output)
 
 

@@ -34,6 +34,9 @@ class Right(StrEnum):
     LIFT_BLOCK = "lift_block"
     WITHDRAW = "withdraw"
     NOTE = "note"
+    SET_FLAG = "set_flag"
+    FLAG_OFF = "flag_off"
+    DATABASE = "database"
 
 
 _RELEASING = frozenset({Role.RELEASE_MANAGER, Role.ADMIN})
@@ -62,6 +65,9 @@ _AT_PRODUCTION: Mapping[Right, frozenset[Role]] = {
     Right.LIFT_BLOCK: _RELEASING,
     Right.WITHDRAW: _OPERATING,
     Right.NOTE: _ANYBODY,
+    Right.SET_FLAG: _RUNNING,
+    Right.FLAG_OFF: _WORKING,
+    Right.DATABASE: _OPERATING,
 }
 _AT_STAGING: Mapping[Right, frozenset[Role]] = {
     **dict.fromkeys(Right, _WORKING),

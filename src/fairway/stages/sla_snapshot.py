@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 
-from fairway.observe.fold import Block
+from fairway import __version__
+from fairway.incident.sla_records import SlaSource, as_evidence, take_snapshot
 from fairway.pipeline.port import StageOutcome, StageStatus
-from fairway.rollout.values import RouteState
-from fairway.rollout.wire import state_from_wire
 from fairway.stages.config import SlaSnapshotSection
 from fairway.stages.context import DeliveryContext
 from fairway.stages.rollout_watch import find_manifest
 from fairway.verdict.sla import SlaSnapshot as Snapshot
-from fairway.verdict.sla import SlaStatus, snapshot
+from fairway.verdict.sla import SlaStatus
 
 _STATUS = {
     SlaStatus.VERIFIED: StageStatus.PASSED,
@@ -38,17 +37,12 @@ class SlaSnapshot:
         """Fold the ledger's blocks of the release."""
         manifest = find_manifest(context)
         route = context.project.route(context.settings(SlaSnapshotSection).environment)
-        head = context.ledger.head(route)
-        state = None if head.state is None else state_from_wire(head.state)
-        began = state.rollout.started_at if state is not None and _is_of(state, context) else context.clock.now()  # type: ignore[union-attr]
-        blocks = [Block.from_wire(wire) for wire in context.ledger.blocks(route, since=began.timestamp() - 60.0)]
-        found = snapshot(
-            blocks,
-            manifest.release_digest,
-            version=manifest.release_version,
-            start_ts=began,
-            agent_group=context.project.name,
-        )
+        source = SlaSource(ledger=context.ledger, route=route, policy=context.project.sla.policy())
+        now = context.clock.now()
+        found = take_snapshot(source, manifest, now=now)
+        if found.start_ts is not None:  # kept beside what the stage says: whatever becomes of the run
+            made = as_evidence(found, manifest, route, at=now, produced_by=f"fairway {__version__}")
+            context.ledger.add_evidence([made])
         report = context.workdir / "sla-snapshot.json"
         report.write_text(json.dumps(found.to_wire(), indent=2) + "\n", encoding="utf-8")
         return StageOutcome(
@@ -59,12 +53,8 @@ class SlaSnapshot:
         )
 
 
-def _is_of(state: RouteState, context: DeliveryContext) -> bool:
-    return state.rollout is not None and state.rollout.candidate.release == context.release
-
-
 def _summary(found: Snapshot) -> str:
     if found.success_rate is None:
-        return f"{found.status.value}: no traffic measured yet"
+        return f"{found.status.value}: {found.reason}" if found.requests else f"{found.status.value}: no traffic yet"
     p95 = "unknown" if found.p95_latency_ms is None else f"{found.p95_latency_ms:.0f} ms"
     return f"{found.status.value}: {found.requests} requests, {found.success_rate * 100:.2f}% good, P95 {p95}"

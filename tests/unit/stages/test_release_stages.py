@@ -9,6 +9,7 @@ import pytest
 
 from fairway.clock import Clock
 from fairway.errors import NotFoundError, TransientError
+from fairway.observe.fold import ArmBlock, Block
 from fairway.pipeline.port import StageResult, StageStatus
 from fairway.release.values import Evidence, Manifest
 from fairway.rollout.people import Override, Quorum
@@ -22,7 +23,8 @@ from fairway.testing.memory_ledger import MemoryLedger
 from fairway.testing.rollout_cases import CANDIDATE, NEXT, ROUTE, STABLE, canary_plan, rollout_state, route_state
 from fairway.testing.virtual_clock import EPOCH, VirtualClock
 from fairway.traffic.fence import Fence
-from fairway.units import Digest, RouteId, Verdict
+from fairway.traffic.table import Role
+from fairway.units import AgentName, Digest, EnvironmentName, RouteId, Verdict
 
 CHECKS = ("static_analysis", "unit_test", "prompt_regression", "tool_integration", "security_scan", "cost_gate")
 MODELS = "version: 1\nmodels: {main: {provider: mock, model: m1}}\nroles: {orchestrator: main}\n"
@@ -454,6 +456,30 @@ async def test_no_traffic_is_watching_and_not_a_pass(released) -> None:
     assert outcome.status is StageStatus.SKIPPED
     assert outcome.summary.startswith("watching: no traffic")
     assert outcome.artifacts["sla_snapshot"].is_file()
+
+
+async def test_what_traffic_showed_is_judged_by_the_projects_limits_and_kept_as_evidence(released) -> None:
+    text = (
+        released.root / "fairway.yaml"
+    ).read_text() + "sla: {success: 90%, minimum_requests: 10, failed_traces: 5}\n"
+    released.write({"fairway.yaml": text})
+    released.git("commit", "-qam", "sla")
+    found(released, *CHECKS)
+    await released.run("build_image", version="1.1.0")
+    manifest = released.ledger.find_release(AgentName("shop"), "1.1.0").manifest
+    arm = ArmBlock(role=Role.STABLE, assigned=40, finished=40, failed=10)
+    now = released.clock.now().timestamp()
+    block = Block(t0=now, seconds=10, fence=Fence(term=1, seq=1), arms={manifest.release_digest: arm})
+    route = RouteId(agent=AgentName("shop"), environment=EnvironmentName("production"))
+    released.ledger.add_blocks(route, [block.to_wire()])
+    outcome = await released.run("sla_snapshot", version="1.1.0")
+    assert (outcome.status, outcome.details["status"], outcome.details["action"]) == (
+        StageStatus.FAILED,
+        "blocked",
+        "mask",
+    )
+    kept = [one for one in released.ledger.list_evidence(manifest.release_digest) if one.kind == "sla_snapshot"]
+    assert [(one.verdict, one.figures["success_rate"]) for one in kept] == [(Verdict.FAIL, 0.75)]
 
 
 async def test_a_missing_approval_fails_and_says_how_to_give_it(released) -> None:
