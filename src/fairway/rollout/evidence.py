@@ -35,7 +35,8 @@ class MirrorPairs:
         diverged: Pairs in which the shadow went another way over its tools, so that like is not compared with like:
             excluded.
         unknown: Pairs in which what became of one of the two is not known: excluded.
-        dropped: Requests that were not mirrored for want of room: not in any other count.
+        dropped: Requests of mirrored conversations that were not copied, for want of room or because the shadow no
+            longer knew what stable knew: not in any other count.
     """
 
     compared: int = 0

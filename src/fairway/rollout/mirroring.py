@@ -83,7 +83,7 @@ def judge_pairs(gate: MirrorGate, pairs: MirrorPairs | None) -> tuple[Verdict, s
 def _told(pairs: MirrorPairs) -> str:
     aside = f", {pairs.diverged:,} diverged and are left out" if pairs.diverged else ""
     aside += f", {pairs.unknown:,} are of unknown outcome" if pairs.unknown else ""
-    dropped = f", {pairs.dropped:,} were not mirrored for want of room" if pairs.dropped else ""
+    dropped = f", {pairs.dropped:,} were not copied" if pairs.dropped else ""
     return (
         f"of {pairs.compared:,} compared pairs the shadow alone failed in {pairs.shadow_failed:,}"
         f" and stable alone in {pairs.stable_failed:,}{aside}{dropped}"
