@@ -100,12 +100,16 @@ def status(project_dir: str | None, output: str) -> None:
     """Show in one screen what is desired, observed, why, on which evidence, and what it is waiting for."""
     from fairway.rollout.describe import describe_status
 
+    from fairway.recovery.options import rehearsed_way_back
+
     workspace = open_project(project_dir)
     try:
-        told = _status(workspace)
+        back = rehearsed_way_back(workspace)
+        told = {**_status(workspace), "way_back": back}
     finally:
         workspace.close()
-    emit(told, output=output, text=lambda: describe_status(told))
+    line = "" if back is None else f"\nway back   {back['to']}: {back['rehearsal']['reason']}"
+    emit(told, output=output, text=lambda: describe_status(told) + line)
 
 
 def _status(workspace: Workspace) -> Mapping[str, Any]:

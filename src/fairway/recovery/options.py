@@ -121,6 +121,15 @@ def rehearsal_of(workspace: Workspace, manifest: Manifest) -> Rehearsed:
     )
 
 
+def rehearsed_way_back(workspace: Workspace) -> dict[str, Any] | None:
+    """Where a rollback would go now and what is known of its rehearsal, at a glance; ``None``: there is no way back."""
+    _, default = _ends(route_state(workspace))
+    found = None if default is None else _find(workspace, default)
+    if found is None:
+        return None
+    return {"to": found.manifest.release_version, "rehearsal": rehearsal_of(workspace, found.manifest).to_wire()}
+
+
 def last_stable(workspace: Workspace) -> SignedRelease:
     """The release `fairway rollback` would go back to.
 
