@@ -98,9 +98,8 @@ def start(release: str, supersede: bool, **options: Any) -> None:
 @output_option
 def status(project_dir: str | None, output: str) -> None:
     """Show in one screen what is desired, observed, why, on which evidence, and what it is waiting for."""
-    from fairway.rollout.describe import describe_status
-
     from fairway.recovery.options import rehearsed_way_back
+    from fairway.rollout.describe import describe_status
 
     workspace = open_project(project_dir)
     try:
