@@ -32,6 +32,7 @@ from fairway.rollout.values import (
     RouteState,
     Snapshot,
     Step,
+    Strategy,
 )
 from fairway.rollout.verbs import live
 from fairway.simulate.reading import BlockReader
@@ -130,7 +131,7 @@ class ModelledRun:
 
     Attributes:
         traffic: Both arms.
-        plan: What is followed; approvals are taken as given.
+        plan: What is followed, as far as it exposes users; see :func:`exposing`.
         desired: What gateways serve now.
         blocks: Mature blocks since the beginning, the warm-up included.
     """
@@ -151,7 +152,7 @@ class ModelledRun:
     _against: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self.plan = without_approvals(self.plan)
+        self.plan = exposing(self.plan)
         self.traffic.began = BEGIN.timestamp()
         self.state = RouteState(route=ROUTE, stable=STABLE)
         self._reader = BlockReader(candidate=CANDIDATE.release, stable=STABLE.release, plan=self.plan)
@@ -333,6 +334,14 @@ def _speaking_against(decision: Decision, measured: Measured) -> Iterator[str]:
         yield from failed
 
 
-def without_approvals(plan: Plan) -> Plan:
-    """The plan as if every person asked had said yes."""
-    return replace(plan, approval=False, steps=tuple(replace(step, approval=False) for step in plan.steps))
+def exposing(plan: Plan) -> Plan:
+    """The part of a plan that exposes users, as if every person asked had said yes and every instance were there.
+
+    Steps that expose nobody by the hash (a smoke test, a mirror) are left out: what they look at is not modelled.
+    """
+    steps = tuple(
+        replace(step, approval=False, candidate_replicas=None, stable_replicas=None)
+        for step in plan.steps
+        if step.split and step.exposure is Exposure.HASH and step.mirroring is None and not step.probe
+    )
+    return replace(plan, strategy=Strategy.CANARY, steps=steps, approval=False, replicas=1)

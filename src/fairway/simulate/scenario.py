@@ -200,7 +200,11 @@ def margins_of(plan: Plan) -> Margins:
         UserError: When the plan compares nothing.
     """
     if not plan.steps:
-        raise UserError("the policy has no step below 100%: there is nothing to simulate", code="nothing_to_simulate")
+        raise UserError(
+            "the policy exposes no share below 100% to users: nothing is compared that could be simulated",
+            code="nothing_to_simulate",
+            hint="blue-green needs blue_green.gray",
+        )
     gates = {gate.kind: gate for gate in plan.steps[-1].gates}
     failures, latency = gates.get(GateKind.FAILURES), gates.get(GateKind.LATENCY_P95)
     success = gates.get(GateKind.SUCCESS)

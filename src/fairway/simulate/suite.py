@@ -11,6 +11,7 @@ from fairway.errors import UserError
 from fairway.rollout.config import RolloutSection
 from fairway.rollout.plan import compile_plan
 from fairway.simulate.policy import policy_from
+from fairway.simulate.rollout import exposing
 from fairway.simulate.scenario import Effect, Scenario, Shape, held_at, margins_of
 from fairway.simulate.study import Study
 from fairway.units import Parts, parse_duration, parse_share
@@ -48,7 +49,7 @@ def scenario_of(
     Raises:
         UserError: When the policy has no step to hold at, or compares nothing.
     """
-    plan = compile_plan(policy)
+    plan = exposing(compile_plan(policy))
     margins_of(plan)
     return Scenario(
         plan=plan if held is None else held_at(plan, held),

@@ -9,7 +9,7 @@ import pytest
 from fairway.rollout.config import RolloutSection
 from fairway.rollout.plan import compile_plan
 from fairway.rollout.wire import state_from_wire
-from fairway.simulate.rollout import BEGIN, ModelledRun, without_approvals
+from fairway.simulate.rollout import BEGIN, ModelledRun, exposing
 from fairway.simulate.traffic import ArmModel, ModelledTraffic, drift, outage
 from fairway.testing.modelled_rollout import ModelledRollout
 from fairway.testing.rollout_cases import ROUTE
@@ -61,7 +61,7 @@ def traffic(name: str, seed: int) -> ModelledTraffic:
 
 
 async def decided_by_the_engine(model: ModelledTraffic, blocks: int) -> list[tuple[float, str, str]]:
-    rollout = ModelledRollout(traffic=model, plan=without_approvals(compile_plan(QUICK)))
+    rollout = ModelledRollout(traffic=model, plan=exposing(compile_plan(QUICK)))
     await rollout.run(blocks=blocks)
     found: list[tuple[float, str, str]] = []
     for entry in rollout.ledger.events(ROUTE, after=0):

@@ -159,3 +159,24 @@ def test_a_step_whose_gates_have_passed_is_left_when_its_dwell_is_observed() -> 
         run.block()
     left = next(event for event in run.events if event.code == "gates_passed")
     assert left.at == 120.0 + 200.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"approval": "required"}, {"strategy": "shadow"}, {"replicas": 3}, {"strategy": "rolling", "replicas": 4}],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_what_is_not_modelled_of_a_policy_keeps_nobody_from_being_exposed(changes: dict[str, object]) -> None:
+    run = ModelledRun(traffic=ModelledTraffic(seed=1, units_per_block=50), plan=scenario_of(policy_of(**changes)).plan)
+    run.start()
+    run.block()
+    run.block()
+    assert run.split > 0
+    assert run.course().exposed_at == 120.0
+    assert run.blocks[-1].arms[MODELLED_CANDIDATE].active
+
+
+def test_a_policy_that_exposes_nobody_step_by_step_is_refused() -> None:
+    with pytest.raises(UserError, match="nothing is compared") as refused:
+        scenario_of(policy_of(strategy="blue-green"))
+    assert refused.value.code == "nothing_to_simulate"
