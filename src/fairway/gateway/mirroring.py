@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from time import time
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,9 @@ _NOT_FOLLOWED = 0
 class Pair:
     """One request that is answered twice."""
 
-    __slots__ = ("_body", "_copied", "_length", "_mirror", "_primary", "_shadow", "plan", "request", "serving", "unit")
+    __slots__ = (
+        "_body", "_copied", "_length", "_mirror", "_primary", "_shadow", "plan", "request", "serving", "unit", "void",
+    )  # fmt: skip
 
     def __init__(self, mirror: Mirror, serving: Serving, plan: MirrorPlan, unit: bytes, request: bytes) -> None:
         self._mirror = mirror
@@ -44,6 +47,8 @@ class Pair:
         """Its conversation, as the mirror knows it."""
         self.request = request
         """Id of the request."""
+        self.void = False
+        """Whether there is no copy after all."""
         self._copied = False
         self._primary: Side | None = None
         self._shadow: Side | None = None
@@ -67,6 +72,8 @@ class Pair:
 
     def primary_data(self, payload: bytes) -> None:
         """Some of the primary's answer."""
+        if self.void:
+            return
         self._length += len(payload)
         if len(self._body) < BODY_BYTES:
             self._body += payload[: BODY_BYTES - len(self._body)]
@@ -76,9 +83,9 @@ class Pair:
         if not self._copied:
             self._copied = True
             self._mirror.drop(self)
-            return
-        self._primary = side._replace(length=self._length)
-        self._settle()
+        elif not self.void:
+            self._primary = side._replace(length=self._length)
+            self._mirror.soon(self._settle)  # the user's request has still to be ended
 
     def shadow_ended(self, copy: ShadowCopy, side: Side) -> None:
         """What became of the copy."""
@@ -87,8 +94,11 @@ class Pair:
         self._mirror.ended(copy)
 
     def _settle(self) -> None:
-        if self._primary is not None and self._shadow is not None:
-            self._mirror.settle(self, self._primary._replace(digest=body_digest(self._body)), self._shadow)
+        primary, shadow = self._primary, self._shadow
+        if primary is None or shadow is None:
+            return
+        self._primary = None  # once
+        self._mirror.settle(self, primary._replace(digest=body_digest(self._body)), shadow)
 
 
 class Mirror:
@@ -141,8 +151,13 @@ class Mirror:
         else:
             queue.append(copy)
 
+    def soon(self, what: Callable[[], None]) -> None:
+        """Do something once nobody waits for this turn of the loop."""
+        self._loop.call_soon(what)
+
     def drop(self, pair: Pair) -> None:
         """A request is not copied: the shadow cannot follow the conversation from here on."""
+        pair.void = True
         self.lose(pair)
         self._count(pair.serving, pair.plan, {"shadow_dropped": 1})
 
@@ -187,6 +202,7 @@ class Mirror:
 
     def _discard(self, copy: ShadowCopy, counted_as: str) -> None:
         copy.close()
+        copy.pair.void = True
         self.in_flight -= 1
         self.held_bytes -= len(copy.data)
         self._count(copy.pair.serving, copy.pair.plan, {counted_as: 1})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.gateway.comparing import Side, body_digest, compare
+from fairway.gateway.mirroring import Pair
 from fairway.traffic.outcome import Outcome, OutcomeStatus
 
 RESULTS = ("shadow_pairs", "shadow_diverged", "shadow_unknown")
@@ -84,3 +87,62 @@ def test_swapping_the_two_swaps_who_failed(primary: Side, shadow: Side) -> None:
     there, back = compare(primary, shadow).sums, compare(shadow, primary).sums
     assert there.get("shadow_failed") == back.get("shadow_primary_failed")
     assert there.get("shadow_pairs") == back.get("shadow_pairs")
+
+
+class NotedMirror:
+    """Takes what pairs tell a mirror; what is to be done soon waits until asked for."""
+
+    def __init__(self) -> None:
+        self.settled: list[tuple[Side, Side]] = []
+        self.dropped = 0
+        self.later: list[Callable[[], None]] = []
+
+    def copy(self, pair: Pair, data: bytes) -> None:
+        self.copied = data
+
+    def drop(self, pair: Pair) -> None:
+        pair.void = True
+        self.dropped += 1
+
+    def soon(self, what: Callable[[], None]) -> None:
+        self.later.append(what)
+
+    def settle(self, pair: Pair, primary: Side, shadow: Side) -> None:
+        self.settled.append((primary, shadow))
+
+    def ended(self, copy: object) -> None:
+        """The copy is over."""
+
+
+def pair_of(mirror: NotedMirror) -> Pair:
+    return Pair(mirror, None, None, b"unit", b"r-1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("first", ["primary", "shadow"])
+def test_a_pair_is_compared_once_whichever_half_ends_first(first: str) -> None:
+    mirror = NotedMirror()
+    pair = pair_of(mirror)
+    pair.sent(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+    assert mirror.copied == b"GET / HTTP/1.1\r\nx-fairway-shadow: 1\r\nhost: a\r\n\r\n"
+    pair.primary_data(b"hel")
+    pair.primary_data(b"lo")
+    halves = [lambda: pair.primary_ended(side()), lambda: pair.shadow_ended(None, side())]  # type: ignore[arg-type]
+    for end in halves if first == "primary" else reversed(halves):
+        end()
+    for what in mirror.later:
+        what()
+    ((primary, _),) = mirror.settled
+    assert (primary.length, primary.digest) == (5, body_digest(b"hello"))
+
+
+def test_a_pair_without_a_copy_is_never_compared_and_keeps_nothing() -> None:
+    mirror = NotedMirror()
+    pair = pair_of(mirror)
+    pair.sent(None)
+    pair.primary_data(b"x" * 1000)
+    pair.primary_ended(side())
+    assert (mirror.dropped, mirror.later, mirror.settled) == (1, [], [])
+    assert not pair._body
+    failed_early = pair_of(mirror)
+    failed_early.primary_ended(side("failed"))
+    assert mirror.dropped == 2
