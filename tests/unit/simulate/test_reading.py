@@ -11,9 +11,11 @@ from fairway.simulate.reading import JumpWatch, RollingYardstick
 from fairway.simulate.traffic import MODELLED_CANDIDATE, MODELLED_STABLE, ArmModel, ModelledTraffic, drift, outage
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Role
-from fairway.units import UnitHash
+from fairway.units import Digest, UnitHash
+from fairway.verdict.panel import Panel
 from fairway.verdict.shared_cause import shared_cause
 from fairway.verdict.theta import theta
+from fairway.verdict.values import GateFinding, GateKind, GateSpec
 
 
 def block(number: int, histogram: dict[int, int], *, gap: bool = False) -> Block:
@@ -73,3 +75,22 @@ def test_a_unit_that_fails_twice_counts_once() -> None:
         arm = ArmBlock(role=Role.STABLE, active=tuple(names), failed_units=failed)
         watch.keep(Block(t0=10.0 * number, seconds=10.0, fence=Fence(term=1, seq=1), arms={MODELLED_STABLE: arm}))
     assert not watch.possible()
+
+
+def test_swapping_the_arms_of_the_traffic_swaps_harm_and_health() -> None:
+    limit = {Role.STABLE: 900.0, Role.CANDIDATE: 900.0}
+    traffic = ModelledTraffic(seed=3, units_per_block=40, candidate=ArmModel(latency_ms=480))
+    seen = [traffic.next_block(split=0.5, theta=limit) for _ in range(60)]
+    gate = GateSpec(name="p95", kind=GateKind.LATENCY_P95, margin=1.0, alpha_fail=1e-6, alpha_pass=1e-6)
+
+    def judged(candidate: Digest, stable: Digest) -> GateFinding:
+        panel = Panel(candidate=candidate, stable=stable, since=0.0)
+        for each in seen:
+            panel.take(each)
+        return panel.judge([gate], step_from=0.0)[0]
+
+    ours, mirrored = judged(MODELLED_CANDIDATE, MODELLED_STABLE), judged(MODELLED_STABLE, MODELLED_CANDIDATE)
+    assert ours.log_e_fail == pytest.approx(mirrored.log_e_pass, abs=1e-9)
+    assert ours.log_e_pass == pytest.approx(mirrored.log_e_fail, abs=1e-9)
+    assert (ours.bad_candidate, ours.bad_stable) == (mirrored.bad_stable, mirrored.bad_candidate)
+    assert ours.log_e_fail > 1.0 > mirrored.log_e_fail
