@@ -144,7 +144,7 @@ def test_a_step_is_skipped_with_a_reason_and_status_says_it_was_not_passed() -> 
         "by": "grace",
         "at": "",
         "reason": "too little traffic at night",
-        "past": "failures INCONCLUSIVE, p95 INCONCLUSIVE, success INCONCLUSIVE; 16m40s observed",
+        "past": "failures INCONCLUSIVE, p95 INCONCLUSIVE, 1 other not passed; 16m40s observed",
         "whole": False,
     }
     screen = CliRunner().invoke(cli, ["rollout", "status"], standalone_mode=False).stdout

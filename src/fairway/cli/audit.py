@@ -225,7 +225,10 @@ def _entry_line(entry: AuditEntry) -> str:
     if entry.payload is None:
         note = "  (erased)"
     elif row.kind == "event":
-        note = f"  {entry.payload['kind']}: {entry.payload['reason']}"
+        answers = entry.payload.get("answers") or ()
+        refused = bool(answers) and all(answer["kind"] == "refused" for answer in answers)
+        kind = "refused" if refused and entry.payload["kind"] == "obey" else entry.payload["kind"]
+        note = f"  {kind}: {entry.payload['reason']}"
     elif row.kind == "request":
         note = f"  {entry.payload['verb']} {entry.payload['route']['environment']}"
     return f"{row.seq:>6}  {row.at[:19]}  {row.kind:<10} {row.subject}  by {row.actor}{note}"

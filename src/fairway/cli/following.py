@@ -103,5 +103,6 @@ def event_wire(event: JournalEntry) -> dict[str, Any]:
 def event_line(event: JournalEntry) -> str:
     """An event for a person; what no gate has passed is marked."""
     by_hand = event.code in ("promoted_by_person", "step_skipped", "soak_skipped")
-    kind = "override" if by_hand else event.kind
+    refused = event.answers and all(answer.kind.value == "refused" for answer in event.answers)
+    kind = "override" if by_hand else "refused" if refused and event.kind == "obey" else event.kind
     return f"{event.at:%H:%M:%S}  {kind:<9} {event.reason}"

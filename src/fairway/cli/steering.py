@@ -190,10 +190,16 @@ def supersede(release: str, **options: Any) -> None:
 
 @click.command("approve", epilog="Example: fairway rollout approve v1.1.0")
 @click.argument("release")
+@click.option(
+    "--before",
+    default=None,
+    help="What for, when the rollout does not wait for it now: first, or a share such as 100%.",
+)
 @steers(glass=False)
-def approve(release: str, **options: Any) -> None:
-    """Approve RELEASE for production; it counts only for exactly this release, configuration and policy."""
-    request_verb("approve", args=_named(release), **options)
+def approve(release: str, before: str | None, **options: Any) -> None:
+    """Approve RELEASE for production; it counts only for exactly this release, configuration, policy and step."""
+    given = {} if before is None else {"before": before}
+    request_verb("approve", args=lambda workspace: {**_named(release)(workspace), **given}, **options)
 
 
 @click.command("revoke", epilog="Example: fairway rollout revoke v1.1.0 --reason 'legal has not read it'")

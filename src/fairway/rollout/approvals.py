@@ -201,6 +201,21 @@ def with_points(plan: Plan, named: tuple[str | Parts, ...]) -> Plan:
     return replace(plan, steps=tuple(steps), approval=before)
 
 
+def before(plan: Plan, step: int | None) -> str:
+    """What a point comes before, as the policy names it: ``first``, or the share that is entered."""
+    return FIRST if step is None else _entered(plan, step)
+
+
+def point_named(plan: Plan, name: str) -> int | None:
+    """The point of a plan that comes before ``first`` or a share such as ``100%``.
+
+    Raises:
+        KeyError: When the plan asks nothing before that.
+    """
+    found = {before(plan, step): step for step in points(plan, entering=len(plan.steps))}
+    return found[name]
+
+
 def sentence(found: Asked, *, version: str, plan: Plan) -> str:
     """What is waited for, for people."""
     where = "before first exposure" if found.step is None else f"before {_entered(plan, found.step)}"

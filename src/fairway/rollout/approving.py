@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairway.rollout.approvals import Subject, asked, asks, missing, next_entering, standing, with_approval, without
+from fairway.rollout.approvals import (
+    FIRST,
+    Subject,
+    asked,
+    asks,
+    before,
+    missing,
+    next_entering,
+    point_named,
+    points,
+    standing,
+    with_approval,
+    without,
+)
 from fairway.rollout.obeying import Obeyed, apply, live, refuse
 from fairway.rollout.people import is_among, same_person
 from fairway.rollout.requests import Request
@@ -36,10 +49,11 @@ def approve(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     if not asks(plan):
         text = f"the policy of {facts.arm.version} asks for no approval; start it without one"
         return refuse(state, request, "approval_not_asked", text)
-    step = _step_to_approve(state, release, snapshot)
-    if step is None and state.stable is not None and not plan.approval:
-        text = f"the policy of {facts.arm.version} asks only before later steps; approve when the rollout waits for it"
-        return refuse(state, request, "approval_not_asked", text)
+    try:
+        step = _point_to_approve(request, state, plan, snapshot)
+    except KeyError:
+        text = f"{facts.arm.version} waits for no approval now; its policy asks before {_asked_before(plan)}"
+        return refuse(state, request, "approval_not_due", text)
     wrong = _wrong_role(request, plan, snapshot)
     if wrong:
         return refuse(state, request, "not_an_approver", wrong)
@@ -54,7 +68,8 @@ def approve(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         reason=request.reason,
     )
     moved = replace(state, approvals=with_approval(state.approvals, approval))
-    reason = f"{request.actor} approved {facts.arm.version}{_so_far(moved, approval, facts, plan, snapshot)}"
+    where = "" if step is None else f" before {before(plan, step)}"
+    reason = f"{request.actor} approved {facts.arm.version}{where}{_so_far(moved, approval, facts, plan, snapshot)}"
     return apply(moved, request, snapshot, DecisionKind.OBEY, "approved", reason)
 
 
@@ -76,13 +91,37 @@ def _wrong_role(request: Request, plan: Plan, snapshot: Snapshot) -> str:
     return f"the policy asks for the approval of {named}, which {request.actor} is not"
 
 
-def _step_to_approve(state: RouteState, release: Digest, snapshot: Snapshot) -> int | None:
-    """The step that asks for an approval now; ``None``: the first exposure."""
+def _point_to_approve(request: Request, state: RouteState, plan: Plan, snapshot: Snapshot) -> int | None:
+    """The point a yes is for: the one that is named, else the one that is waited for; ``None``: the first exposure.
+
+    Raises:
+        KeyError: When the plan asks nothing there, or nothing is waited for now.
+    """
+    named = request.args.get("before")
+    if state.stable is None:
+        return None  # a first release takes everything at once
+    if named is not None:
+        return point_named(plan, str(named))
     current = live(state)
-    if current is None or current.candidate.release != release or current.phase is not Phase.STEPPING:
-        return None
+    if current is None or current.candidate.release != request.args.get("release"):
+        return point_named(plan, FIRST)
     lacking = missing(state, current, snapshot.now, entering=next_entering(current))
-    return current.step if lacking is None else lacking.step
+    due = points(plan, entering=next_entering(current))
+    if not due or (lacking is None and not _waits_at(current, due[-1])):
+        raise KeyError
+    return due[-1] if lacking is None else lacking.step
+
+
+def _waits_at(rollout: RolloutState, step: int | None) -> bool:
+    """Whether a point is the one the rollout stands before: one more yes than it takes is welcome there."""
+    return (
+        rollout.phase is Phase.PREPARING if step is None else rollout.phase is Phase.STEPPING and step == rollout.step
+    )
+
+
+def _asked_before(plan: Plan) -> str:
+    every = [before(plan, step) for step in points(plan, entering=len(plan.steps))]
+    return f"{' and '.join(every)}: name one of these with --before"
 
 
 def _so_far(state: RouteState, approval: Approval, facts: ReleaseFacts, plan: Plan, snapshot: Snapshot) -> str:

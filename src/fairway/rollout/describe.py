@@ -133,12 +133,21 @@ def _why(status: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _gates(status: Mapping[str, Any]) -> Iterator[str]:
-    """A gate's verdict with the figures it was reached on, and beside it those of now, where they differ."""
+    """A gate's verdict with the figures it was reached on, and beside it those of now, where they differ.
+
+    Gates that only must not fail, and do not, share a line a verdict: what is waited for must not drown in them.
+    """
+    quiet: dict[str, list[str]] = {}
     for gate in status["evidence"]:
+        if not gate["must_pass"] and gate["verdict"] not in ("FAIL", "ERROR"):
+            quiet.setdefault(gate["verdict"], []).append(gate["gate"])
+            continue
         must = "must pass" if gate["must_pass"] else "must not fail"
         yield f"evidence   {gate['gate']} ({must}): {gate['verdict']} - {gate['reason']}"
         if gate["latched"] and gate["present"] and _counts(gate["present"]) != _counts(gate["latched"]):
             yield f"           {'':<{len(gate['gate'])}} now {gate['present']}"
+    for verdict, names in quiet.items():
+        yield f"evidence   {', '.join(names)} (must not fail): {verdict}"
 
 
 def _counts(text: str) -> list[str]:

@@ -148,10 +148,20 @@ def overridden(state: RouteState, request: Request, snapshot: Snapshot, *, verb:
 
 
 def _stands_open(snapshot: Snapshot) -> str:
-    """What the evidence was when a person went past it."""
-    found = [
-        f"{each.gate} {each.verdict.value}" for each in snapshot.measured.findings if each.verdict is not Verdict.PASS
-    ]
+    """What the evidence was when a person went past it: the gates that had to pass by name, the others by number."""
     seen = format_duration(snapshot.measured.mature_seconds)
-    nothing = "nothing was measured" if not snapshot.measured.findings else "every gate passed"
-    return f"{', '.join(found) or nothing}; {seen} observed"
+    if not snapshot.measured.findings:
+        return f"nothing was measured; {seen} observed"
+    stood = [each for each in snapshot.measured.findings if each.verdict is not Verdict.PASS]
+    must = _must_pass(snapshot.state.rollout)
+    named = [f"{each.gate} {each.verdict.value}" for each in stood if each.gate in must]
+    others = len(stood) - len(named)
+    if others:
+        named.append(f"{others} other{'s' if others > 1 else ''} not passed")
+    return f"{', '.join(named) or 'every gate passed'}; {seen} observed"
+
+
+def _must_pass(rollout: RolloutState | None) -> frozenset[str]:
+    if rollout is None or not rollout.plan.steps or rollout.phase is Phase.SOAKING:
+        return frozenset()
+    return frozenset(gate.name for gate in rollout.plan.steps[rollout.step].gates if gate.must_pass)

@@ -13,6 +13,7 @@ INSTEAD: Mapping[str, str] = {
     "already_rolling_back": "follow it: fairway rollout watch",
     "already_stable": "there is nothing to do; fairway rollout status shows it",
     "approval_needed": "somebody who did not write it says: fairway rollout approve <release>",
+    "approval_not_due": "approve when the rollout waits for it, or name what you mean: --before 100%",
     "approval_not_asked": "fairway rollout plan shows where the policy asks; rollout.approval changes it",
     "author_approves": "ask somebody else for fairway rollout approve <release>, or set rollout.approval.authors_may",
     "author_promotes": "ask somebody who did not write it, or let the gates decide",

@@ -220,6 +220,33 @@ def test_what_no_policy_asks_for_is_not_approved():
     assert next_step(snapshot(route_state(), requests=(asked_for,))).answers[0].code == "approval_not_asked"
 
 
+LATER = with_points(canary_plan(), ("first", 100_000))
+
+
+@pytest.mark.parametrize(
+    ("step", "before", "answer", "counts_for"),
+    [
+        (1, None, "approval_not_due", ()),
+        (1, "100%", "", (3,)),
+        (1, "first", "", (None,)),
+        (1, "30%", "approval_not_due", ()),
+        (3, None, "", (3,)),
+    ],
+)
+def test_a_yes_is_for_what_is_waited_for_or_named_and_never_for_something_else(step, before, answer, counts_for):
+    used = yes("linus", used_by="1.1.0-r1")
+    state = route_state(rollout_state(Phase.STEPPING, plan=LATER, step=step), approvals=(used,))
+    named = {} if before is None else {"before": before}
+    asked_for = request(Verb.APPROVE, release=CANDIDATE.release, **named)
+    taken = next_step(facts_with(state, LATER, requests=(asked_for,)))
+    assert taken.answers[0].code == answer
+    assert tuple(one.step for one in taken.state.approvals[1:]) == counts_for
+    if before == "100%":
+        assert taken.answers[0].message == "grace approved 1.1.0 before 100%"
+        full = request(Verb.PROMOTE, actor="ken", full=True, reason="hotfix")
+        assert next_step(snapshot(taken.state, requests=(full,))).code == "promoted_by_person"
+
+
 def test_a_first_release_waits_for_what_any_of_its_steps_asks():
     plan = with_points(canary_plan(), ("first", 30_000))
     later = replace(plan, approval=False)

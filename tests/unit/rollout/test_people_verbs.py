@@ -202,7 +202,9 @@ def test_a_promotion_by_hand_reads_as_an_override_and_not_as_a_pass():
     promoted = told(state, request(Verb.PROMOTE, full=True, reason="hotfix"), measured=measured(OPEN))
     assert promoted.reason == "grace promoted to 100% past its gates: hotfix"
     assert promoted.state.rollout.overrides[0].verb == "promote_full"
-    assert promoted.state.rollout.overrides[0].past.startswith("failures INCONCLUSIVE, p95 INCONCLUSIVE")
+    assert promoted.state.rollout.overrides[0].past == (
+        "failures INCONCLUSIVE, p95 INCONCLUSIVE, 1 other not passed; 16m40s observed"
+    )
 
 
 # -- retry -------------------------------------------------------------------------------------------------------------

@@ -129,6 +129,17 @@ def test_a_latched_verdict_stands_beside_the_figures_of_now():
     assert "now 11 of 900 against 80 of 9,000 on stable" in screen
 
 
+def test_gates_that_only_must_not_fail_share_a_line_until_one_fails():
+    state = route_state(rollout_state(Phase.STEPPING))
+    quiet = recorded(state, measured=measured(PASS, OPEN, OPEN))
+    screen = describe_status(status_wire(quiet, ROUTE, None, now=T0))
+    assert "evidence   success (must not fail): INCONCLUSIVE" in screen.splitlines()
+    assert len(status_wire(quiet, ROUTE, None, now=T0)["evidence"]) == len(GATES)
+    loud = recorded(state, measured=measured(PASS, OPEN, Verdict.ERROR))
+    screen = describe_status(status_wire(loud, ROUTE, None, now=T0))
+    assert "evidence   success (must not fail): ERROR - success says ERROR" in screen.splitlines()
+
+
 def test_figures_that_have_not_moved_are_not_told_twice():
     same = replace(
         finding(GATES[0], PASS, units_candidate=400, bad_candidate=1, units_stable=4000, bad_stable=30),
