@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fairway.gateway.framing import CHUNKED, LAST_CHUNK, Dechunker, as_chunk
+from fairway.gateway.chunks import LAST_CHUNK, Dechunker, as_chunk
+from fairway.gateway.framing import CHUNKED
 
 
 class RequestBody:

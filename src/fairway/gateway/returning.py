@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Literal
 
 from fairway.gateway.bodies import AnswerBody
-from fairway.gateway.framing import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, AnswerHead, as_chunk, returned_head
+from fairway.gateway.chunks import LAST_CHUNK, as_chunk
+from fairway.gateway.framing import CHUNKED, UNTIL_CLOSE, AnswerHead, returned_head
 from fairway.gateway.sse import OutcomeFilter
 
 

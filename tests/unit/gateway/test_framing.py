@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairway.gateway.chunks import LAST_CHUNK, Dechunker, as_chunk
 from fairway.gateway.framing import (
     CHUNKED,
-    LAST_CHUNK,
     UNTIL_CLOSE,
-    Dechunker,
     RefusalError,
     RequestHead,
-    as_chunk,
     forwarded_head,
     parse_answer,
     parse_request,
