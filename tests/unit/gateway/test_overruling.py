@@ -14,7 +14,7 @@ from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, 
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 
 V1, V2, V3 = (Digest("sha256:" + letter * 64) for letter in "abc")
-ROLES = {"s": Role.STABLE, "c": Role.CANDIDATE, "b": Role.BASELINE}
+ROLES = {"s": Role.STABLE, "c": Role.CANDIDATE, "b": Role.BASELINE, "m": Role.SHADOW}
 
 
 def table(arms: str, *, split: int = 0, masks: tuple[Digest, ...] = (), salt: str = "r-2", seq: int = 1) -> RouteTable:
@@ -157,3 +157,28 @@ def test_only_a_table_that_takes_away_may_be_acknowledged_before_it_is_on_disk(
     kept: RouteTable, table: RouteTable, narrow: bool
 ) -> None:
     assert narrows(table, kept) is narrow
+
+
+MIRRORING = replace(table("1s 2m"), mirror=Parts(10_000))
+
+
+def test_a_shadow_never_serves_as_stable_whatever_was_pinned_or_tripped() -> None:
+    pinned = LocalDecisions(pinned=True, pinned_to=V2)  # it was stable once, and is rolled out anew
+    assert served(MIRRORING, pinned) == {"1"}
+    assert home_of(MIRRORING, pinned) == MIRRORING.arms[0]
+    assert served(MIRRORING, LocalDecisions(tripped=V1, tripped_to=V2)) == {"1"}
+
+
+@pytest.mark.parametrize("decisions", [LocalDecisions(pinned=True, pinned_to=V1), LocalDecisions(tripped=V2)])
+def test_a_pin_and_a_trip_keep_copies_from_the_shadow_too(decisions: LocalDecisions) -> None:
+    under, withheld = overruled(MIRRORING, decisions)
+    assert V2 in withheld
+    assert under.mirror == MIRRORING.mirror, "the table is as it was; the gateway withholds"
+
+
+def test_the_end_of_a_mirror_may_be_acknowledged_before_it_is_on_disk_its_begin_may_not() -> None:
+    without = table("1s", seq=2)
+    assert narrows(without, MIRRORING)
+    assert narrows(replace(MIRRORING, mirror=Parts(0)), MIRRORING)
+    assert not narrows(MIRRORING, without)
+    assert not narrows(replace(MIRRORING, mirror=Parts(20_000)), MIRRORING)
