@@ -149,8 +149,10 @@ def test_fifty_failed_traces_are_fifty_beyond_stables_rate() -> None:
 
 def test_the_exposure_budget_counts_conversations_once_and_in_excess() -> None:
     policy = replace(POLICY, error_rate=None, failed_traces=None, exposure=20, sample_ratio=False)
-    once = [block(n, bad=1) for n in range(40)]
-    assert next(n for n in range(1, 41) if "exposure_budget" in watched(once[:n], policy)) == 20
+    once = [block(n, bad=3, bad_stable=9) for n in range(40)]  # one in ten of them stable would have had too
+    assert next(n for n in range(1, 41) if "exposure_budget" in watched(once[:n], policy)) == 10
+    few = [block(n, bad=n == 7) for n in range(40)]
+    assert watched(few, replace(policy, exposure=1, failed_traces=1)) == {}  # in excess, and no evidence
     # One heavy user that fails a thousand times is one conversation.
     heavy = block(0, bad=1).arms[CANDIDATE]
     repeated = [replace(block(n), arms={**block(n).arms, CANDIDATE: replace(heavy, failed=25)}) for n in range(40)]
