@@ -278,6 +278,14 @@ class Study:
                 counts[name] = counts.get(name, 0) + 1
         return dict(sorted(counts.items()))
 
+    def paused_by(self) -> dict[str, int]:
+        """How often each reason code left it waiting for a person."""
+        counts: dict[str, int] = {}
+        for each in self.outcomes:
+            if each.course.ending is Ending.PAUSED:
+                counts[each.course.code] = counts.get(each.course.code, 0) + 1
+        return dict(sorted(counts.items()))
+
     def broken_promise(self) -> str:
         """Which promise of the policy these rollouts disprove (95 %, two-sided); ``""`` when none."""
         if self.scenario.effect in MUST_NOT_STOP:
@@ -306,6 +314,7 @@ class Study:
             "best_possible": None if best is None else best.to_wire(),
             "users_exposed": {"median": median, "p90": p90},
             "stopped_by": self.stopped_by(),
+            "paused_by": self.paused_by(),
             "rules": {name: delays.to_wire() for name, delays in self.rivals().items()},
             "broken_promise": self.broken_promise() or None,
         }

@@ -87,7 +87,7 @@ def _row(study: Study) -> tuple[str, ...]:
         str(len(study.outcomes)),
         rate(study.ended(Ending.ROLLED_BACK)),
         rate(study.ended(Ending.PROMOTED)),
-        str(study.ended(Ending.PAUSED).hits),
+        ", ".join(f"{count} {code}" for code, count in study.paused_by().items()) or "0",
         median(delays),
         spread(delays),
     )

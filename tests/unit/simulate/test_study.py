@@ -180,3 +180,11 @@ def test_a_policy_that_exposes_nobody_step_by_step_is_refused() -> None:
     with pytest.raises(UserError, match="nothing is compared") as refused:
         scenario_of(policy_of(strategy="blue-green"))
     assert refused.value.code == "nothing_to_simulate"
+
+
+def test_an_outage_of_both_arms_pauses_and_says_so() -> None:
+    scenario = scenario_of(policy_of(), shape=Shape.OUTAGE, per_minute=600.0, seconds=900.0)
+    found = study(scenario, 1)
+    assert found.ended(Ending.PAUSED).hits == 1
+    assert found.paused_by() == {"shared_cause": 1}
+    assert found.stopped_by() == {}
