@@ -17,6 +17,7 @@ from fairway.incident.procedure import Step
 from fairway.incident.sla_records import SlaSource, archived, monthly, take_snapshot
 from fairway.incident.sla_records import as_evidence as snapshot_evidence
 from fairway.ledger import open_ledger
+from fairway.ledger.records import DeploymentRecord, DeploymentStatus
 from fairway.observe.fold import ArmBlock, Block
 from fairway.project.load import load_project
 from fairway.recovery.database import acts, back_up, backup_to_restore, restore
@@ -316,6 +317,19 @@ async def test_a_person_going_back_to_a_former_release_is_recorded_too(place: Pl
     place.journal(state, "roll_back", "rollback_requested", "ada rolls back to 1.0.0: wrong answers")
     soaking = replace(state, stable=place.arm(former), rollout=replace(rollout, phase=Phase.SOAKING))
     place.journal(soaking, "advance", "promoted")
+    deployed = DeploymentRecord(
+        id="d-1",
+        agent=stable.agent,
+        environment=place.workspace.route.environment,
+        namespace="production",
+        release=stable.release_digest,
+        image_tag="1.1.0",
+        status=DeploymentStatus.SUCCEEDED,
+        operator="ada",
+        started_at=place.clock.now(),
+        ended_at=place.clock.now(),
+    )
+    place.workspace.ledger.record_deployment(deployed)
     recorder = Recorder(place.workspace)
     await recorder.tick()
     known = steps(place)
@@ -323,6 +337,11 @@ async def test_a_person_going_back_to_a_former_release_is_recorded_too(place: Pl
     assert known["detect"]["situation"] == "person_asked"
     assert known["choose"]["kind"] == "configuration", "it did not run any more"
     assert "roll_back" in known
+    place.serve(30, v1_0_0=0)
+    await recorder.tick()
+    assert "mark" in steps(place)
+    (record,) = place.workspace.ledger.list_deployments(stable.agent)
+    assert record.status is DeploymentStatus.ROLLED_BACK
 
 
 async def test_a_superseded_rollout_is_nobodys_failure(place: Place) -> None:

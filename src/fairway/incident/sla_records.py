@@ -19,7 +19,7 @@ from fairway.units import AgentName, Digest, RouteId, Verdict
 from fairway.verdict.sla import SlaAction, SlaPolicy, SlaSnapshot, SlaStatus, historical_p95, snapshot
 
 EVIDENCE_KIND = "sla_snapshot"
-WINDOW_SECONDS = 86400.0
+WINDOW_SECONDS = 6 * 3600.0
 """What a snapshot of a release that serves looks back on at most."""
 HISTORY = 10
 """Earlier releases the historical mean is of."""

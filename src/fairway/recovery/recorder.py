@@ -27,6 +27,7 @@ from fairway.incident.procedure import (
 )
 from fairway.incident.sla_records import SlaSource, archived, as_evidence, due, serves, take_snapshot
 from fairway.incident.suspects import Located, locate
+from fairway.ledger.records import DeploymentStatus
 from fairway.observe.fold import Block
 from fairway.recovery.cases import Case, case_of, detected_wire, ends, located_wire, rolled_back_wire, serving_failed
 from fairway.recovery.record import find_procedure, notify, read_procedures, write_entry
@@ -252,9 +253,19 @@ class Recorder:
                     "reason": found.reason,
                 },
             )
+        self._mark_deployment(case)  # before the step: once that is on record, nobody looks again
         if Step.MARK not in have:
             self._write(case, Step.MARK, {"release": case.bad.release, "version": case.bad.version})
         self._open.pop(case.incident, None)
+
+    def _mark_deployment(self, case: Case) -> None:
+        """The deployment of the bad release that is recorded as gone well did not, in the end."""
+        ledger, route = self.workspace.ledger, self.workspace.route
+        for record in ledger.list_deployments(route.agent, route.environment):
+            if record.release == case.bad.release and record.status is DeploymentStatus.SUCCEEDED:
+                at = case.began.at if case.ended is None else case.ended.at
+                ledger.record_deployment(replace(record, status=DeploymentStatus.ROLLED_BACK, ended_at=at))
+                return
 
     def _write(self, case: Case, step: Step, details: Mapping[str, Any]) -> None:
         write_entry(
