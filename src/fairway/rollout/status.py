@@ -202,7 +202,8 @@ def _gate(finding: Mapping[str, Any], must: Mapping[str, bool]) -> dict[str, Any
 
 def _rate(ledger: RolloutLedger, route: RouteId, now: datetime) -> TrafficRate | None:
     since = now.timestamp() - WINDOW_SECONDS
-    return traffic_rate(Block.from_wire(wire) for wire in ledger.blocks(route, since=since))
+    blocks = (Block.from_wire(wire) for wire in ledger.blocks(route, since=since))
+    return traffic_rate(blocks, now=now.timestamp())
 
 
 def _waits_for(

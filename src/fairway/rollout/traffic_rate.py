@@ -17,7 +17,7 @@ class TrafficRate:
 
     Attributes:
         units: Seen first within ``seconds``.
-        seconds: Observed, after the first block (whose conversations may have begun before it).
+        seconds: Since the first block (whose conversations may have begun before it) until now.
     """
 
     units: int
@@ -34,21 +34,28 @@ class TrafficRate:
         return units / arriving if arriving > 0 else None
 
 
-def traffic_rate(blocks: Iterable[Block]) -> TrafficRate | None:
+def traffic_rate(blocks: Iterable[Block], *, now: float | None = None) -> TrafficRate | None:
     """The rate over blocks in order of time; ``None`` when fewer than two say anything.
 
     A conversation counts once, in the block it is first seen in; those of the first block are left out, because they
-    may be old.
+    may be old. With ``now`` silence counts: where nothing came there is no block, and its time is in the rate as well.
+
+    Args:
+        blocks: In order of ``t0``.
+        now: Epoch seconds; ``None``: only what was observed.
     """
     known: set[object] = set()
-    units, seconds, first = 0, 0.0, True
+    units, seconds, since = 0, 0.0, None
     for block in blocks:
         if block.gap:
             continue
         active = {unit for arm in block.arms.values() for unit in arm.active}
-        if not first:
+        if since is None:
+            since = block.t0 + block.seconds
+        else:
             units += len(active - known)
             seconds += block.seconds
         known |= active
-        first = False
+    if since is not None and now is not None and seconds:
+        seconds = max(seconds, now - since)
     return TrafficRate(units=units, seconds=seconds) if seconds else None

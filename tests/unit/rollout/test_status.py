@@ -79,7 +79,7 @@ def recorded(state, *, requests=(), blocks=(), **changes):
 def block(number, *, new, old=0):
     """Ten seconds in which ``new`` conversations began and ``old`` went on."""
     units = tuple(f"{number * 1000 + n:016x}" for n in range(new)) + tuple(f"{n:016x}" for n in range(old))
-    started = T0.timestamp() - 600 + number * 10
+    started = T0.timestamp() - 400 + number * 10
     arm = ArmBlock(role=ArmRole.STABLE, assigned=new, served=new, finished=new, active=tuple(sorted(units)))
     return Block(t0=started, seconds=10.0, fence=Fence(term=1, seq=5), arms={STABLE.release: arm})
 
@@ -87,8 +87,11 @@ def block(number, *, new, old=0):
 def test_a_conversation_counts_once_and_those_of_the_first_block_may_be_old():
     assert traffic_rate([]) is None
     assert traffic_rate([block(1, new=500)]) is None
-    found = traffic_rate([block(1, new=500), block(2, new=20, old=9), block(3, new=20, old=9)])
+    seen = [block(1, new=500), block(2, new=20, old=9), block(3, new=20, old=9)]
+    found = traffic_rate(seen)
     assert found == TrafficRate(units=49, seconds=20.0)
+    assert traffic_rate(seen, now=T0.timestamp() - 360) == found
+    assert traffic_rate(seen, now=T0.timestamp() - 180) == TrafficRate(units=49, seconds=200.0)  # then nobody came
     assert found.seconds_until(245, share=0.1) == pytest.approx(1000.0)
     assert TrafficRate(units=0, seconds=20.0).seconds_until(1, share=0.1) is None
 
