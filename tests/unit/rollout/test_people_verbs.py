@@ -360,3 +360,64 @@ def test_the_router_and_the_stable_of_these_cases_are_the_quiet_ones():
     taken = snapshot(route_state())
     assert taken.router == RouterObserved(confirmed=taken.state.changed_by, gateways=1)
     assert taken.state.stable == STABLE
+
+
+# -- every verb, in every state ----------------------------------------------------------------------------------------
+
+some_people = st.sampled_from([NOBODY_LISTED, PEOPLE])
+anything = st.builds(
+    request,
+    st.sampled_from(Verb),
+    actor=st.sampled_from(["ada", "grace", "ken", "joan", "stranger"]),
+    reason=st.sampled_from(["", "because"]),
+    if_version=st.sampled_from([None, None, 7, 8]),
+    release=st.sampled_from([NEXT.release, CANDIDATE.release, STABLE.release, "sha256:nonsense", ""]),
+    full=st.booleans(),
+    supersede=st.booleans(),
+    break_glass=st.booleans(),
+    kind=st.sampled_from(["no-advance", "freeze", "forever"]),
+    until=st.sampled_from([None, "2026-01-01T02:00:00+00:00", "2026-01-01T02:00:00", "tomorrow", 7]),
+    before=st.sampled_from([None, "first", "100%", "7%", 7]),
+    request=st.sampled_from(["", "start-1", "nobody"]),
+    event=st.sampled_from([None, 3, "three"]),
+    of=st.sampled_from([None, "ada", "grace"]),
+)
+asked_for = st.lists(anything, max_size=4).map(
+    lambda many: tuple(replace(one, id=f"r{n}") for n, one in enumerate(many))
+)
+states = st.builds(
+    route_state,
+    st.one_of(st.none(), st.builds(rollout_state, st.sampled_from(Phase), step=st.integers(0, 3))),
+    blocked=st.sampled_from([(), (CANDIDATE.release,)]),
+    hold=st.sampled_from([None, Hold(kind=HoldKind.FREEZE, actor="ada", reason="x", until=T0 + timedelta(hours=1))]),
+    glass=st.sampled_from([(), (BrokenGlass(request="r", seq=3, verb="skip", actor="ken", at=T0, reason="down"),)]),
+)
+
+
+@given(states, asked_for, some_people, st.sampled_from(EnvironmentKind))
+@settings(max_examples=500, deadline=None)
+def test_every_verb_has_an_answer_in_every_state_and_is_decided_the_same_again(state, asked, people, kind):
+    taken = snapshot(state, requests=asked, people=people, environment_kind=kind, measured=measured(OPEN))
+    decision = next_step(taken)
+    assert next_step(snapshot_from_bytes(snapshot_to_bytes(taken))) == decision
+    ids = [answer.request_id for answer in decision.answers]
+    assert len(ids) == len(set(ids))
+    for answer in decision.answers:
+        assert answer.kind is AnswerKind.APPLIED or (answer.code and answer.message)
+
+
+@given(states, anything, some_people)
+@settings(max_examples=500, deadline=None)
+def test_what_a_role_forbids_changes_nothing_and_leaves_no_glass_without_a_reason(state, asked, people):
+    plain = replace(asked, args={**asked.args, "break_glass": False}, if_version=None)
+    decision = next_step(snapshot(state, requests=(plain,), people=people, measured=measured(OPEN)))
+    codes = {answer.code for answer in decision.answers}
+    if "role_missing" in codes:
+        assert decision.state.rollout == state.rollout
+        assert (decision.state.hold, decision.state.blocked, decision.state.glass) == (
+            state.hold,
+            state.blocked,
+            state.glass,
+        )
+    assert all(one.reason for one in decision.state.glass)
+    assert len(decision.state.glass) == len(state.glass)
