@@ -100,7 +100,7 @@ def _legend(*, y: int) -> str:
     names = ("Fairway", "best possible", *(rule.name for rule in RULES))
     entries = []
     for place, name in enumerate(names):
-        x = _LEFT + place * 148
+        x = _LEFT + place * 142
         dash = f' stroke-dasharray="{_DASHES[place]}"' if _DASHES[place] else ""
         line = f'<line x1="{x}" y1="{y - 4}" x2="{x + 18}" y2="{y - 4}"'
         entries.append(f'{line} stroke="{_COLOURS[place]}" stroke-width="2"{dash}/>')
