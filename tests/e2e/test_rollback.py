@@ -59,7 +59,7 @@ flags:
   refunds: {type: share}
 rollback:
   notify: [python, tell.py]
-sla: {minimum_requests: 10}
+sla: {minimum_requests: 10, success: 80%}
 pipeline:
   stages:
     unit_test: {enabled: false, reason: no tests yet}
@@ -138,13 +138,13 @@ async def test_going_back_is_recorded_rehearsed_and_can_be_of_one_component(lab)
         async def is_on():  # type: ignore[no-untyped-def]
             return (await ask(lab, "c-1"))["flag"] == "on"
 
-        await until(is_on, seconds=10)
+        await until(is_on, seconds=25)
         await lab.fairway("rollback", "--flag", "refunds", "--reason", "refunds twice")
 
         async def is_off():  # type: ignore[no-untyped-def]
             return (await ask(lab, "c-1"))["flag"] == "off"
 
-        await until(is_off, seconds=10)
+        await until(is_off, seconds=25)
 
         # Rehearsed: everything but traffic; doctor knows.
         rehearsed = (await lab.fairway("rollback", "--rehearse", "-o", "json")).json()
