@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from fairway.rollout.values import Phase, Plan, RolloutState, RouteState, Scaling, Step, Warm
 from fairway.targets.port import InstanceState, ObservedArm
 from fairway.targets.shadow import shadow_configuration
 from fairway.traffic.table import Role
-from fairway.units import Digest
+from fairway.units import Digest, Verdict
+from fairway.verdict.values import GateFinding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,14 @@ def serving_endpoints(arm: ObservedArm, replicas: int) -> tuple[str, ...]:
     ready = arm.ready()
     serving = ready[:replicas] if surplus(arm, replicas) else ready
     return tuple(sorted(instance.endpoint for instance in serving))
+
+
+def soak_lacks(rollout: RolloutState, findings: Iterable[GateFinding]) -> tuple[str, ...]:
+    """Gates of the soak that must pass and have not: the only proof where no step below 100 % compared anything."""
+    passed = {finding.gate for finding in findings if finding.verdict is Verdict.PASS}
+    if rollout.stable is None:
+        return ()
+    return tuple(gate.name for gate in rollout.plan.soak_gates if gate.must_pass and gate.name not in passed)
 
 
 def scaled_down(state: RouteState, rollout: RolloutState) -> tuple[Warm, ...]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from fairway.rollout.desired import active_hold
-from fairway.rollout.instances import instances_of, last_stable, scaled_down
+from fairway.rollout.instances import instances_of, last_stable, scaled_down, soak_lacks
 from fairway.rollout.outcome import (
     Outcome,
     broken_arm,
@@ -178,12 +178,8 @@ _SOAK_RULES: tuple[Callable[[Snapshot, RolloutState], Outcome | None], ...] = (
 def _unproved(snapshot: Snapshot, rollout: RolloutState) -> str:
     """Gates of the soak that must pass and have not, in words: where no step below 100 % compared anything."""
     found = {finding.gate: finding for finding in snapshot.measured.findings}
-    lacking = [
-        gate.name
-        for gate in rollout.plan.soak_gates
-        if gate.must_pass and (gate.name not in found or found[gate.name].verdict is not Verdict.PASS)
-    ]
-    if not lacking or rollout.stable is None:
+    lacking = soak_lacks(rollout, snapshot.measured.findings)
+    if not lacking:
         return ""
     reasons = "; ".join(found[name].reason if name in found else "no data" for name in lacking)
     return f"{rollout.candidate.version} soaks until {', '.join(lacking)} passes: {reasons}"

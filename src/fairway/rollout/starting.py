@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fairway.rollout.desired import is_frozen
-from fairway.rollout.instances import scaled_down, why_not_followed
+from fairway.rollout.instances import scaled_down, soak_lacks, why_not_followed
 from fairway.rollout.obeying import Obeyed, apply, begin_rollback, live, refuse, start_rollout
 from fairway.rollout.requests import Request
-from fairway.rollout.values import DecisionKind, Phase, Plan, RouteState, Snapshot
+from fairway.rollout.values import DecisionKind, Phase, Plan, RolloutState, RouteState, Snapshot
 from fairway.units import Digest, Verdict
 
 
@@ -21,7 +21,7 @@ def start(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         return refusal
     assert facts is not None
     current = live(state)
-    if current is not None and current.phase is Phase.SOAKING:
+    if current is not None and _soaks_on_proof(current, snapshot):
         failing = any(finding.verdict is Verdict.FAIL for finding in snapshot.measured.findings)
         if failing and current.stable is not None:
             return Obeyed(state=state, answer=None)
@@ -45,6 +45,11 @@ def start(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     )
 
 
+def _soaks_on_proof(current: RolloutState, snapshot: Snapshot) -> bool:
+    """Whether the rollout is in its soak and may be cut short: what was never compared has to prove itself there."""
+    return current.phase is Phase.SOAKING and not soak_lacks(current, snapshot.measured.findings)
+
+
 def _why_not_start(request: Request, state: RouteState, snapshot: Snapshot, release: Digest) -> Obeyed | None:
     facts = snapshot.releases.get(release)
     current = live(state)
@@ -64,7 +69,7 @@ def _why_not_start(request: Request, state: RouteState, snapshot: Snapshot, rele
         )
     if state.stable is not None and state.stable.release == release and state.stable.effective == facts.arm.effective:
         return refuse(state, request, "already_stable", f"{facts.arm.version} is already stable")
-    if current is None or current.phase is Phase.SOAKING:
+    if current is None or _soaks_on_proof(current, snapshot):
         return None
     if current.candidate.release == release and current.phase is not Phase.ROLLING_BACK:
         return refuse(state, request, "already_rolling", f"a rollout of {facts.arm.version} is already under way")

@@ -876,3 +876,20 @@ def test_an_agent_that_never_reports_is_not_held_up_by_gates_on_what_is_reported
     state = route_state(rollout_state(Phase.STEPPING, plan=plan))
     decision = next_step(snapshot(state, measured=replace(seen, findings=(*seen.findings, silent))))
     assert decision.kind is kind
+
+
+@pytest.mark.parametrize("supersede", [False, True])
+@pytest.mark.parametrize("verdict", [INCONCLUSIVE, NO_DATA, PASS], ids=str)
+def test_a_soak_that_is_the_only_proof_is_not_cut_short_by_the_next_release(verdict, supersede):
+    state = route_state(rollout_state(Phase.SOAKING, plan=plan_for(Strategy.BLUE_GREEN, gray=False)))
+    found = Measured(findings=(finding(GATES[2], verdict),), mature_seconds=1.0)
+    asked = request(Verb.START, release=NEXT.release, supersede=supersede)
+    decision = next_step(snapshot(state, measured=found, requests=(asked,)))
+    if verdict is PASS:
+        assert decision.code == "started"
+    elif supersede:
+        assert (decision.kind, decision.code) == (DecisionKind.ROLL_BACK, "superseded")
+        assert decision.state.stable.release == STABLE.release
+    else:
+        assert decision.answers[0].code == "rollout_live"
+        assert decision.state.rollout.candidate.release == CANDIDATE.release
