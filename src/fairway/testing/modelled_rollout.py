@@ -68,6 +68,7 @@ class ModelledRollout:
             policy=RoutePolicy(block_seconds=self.traffic.block_seconds),
             clock=self.clock,
             holder="modelled",
+            lease_seconds=6 * self.traffic.block_seconds,  # longer than the time between two ticks
         )
         self.traffic.began = EPOCH.timestamp()
 
