@@ -24,6 +24,9 @@ SOAK, MIRROR = "soak", "mirror"
 _PARTS = {"failures": 4, "p95": 4, "success": 2, SOAK: 2, MIRROR: 2}
 """Parts of the budget; one for every other gate."""
 
+_P99, _FIRST_BYTE, _TOKENS = (3.0, 2.0, 1.5, 1.25), (2.0, 1.5, 1.25, 1.2), (2.0, 1.5, 1.5, 1.5)
+"""Margins by exposure: up to 5, 10, 30 % and above."""
+
 _ROUNDING = 1e-9
 
 
@@ -95,14 +98,20 @@ def _in_points(policy: RolloutSection, index: int, stages: int) -> Iterable[Gate
 
 
 def _quantiles(policy: RolloutSection, index: int, stages: int) -> Iterable[GateSpec]:
-    gates = policy.gates
+    gates, latency = policy.gates, policy.latency_margins()
+    # Who widens the margin of the P95 means time: what is not said of the P99 and the first byte follows.
+    p99 = gates.p99.margins or [
+        max(m, 2 * p95 - 1) for m, p95 in zip(policy.margins_of(None, _P99), latency, strict=True)
+    ]
+    first = gates.first_byte.margins or [
+        max(m, p95) for m, p95 in zip(policy.margins_of(None, _FIRST_BYTE), latency, strict=True)
+    ]
     asked = (
-        ("p95", GateKind.LATENCY_P95, gates.p95, policy.latency_margins()),
-        ("p99", GateKind.LATENCY_P99, gates.p99, policy.margins_of(gates.p99.margins, (3.0, 2.0, 1.5, 1.25))),
-        ("first_byte", GateKind.FIRST_BYTE_P95, gates.first_byte,
-         policy.margins_of(gates.first_byte.margins, (2.0, 1.5, 1.25, 1.2))),
-        ("tokens", GateKind.TOKENS_P95, gates.tokens, policy.margins_of(gates.tokens.margins, (2.0, 1.5, 1.5, 1.5))),
-    )  # fmt: skip
+        ("p95", GateKind.LATENCY_P95, gates.p95, latency),
+        ("p99", GateKind.LATENCY_P99, gates.p99, policy.margins_of(tuple(p99), _P99)),
+        ("first_byte", GateKind.FIRST_BYTE_P95, gates.first_byte, policy.margins_of(tuple(first), _FIRST_BYTE)),
+        ("tokens", GateKind.TOKENS_P95, gates.tokens, policy.margins_of(gates.tokens.margins, _TOKENS)),
+    )
     for name, kind, gate, margins in asked:
         if gate.enabled:
             yield GateSpec(

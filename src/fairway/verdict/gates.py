@@ -26,7 +26,8 @@ where it differs); null of PASS: candidate ≥ stable + margin. Two tests bet to
     threshold; the margin is in the thresholds the table carries, so PASS begins anew with each step.
 ``absolute`` (``success``, ``tool_errors``, ``callback_failures``, ``loops``) - the share of bad units is above (FAIL)
     or below (PASS) the limit. ``stable_fails_too`` says that stable breaks it as well: by its own e-value, or because
-    the candidate would break it at stable's rate in the same blocks.
+    the candidate would break it at stable's rate in the same blocks. ``success`` fails all the same, which pauses; the
+    others do not while stable is beyond the limit too: a tool that says no may be the custom of the house.
 
 Towards FAIL a gate also looks at what was shown since each split came into force: :mod:`fairway.verdict.evidence`.
 
@@ -232,7 +233,10 @@ def _reason(
 ) -> str:
     if verdict is Verdict.INCONCLUSIVE and _unreported(spec, state):
         return "neither release says what became of its requests, so this cannot be measured"
-    return reason_for(spec, state, verdict, log_e_fail=to_fail, log_e_pass=to_pass, needed=needed)
+    told = reason_for(spec, state, verdict, log_e_fail=to_fail, log_e_pass=to_pass, needed=needed)
+    if verdict is Verdict.INCONCLUSIVE and _excused(spec, state):
+        return f"{told}; stable is beyond the limit as well, so this is not held against the candidate"
+    return told
 
 
 def log_e_values(spec: GateSpec, state: GateState) -> tuple[float, float]:
@@ -327,7 +331,8 @@ def _latched(spec: GateSpec, state: GateState, *, before: GateState) -> GateStat
     may_pass = test is not Test.RELATIVE or evidence.bad_stable != known.bad_stable or _lacks(spec, before.census)
     if may_fail and evidence.failed is None and not _lacks(spec, state.all_of_it):
         threshold = -math.log(spec.alpha_fail)
-        if log_e_fail_at_most(spec, state) >= threshold and (log_e := log_e_fail(spec, state)) >= threshold:
+        possible = log_e_fail_at_most(spec, state) >= threshold and not _excused(spec, state)
+        if possible and (log_e := log_e_fail(spec, state)) >= threshold:
             evidence = replace(evidence, failed=_latch(state, log_e))
     if may_pass and evidence.passed is None and not _lacks_units(spec, state):
         threshold = -math.log(spec.alpha_pass)
@@ -397,6 +402,11 @@ def _estimate(spec: GateSpec, arm: ArmTally) -> float | None:
         return arm.seen.spread.quantile(recipe.share)
     rate = arm.bad / arm.count
     return 1.0 - rate if spec.kind is GateKind.SUCCESS else rate
+
+
+def _excused(spec: GateSpec, state: GateState) -> bool:
+    """Whether stable breaks the limit as well, of a gate about something that may be so by habit, unlike failures."""
+    return spec.scope is Scope.ABSOLUTE and spec.kind is not GateKind.SUCCESS and _stable_fails_too(spec, state)
 
 
 def _stable_fails_too(spec: GateSpec, state: GateState) -> bool:

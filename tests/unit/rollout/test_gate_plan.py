@@ -81,6 +81,14 @@ def test_every_gate_that_can_be_asked_for_stands_in_the_default_plan_with_its_de
     assert {gate.stages for gate in gates.values()} == {4}
 
 
+def test_who_widens_the_margin_of_the_p95_widens_what_is_not_said_of_other_times() -> None:
+    wide = compile_plan(policy(gates={"p95": {"margins": ["+150%"]}})).steps[-1]
+    margins = {gate.name: gate.margin for gate in wide.gates}
+    assert (margins["p99"], margins["first_byte"], margins["tokens"]) == (4.0, 2.5, 1.5)
+    said = compile_plan(policy(gates={"p95": {"margins": ["+150%"]}, "p99": {"margins": ["+10%"]}})).steps[-1]
+    assert {gate.name: gate.margin for gate in said.gates}["p99"] == pytest.approx(1.1)
+
+
 def test_a_gate_that_is_switched_off_is_in_no_step_and_leaves_its_part_to_the_others() -> None:
     less = compile_plan(policy(gates={name: {"enabled": False} for name in ("p99", "first_byte", "tokens", "loops")}))
     assert {gate.name for gate in less.steps[0].gates}.isdisjoint({"p99", "first_byte", "tokens", "loops"})

@@ -155,3 +155,21 @@ def test_gates_about_what_agents_report_measure_nothing_where_neither_reports() 
     assert finding.units_candidate == 0
     heard = find(TOOLS, folded(TOOLS, [block(n, 30_000) for n in range(60)]))
     assert heard.verdict.value == "PASS"
+
+
+def test_a_limit_that_stable_breaks_by_habit_is_not_held_against_the_candidate() -> None:
+    spec = replace(TOOLS, margin=0.03, minimum_units=20)
+    both = [block(n, 30_000, bad_c=1, bad_s=3, candidate=4, stable=12) for n in range(80)]
+    finding = find(spec, folded(spec, both))
+    assert finding.verdict.value == "INCONCLUSIVE"
+    assert finding.reason.endswith("stable is beyond the limit as well, so this is not held against the candidate")
+    alone = [block(n, 30_000, bad_c=1, candidate=4, stable=12) for n in range(80)]
+    assert find(spec, folded(spec, alone)).verdict.value == "FAIL"
+    # Failures are no habit: that gate says FAIL, and that stable fails too.
+    success = GateSpec(name="s", kind=GateKind.SUCCESS, margin=0.97, alpha_fail=0.01, alpha_pass=0.05)
+    failing = [
+        replace(item, arms={release: replace(arm, failed_units=arm.slow_units) for release, arm in item.arms.items()})
+        for item in both
+    ]
+    told = find(success, folded(success, failing))
+    assert (told.verdict.value, told.stable_fails_too) == ("FAIL", True)
