@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from fairway.rollout.values import Plan
 from fairway.testing.modelled_traffic import MODELLED_CANDIDATE, MODELLED_STABLE, ArmModel, ModelledTraffic
 from fairway.traffic.table import Role
 from fairway.units import WHOLE, Verdict
-from fairway.verdict.gates import find, observe, start
+from fairway.verdict.gates import find, log_e_values, observe, start, verdict_of
 from fairway.verdict.panel import Panel
 from fairway.verdict.values import GateFinding
 
@@ -166,3 +167,23 @@ def test_zero_evidence_passes_no_gate() -> None:
         verdicts = {finding.verdict for finding in judged.judge(step.gates, step_from=0.0)}
         assert verdicts == {Verdict.NO_DATA}
     assert judged.alarming(empty) == ()
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES.values(), ids=CANDIDATES.keys())
+def test_no_e_value_that_reached_its_threshold_is_missed_by_what_spares_computing_it(candidate: dict) -> None:
+    asked = plan(**ALL_PASS)
+    blocks, begins = course(11, asked, **candidate)
+    latched = 0
+    for gate in asked.steps[-1].gates:
+        spec = replace(gate, alpha_fail=0.2, alpha_pass=0.3, minimum_units=5)
+        state = start(spec, since=begins[0])
+        for block in blocks:
+            state = observe(spec, state, block, candidate=MODELLED_CANDIDATE, stable=MODELLED_STABLE)
+            to_fail, to_pass = log_e_values(spec, state)
+            enough = verdict_of(spec, state) not in (Verdict.NO_DATA, Verdict.ERROR)
+            if enough and to_fail >= -math.log(spec.alpha_fail) and not find(spec, state).stable_fails_too:
+                assert state.evidence.failed is not None
+            if enough and to_pass >= -math.log(spec.alpha_pass):
+                assert state.evidence.passed is not None
+        latched += (state.evidence.failed is not None) + (state.evidence.passed is not None)
+    assert latched >= 2
