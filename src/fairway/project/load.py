@@ -89,8 +89,8 @@ class Project:
     budgets: BudgetsSection
     rollout: RolloutSection
     people: PeopleSection
-    rollback: RollbackSection = RollbackSection()
-    sla: SlaSection = SlaSection()
+    rollback: RollbackSection
+    sla: SlaSection
     flags: Mapping[str, FlagSection] = field(default_factory=dict)
     models: ModelsFile
     tools: ToolsFile
