@@ -66,7 +66,10 @@ from fairway.verdict.values import GateFinding, GateKind, GateSpec, Scope
 __all__ = ["GateState", "find", "next_step_of", "observe", "observe_sight", "start", "verdict_of"]
 
 UNKNOWN_SHARE = 0.01
-"""Requests with an unknown outcome above this share make the gate an ERROR."""
+"""No gate about outcomes passes while a larger share of the candidate's requests ended unknown."""
+
+_ALPHA_UNKNOWN = 0.005
+"""Error bound of calling that share, and so the instrument, broken (one lost answer of eighty is an accident)."""
 
 
 def start(spec: GateSpec, *, since: float | None = None, pass_since: float | None = None) -> GateState:
@@ -336,7 +339,7 @@ def _latched(spec: GateSpec, state: GateState, *, before: GateState) -> GateStat
             evidence = replace(evidence, failed=_latch(state, log_e))
     if may_pass and evidence.passed is None and not _lacks_units(spec, state):
         threshold = -math.log(spec.alpha_pass)
-        possible = log_e_pass_at_most(spec, state) >= threshold and not _instrument_broken(spec, state)
+        possible = log_e_pass_at_most(spec, state) >= threshold and not _too_many_unknown(spec, state)
         if possible and (log_e := log_e_pass(spec, state)) >= threshold:
             evidence = replace(evidence, passed=_latch(state, log_e))
     return state if evidence is state.evidence else replace(state, evidence=evidence)
@@ -358,8 +361,8 @@ def verdict_of(spec: GateSpec, state: GateState) -> Verdict:
     """The verdict alone: FAIL is latched and wins; then ERROR, NO_DATA, a latched PASS, INCONCLUSIVE."""
     if state.evidence.failed is not None:
         return Verdict.FAIL
-    if _instrument_broken(spec, state):
-        return Verdict.ERROR
+    if _too_many_unknown(spec, state):
+        return Verdict.ERROR if _instrument_broken(state) else Verdict.NO_DATA
     if _unreported(spec, state):
         return Verdict.INCONCLUSIVE
     if _lacks_units(spec, state):
@@ -386,12 +389,18 @@ def _unreported(spec: GateSpec, state: GateState) -> bool:
     return ours.finished + theirs.finished >= spec.minimum_units and not ours.reported and not theirs.reported
 
 
-def _instrument_broken(spec: GateSpec, state: GateState) -> bool:
-    """Whether too many outcomes are unknown; a latency is known without an outcome."""
+def _too_many_unknown(spec: GateSpec, state: GateState) -> bool:
+    """Whether too many outcomes are unknown to conclude anything good; a latency is known without an outcome."""
     seen = state.census.candidate
     if recipe_of(spec).among is Among.ACTIVE or seen.finished < max(1, spec.minimum_units):
         return False
     return seen.unknown > UNKNOWN_SHARE * seen.finished
+
+
+def _instrument_broken(state: GateState) -> bool:
+    """Whether that is more than chance: the e-value against "the share is as allowed" says so, at any look."""
+    seen = state.census.candidate
+    return log_e_above(seen.unknown, seen.finished, UNKNOWN_SHARE) >= -math.log(_ALPHA_UNKNOWN)
 
 
 def _estimate(spec: GateSpec, arm: ArmTally) -> float | None:

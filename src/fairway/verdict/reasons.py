@@ -20,12 +20,7 @@ def reason_for(
     if verdict is Verdict.PASS and passed is not None:
         return f"{_counts(spec, passed)} ({_against(passed.log_e, spec.alpha_pass)})"
     if verdict is Verdict.ERROR:
-        seen = state.census.candidate
-        unknown = seen.unknown / max(1, seen.finished)
-        return (
-            f"the outcome of {seen.unknown} of the candidate's {seen.finished} requests"
-            f" ({unknown:.1%}) is unknown, above 1%"
-        )
+        return _unknown(state)
     if verdict is Verdict.NO_DATA:
         return _missing(spec, state)
     sentence = (
@@ -55,7 +50,18 @@ def _counts(spec: GateSpec, counts: Latch) -> str:
     return f"{text}, the limit is {limit_of(spec):.3%}".replace(".000%", "%")
 
 
+def _unknown(state: GateState) -> str:
+    seen = state.census.candidate
+    share = seen.unknown / max(1, seen.finished)
+    return (
+        f"the outcome of {seen.unknown} of the candidate's {seen.finished} requests ({share:.1%}) is unknown, above 1%"
+    )
+
+
 def _missing(spec: GateSpec, state: GateState) -> str:
+    least = max(1, spec.minimum_units)
+    if state.candidate.count >= least and (spec.scope is Scope.ABSOLUTE or state.stable.count >= least):
+        return f"{_unknown(state)}; that may be chance, more requests will tell"
     if spec.scope is Scope.CONCURRENT and state.stable.count < spec.minimum_units <= state.candidate.count:
         return f"{state.stable.count} stable {spec.unit} beside the candidate, at least {spec.minimum_units} are needed"
     return f"{state.candidate.count} candidate {spec.unit}, at least {max(1, spec.minimum_units)} are needed"

@@ -283,6 +283,14 @@ def test_too_many_unknown_outcomes_are_an_error_and_never_a_success() -> None:
     assert found(LATENCY, steady(50, unknown=1)).verdict is Verdict.INCONCLUSIVE
 
 
+def test_one_lost_answer_among_few_is_no_broken_instrument_and_no_success_either() -> None:
+    for spec in (FAILURES, SUCCESS):
+        doubtful = found(spec, [*steady(15), *steady(1, unknown=1, first=15)])
+        assert doubtful.verdict is Verdict.NO_DATA, doubtful.reason
+        assert "may be chance" in doubtful.reason
+        assert found(spec, [*steady(15), *steady(8, unknown=4, first=15)]).verdict is Verdict.ERROR
+
+
 def test_failures_are_found_among_unknown_outcomes() -> None:
     assert found(FAILURES, steady(20, unknown=1, failed=3)).verdict is Verdict.FAIL
 
