@@ -13,7 +13,10 @@ from fairway.gateway.telemetry import Cell
 from fairway.traffic.outcome import Outcome
 from fairway.traffic.table import Role
 
-_TIMES = (("latency_ms", "slow"), ("latency_p99_ms", "slow_p99"), ("latency_limit_ms", "too_slow"))
+_TIMES = (
+    ("latency_ms", "slow"), ("latency_last_ms", "slow_last"), ("latency_p99_ms", "slow_p99"),
+    ("latency_limit_ms", "too_slow"),
+)  # fmt: skip
 _FIRST_BYTE, _TOKENS, _ITERATIONS = "first_byte_ms", "tokens", "iterations"
 
 

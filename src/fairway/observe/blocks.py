@@ -24,11 +24,12 @@ GAMMA = 1.1 ** (1 / 10)
 _LOG_GAMMA = math.log(GAMMA)
 
 OTHER_MARKS = (
-    "slow_p99", "first_byte_slow", "too_slow", "tokens_high", "looped", "tool_error", "guardrail", "callback_failed",
+    "slow_last", "slow_p99", "first_byte_slow", "too_slow", "tokens_high", "looped", "tool_error", "guardrail",
+    "callback_failed",
 )  # fmt: skip
-"""Marks that most units never get: latency beyond the P99 threshold, first byte beyond its own, latency beyond the
-trigger's limit, tokens of a request beyond their threshold, more iterations than allowed; and what an outcome said: a
-tool that failed, a guardrail that was hit, a callback that could not be delivered."""
+"""Marks that most units never get: latency beyond the plan's last margin, beyond the P99 threshold, first byte beyond
+its own, latency beyond the trigger's limit, tokens of a request beyond their threshold, more iterations than allowed;
+and what an outcome said: a tool that failed, a guardrail that was hit, a callback that could not be delivered."""
 
 
 def bin_of(value: float) -> int:

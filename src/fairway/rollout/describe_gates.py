@@ -31,6 +31,8 @@ def gate_words(gate: GateSpec) -> str:
     match recipe_of(gate).test:
         case Test.ADDITIVE:
             asked = f"{called} within {gate.margin * 100:g} points of stable"
+        case Test.RELATIVE if gate.kind is GateKind.LATENCY_P95_LAST:
+            asked = f"P95 not beyond the last margin, {(gate.margin - 1) * 100:+.0f}% of stable"
         case Test.RELATIVE:
             asked = f"{called} within {(gate.margin - 1) * 100:+.0f}% of stable"
         case Test.ABSOLUTE if gate.kind is GateKind.SUCCESS:

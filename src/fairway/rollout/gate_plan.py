@@ -8,7 +8,7 @@ most rollouts fail by has the larger part. PASS of every gate that must is neede
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fairway.errors import PermanentError
 from fairway.rollout.config import AUTO, RolloutSection
@@ -21,8 +21,11 @@ BOUND_SHARE = 0.1
 """What a gate in points spends beside its test, on the bounds of stable's rate (``verdict.evidence``)."""
 
 SOAK, MIRROR = "soak", "mirror"
+LAST = "p95_last"
 _PARTS = {"failures": 4, "p95": 4, "success": 2, SOAK: 2, MIRROR: 2}
 """Parts of the budget; one for every other gate."""
+_PARTS_BESIDE_LAST = {**_PARTS, "p95": 1, LAST: 3}
+"""The same where the P95 has a last margin stricter than others: most of its part goes to that."""
 
 _P99, _FIRST_BYTE, _TOKENS = (3.0, 2.0, 1.5, 1.25), (2.0, 1.5, 1.25, 1.2), (2.0, 1.5, 1.5, 1.5)
 """Margins by exposure: up to 5, 10, 30 % and above."""
@@ -112,6 +115,7 @@ def _quantiles(policy: RolloutSection, index: int, stages: int) -> Iterable[Gate
         ("first_byte", GateKind.FIRST_BYTE_P95, gates.first_byte, policy.margins_of(tuple(first), _FIRST_BYTE)),
         ("tokens", GateKind.TOKENS_P95, gates.tokens, policy.margins_of(gates.tokens.margins, _TOKENS)),
     )
+    yield from _last_margin(policy, latency, stages)
     for name, kind, gate, margins in asked:
         if gate.enabled:
             yield GateSpec(
@@ -125,6 +129,24 @@ def _quantiles(policy: RolloutSection, index: int, stages: int) -> Iterable[Gate
                 from_step=True,
                 stages=stages,
             )
+
+
+def _last_margin(policy: RolloutSection, margins: Sequence[float], stages: int) -> Iterable[GateSpec]:
+    """The P95 against the plan's last margin, at every step: what is slower than that can never be finished.
+
+    It goes by a threshold of its own; failures need none, their margin is in the test (``fail_margin``).
+    """
+    if _has_last(policy):
+        yield GateSpec(
+            name=LAST,
+            kind=GateKind.LATENCY_P95_LAST,
+            margin=margins[-1],
+            alpha_fail=alpha_of(policy, LAST),
+            alpha_pass=policy.alpha_pass,
+            must_pass=False,
+            minimum_units=policy.gates.minimum_units,
+            stages=stages,
+        )
 
 
 def _absolute(policy: RolloutSection, stages: int) -> Iterable[GateSpec]:
@@ -159,12 +181,20 @@ def alpha_of(policy: RolloutSection, part: str) -> float:
     """What a gate, the soak or the mirror may err with towards FAIL, out of ``alpha_fail``."""
     gates = policy.gates
     enabled = [name for name in GATE_NAMES if getattr(gates, name).enabled]
+    if _has_last(policy):
+        enabled.append(LAST)
+    parts = _PARTS_BESIDE_LAST if _has_last(policy) else _PARTS
     if gates.success.enabled and policy.soak > 0:
         enabled.append(SOAK)
     if policy.strategy in (AUTO, Strategy.SHADOW.value):
         enabled.append(MIRROR)
-    whole = sum(_PARTS.get(name, 1) for name in {*enabled, part})
-    return policy.alpha_fail * _PARTS.get(part, 1) / whole
+    whole = sum(parts.get(name, 1) for name in {*enabled, part})
+    return policy.alpha_fail * parts.get(part, 1) / whole
+
+
+def _has_last(policy: RolloutSection) -> bool:
+    """Whether the P95's margin grows stricter, so that its last one is a gate of its own."""
+    return policy.gates.p95.enabled and len(set(policy.latency_margins())) > 1
 
 
 GATE_NAMES = (

@@ -295,7 +295,9 @@ class _Counting:
 
 
 _PLACES = range(_QUANTILES)
-_LATENCY_MARKS = (("latency_p99_ms", "slow_p99"), ("latency_limit_ms", "too_slow"))
+_LATENCY_MARKS = (
+    ("latency_last_ms", "slow_last"), ("latency_p99_ms", "slow_p99"), ("latency_limit_ms", "too_slow"),
+)  # fmt: skip
 """Thresholds of the route table on latency, and what they mark."""
 _LOG_FIRST_BYTE = math.log(0.4)
 _LOG_TOKENS, _TOKEN_SPREAD = math.log(900.0), 0.6

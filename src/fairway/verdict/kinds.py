@@ -59,6 +59,10 @@ KINDS: Mapping[GateKind, Recipe] = {
         test=Test.RELATIVE, mark="slow", among=Among.ACTIVE, did="had a slow request",
         histogram="latency_ms", yardstick="latency_ms",
     ),
+    GateKind.LATENCY_P95_LAST: Recipe(
+        test=Test.RELATIVE, mark="slow_last", among=Among.ACTIVE, did="had a request too slow to be finished",
+        histogram="latency_ms", yardstick="latency_last_ms",
+    ),
     GateKind.LATENCY_P99: Recipe(
         test=Test.RELATIVE, mark="slow_p99", among=Among.ACTIVE, did="had a very slow request",
         histogram="latency_ms", share=0.99, yardstick="latency_p99_ms",

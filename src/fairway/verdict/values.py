@@ -14,7 +14,7 @@ class GateKind(StrEnum):
     Against concurrent stable, ``margin`` in points (0.05 = 5 points): ``failures`` (a failed request), ``unknown`` (a
     request of unknown outcome), ``guardrail`` (a guardrail hit).
     Against concurrent stable, ``margin`` a ratio (1.1 = +10 %): ``latency_p95``, ``latency_p99``, ``first_byte_p95``,
-    ``tokens_p95``.
+    ``tokens_p95``; ``latency_p95_last`` is the P95 against the plan's last margin, at every step.
     Absolute: ``success``, share of units without a failure, ``margin`` the least (0.995); ``tool_errors``,
     ``callback_failures`` and ``loops`` (requests that ran into the limit of iterations), share of units, ``margin`` the
     most (0.03).
@@ -25,6 +25,7 @@ class GateKind(StrEnum):
     UNKNOWN = "unknown"
     GUARDRAIL = "guardrail"
     LATENCY_P95 = "latency_p95"
+    LATENCY_P95_LAST = "latency_p95_last"
     LATENCY_P99 = "latency_p99"
     FIRST_BYTE_P95 = "first_byte_p95"
     TOKENS_P95 = "tokens_p95"

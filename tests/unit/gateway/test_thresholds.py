@@ -18,6 +18,7 @@ from fairway.verdict.kinds import KINDS
 
 THETA = {
     "latency_ms": {Role.STABLE: 400.0, Role.CANDIDATE: 440.0},
+    "latency_last_ms": {Role.STABLE: 400.0, Role.CANDIDATE: 425.0},
     "latency_p99_ms": {Role.STABLE: 900.0, Role.CANDIDATE: 1_800.0},
     "latency_limit_ms": {Role.STABLE: 5_000.0, Role.CANDIDATE: 5_000.0},
     "first_byte_ms": {Role.STABLE: 200.0, Role.CANDIDATE: 240.0},
@@ -49,10 +50,10 @@ def marks_of(limits: Thresholds, *, whole: float = 0.0, first: float = 0.0, said
     ("whole", "first", "marks"),
     [
         (0.39, 0.19, set()),
-        (0.41, 0.19, {"slow"}),
-        (0.41, 0.21, {"slow", "first_byte_slow"}),
-        (0.95, 0.0, {"slow", "slow_p99"}),
-        (5.1, 0.0, {"slow", "slow_p99", "too_slow"}),
+        (0.41, 0.19, {"slow", "slow_last"}),
+        (0.41, 0.21, {"slow", "slow_last", "first_byte_slow"}),
+        (0.95, 0.0, {"slow", "slow_last", "slow_p99"}),
+        (5.1, 0.0, {"slow", "slow_last", "slow_p99", "too_slow"}),
     ],
 )
 def test_a_unit_is_marked_by_each_time_its_request_passed(whole: float, first: float, marks: set[str]) -> None:
@@ -61,8 +62,9 @@ def test_a_unit_is_marked_by_each_time_its_request_passed(whole: float, first: f
 
 def test_each_role_has_its_own_thresholds() -> None:
     stable, candidate = thresholds_for(THETA, Role.STABLE), thresholds_for(THETA, Role.CANDIDATE)
-    assert marks_of(stable, whole=0.42) == {"slow"}
+    assert marks_of(stable, whole=0.42) == {"slow", "slow_last"}
     assert marks_of(candidate, whole=0.42) == set()
+    assert marks_of(candidate, whole=0.43) == {"slow_last"}
     assert (stable.soonest, candidate.soonest) == (0.2, 0.24)
 
 
@@ -111,7 +113,8 @@ def test_a_unit_is_named_once_in_a_block_however_often_it_is_marked() -> None:
     limits, counted = thresholds_for(THETA, Role.STABLE), cell()
     for _ in range(3):
         limits.mark_times(counted, b"u-1", 0.5, 0.0)
-    assert counted.take().marks == {"slow": (blake2b(b"u-1", digest_size=8).hexdigest(),)}
+    named = (blake2b(b"u-1", digest_size=8).hexdigest(),)
+    assert counted.take().marks == {"slow": named, "slow_last": named}
 
 
 def test_what_an_outcome_marks_is_worked_out_once_and_is_no_part_of_what_it_is() -> None:

@@ -72,13 +72,27 @@ def test_every_gate_that_can_be_asked_for_stands_in_the_default_plan_with_its_de
     assert set(gates) == set(GateKind) - {GateKind.EXCESS_FAILURES, GateKind.EXCESS_SLOW}
     assert {kind: gates[kind].margin for kind in gates} == {
         GateKind.FAILURES: 0.005, GateKind.GUARDRAIL: 0.05, GateKind.UNKNOWN: 0.01, GateKind.LATENCY_P95: 1.1,
+        GateKind.LATENCY_P95_LAST: 1.1,
         GateKind.LATENCY_P99: 1.25, GateKind.FIRST_BYTE_P95: 1.2, GateKind.TOKENS_P95: 1.5, GateKind.SUCCESS: 0.995,
         GateKind.TOOL_ERRORS: 0.03, GateKind.CALLBACK_FAILURES: 0.02, GateKind.LOOPS: 0.01,
     }  # fmt: skip
     assert gates[GateKind.LOOPS].threshold == 25
     assert {gate.name for gate in plan.steps[0].gates if gate.must_pass} == {"failures", "p95"}
-    assert all(gate.from_step == (KINDS[kind].test is Test.RELATIVE) for kind, gate in gates.items())
+    by_step = {kind for kind in gates if KINDS[kind].test is Test.RELATIVE} - {GateKind.LATENCY_P95_LAST}
+    assert {kind for kind, gate in gates.items() if gate.from_step} == by_step
     assert {gate.stages for gate in gates.values()} == {4}
+
+
+def test_the_last_margin_of_the_p95_is_a_gate_at_every_step_unless_all_margins_are_alike() -> None:
+    plan = compile_plan(policy())
+    for step in plan.steps:
+        (last,) = [gate for gate in step.gates if gate.kind is GateKind.LATENCY_P95_LAST]
+        assert (last.margin, last.must_pass, last.from_step) == (1.1, False, False)
+    alike = compile_plan(policy(gates={"p95": {"margins": ["+10%"]}}))
+    assert all(gate.kind is not GateKind.LATENCY_P95_LAST for step in alike.steps for gate in step.gates)
+    for one in (plan, alike):
+        spent = sum(gate.alpha_fail for gate in one.steps[0].gates if gate.kind.startswith("latency_p95"))
+        assert spent == pytest.approx(0.04 * 4 / 20, rel=0.25)
 
 
 def test_who_widens_the_margin_of_the_p95_widens_what_is_not_said_of_other_times() -> None:

@@ -124,6 +124,7 @@ def test_each_new_kind_of_gate_fails_by_its_own_mark_and_says_so_in_words() -> N
         GateKind.LOOPS: ("looped", 0.01, "ran into the limit of iterations, the limit is 1%"),
         GateKind.GUARDRAIL: ("guardrail", 0.05, "hit a guardrail against 0 of"),
         GateKind.UNKNOWN: ("unknown", 0.01, "had a request of unknown outcome against 0 of"),
+        GateKind.LATENCY_P95_LAST: ("slow_last", 1.1, "had a request too slow to be finished against 0 of"),
         GateKind.LATENCY_P99: ("slow_p99", 1.25, "had a very slow request against 0 of"),
         GateKind.FIRST_BYTE_P95: ("first_byte_slow", 1.2, "waited long for a first byte against 0 of"),
         GateKind.TOKENS_P95: ("tokens_high", 1.5, "had a request of many tokens against 0 of"),
