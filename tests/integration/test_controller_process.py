@@ -60,3 +60,24 @@ async def test_a_second_controller_stands_by_and_takes_over_when_the_first_is_ki
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+async def test_a_controller_that_stands_by_ends_when_asked(tmp_path):
+    root = tmp_path / "shop"
+    await execute(fairway("init", str(root)), cwd=tmp_path, check=True)
+    first = await start(root, tmp_path / "first.log")
+    running = [first]
+    try:
+        await holder(root)
+        second = await start(root, tmp_path / "second.log")
+        running.append(second)
+        while "standing by" not in (tmp_path / "second.log").read_text():
+            assert second.returncode is None
+            await asyncio.sleep(0.05)
+        second.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(second.wait(), 10) == 0
+    finally:
+        for process in running:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()

@@ -46,30 +46,53 @@ def main() -> None:
 
 async def serve(project_dir: Path | None) -> None:
     """Control the project's route until SIGTERM, SIGINT or the end of the supervisor."""
+    stop = _Stop()
     workspace = open_workspace(project_dir)
     try:
         parts = build_controller(workspace)
         parts.controller.show = LiveView(workspace.state, workspace.route).show
-        await _stand_by(parts)
+        if not await _stand_by(parts, stop):
+            return
         await _serve_tables(parts)
         try:
             with Recording(workspace):
-                await _run(parts)
+                await _run(parts, stop)
         finally:
             await parts.router.close()
     finally:
         workspace.close()
 
 
-async def _stand_by(parts: ControllerParts) -> None:
-    """Wait until no other controller has the route; only then touch its socket and its arms."""
+class _Stop:
+    """What SIGTERM and SIGINT ask for, from the first moment on: to end, and the second one to hurry."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurried = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ask)
+
+    def _ask(self) -> None:
+        (self.hurried if self.asked.is_set() else self.asked).set()
+
+
+async def _stand_by(parts: ControllerParts, stop: _Stop) -> bool:
+    """Wait until no other controller has the route; only then touch its socket and its arms.
+
+    Returns:
+        Whether it has the route now; ``False``: it was asked to end before.
+    """
     controller = parts.controller
     said = False
     while controller.ledger.acquire_lease(controller.route, controller.holder, seconds=LEASE_SECONDS) is None:
         if not said:
             log.info("%s: another controller has it; standing by", controller.route)
             said = True
-        await controller.clock.sleep(STANDBY_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.asked.wait(), STANDBY_SECONDS)
+            return False
+    return True
 
 
 async def _serve_tables(parts: ControllerParts) -> None:
@@ -83,12 +106,8 @@ async def _serve_tables(parts: ControllerParts) -> None:
         ) from error
 
 
-async def _run(parts: ControllerParts) -> None:
-    asked = asyncio.Event()
-    hurried = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: hurried.set() if asked.is_set() else asked.set())
+async def _run(parts: ControllerParts, stop: _Stop) -> None:
+    asked = stop.asked
     driving = asyncio.create_task(parts.target.run())
     stopped = asyncio.create_task(asked.wait())
     cut = asyncio.create_task(leash_cut())
@@ -100,7 +119,7 @@ async def _run(parts: ControllerParts) -> None:
         if ticking.done() and not (asked.is_set() or cut.done()):
             ticking.result()
         if asked.is_set():
-            await _shut_down(parts, hurried)
+            await _shut_down(parts, stop.hurried)
     finally:
         for task in (ticking, driving, stopped, cut):
             task.cancel()
