@@ -94,8 +94,16 @@ def connect(worker: Worker) -> ClientConnection:
     return client
 
 
+def keep_warm(worker: Worker) -> None:
+    """Open connections stay usable however slowly the test runs."""
+    for served in worker.serving.arms.values():
+        for upstream in served.pools[0].idle:
+            upstream.idle_since = time.perf_counter()
+
+
 def sent(client: ClientConnection, data: bytes) -> bytes | None:
     """What the arm got of a request on the short way, without its number; ``None`` when it did not take it."""
+    keep_warm(client.worker)
     if not quick_request(client, data):
         return None
     exchange = client.exchange
@@ -240,6 +248,7 @@ def told_to(cell: Cell) -> dict[str, float]:
 
 def passed_on(worker: Worker, data: bytes, known: AnswerRepeat) -> tuple[bytes | None, dict[str, float], AnswerRepeat]:
     """What a client got of an answer on the short way, the figures counted by it, and what is known afterwards."""
+    keep_warm(worker)
     client = connect(worker)
     assert quick_request(client, b"GET / HTTP/1.1\r\nHost: a\r\nX-Conversation-Id: c-1\r\n\r\n")
     exchange = client.exchange
