@@ -100,7 +100,8 @@ class _Watch:
             if self._best is None or self.best_at is not None or self.step is None:
                 continue
             gates = {gate.kind: gate for gate in self.step.gates}
-            failures, latency = gates.get(GateKind.FAILURES), gates.get(GateKind.LATENCY_P95)
+            failures = gates.get(GateKind.FAILURES)
+            latency = gates.get(GateKind.LATENCY_P95_LAST) or gates.get(GateKind.LATENCY_P95)
             enough = self._best.keep(
                 block,
                 failure_margin=None if failures is None else failures.margin_to_fail,

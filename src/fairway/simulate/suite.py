@@ -192,9 +192,9 @@ _DELAYS = """\
 2,000 conversations a minute, held at one split of the default plan for half an hour, all gates on. Delays count from
 the first exposure (or the fault, when it comes late) to the decision; a rollout that was not stopped counts as longer
 than any. *Success 98%* is the default policy with that limit: where stable fails in 1 % of conversations, "success ≥
-99.5 %" is broken before a rollout begins (last row). What keeps the margin of its step is not stopped, and shall not
-be: P95 +50 % at 5 %, where the default margin is +100 %, and P95 +10 % at 50 %, where it is +10 %. *Best possible* is
-the fastest test that keeps the margins; a trigger keeps none and may be faster."""
+99.5 %" is broken before a rollout begins (last row). What keeps the last margins is not stopped, and shall not be:
+P95 +10 %, where they allow just that. *Best possible* is the fastest test that keeps the margins; a trigger keeps none
+and may be faster."""
 
 _EXPOSED = """\
 Steps of 1, 5 and 25 %, success ≥ 98 % and P95 within +10 % at every step, 2,000 conversations a minute. Exposed are the
