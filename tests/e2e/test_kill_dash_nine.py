@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 
 import psutil
@@ -82,17 +83,19 @@ def victims(lab, who):
     return [info.process.pid, *pids.values(), *arms]
 
 
-ROUNDS = ("up", "controller", "everything", "gateway", "up", "worker", "everything", "arm", "up", "everything")
+ROUNDS = ("up", "controller", "everything", "gateway", "arm", "worker", "everything", "up", "up", "everything")
+"""All of them in CI, half of them elsewhere: each is a release, a rollout and a kill of real processes."""
+KILLS = ROUNDS if os.environ.get("FAIRWAY_REQUIRE_ALL") == "1" else ROUNDS[:5]
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("kill")
-async def test_after_each_of_ten_kills_under_load_the_rollout_ends_as_decided_and_every_record_is_there(lab):
+async def test_after_each_kill_under_load_the_rollout_ends_as_decided_and_every_record_is_there(lab):
     chance = random.Random(20)
     await project(lab)
     stable, promoted = "1.0.0", 0
     async with lab.traffic(rate=20) as traffic:
-        for number, who in enumerate(ROUNDS, start=1):
+        for number, who in enumerate(KILLS, start=1):
             version = f"1.{number}.0"
             (lab.root / "service.py").write_text(SERVICE.replace("hello", f"hello {number}"))
             await lab.commit(f"v{version}")
@@ -118,4 +121,4 @@ async def test_after_each_of_ten_kills_under_load_the_rollout_ends_as_decided_an
     await lab.fairway("audit", "replay", "-o", "json")
     answered = [record for record in traffic.records if record.status == 200][-20:]
     assert {record.release for record in answered} == {stable}, "the last answers come from what was decided"
-    assert promoted >= 5, "killing the machinery is no evidence against a release"
+    assert promoted >= len(KILLS) // 2, "killing the machinery is no evidence against a release"

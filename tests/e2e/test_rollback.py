@@ -80,7 +80,7 @@ async def until(look, *, seconds: float = 40.0):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("demo")
+@pytest.mark.xdist_group("kill")
 async def test_going_back_is_recorded_rehearsed_and_can_be_of_one_component(lab) -> None:  # type: ignore[no-untyped-def]
     lab.root.mkdir()
     await git(lab.root, "init", "-q", "-b", "main")
