@@ -100,11 +100,15 @@ ApprovalSetting = Annotated[
 
 
 def _names(value: object) -> object:
-    """``release_manager: ada`` is short for a list of one."""
+    """``release_manager: ada`` is short for a list of one; a list of nobody would give the role to everybody."""
+    if isinstance(value, list | tuple) and not value:
+        raise ValueError(
+            "nobody is listed; with nobody listed everybody has every role: name somebody, or leave it out"
+        )
     return [value] if isinstance(value, str) else value
 
 
-_NAMES = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_NAMES = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 Names = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], BeforeValidator(_names), WithJsonSchema(_NAMES)]
 
 

@@ -70,6 +70,7 @@ WRONG = [
     ("people: {roles: {relase_manager: [ada]}}", "people.roles.relase_manager", "release_manager"),
     ("people: {roles: {qa: 3}}", "people.roles.qa", "list"),
     ("people: {role: {qa: [ada]}}", "people.role", "roles"),
+    ("people: {roles: {release_manager: []}}", "people.roles.release_manager", "nobody is listed"),
     ("rollout: {approval: maybe}", "rollout.approval", "none, required, or a mapping"),
     ("rollout: {approval: {quorum: 0}}", "rollout.approval.quorum", "1"),
     ("rollout: {approval: {quorum: two}}", "rollout.approval.quorum", "whole number"),
