@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from fairway.cli.main import cli
+from fairway.cli.steering import VERBS
 from fairway.errors import ConflictError, FairwayError, RefusedError
 from fairway.ledger import SqlLedger, open_ledger
 from fairway.rollout.next_step import next_step
@@ -244,3 +245,26 @@ def test_people_shows_who_may_do_what(root: Path) -> None:
     assert not {"skip", "promote", "approve"} & may
     staging = fairway("people", "--environment", "staging")
     assert {one["right"] for one in staging["rights"] if one["you"]} > may
+
+
+VERBS_AT_A_VERSION = [["rollout", verb.name, *(["x"] if verb.params[0].param_type_name == "argument" else [])]
+                      for verb in VERBS]  # fmt: skip
+BEYOND = "99999999999999999999999"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *([*words, "--if-version", BEYOND] for words in VERBS_AT_A_VERSION),
+        ["audit", "note", BEYOND, "x"],
+        ["audit", "note", "1", "x", "--if-version", BEYOND],
+        ["audit", "log", "--after", BEYOND],
+        ["audit", "replay", "--from", BEYOND],
+        ["audit", "replay", "--to", BEYOND],
+    ],
+    ids=" ".join,
+)
+def test_a_seq_that_no_ledger_can_hold_is_refused_before_anything_is_asked(words: list[str]) -> None:
+    refused = CliRunner().invoke(cli, words)
+    assert refused.exit_code == 2, refused.exception
+    assert f"{BEYOND} is not in the range" in refused.output

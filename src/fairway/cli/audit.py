@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fairway.cli.output import emit, output_option, project_option, say
+from fairway.cli.steering import LAST_SEQ
 
 if TYPE_CHECKING:
     from fairway.ledger import SqlLedger
@@ -45,7 +46,7 @@ def _open(project_dir: str | None) -> Iterator[SqlLedger]:
 
 
 @command.command("log", epilog="Example: fairway audit log --after 100 --limit 20 -o json")
-@click.option("--after", type=click.IntRange(min=0), help="Begin after this row; by default show the last ones.")
+@click.option("--after", type=click.IntRange(0, LAST_SEQ), help="Begin after this row; by default show the last ones.")
 @click.option("--limit", type=click.IntRange(min=1, max=10_000), default=50, show_default=True, help="Rows at most.")
 @click.option("--kind", help="Only this kind: event, request, release, evidence, deployment, run, lease, erase …")
 @output_option
@@ -88,8 +89,12 @@ def verify(heads: tuple[Path, ...], output: str, project_dir: str | None) -> int
     epilog="Example: fairway audit replay --from 120 --to 140 (a copy, anywhere: fairway audit replay --ledger c.db)",
 )
 @click.option("--environment", help="Only the routes of this environment.")
-@click.option("--from", "first", type=click.IntRange(min=1), default=1, show_default=True, help="First event, by seq.")
-@click.option("--to", "last", type=click.IntRange(min=1), default=None, help="Last event, by seq; by default all.")
+@click.option(
+    "--from", "first", type=click.IntRange(1, LAST_SEQ), default=1, show_default=True, help="First event, by seq."
+)
+@click.option(
+    "--to", "last", type=click.IntRange(1, LAST_SEQ), default=None, help="Last event, by seq; by default all."
+)
 @click.option(
     "--ledger",
     "file",
@@ -140,10 +145,13 @@ def _a_copy(file: Path) -> Iterator[SqlLedger]:
 
 
 @command.command("note", epilog="Example: fairway audit note 41 'provider outage, ticket 12; gates were blind'")
-@click.argument("event", type=click.IntRange(min=1))
+@click.argument("event", type=click.IntRange(1, LAST_SEQ))
 @click.argument("text")
 @click.option(
-    "--if-version", type=click.IntRange(min=0), default=None, help="Refuse unless the route's last event is this one."
+    "--if-version",
+    type=click.IntRange(0, LAST_SEQ),
+    default=None,
+    help="Refuse unless the route's last event is this one.",
 )
 @output_option
 @project_option

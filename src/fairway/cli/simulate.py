@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,14 @@ _EFFECTS = (
 )
 
 
+def _numbers(_: click.Context, option: click.Parameter, given: tuple[float, ...]) -> tuple[float, ...]:
+    """``nan`` is within every range, because it compares with nothing."""
+    for value in given:
+        if not math.isfinite(value):
+            raise click.BadParameter(f"{value} is not a number of conversations.", param=option)
+    return given
+
+
 @click.command(
     "simulate",
     epilog="Example: fairway simulate --per-minute 600 --effect aa --effect errors-1-10 --runs 50",
@@ -39,6 +48,7 @@ _EFFECTS = (
     "levels",
     multiple=True,
     type=click.FloatRange(min=0.1, max=100_000),
+    callback=_numbers,
     help="Conversations that begin in a minute, on both arms together; may be given several times. [default: 100]",
 )
 @click.option(

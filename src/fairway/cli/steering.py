@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _SHORT = 4
 """Characters of a request's id that are enough to name it, when no other begins alike."""
 
+LAST_SEQ = 2**53 - 1
+"""The largest seq there can be: every program that reads JSON keeps it exactly, and so does every database."""
+
 Command = Callable[..., Any]
 
 
@@ -32,7 +35,7 @@ def steers(*, reason_required: bool = False, glass: bool = True) -> Callable[[Co
             why,
             click.option(
                 "--if-version",
-                type=click.IntRange(min=0),
+                type=click.IntRange(0, LAST_SEQ),
                 default=None,
                 help="Refuse unless the route's last event is this one (seq of status -o json).",
             ),

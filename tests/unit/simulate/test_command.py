@@ -37,6 +37,13 @@ def refusal(*arguments: str) -> FairwayError:
     return error
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "-nan"])
+def test_what_is_no_number_of_conversations_is_refused(number: str) -> None:
+    refused = run(*QUICK, "--effect", "aa", f"--per-minute={number}")
+    assert refused.exit_code == 2
+    assert "--per-minute" in refused.output
+
+
 def test_a_program_gets_every_figure_with_its_interval_and_the_same_bytes_again() -> None:
     arguments = (*QUICK, "--effect", "errors-1-10", "--effect", "aa", "-o", "json")
     first, second = run(*arguments), run(*arguments)
