@@ -15,6 +15,8 @@ SLOWER_RATIO = 1.25
 SLOWER_SECONDS = 0.01
 """A shadow is slower when it took both this many times as long as the primary and this much longer."""
 
+_REFUSAL = 400
+_ANSWERED, _REFUSED, _FAILED = range(3)
 _WHITE_SPACE = b" \t\r\n"
 
 
@@ -67,16 +69,21 @@ def compare(primary: Side, shadow: Side) -> Comparison:
     """Compare the two answers of one request.
 
     A pair that does not compare like with like is excluded and counted: where one outcome is unknown, where the shadow
-    asked for a tool call that could not be replayed, and where both fared alike over different numbers of tool calls.
-    Where only one of them failed that is what the pair says, however many calls led there.
+    asked for a tool call that could not be replayed, where both fared alike over different numbers of tool calls, and
+    where neither answered well: two refusals say nothing of how the shadow serves. Where one of them fared worse that
+    is what the pair says, however many calls led there; a refusal (a status of 400 or above) where the other answered
+    is worse too, although a user's refused request is not the release's failure.
     """
-    if "unknown" in (primary.verdict, shadow.verdict):
+    theirs, ours = _fared(primary), _fared(shadow)
+    if theirs is None or ours is None:
         return Comparison({"shadow_unknown": 1}, same_state=False)
     if shadow.outcome is not None and shadow.outcome.diverged:
         return Comparison({"shadow_diverged": 1}, same_state=False)
-    alike = primary.verdict == shadow.verdict
+    alike = theirs == ours
     if alike and _tools_differ(primary, shadow):
         return Comparison({"shadow_diverged": 1}, same_state=False)
+    if alike and theirs != _ANSWERED:
+        return Comparison({"shadow_both_failed": 1}, same_state=True)
     sums: dict[str, float] = {
         "shadow_pairs": 1,
         "shadow_ms": shadow.seconds * 1000,
@@ -85,14 +92,27 @@ def compare(primary: Side, shadow: Side) -> Comparison:
         "shadow_primary_bytes": primary.length,
     }
     if not alike:
-        worse = shadow.verdict == "failed"
+        worse = ours > theirs
         sums["shadow_failed" if worse else "shadow_primary_failed"] = 1
-        return Comparison(sums, same_state=False, reason=shadow.code if worse else "")
+        return Comparison(sums, same_state=False, reason=_reason(shadow) if worse else "")
     if shadow.seconds > primary.seconds * SLOWER_RATIO and shadow.seconds > primary.seconds + SLOWER_SECONDS:
         sums["shadow_slower"] = 1
     if primary.digest != shadow.digest:
         sums["shadow_changed"] = 1
     return Comparison(sums, same_state=True)
+
+
+def _fared(side: Side) -> int | None:
+    """How badly a side fared; ``None``: not known. A refusal is known by its status, whatever was reported."""
+    if side.verdict == "failed":
+        return _FAILED
+    if side.status >= _REFUSAL:
+        return _REFUSED
+    return None if side.verdict == "unknown" else _ANSWERED
+
+
+def _reason(shadow: Side) -> str:
+    return shadow.code if shadow.verdict == "failed" else f"status_{shadow.status}"
 
 
 def _tools_differ(primary: Side, shadow: Side) -> bool:

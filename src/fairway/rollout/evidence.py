@@ -35,6 +35,7 @@ class MirrorPairs:
         diverged: Pairs in which the shadow went another way over its tools, so that like is not compared with like:
             excluded.
         unknown: Pairs in which what became of one of the two is not known: excluded.
+        both_failed: Pairs in which both sides failed or both refused, which says nothing of the shadow: excluded.
         dropped: Requests of mirrored conversations that were not copied, for want of room or because the shadow no
             longer knew what stable knew: not in any other count.
     """
@@ -45,6 +46,7 @@ class MirrorPairs:
     diverged: int = 0
     unknown: int = 0
     dropped: int = 0
+    both_failed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

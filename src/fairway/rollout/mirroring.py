@@ -11,6 +11,9 @@ from fairway.stats.bernoulli import log_e_above, log_e_below
 from fairway.traffic.table import Role
 from fairway.units import Digest, Verdict
 
+MAX_UNKNOWN = 0.01
+"""Share of all pairs whose outcome may be unknown; above it nothing passes: what is not known may be what failed."""
+
 _EVEN = 0.5
 """Of the pairs in which one side alone failed, the share that is the shadow's when it is no worse."""
 
@@ -39,6 +42,7 @@ def pairs_of(blocks: Iterable[Block], candidate: Digest) -> MirrorPairs | None:
         stable_failed=total("shadow_primary_failed"),
         diverged=total("shadow_diverged"),
         unknown=total("shadow_unknown"),
+        both_failed=total("shadow_both_failed"),
         dropped=total("shadow_dropped") + total("shadow_skipped"),
     )
 
@@ -49,8 +53,9 @@ def judge_pairs(gate: MirrorGate, pairs: MirrorPairs | None) -> tuple[Verdict, s
     PASS when an e-value against "in the margin or more" reaches 1/alpha_pass; what stable failed in turn is not set off
     against it. FAIL when two e-values reach 1/alpha_fail, one against "in the margin or less" and one against "of
     the pairs in which one side alone failed, at most half are the shadow's" (the sign test), so that an agent that
-    fails now and then by itself is not blamed. Pairs that diverged are in neither; when they are too many, or those
-    that count too few, nothing is decided.
+    fails now and then by itself is not blamed. Pairs that diverged, that are unknown or in which both failed are in
+    neither; when they are too many, more than :data:`MAX_UNKNOWN` are unknown, or those that count too few, nothing
+    passes.
 
     Returns:
         The verdict and one sentence with the figures; NO_DATA without enough pairs.
@@ -72,7 +77,9 @@ def judge_pairs(gate: MirrorGate, pairs: MirrorPairs | None) -> tuple[Verdict, s
     )
     if against >= fail:
         return Verdict.FAIL, told
-    excluded = pairs.diverged + pairs.unknown
+    excluded = pairs.diverged + pairs.unknown + pairs.both_failed
+    if pairs.unknown > MAX_UNKNOWN * (pairs.compared + excluded):
+        return Verdict.INCONCLUSIVE, f"{told}; more than {MAX_UNKNOWN:.0%} are unknown, and unknown is no pass"
     if excluded > gate.max_diverged * (pairs.compared + excluded):
         return Verdict.INCONCLUSIVE, f"{told}; more than {gate.max_diverged:.0%} cannot be compared"
     if log_e_below(pairs.shadow_failed, pairs.compared, gate.margin, clean_weight=_EVEN) >= win:
@@ -83,6 +90,7 @@ def judge_pairs(gate: MirrorGate, pairs: MirrorPairs | None) -> tuple[Verdict, s
 def _told(pairs: MirrorPairs) -> str:
     aside = f", {pairs.diverged:,} diverged and are left out" if pairs.diverged else ""
     aside += f", {pairs.unknown:,} are of unknown outcome" if pairs.unknown else ""
+    aside += f", in {pairs.both_failed:,} both failed" if pairs.both_failed else ""
     dropped = f", {pairs.dropped:,} were not copied" if pairs.dropped else ""
     return (
         f"of {pairs.compared:,} compared pairs the shadow alone failed in {pairs.shadow_failed:,}"

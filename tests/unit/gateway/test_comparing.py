@@ -12,15 +12,21 @@ from fairway.gateway.comparing import Side, body_digest, compare
 from fairway.gateway.mirroring import Pair
 from fairway.traffic.outcome import Outcome, OutcomeStatus
 
-RESULTS = ("shadow_pairs", "shadow_diverged", "shadow_unknown")
+RESULTS = ("shadow_pairs", "shadow_diverged", "shadow_unknown", "shadow_both_failed")
 
 
 def side(
-    verdict: str = "ok", *, tools: int | None = 0, seconds: float = 0.1, body: bytes = b"hi", diverged: int = 0
+    verdict: str = "ok",
+    *,
+    tools: int | None = 0,
+    seconds: float = 0.1,
+    body: bytes = b"hi",
+    diverged: int = 0,
+    http: int = 200,
 ) -> Side:
     status = OutcomeStatus.OK if verdict == "ok" else OutcomeStatus.FAILED
     outcome = None if tools is None else Outcome(status=status, tools=tools, diverged=diverged)
-    return Side(verdict, verdict, 200, outcome, seconds, len(body), body_digest(body))  # type: ignore[arg-type]
+    return Side(verdict, verdict, http, outcome, seconds, len(body), body_digest(body))  # type: ignore[arg-type]
 
 
 def named(sums: dict[str, float]) -> set[str]:
@@ -36,7 +42,14 @@ def named(sums: dict[str, float]) -> set[str]:
         (side(body=b'{"a": 1}'), side(body=b'{"a":1}\n'), {"shadow_pairs"}, True),
         (side(), side("failed"), {"shadow_pairs", "shadow_failed"}, False),
         (side("failed"), side(), {"shadow_pairs", "shadow_primary_failed"}, False),
-        (side("failed"), side("failed"), {"shadow_pairs"}, True),
+        (side("failed"), side("failed"), {"shadow_both_failed"}, True),
+        (side(), side(http=403), {"shadow_pairs", "shadow_failed"}, False),
+        (side(), side("unknown", tools=None, http=404), {"shadow_pairs", "shadow_failed"}, False),
+        (side(http=302), side(http=400), {"shadow_pairs", "shadow_failed"}, False),
+        (side(http=404), side("failed", http=500), {"shadow_pairs", "shadow_failed"}, False),
+        (side(http=404), side(http=404), {"shadow_both_failed"}, True),
+        (side(http=404), side(), {"shadow_pairs", "shadow_primary_failed"}, False),
+        (side("unknown"), side(http=404), {"shadow_unknown"}, False),
         (side(), side("unknown"), {"shadow_unknown"}, False),
         (side("unknown"), side("failed"), {"shadow_unknown"}, False),
         (side(tools=1), side(tools=2), {"shadow_diverged"}, False),
@@ -64,6 +77,7 @@ sides = st.builds(
     seconds=st.floats(0.001, 10),
     body=st.binary(max_size=20),
     diverged=st.integers(0, 1),
+    http=st.sampled_from([0, 200, 302, 404]),
 )
 
 
@@ -76,8 +90,15 @@ def test_every_pair_is_compared_or_excluded_and_counted_once(primary: Side, shad
 
 @given(sides, sides)
 def test_what_is_unknown_is_never_a_compared_pair(primary: Side, shadow: Side) -> None:
-    if "unknown" in (primary.verdict, shadow.verdict):
+    if any(one.verdict == "unknown" and one.status < 400 for one in (primary, shadow)):
         assert compare(primary, shadow).sums == {"shadow_unknown": 1}
+
+
+@given(sides, sides)
+def test_a_pair_that_counts_as_fine_was_answered_well_twice(primary: Side, shadow: Side) -> None:
+    sums = compare(primary, shadow).sums
+    if "shadow_pairs" in sums and not {"shadow_failed", "shadow_primary_failed"} & sums.keys():
+        assert [(one.verdict, one.status < 400) for one in (primary, shadow)] == [("ok", True)] * 2
 
 
 @given(sides, sides)

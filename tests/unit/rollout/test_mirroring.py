@@ -24,6 +24,7 @@ pairs = st.builds(
     compared=st.integers(0, 5000),
     diverged=st.integers(0, 5000),
     unknown=st.integers(0, 500),
+    both_failed=st.integers(0, 500),
     dropped=st.integers(0, 500),
 ).flatmap(
     lambda found: st.integers(0, found.compared).flatmap(
@@ -48,7 +49,7 @@ def test_too_few_pairs_never_pass_and_never_fail(found):
 @given(pairs)
 def test_pairs_that_diverged_are_never_counted_for_or_against(found):
     verdict = judge_pairs(GATE, found)[0]
-    without = judge_pairs(GATE, replace(found, diverged=0, unknown=0))[0]
+    without = judge_pairs(GATE, replace(found, diverged=0, unknown=0, both_failed=0))[0]
     assert verdict is without or (verdict, without) == (Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
@@ -57,6 +58,19 @@ def test_when_most_pairs_diverge_nothing_passes():
     assert judge_pairs(GATE, clean)[0] is Verdict.PASS
     assert judge_pairs(GATE, replace(clean, diverged=1001))[0] is Verdict.INCONCLUSIVE
     assert judge_pairs(GATE, replace(clean, unknown=1001))[0] is Verdict.INCONCLUSIVE
+
+
+def test_unknown_is_never_a_pass_beyond_one_pair_in_a_hundred():
+    found, told = judge_pairs(GATE, MirrorPairs(compared=400, unknown=390))
+    assert found is Verdict.INCONCLUSIVE
+    assert "390 are of unknown outcome" in told
+    assert judge_pairs(GATE, MirrorPairs(compared=990, unknown=10))[0] is Verdict.PASS
+    assert judge_pairs(GATE, MirrorPairs(compared=990, unknown=11))[0] is Verdict.INCONCLUSIVE
+
+
+def test_pairs_in_which_both_failed_prove_nothing():
+    assert judge_pairs(GATE, MirrorPairs(both_failed=5000))[0] is Verdict.NO_DATA
+    assert judge_pairs(GATE, MirrorPairs(compared=1000, both_failed=1001))[0] is Verdict.INCONCLUSIVE
 
 
 def test_an_agent_that_fails_now_and_then_by_itself_is_not_blamed():
@@ -102,11 +116,13 @@ def block(t0: float, sums: dict[str, float], *, role: Role = Role.SHADOW, **chan
 
 def test_pairs_are_added_up_over_blocks_that_can_be_compared():
     sums = {"shadow_pairs": 10, "shadow_failed": 1, "shadow_primary_failed": 2, "shadow_diverged": 3,
-            "shadow_unknown": 4, "shadow_dropped": 5, "shadow_skipped": 6}  # fmt: skip
+            "shadow_unknown": 4, "shadow_dropped": 5, "shadow_skipped": 6, "shadow_both_failed": 7}  # fmt: skip
     found = pairs_of(
         [block(0, sums), block(10, sums), block(20, sums, gap=True), block(30, sums, fence=None)], CANDIDATE.release
     )
-    assert found == MirrorPairs(compared=20, shadow_failed=2, stable_failed=4, diverged=6, unknown=8, dropped=22)
+    assert found == MirrorPairs(
+        compared=20, shadow_failed=2, stable_failed=4, diverged=6, unknown=8, dropped=22, both_failed=14
+    )
 
 
 def test_blocks_that_know_no_shadow_are_no_pairs():
