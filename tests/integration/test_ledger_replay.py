@@ -12,13 +12,14 @@ import pytest
 from click.testing import CliRunner
 
 from fairway.cli.main import cli
+from fairway.errors import UserError
 from fairway.ledger import open_ledger
 from fairway.ledger.records import AuditReport
 from fairway.ledger.replaying import Replayed, replay_route
 from fairway.rollout.next_step import next_step
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Verb
-from fairway.rollout.values import Phase, Snapshot
+from fairway.rollout.values import ENGINE_VERSION, Phase, Snapshot
 from fairway.rollout.wire import decision_to_wire, snapshot_to_bytes, state_to_wire
 from fairway.testing.rollout_cases import (
     CANDIDATE,
@@ -193,6 +194,79 @@ def test_a_decision_beside_a_figure_on_its_threshold_is_boundary_and_not_wrong(d
     assert found.difference is not None
     assert found.wrong is wrong
     assert [one.figure for one in found.edge] == ([] if wrong else ["failures.log_e_pass"])
+
+
+def by_engine_1(**changes: object) -> OneEvent:
+    taken = replace(passing(EDGE + 1), engine_version="1")
+    told_otherwise = {**decision_to_wire(next_step(taken)), "code": "needs_evidence"}
+    return one_event(taken, **{"decision": told_otherwise, **changes})
+
+
+def test_what_another_engine_decided_otherwise_is_told_with_its_version_and_is_not_wrong() -> None:
+    found = found_by(by_engine_1())
+    assert found.difference is not None
+    assert found.difference.path == "decision.code"
+    assert (found.wrong, found.by_other_engine, found.engine) == (False, True, "1")
+    same = found_by(one_event(replace(passing(EDGE + 1), engine_version="1")))
+    assert (same.difference, same.wrong, same.by_other_engine) == (None, False, False)
+
+
+def test_another_engine_excuses_no_event_that_does_not_begin_where_the_one_before_ended() -> None:
+    ledger = by_engine_1()
+    (entry,) = ledger.entries
+    looked_at = passing(EDGE + 1)
+    left = replace(looked_at.state, blocked=(STABLE.release,))
+    ledger.entries = (replace(entry, fence=looked_at.head, state=state_to_wire(left)), entry)
+    found = found_by(ledger, first=entry.fence.seq)
+    assert (found.wrong, found.by_other_engine) == (True, False)
+    assert found.difference is not None
+    assert found.difference.path == "looked_at.state.blocked.length"
+
+
+async def test_an_older_ledger_is_replayed_and_says_what_another_engine_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_story(tmp_path, kills=0)
+    forge_a_promotion(tmp_path / ".fairway/ledger.db")
+    assert replay(tmp_path)[0] == 1
+    monkeypatch.setattr("fairway.ledger.replaying.ENGINE_VERSION", "next")
+    with open_ledger(tmp_path / ".fairway/ledger.db") as ledger:
+        last = ledger.events(ROUTE, limit=10_000)[-1].fence.seq
+    # The forged event repeats a snapshot, and so does not follow; take it alone, as an old decision would stand.
+    monkeypatch.setattr("fairway.ledger.replaying._does_not_follow", lambda *_: None)
+    code, result = replay(tmp_path)
+    assert (code, result["different"], result["other_engine_count"]) == (0, [], 1)
+    (found,) = result["other_engine"]  # type: ignore[misc]
+    assert (found["seq"], found["engine"], found["difference"]["path"]) == (last, ENGINE_VERSION, "decision.code")
+    done = CliRunner().invoke(cli, ["audit", "replay", "--project", str(tmp_path)], standalone_mode=False)
+    assert f"decided by engine {ENGINE_VERSION}: {ROUTE} event {last}" in done.stdout
+    assert done.stdout.endswith("0 came out differently, 1 decided by another engine\n")
+
+
+async def test_a_replay_of_nothing_is_a_mistake_and_not_a_pass(tmp_path: Path) -> None:
+    await a_story(tmp_path, kills=0)
+    with open_ledger(tmp_path / ".fairway/ledger.db") as ledger:
+        last = ledger.head(ROUTE).fence.seq
+    for options, says in (
+        (["--environment", "prodution"], f"those with events are {ROUTE.environment}"),
+        (["--from", "5", "--to", "2"], "--from 5 --to 2 selects no event"),
+        (["--from", str(last + 1)], f"the last event is {last}"),
+    ):
+        done = CliRunner().invoke(cli, ["audit", "replay", "--project", str(tmp_path), *options])
+        assert isinstance(done.exception, UserError), options
+        assert done.exception.exit_code == 2
+        assert says in str(done.exception)
+    assert replay(tmp_path, "--environment", ROUTE.environment, "--from", str(last))[1]["events"] == 1
+
+
+def test_a_ledger_without_events_says_so_and_a_part_of_it_is_a_mistake(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "empty.db") as ledger:
+        ledger.record_run("a run", {})
+    words = ["audit", "replay", "--ledger", str(tmp_path / "empty.db")]
+    done = CliRunner().invoke(cli, words)
+    assert (done.exit_code, done.stdout) == (0, "the ledger has no events yet, so there was nothing to replay\n")
+    for options in (["--to", "3"], ["--from", "2"], ["--environment", "production"]):
+        assert isinstance(CliRunner().invoke(cli, [*words, *options]).exception, UserError), options
 
 
 def test_what_a_later_version_added_is_no_difference() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fairway.ledger import SqlLedger
     from fairway.ledger.records import AuditEntry, AuditReport
     from fairway.ledger.replaying import Replayed
+    from fairway.units import RouteId
 
 EPILOG = """\b
 Examples:
@@ -109,24 +110,51 @@ def replay(
     """Take every recorded decision again from what it looked at, and name the first difference.
 
     Each event must also begin where the one before it ended. Figures count as equal up to a relative 1e-9; a decision
-    that comes out differently beside a figure that near its threshold is reported as boundary, not as wrong. Exits 1
-    when a decision is wrong.
+    that comes out differently beside a figure that near its threshold is reported as boundary, and one that another
+    version of the engine took as decided by that version, not as wrong. Exits 1 when a decision is wrong.
     """
     from fairway.ledger.replaying import replay_route
 
     with _a_copy(file) if file is not None else _open(project_dir) as ledger:
-        routes = [route for route in ledger.routes() if environment in (None, route.environment)]
+        routes = _to_replay(ledger, environment, first, last)
         results = [one for route in routes for one in replay_route(ledger, route, first=first, last=last)]
     wrong = [_replayed(one) for one in results if one.wrong]
+    others = [_replayed(one) for one in results if one.by_other_engine]
     body = {
         "events": len(results),
         "replayed": sum(one.replayed for one in results),
         "first": wrong[0] if wrong else None,
         "different": wrong,
         "boundary": [_replayed(one) for one in results if one.edge],
+        "other_engine_count": len(others),
+        "other_engine": others,
     }
     emit(body, output=output, text=lambda: _replay_text(body))
     return 1 if wrong else 0
+
+
+def _to_replay(ledger: SqlLedger, environment: str | None, first: int, last: int | None) -> list[RouteId]:
+    """The routes with events in the range; what was asked for and selects nothing is an error, never a pass."""
+    from fairway.errors import NotFoundError, UserError
+
+    heads = {route: ledger.head(route).fence.seq for route in ledger.routes()}
+    known = {str(route.environment) for route, head in heads.items() if head}
+    if environment is not None and environment not in known:
+        there = f"those with events are {', '.join(sorted(known))}" if known else "it has no events yet"
+        raise NotFoundError(
+            f"the ledger has no events of environment {environment}", code="environment_not_found", hint=there
+        )
+    chosen = {route: head for route, head in heads.items() if head and environment in (None, route.environment)}
+    end = max(chosen.values(), default=0)
+    asked = first > 1 or last is not None
+    if asked and (first > end or (last is not None and last < first)):
+        upto = "" if last is None else f" --to {last}"
+        raise UserError(
+            f"--from {first}{upto} selects no event",
+            code="bad_option",
+            hint=f"the last event is {end}" if end else None,
+        )
+    return list(chosen)
 
 
 @contextmanager
@@ -207,6 +235,7 @@ def _replayed(one: Replayed) -> dict[str, Any]:
         "seq": one.seq,
         "code": one.code,
         "replayed": one.replayed,
+        "engine": one.engine or None,
         "difference": found and {"path": found.path, "recorded": found.recorded, "replayed": found.replayed},
         "edge": [{"figure": e.figure, "value": e.value, "threshold": e.threshold} for e in one.edge],
     }
@@ -267,6 +296,8 @@ _SHOWN = 20
 
 
 def _replay_text(body: dict[str, Any]) -> str:
+    if not body["events"]:
+        return "the ledger has no events yet, so there was nothing to replay"
     lines = []
     for result in body["different"][:_SHOWN]:
         found = result["difference"]
@@ -284,9 +315,17 @@ def _replay_text(body: dict[str, Any]) -> str:
             f"boundary: {result['route']} event {result['seq']}: {edge['figure']} {edge['value']!r} is within 1e-9 of"
             f" {edge['threshold']!r}; here it {came}"
         )
+    for result in body["other_engine"][:_SHOWN]:
+        lines.append(
+            f"decided by engine {result['engine']}: {result['route']} event {result['seq']} ({result['code']}); this"
+            f" engine differs at {result['difference']['path']}"
+        )
+    if body["other_engine_count"] > _SHOWN:
+        lines.append(f"and {body['other_engine_count'] - _SHOWN} more decided by another engine")
     unread = body["events"] - body["replayed"]
     kept = f", {unread} kept nothing to replay" if unread else ""
     lines.append(
         f"{body['replayed']} of {body['events']} events replayed, {len(body['different'])} came out differently{kept}"
+        + (f", {body['other_engine_count']} decided by another engine" if body["other_engine_count"] else "")
     )
     return "\n".join(lines)

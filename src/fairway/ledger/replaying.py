@@ -12,6 +12,7 @@ from fairway.ledger.comparison import Difference, first_difference
 from fairway.release.wire import plain, read_json
 from fairway.rollout.port import JournalEntry, RolloutLedger
 from fairway.rollout.replay import DecidedAgain, OnTheEdge, decide_again
+from fairway.rollout.values import ENGINE_VERSION
 from fairway.rollout.wire import decision_from_wire, decision_to_wire, state_from_wire, state_to_wire
 from fairway.units import RouteId
 
@@ -27,6 +28,8 @@ class Replayed:
         replayed: Whether it kept what it looked at.
         difference: Where it comes out otherwise first; ``None`` when it does not.
         edge: Figures within 1e-9 of their threshold; a difference beside one is no error.
+        engine: Version of the code that decided it; ``""`` when the event kept nothing, or it cannot be read.
+        follows: Whether it began where the event before ended; no version of the code makes that come out otherwise.
     """
 
     route: RouteId
@@ -35,11 +38,19 @@ class Replayed:
     replayed: bool
     difference: Difference | None = None
     edge: tuple[OnTheEdge, ...] = ()
+    engine: str = ""
+    follows: bool = True
 
     @property
     def wrong(self) -> bool:
-        """Whether it comes out otherwise, and no figure stood on the edge."""
-        return self.difference is not None and not self.edge
+        """Whether it comes out otherwise, no figure stood on the edge, and the same version of the code decided it."""
+        return self.difference is not None and not self.edge and not self.by_other_engine
+
+    @property
+    def by_other_engine(self) -> bool:
+        """Whether it comes out otherwise, and another version of the code decided it: neither right nor wrong."""
+        other = self.engine not in ("", ENGINE_VERSION)
+        return self.difference is not None and not self.edge and other and self.follows
 
 
 def replay_route(
@@ -79,7 +90,10 @@ def _replayed(ledger: RolloutLedger, entry: JournalEntry, before: JournalEntry |
         unreadable = Difference(path="snapshot", recorded=None, replayed=text)
         return Replayed(route=entry.route, seq=entry.fence.seq, code=entry.code, replayed=False, difference=unreadable)
     taken = {"decision": _json(again.decision), "state": _json(again.state)}
-    difference = first_difference(recorded, taken) or _does_not_follow(entry, before, again)
+    broken = _does_not_follow(entry, before, again)
+    decided = first_difference(recorded, taken)
+    # What another version decided is expected to differ: then the break is what is told.
+    difference = decided or broken if again.engine == ENGINE_VERSION else broken or decided
     return Replayed(
         route=entry.route,
         seq=entry.fence.seq,
@@ -87,6 +101,8 @@ def _replayed(ledger: RolloutLedger, entry: JournalEntry, before: JournalEntry |
         replayed=True,
         difference=difference,
         edge=again.edge,
+        engine=again.engine,
+        follows=broken is None,
     )
 
 

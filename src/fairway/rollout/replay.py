@@ -38,6 +38,7 @@ class DecidedAgain:
         looked_at: State the decision began from, in wire form: that after the event before.
         head: Seq of the event before, as the snapshot has it.
         edge: Figures on which a difference would be no error.
+        engine: Version of the decisions' code that took it when it was recorded.
     """
 
     decision: Mapping[str, Any]
@@ -45,6 +46,7 @@ class DecidedAgain:
     looked_at: Mapping[str, Any]
     head: int
     edge: tuple[OnTheEdge, ...]
+    engine: str
 
 
 def decide_again(content: bytes) -> DecidedAgain:
@@ -61,6 +63,7 @@ def decide_again(content: bytes) -> DecidedAgain:
         looked_at=state_to_wire(snapshot.state),
         head=snapshot.head.seq,
         edge=tuple(_edge(snapshot)),
+        engine=snapshot.engine_version,
     )
 
 
