@@ -132,6 +132,37 @@ def test_a_rollback_by_flag_turns_it_off_for_every_tenant_and_is_on_record(root:
     assert value("rollback", "close", "--note", "the new rules", "--unverified")["recovery"] == "NO_DATA"
 
 
+@pytest.mark.parametrize(
+    "declared",
+    [
+        "refunds: {type: share, environments: [production], tenants: [other]}",
+        "refunds: {type: share, environments: [staging], tenants: [acme]}",
+        "another: {type: share}",
+    ],
+    ids=["the tenant is gone", "the environment is gone", "the flag is gone"],
+)
+def test_a_rollback_by_flag_is_not_refused_for_what_is_declared_by_now(root: Path, declared: str) -> None:
+    run("flag", "set", "refunds", "50%", "--reason", "trial")
+    run("flag", "set", "refunds", "on", "--tenant", "acme", "--reason", "asked")
+    known = "refunds: {type: share, environments: [production], tenants: [acme]}"
+    (root / "fairway.yaml").write_text(PROJECT.replace(known, declared))
+    done = value("rollback", "--flag", "refunds", "--reason", "refunds twice")
+    assert done["tenants"] == ["acme"]
+    assert [one["incident"] for one in value("rollback", "list")] == [done["incident"]]
+    (root / "fairway.yaml").write_text(PROJECT)
+    shown = value("flag", "show", "refunds")
+    assert (shown["value"], shown["tenants"]) == ("off", {"acme": "off"})
+
+
+def test_a_setting_of_a_flag_that_is_gone_can_be_taken_back_and_not_made(root: Path) -> None:
+    run("flag", "set", "refunds", "on", "--tenant", "acme", "--reason", "asked")
+    known = "  refunds: {type: share, environments: [production], tenants: [acme]}\n"
+    (root / "fairway.yaml").write_text(PROJECT.replace(known, ""))
+    assert refused("flag", "set", "refunds", "on", "--reason", "x").code == "flag_not_found"
+    assert value("flag", "unset", "refunds", "--tenant", "acme", "--reason", "over")["tenants"] == {}
+    assert refused("flag", "unset", "refunds", "--reason", "over").code == "flag_not_found", "nothing of it is set"
+
+
 def test_a_dry_run_with_nothing_to_go_back_to_says_so_and_lists_the_kinds(root: Path) -> None:
     way = value("rollback", "--dry-run")
     assert (way["to"], way["kind"], way["intact"]) == (None, None, False)

@@ -86,8 +86,10 @@ def set_flag(
     from fairway.flags.values import parse_value
 
     with opened(project_dir) as workspace:
-        made = record_setting(workspace, name, int(parse_value(value)), environment, tenant, reason)
-        row = _row(_spec(workspace, name), _stands(workspace), made.environment, made.at.date())
+        share = int(parse_value(value))
+        spec = _spec(workspace, name, taking_back=not share)
+        made = record_setting(workspace, name, share, environment, tenant, reason)
+        row = _row(spec, _stands(workspace), made.environment, made.at.date())
         _say_when(workspace, made)
     emit(row, output=output, text=lambda: _line(row))
 
@@ -102,8 +104,9 @@ def set_flag(
 def unset(name: str, environment: str, tenant: str, reason: str, project_dir: str | None, output: str) -> None:
     """Take a setting of flag NAME back: the environment's counts again, or the default."""
     with opened(project_dir) as workspace:
+        spec = _spec(workspace, name, taking_back=True)
         made = record_setting(workspace, name, None, environment, tenant, reason)
-        row = _row(_spec(workspace, name), _stands(workspace), made.environment, made.at.date())
+        row = _row(spec, _stands(workspace), made.environment, made.at.date())
         _say_when(workspace, made)
     emit(row, output=output, text=lambda: _line(row))
 
@@ -114,8 +117,9 @@ def record_setting(
     """Check a setting and write it to the audit log; ``share`` ``None`` takes one back.
 
     Raises:
-        NotFoundError: For a flag or environment that is not declared.
-        UserError: When the declaration does not allow it.
+        NotFoundError: For an environment that is not declared, or a flag that is not; one that somebody set and that
+            is not declared any more can be turned off and taken back.
+        UserError: When the declaration does not allow to turn it on.
     """
     from fairway.cli.verbs import actor_of
     from fairway.flags.values import RECORD_KIND, Setting, check_setting, setting_to_wire
@@ -124,7 +128,7 @@ def record_setting(
     actor = actor_of(workspace.project.root)
     refuse_without_right(workspace, actor, "flag_off" if share == 0 else "set_flag", environment)
     made = check_setting(
-        _spec(workspace, name),
+        _spec(workspace, name, taking_back=not share),
         Setting(
             flag=name,
             environment=workspace.project.environment(environment).name,
@@ -148,12 +152,15 @@ def _say_when(workspace: Workspace, made: Setting) -> None:
         say("recorded; every gateway knows within a second")
 
 
-def _spec(workspace: Workspace, name: str) -> FlagSpec:
+def _spec(workspace: Workspace, name: str, *, taking_back: bool = False) -> FlagSpec:
     from fairway.errors import NotFoundError
+    from fairway.flags.values import OFF, FlagSpec, FlagType
     from fairway.validate import suggest
 
     specs = {spec.name: spec for spec in workspace.project.flag_specs()}
     if name not in specs:
+        if taking_back and any(flag == name for flag, _, _ in _stands(workspace)):
+            return FlagSpec(name=name, type=FlagType.SHARE, default=OFF, description="not declared any more")
         hint = suggest(name, specs, what="flags") if specs else "declare it in fairway.yaml under flags:"
         raise NotFoundError(f"there is no flag {name!r}", code="flag_not_found", hint=hint)
     return specs[name]

@@ -74,7 +74,7 @@ class Setting:
 
 
 def check_setting(spec: FlagSpec, setting: Setting) -> Setting:
-    """The setting, when the declaration allows it.
+    """The setting, when the declaration allows it. Turning off and taking back are allowed whatever is declared.
 
     Raises:
         RefusedError: ``flag_environment`` or ``flag_tenant`` where the flag is not declared for it.
@@ -82,6 +82,8 @@ def check_setting(spec: FlagSpec, setting: Setting) -> Setting:
     """
     if not setting.reason.strip():
         raise UserError("setting a flag needs a reason", code="reason_needed", hint="say it with --reason")
+    if not setting.share:
+        return setting  # a flag set before its declaration shrank must not stay on for want of a line of it
     if spec.environments and setting.environment not in spec.environments:
         raise RefusedError(
             f"flag {spec.name} is declared for {', '.join(spec.environments)}, not for {setting.environment}",
@@ -94,7 +96,7 @@ def check_setting(spec: FlagSpec, setting: Setting) -> Setting:
             code="flag_tenant",
             hint="add the tenant to flags in fairway.yaml",
         )
-    if spec.type is FlagType.BOOL and setting.share not in (None, OFF, ON):
+    if spec.type is FlagType.BOOL and setting.share != ON:
         raise UserError(f"flag {spec.name} is on or off, not a share", code="flag_value", hint="declare type: share")
     return setting
 
@@ -173,18 +175,20 @@ def in_force(
 ) -> tuple[TableFlag, ...]:
     """The flags of an environment as its route table carries them, by name.
 
-    A setting of a flag that is not declared any more, or not for that environment or tenant, has no effect: the
-    declaration is part of the project, and reviewed.
+    A setting of a flag that is not declared any more, or not for that environment or tenant, turns nothing on: the
+    declaration is part of the project, and reviewed. Turned off is off wherever it was said.
     """
     made = []
     for spec in sorted(specs, key=lambda spec: spec.name):
         declared_here = not spec.environments or environment in spec.environments
-        own = stands.get((spec.name, environment, "")) if declared_here else None
+        own = stands.get((spec.name, environment, ""))
+        if own is not None and own.share and not declared_here:
+            own = None
         tenants = {
             tenant: int(setting.share)
             for (name, where, tenant), setting in stands.items()
             if (name, where) == (spec.name, environment) and tenant and setting.share is not None
-            if declared_here and (not spec.tenants or tenant in spec.tenants)
+            if not setting.share or (declared_here and (not spec.tenants or tenant in spec.tenants))
         }
         share = spec.default if own is None or own.share is None else own.share
         made.append(

@@ -113,13 +113,31 @@ def test_every_flag_is_said_to_the_arm_on_or_off() -> None:
     [
         (REFUNDS, setting(int(ON), where="staging"), "flag_environment"),
         (FlagSpec(name="x", type=FlagType.BOOL, default=OFF), setting(5_000), "flag_value"),
-        (FlagSpec(name="x", type=FlagType.BOOL, default=OFF, tenants=("acme",)), setting(0, tenant="b"), "flag_tenant"),
+        (
+            FlagSpec(name="x", type=FlagType.BOOL, default=OFF, tenants=("acme",)),
+            setting(int(ON), tenant="b"),
+            "flag_tenant",
+        ),
     ],
 )
 def test_a_setting_the_declaration_does_not_allow_is_refused(spec: FlagSpec, wanted: Setting, code: str) -> None:
     with pytest.raises(FairwayError) as refused:
         check_setting(spec, wanted)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize("share", [0, None])
+def test_turning_off_and_taking_back_are_allowed_whatever_is_declared(share: int | None) -> None:
+    spec = FlagSpec(name="refunds", type=FlagType.BOOL, default=OFF, environments=(STAGING,), tenants=("acme",))
+    wanted = setting(share, tenant="gone")
+    assert check_setting(spec, wanted) == wanted
+
+
+def test_turned_off_is_off_where_the_declaration_no_longer_reaches() -> None:
+    elsewhere = FlagSpec(name="refunds", type=FlagType.BOOL, default=ON, environments=(STAGING,), tenants=("acme",))
+    assert force(setting(0), spec=elsewhere).share == OFF
+    assert force(setting(5_000), spec=elsewhere).share == ON, "a share that is not declared for it counts for nothing"
+    assert force(setting(0, tenant="gone"), spec=elsewhere).tenants == (("gone", OFF),)
 
 
 def test_values_are_written_and_read_alike() -> None:
