@@ -9,12 +9,9 @@ from fairway.rollout.approvals import missing, sentence
 from fairway.rollout.desired import desired_of, served_digest
 from fairway.rollout.values import DecisionKind, Exposure, Phase, RolloutState, RouteState, Snapshot, Step
 from fairway.rollout.verbs import advance, begin_rollback
-from fairway.targets.port import InstanceState, ObservedArm
-from fairway.units import Digest, Verdict, format_share
+from fairway.units import Verdict, format_share
 from fairway.verdict.kinds import KINDS, Among
 from fairway.verdict.values import GateFinding
-
-_BROKEN = frozenset({InstanceState.CRASH_LOOP, InstanceState.NEVER_READY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,22 +60,6 @@ def exposure(step: Step, version: str) -> str:
     if step.exposure is Exposure.RULES_ONLY:
         return f"nobody meets {version} but by a rule"
     return f"{format_share(step.split)} of new conversations go to {version}"
-
-
-def observed_arm(snapshot: Snapshot, release: Digest, effective: Digest) -> ObservedArm | None:
-    """The arm as the target sees it; ``None`` when it is not there."""
-    for arm in snapshot.arms:
-        if arm.release_digest == release and arm.effective_digest == effective:
-            return arm
-    return None
-
-
-def broken_arm(arm: ObservedArm | None) -> str:
-    """Why an arm will not serve, or an empty string."""
-    for instance in () if arm is None else arm.instances:
-        if instance.state in _BROKEN:
-            return f"{instance.state.value.replace('_', ' ')}: {instance.detail}".strip(": ")
-    return ""
 
 
 def confirmed(snapshot: Snapshot) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from fairway.rollout.against import broken_arm, observed_arm
 from fairway.rollout.desired import active_hold, serves_old_conversations
 from fairway.rollout.instances import Instances, instances_of, is_shadow, step_now
-from fairway.rollout.outcome import Outcome, broken_arm, move_on, observed_arm, pinned, roll_back, unapproved, wait
+from fairway.rollout.outcome import Outcome, move_on, pinned, roll_back, unapproved, wait
 from fairway.rollout.values import RolloutState, Snapshot, Strategy
 from fairway.units import format_duration
 

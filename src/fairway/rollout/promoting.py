@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from fairway.rollout.against import broken_arm, observed_arm
 from fairway.rollout.desired import active_hold
 from fairway.rollout.instances import instances_of, last_stable, scaled_down, soak_lacks
 from fairway.rollout.outcome import (
     Outcome,
-    broken_arm,
     confirmed,
     is_blind,
     next_block,
-    observed_arm,
     pause,
     pinned,
     roll_back,

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from fairway.rollout.against import Proof, crashed, failed_gate, failed_smoke, grave_alarm
 from fairway.rollout.desired import active_hold
 from fairway.rollout.evidence import MirrorGate
 from fairway.rollout.instances import instances_of
 from fairway.rollout.mirroring import judge_pairs
 from fairway.rollout.outcome import (
     Outcome,
-    broken_arm,
     confirmed,
     exposure,
     is_blind,
     move_on,
     next_block,
-    observed_arm,
     pause,
     pinned,
     roll_back,
@@ -28,7 +27,7 @@ from fairway.rollout.preparing import starting
 from fairway.rollout.values import DecisionKind, Exposure, RolloutState, Scaling, Snapshot, Step
 from fairway.units import Verdict, format_duration, format_share
 from fairway.verdict.kinds import KINDS, Test
-from fairway.verdict.values import AlarmAction, GateFinding
+from fairway.verdict.values import GateFinding
 
 YARDSTICK_MOVED = 1.25
 """Ratio by which stable's P95 has to have moved before gateways get the new one."""
@@ -67,32 +66,16 @@ def _shared_cause(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     return pause(snapshot, rollout, "shared_cause", f"both arms suffer, this is not the candidate: {cause}")
 
 
-def _damning(finding: GateFinding) -> bool:
-    """A FAIL that speaks against the candidate: comparative, or absolute while stable is well."""
-    if finding.verdict is not Verdict.FAIL:
-        return False
-    return not finding.stable_fails_too
+def _backed_out(snapshot: Snapshot, proof: Proof | None) -> Outcome | None:
+    return None if proof is None else roll_back(snapshot, proof.code, proof.text)
 
 
 def _failed_gate(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
-    damning = [finding for finding in snapshot.measured.findings if _damning(finding)]
-    if not damning:
-        return None
-    names = ", ".join(finding.gate for finding in damning)
-    return roll_back(snapshot, "gate_failed", f"{names} failed: " + "; ".join(finding.reason for finding in damning))
+    return _backed_out(snapshot, failed_gate(snapshot, rollout))
 
 
 def _failed_smoke(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
-    """A probe that failed, or mirrored pairs in which the shadow is worse."""
-    step, probed, candidate = rollout.plan.steps[rollout.step], snapshot.probed, rollout.candidate
-    if step.mirroring is not None:
-        verdict, reason = judge_pairs(step.mirroring, snapshot.measured.pairs)
-        return roll_back(snapshot, "mirror_failed", reason) if verdict is Verdict.FAIL else None
-    if not step.probe or probed is None or not probed.error:
-        return None
-    if (probed.release, probed.effective) != (candidate.release, candidate.effective):
-        return None
-    return roll_back(snapshot, "probe_failed", f"{candidate.version} failed its smoke: {probed.error}")
+    return _backed_out(snapshot, failed_smoke(snapshot, rollout))
 
 
 def _instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
@@ -123,9 +106,9 @@ def _instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
 def alarmed(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     """A trigger fired beside the gates; what a person resumed in spite of pauses no more."""
     alarms = snapshot.measured.alarms
-    grave = [alarm for alarm in alarms if alarm.action is AlarmAction.ROLL_BACK]
-    if grave and rollout.stable is not None:
-        return roll_back(snapshot, "trigger_fired", "; ".join(f"{alarm.name}: {alarm.reason}" for alarm in grave))
+    grave = grave_alarm(snapshot, rollout)
+    if grave is not None and rollout.stable is not None:
+        return roll_back(snapshot, grave.code, grave.text)
     open_ones = [alarm for alarm in alarms if alarm.name not in rollout.overlooked]
     if not open_ones or rollout.paused:
         return None
@@ -134,12 +117,7 @@ def alarmed(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
 
 
 def _candidate_health(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
-    candidate = rollout.candidate
-    effective = instances_of(rollout, rollout.plan.steps[rollout.step]).effective
-    broken = broken_arm(observed_arm(snapshot, candidate.release, effective))
-    if broken:
-        return roll_back(snapshot, "candidate_crashed", f"{candidate.version} stopped serving ({broken})")
-    return None
+    return _backed_out(snapshot, crashed(snapshot, rollout))
 
 
 def _instrument(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:

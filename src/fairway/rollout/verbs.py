@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from fairway.rollout.against import against
 from fairway.rollout.approvals import asks, missing, next_entering, sentence
 from fairway.rollout.approving import approve, revoke
 from fairway.rollout.desired import active_hold
@@ -127,7 +128,7 @@ def _where(rollout: RolloutState) -> str:
 def _why_not_further(
     request: Request, state: RouteState, snapshot: Snapshot, current: RolloutState, *, full: bool
 ) -> Obeyed | None:
-    """What no override goes past: a missing reason, another person's word, a gate that failed, another click."""
+    """What no override goes past: a missing reason, another person's word, a failure, another click."""
     if not request.reason:
         return refuse(state, request, "reason_needed", "promoting past a gate is an override and needs a reason")
     overruled = _over_others(request, state, snapshot, current, full=full)
@@ -136,6 +137,9 @@ def _why_not_further(
     failed = [finding.gate for finding in snapshot.measured.findings if finding.verdict is Verdict.FAIL]
     if failed:
         return refuse(state, request, "gate_failed", f"{', '.join(failed)} failed; the rollout goes back")
+    proof = against(snapshot, current)
+    if proof is not None:
+        return refuse(state, request, proof.code, f"no override goes past this: {proof.text}")
     if current.scaling is Scaling.STARTING:
         return refuse(state, request, "still_starting", "the instances of this step are still starting; ask again")
     if current != snapshot.state.rollout:

@@ -10,12 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.bundle.environment import EnvironmentKind
+from fairway.rollout.evidence import MirrorPairs, Probed
 from fairway.rollout.next_step import next_step
 from fairway.rollout.people import NOBODY_LISTED, BrokenGlass, People, Role
+from fairway.rollout.refusals import INSTEAD
 from fairway.rollout.requests import AnswerKind, HoldKind, Verb
 from fairway.rollout.roles import MATRIX, OVERRIDES, Right, right_of, why_not
-from fairway.rollout.values import DecisionKind, Hold, Phase
+from fairway.rollout.values import DecisionKind, Hold, Phase, Strategy
 from fairway.rollout.wire import snapshot_from_bytes, snapshot_to_bytes, state_from_wire, state_to_wire
+from fairway.targets.port import InstanceState
+from fairway.targets.shadow import shadow_configuration
 from fairway.testing.rollout_cases import (
     CANDIDATE,
     NEXT,
@@ -23,6 +27,8 @@ from fairway.testing.rollout_cases import (
     T0,
     canary_plan,
     measured,
+    plan_for,
+    ready_arm,
     request,
     rollout_state,
     route_state,
@@ -30,6 +36,7 @@ from fairway.testing.rollout_cases import (
 )
 from fairway.traffic.port import RouterObserved
 from fairway.units import Verdict
+from fairway.verdict.values import Alarm, AlarmAction
 
 PASS, FAIL, OPEN = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 PEOPLE = People(
@@ -421,3 +428,63 @@ def test_what_a_role_forbids_changes_nothing_and_leaves_no_glass_without_a_reaso
         )
     assert all(one.reason for one in decision.state.glass)
     assert len(decision.state.glass) == len(state.glass)
+
+
+# -- what no override goes past ----------------------------------------------------------------------------------------
+
+GRAVE = Alarm(name="burst", action=AlarmAction.ROLL_BACK, reason="9 of 10 failed")
+LOOKED_AT = Alarm(name="sample ratio", action=AlarmAction.PAUSE, reason="31% instead of 10%")
+CRASHED = (ready_arm(STABLE), ready_arm(CANDIDATE, state=InstanceState.CRASH_LOOP))
+SHADOW = replace(CANDIDATE, effective=shadow_configuration(CANDIDATE.effective))
+WORSE = MirrorPairs(compared=500, shadow_failed=100, stable_failed=1)
+SILENT = Probed(release=CANDIDATE.release, effective=CANDIDATE.effective, seconds=0.0, asked=3, error="it answered 500")
+
+AGAINST = [
+    ("mirror_failed", Strategy.SHADOW, {"measured": measured(pairs=WORSE)}),
+    ("probe_failed", Strategy.BLUE_GREEN, {"probed": SILENT}),
+    ("trigger_fired", Strategy.CANARY, {"measured": measured(OPEN, alarms=(GRAVE,))}),
+    ("candidate_crashed", Strategy.CANARY, {"measured": measured(OPEN), "arms": CRASHED}),
+    (
+        "candidate_crashed",
+        Strategy.SHADOW,
+        {"arms": (ready_arm(STABLE), ready_arm(SHADOW, state=InstanceState.NEVER_READY))},
+    ),
+]
+OVERRIDE_OF_A_STEP = [
+    request(Verb.PROMOTE, reason="I know better"),
+    request(Verb.PROMOTE, reason="I know better", full=True),
+    request(Verb.SKIP, reason="I know better"),
+]
+
+
+@pytest.mark.parametrize("asked", OVERRIDE_OF_A_STEP, ids=["promote", "full", "skip"])
+@pytest.mark.parametrize(("code", "strategy", "seen"), AGAINST, ids=[f"{row[0]}-{row[1]}" for row in AGAINST])
+def test_no_override_goes_past_what_automation_goes_back_for(asked, code, strategy, seen):
+    state = route_state(rollout_state(Phase.STEPPING, plan=plan_for(strategy)))
+    assert told(state, **seen).code == code, "automation goes back for the same reason"
+    refused = told(state, asked, **seen)
+    assert (refused.answers[0].kind, refused.answers[0].code) == (AnswerKind.REFUSED, code)
+    assert refused.state.rollout == state.rollout
+    assert INSTEAD[code]
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        ("trigger_fired", {"measured": measured(OPEN, alarms=(GRAVE,))}),
+        ("candidate_crashed", {"measured": measured(OPEN), "arms": CRASHED}),
+    ],
+)
+def test_a_soak_is_not_skipped_past_them_either(code, seen):
+    state = route_state(rollout_state(Phase.SOAKING))
+    assert told(state, request(Verb.SKIP, reason="seen"), **seen).answers[0].code == code
+
+
+def test_what_only_asks_for_a_person_or_is_of_another_arm_stops_no_override():
+    other = replace(SILENT, release=NEXT.release)
+    smoke = route_state(rollout_state(Phase.STEPPING, plan=plan_for(Strategy.BLUE_GREEN)))
+    canary = route_state(rollout_state(Phase.STEPPING))
+    asked = request(Verb.SKIP, reason="seen by hand")
+    assert told(smoke, asked, probed=other).code == "step_skipped"
+    assert told(canary, asked, probed=SILENT).code == "step_skipped", "a probe of a step that probes nothing"
+    assert told(canary, asked, measured=measured(OPEN, alarms=(LOOKED_AT,))).code == "step_skipped"
