@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairway.rollout.desired import is_frozen
+from fairway.rollout.against import against
+from fairway.rollout.desired import active_hold, is_frozen
 from fairway.rollout.instances import scaled_down, soak_lacks, why_not_followed
 from fairway.rollout.obeying import Obeyed, apply, begin_rollback, live, refuse, start_rollout
+from fairway.rollout.people import same_person
 from fairway.rollout.requests import Request
 from fairway.rollout.values import DecisionKind, Phase, Plan, RolloutState, RouteState, Snapshot
 from fairway.units import Digest, Verdict
@@ -21,9 +23,8 @@ def start(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         return refusal
     assert facts is not None
     current = live(state)
-    if current is not None and _soaks_on_proof(current, snapshot):
-        failing = any(finding.verdict is Verdict.FAIL for finding in snapshot.measured.findings)
-        if failing and current.stable is not None:
+    if current is not None and _may_cut_short(request, state, current, snapshot):
+        if current.stable is not None and _fails(current, snapshot):
             return Obeyed(state=state, answer=None)
         text = f"its soak was cut short by {facts.arm.version}"
         ended = replace(current, phase=Phase.DONE, phase_at=snapshot.now, cause="cut_short", cause_text=text)
@@ -45,9 +46,35 @@ def start(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     )
 
 
-def _soaks_on_proof(current: RolloutState, snapshot: Snapshot) -> bool:
-    """Whether the rollout is in its soak and may be cut short: what was never compared has to prove itself there."""
-    return current.phase is Phase.SOAKING and not soak_lacks(current, snapshot.measured.findings)
+def _may_cut_short(request: Request, state: RouteState, current: RolloutState, snapshot: Snapshot) -> bool:
+    """Whether the rollout is in its soak and may end there: what was never compared has to prove itself first.
+
+    A start is not an override: what a person stopped, or nobody can see, it does not end.
+    """
+    if current.phase is not Phase.SOAKING or soak_lacks(current, snapshot.measured.findings):
+        return False
+    return _kept_from_its_end(request, state, current, snapshot) is None
+
+
+def _kept_from_its_end(request: Request, state: RouteState, current: RolloutState, snapshot: Snapshot) -> Obeyed | None:
+    """Why a start does not end this soak; a first release that fails is replaced all the same, nothing is behind it."""
+    if current.stable is None and _fails(current, snapshot):
+        return None
+    version = current.candidate.version
+    if current.paused:
+        return refuse(state, request, "soak_paused", f"the soak of {version} is paused: {current.paused}")
+    hold = active_hold(state, snapshot.now)
+    if hold is not None and not same_person(hold.actor, request.actor):
+        return refuse(state, request, "held", f"{hold.actor} holds the soak of {version}: {hold.reason}")
+    if snapshot.measured.error:
+        text = f"the soak of {version} cannot be measured now: {snapshot.measured.error}"
+        return refuse(state, request, "soak_unseen", text)
+    return None
+
+
+def _fails(current: RolloutState, snapshot: Snapshot) -> bool:
+    failed = any(finding.verdict is Verdict.FAIL for finding in snapshot.measured.findings)
+    return failed or against(snapshot, current) is not None
 
 
 def _why_not_start(request: Request, state: RouteState, snapshot: Snapshot, release: Digest) -> Obeyed | None:
@@ -69,11 +96,16 @@ def _why_not_start(request: Request, state: RouteState, snapshot: Snapshot, rele
         )
     if state.stable is not None and state.stable.release == release and state.stable.effective == facts.arm.effective:
         return refuse(state, request, "already_stable", f"{facts.arm.version} is already stable")
-    if current is None or _soaks_on_proof(current, snapshot):
+    if current is None or _may_cut_short(request, state, current, snapshot):
         return None
     if current.candidate.release == release and current.phase is not Phase.ROLLING_BACK:
         return refuse(state, request, "already_rolling", f"a rollout of {facts.arm.version} is already under way")
-    if not request.args.get("supersede") and current.phase is not Phase.ROLLING_BACK:
+    superseded = bool(request.args.get("supersede")) and not _soaks_alone(current)
+    if not superseded and current.phase is Phase.SOAKING:
+        kept = _kept_from_its_end(request, state, current, snapshot)
+        if kept is not None:
+            return kept
+    if not superseded and current.phase is not Phase.ROLLING_BACK:
         return refuse(
             state,
             request,
@@ -81,6 +113,11 @@ def _why_not_start(request: Request, state: RouteState, snapshot: Snapshot, rele
             f"a rollout of {current.candidate.version} is {current.phase.value}; abort it, or start with --supersede",
         )
     return None
+
+
+def _soaks_alone(current: RolloutState) -> bool:
+    """The soak of a first release: nothing stood before it, so superseding it would serve nobody."""
+    return current.phase is Phase.SOAKING and current.stable is None
 
 
 def _cannot_follow(request: Request, state: RouteState, plan: Plan, snapshot: Snapshot) -> Obeyed | None:

@@ -893,3 +893,59 @@ def test_a_soak_that_is_the_only_proof_is_not_cut_short_by_the_next_release(verd
     else:
         assert decision.answers[0].code == "rollout_live"
         assert decision.state.rollout.candidate.release == CANDIDATE.release
+
+
+ADA_HOLDS = Hold(kind=HoldKind.NO_ADVANCE, actor="ada", reason="looking at it")
+STOPPED_SOAKS = [
+    ("paused", {"paused": "ada paused: looking at it"}, {}, {}, "soak_paused"),
+    ("held", {}, {"hold": ADA_HOLDS}, {}, "held"),
+    ("not measured", {}, {}, {"error": "no telemetry"}, "soak_unseen"),
+]
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["over a stable", "the first release"])
+@pytest.mark.parametrize(
+    ("rollout", "state", "seen", "code"), [row[1:] for row in STOPPED_SOAKS], ids=[row[0] for row in STOPPED_SOAKS]
+)
+def test_a_start_does_not_end_a_soak_that_a_person_stopped_or_nobody_sees(rollout, state, seen, code, first):
+    soaking = rollout_state(Phase.SOAKING, **rollout, **({"stable": None} if first else {}))
+    before = route_state(soaking, **state, **({"history": (), "warm": ()} if first else {}))
+    for supersede in (False, True) if first else (False,):
+        asked = request(Verb.START, release=NEXT.release, supersede=supersede)
+        decision = next_step(snapshot(before, requests=(asked,), measured=measured(PASS, seconds=1.0, **seen)))
+        assert (decision.answers[0].kind, decision.answers[0].code) == (AnswerKind.REFUSED, code)
+        assert decision.state.rollout == soaking
+
+
+@pytest.mark.parametrize(
+    ("rollout", "state", "seen"), [row[1:4] for row in STOPPED_SOAKS], ids=[row[0] for row in STOPPED_SOAKS]
+)
+def test_superseding_takes_such_a_soak_back_to_the_stable_before_it(rollout, state, seen):
+    before = route_state(rollout_state(Phase.SOAKING, **rollout), **state)
+    asked = request(Verb.START, release=NEXT.release, supersede=True)
+    decision = next_step(snapshot(before, requests=(asked,), measured=measured(PASS, seconds=1.0, **seen)))
+    assert decision.code == "superseded"
+    assert decision.state.rollout.phase is Phase.ROLLING_BACK
+    assert decision.state.stable == STABLE
+
+
+def test_a_persons_own_hold_does_not_keep_their_start_from_ending_the_soak():
+    before = route_state(rollout_state(Phase.SOAKING), hold=ADA_HOLDS)
+    asked = request(Verb.START, actor="ada", release=NEXT.release)
+    assert next_step(snapshot(before, requests=(asked,), measured=measured(INCONCLUSIVE))).code == "started"
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        (
+            "trigger_fired",
+            {"measured": measured(PASS, alarms=(Alarm(name="burst", action=AlarmAction.ROLL_BACK, reason="9 of 10"),))},
+        ),
+        ("candidate_crashed", {"arms": (ready_arm(STABLE), ready_arm(CANDIDATE, state=InstanceState.CRASH_LOOP))}),
+    ],
+)
+def test_a_start_during_a_soak_that_goes_back_for_another_reason_waits_too(code, seen):
+    asked = request(Verb.START, release=NEXT.release)
+    decision = next_step(snapshot(route_state(rollout_state(Phase.SOAKING)), requests=(asked,), **seen))
+    assert (decision.code, decision.answers) == (code, ())
