@@ -17,10 +17,11 @@ from fairway.rollout.requests import Answer, HoldKind, Request, Verb
 from fairway.rollout.rolling_back import rolling_back
 from fairway.rollout.stepping import stepping
 from fairway.rollout.values import Decision, DecisionKind, Phase, RolloutState, RouteState, Snapshot
-from fairway.rollout.verbs import Obeyed, cancel, live, obey, take_back, withdrawn
+from fairway.rollout.verbs import Obeyed, cancel, ends_live, live, obey, take_back, withdrawn
 from fairway.traffic.fence import Fence
 
 _URGENT = frozenset({Verb.ABORT, Verb.ROLLBACK})
+_STARTS = frozenset({Verb.START, Verb.RETRY})
 
 
 def next_step(snapshot: Snapshot) -> Decision:
@@ -74,7 +75,7 @@ def _obey_all(snapshot: Snapshot) -> tuple[Outcome | None, tuple[Answer, ...], s
     answers: list[Answer] = []
     effects: list[tuple[Obeyed, str]] = []
     back = withdrawn(snapshot)
-    overtaken = _overtaken(tuple(request for request in snapshot.requests if request.id not in back))
+    overtaken = _overtaken(tuple(request for request in snapshot.requests if request.id not in back), live(state))
     for request in sorted(snapshot.requests, key=lambda request: request.verb not in _URGENT):
         if request.id in back:
             obeyed = take_back(request, state, back[request.id])
@@ -92,10 +93,17 @@ def _obey_all(snapshot: Snapshot) -> tuple[Outcome | None, tuple[Answer, ...], s
     return outcome, tuple(answers), told[1]
 
 
-def _overtaken(requests: tuple[Request, ...]) -> frozenset[str]:
-    """Starts that came before an abort: the abort meant them too."""
-    last_abort = max((place for place, request in enumerate(requests) if request.verb is Verb.ABORT), default=0)
-    return frozenset(request.id for request in requests[:last_abort] if request.verb is Verb.START)
+def _overtaken(requests: tuple[Request, ...], current: RolloutState | None) -> frozenset[str]:
+    """Starts and retries that came before an abort, also one said as a rollback: it meant them too."""
+    last_stop = max((place for place, request in enumerate(requests) if _stops(request, current)), default=0)
+    return frozenset(request.id for request in requests[:last_stop] if request.verb in _STARTS)
+
+
+def _stops(request: Request, current: RolloutState | None) -> bool:
+    """Whether a request ends the live rollout, or what would have been one."""
+    if request.verb is not Verb.ROLLBACK:
+        return request.verb is Verb.ABORT
+    return current is not None and ends_live(request, current)
 
 
 def _automate(snapshot: Snapshot) -> Outcome:

@@ -36,6 +36,7 @@ __all__ = [
     "advance",
     "begin_rollback",
     "cancel",
+    "ends_live",
     "live",
     "obey",
     "start_rollout",
@@ -228,12 +229,19 @@ def _abort(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     return apply(moved, request, snapshot, DecisionKind.ROLL_BACK, "aborted", reason)
 
 
+def ends_live(request: Request, current: RolloutState) -> bool:
+    """Whether a rollback means the end of the live rollout: it names nothing, or what that would return to."""
+    wanted = request.args.get("to")
+    returns_to = None if current.stable is None else current.stable.release
+    return not current.going_back and (wanted is None or wanted == returns_to)
+
+
 def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     current = live(state)
     wanted = request.args.get("to")
+    if current is not None and ends_live(request, current):
+        return _abort(request, state, snapshot)
     if current is not None and not current.going_back:
-        if wanted is None or (current.stable is not None and wanted == current.stable.release):
-            return _abort(request, state, snapshot)
         return refuse(state, request, "rollout_live", "abort the live rollout first, then roll back further")
     if current is not None:
         return refuse(state, request, "already_rolling_back", f"already going back to {current.candidate.version}")

@@ -949,3 +949,38 @@ def test_a_start_during_a_soak_that_goes_back_for_another_reason_waits_too(code,
     asked = request(Verb.START, release=NEXT.release)
     decision = next_step(snapshot(route_state(rollout_state(Phase.SOAKING)), requests=(asked,), **seen))
     assert (decision.code, decision.answers) == (code, ())
+
+
+STOPS = [request(Verb.ABORT), request(Verb.ROLLBACK), request(Verb.ROLLBACK, to=STABLE.release)]
+
+
+@pytest.mark.parametrize("stop", STOPS, ids=["abort", "rollback", "rollback to its stable"])
+@pytest.mark.parametrize("phase", [*LIVE, Phase.ROLLING_BACK])
+def test_what_a_person_stopped_does_not_start_anyway(stop, phase):
+    start = request(Verb.START, release=NEXT.release, supersede=True)
+    decision = next_step(snapshot(route_state(rollout_state(phase)), requests=(start, stop)))
+    assert {answer.request_id: answer.code for answer in decision.answers}[start.id] == "aborted"
+    assert decision.state.rollout.phase is Phase.ROLLING_BACK
+    meant = next_step(snapshot(route_state(rollout_state(phase)), requests=(stop, start)))
+    assert start.id not in {answer.request_id for answer in meant.answers}, "asked after it, it waits its turn"
+
+
+def test_an_abort_cancels_a_retry_that_was_asked_before_it():
+    state = route_state(rollout_state(Phase.ROLLED_BACK), blocked=(CANDIDATE.release,))
+    retry = request(Verb.RETRY, release=CANDIDATE.release, reason="the shop was down")
+    decision = next_step(snapshot(state, requests=(retry, request(Verb.ABORT))))
+    assert {answer.request_id: answer.code for answer in decision.answers}[retry.id] == "aborted"
+    assert decision.state.rollout == state.rollout
+    assert next_step(snapshot(state, requests=(request(Verb.ABORT), retry))).state.rollout.live
+
+
+def test_a_rollback_that_ends_nothing_cancels_no_start():
+    start = request(Verb.START, release=NEXT.release)
+    further = request(Verb.ROLLBACK, to=OLDEST.release)
+    superseding = request(Verb.START, release=NEXT.release, supersede=True)
+    live = route_state(rollout_state(Phase.STEPPING))
+    decision = next_step(snapshot(live, requests=(superseding, further)))
+    assert [answer.code for answer in decision.answers] == ["rollout_live"], "only the rollback is refused"
+    assert decision.state.rollout.cause == "superseded"
+    settled = next_step(snapshot(route_state(), requests=(start, further)))
+    assert {answer.request_id: answer.code for answer in settled.answers}[start.id] == "rollout_live"
