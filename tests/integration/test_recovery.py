@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fairway.bootstrap import Workspace
+from fairway.bundle.files import scan
 from fairway.clock import SystemClock
 from fairway.errors import FairwayError, RefusedError
 from fairway.incident.procedure import Step
@@ -37,7 +40,7 @@ from fairway.testing.rollout_cases import canary_plan, rollout_state
 from fairway.testing.virtual_clock import VirtualClock
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Role
-from fairway.units import Verdict
+from fairway.units import Digest, Verdict
 from fairway.verdict.sla import SlaPolicy, SlaStatus
 
 PROJECT = """\
@@ -68,6 +71,7 @@ class Place:
     clock: VirtualClock
     seq: int = 0
     state: RouteState | None = None
+    commit_sha: str = "ab" * 20
     _t0: float = field(default=0.0)
 
     def release(self, version: str, **files: str) -> Manifest:
@@ -91,7 +95,7 @@ class Place:
             agent=self.workspace.project.name,
             release_version=version,
             tag=f"v{version}",
-            commit_sha="ab" * 20,
+            commit_sha=self.commit_sha,
             components=components,
             release_digest=digest,
             effective=effective_digests(self.workspace.project, digest),
@@ -471,6 +475,44 @@ def test_a_derived_release_is_refused_until_its_own_content_is_proven(place: Pla
     assert place.workspace.ledger.find_release(made.agent, "1.1.0-r1").manifest == made
     third = prepare(place.workspace, place.signed(new), [("code", place.signed(old))], now=place.clock.now())
     assert str(third.version) == "1.1.0-r2"
+
+
+def committed(root: Path, suite: str) -> str:
+    """A commit with this suite; its id."""
+    (root / "evals").mkdir(exist_ok=True)
+    (root / "evals/cases.yaml").write_text(suite)
+    name = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
+    for arguments in (["init", "-q"], ["add", "evals"], [*name, "commit", "-q", "-m", "x"]):
+        subprocess.run(["git", *arguments], cwd=root, check=True)
+    told = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, check=True, capture_output=True, text=True)
+    return told.stdout.strip()
+
+
+def test_what_the_prompts_cost_is_inherited_only_with_the_suites_it_was_measured_with(place: Place) -> None:
+    root = place.workspace.project.root
+    before = committed(root, "cases: [short]\n")
+    place.commit_sha = committed(root, "cases: [one that is much longer]\n")
+    old, new = place.release("1.0.0"), place.release("1.1.0", app_py="print(2)\n")
+
+    def inherited_when_made_with(instrument: Digest | None) -> set[str]:
+        place.clock.advance(1)
+        finding = Evidence(
+            kind="cost_gate", release=new.release_digest, verdict=Verdict.PASS, produced_by="t", at=place.clock.now(),
+            instrument=instrument,
+        )  # fmt: skip
+        place.workspace.ledger.add_evidence([finding])
+        swaps = [("code", place.signed(old))]
+        prepared = prepare(place.workspace, place.signed(new), swaps, now=place.clock.now())
+        assert ("cost_gate" in prepared.lacks) is ("cost_gate" not in prepared.inherited)
+        return set(prepared.inherited)
+
+    assert inherited_when_made_with(None) == set()
+    assert inherited_when_made_with(scan(root, rev=before).instrument) == set()
+    same = scan(root, rev=place.commit_sha).instrument
+    assert inherited_when_made_with(same) == {"cost_gate"}
+    shutil.rmtree(root / ".git")  # nobody can tell what the suites of that commit were
+    assert inherited_when_made_with(same) == set()
+    assert inherited_when_made_with(None) == set()
 
 
 def test_parts_that_do_not_go_together_are_refused_with_what_to_take_as_well(place: Place) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fairway.bootstrap import Workspace
 from fairway.bundle.files import EXECUTABLE, SYMLINK, scan
-from fairway.errors import NotFoundError, PermanentError, RefusedError, UserError
+from fairway.errors import FairwayError, NotFoundError, PermanentError, RefusedError, UserError
 from fairway.pipeline.port import RunReport
 from fairway.project.load import Project, load_project
 from fairway.release.cut import Draft, cut
@@ -47,6 +47,8 @@ class Prepared:
         project: It as a project, read from its own files.
         required: What production asks for, by its own ``fairway.yaml``.
         effective: What it resolves to by environment.
+        instrument: Digest of the suites and tests it is examined with, those of the base's commit; ``None`` where git
+            does not know that commit.
         inherited: Evidence that still holds, by kind.
         lacks: What is still missing, and why.
     """
@@ -59,6 +61,7 @@ class Prepared:
     project: Project
     required: Required
     effective: Mapping[EnvironmentName, Digest]
+    instrument: Digest | None
     inherited: Mapping[str, Evidence]
     lacks: Mapping[str, str]
 
@@ -104,6 +107,7 @@ def prepare(
         project=project,
         required=required_for_production(project),
         effective=_resolved(project, derived, whole, donors.values()),
+        instrument=_instrument(workspace, whole),
         inherited={},
         lacks={},
     )
@@ -115,7 +119,7 @@ def look_again(workspace: Workspace, prepared: Prepared, *, now: datetime) -> Pr
     kept: dict[str, Evidence] = {}
     for one in (*prepared.donors, prepared.base):
         known = (*one.evidence, *workspace.ledger.list_evidence(one.release_digest))
-        kept |= inherited(prepared.required, known, of=one, derived=prepared.derived)
+        kept |= inherited(prepared.required, known, of=one, derived=prepared.derived, instrument=prepared.instrument)
     own = workspace.ledger.list_evidence(prepared.derived.digest)
     lacks = lacking(
         prepared.required,
@@ -218,6 +222,14 @@ def _resolved(
             code="derive_disagrees",
             hint=f"take what names it from there too: {others[0]}" if others else error.hint,
         ) from error
+
+
+def _instrument(workspace: Workspace, base: Manifest) -> Digest | None:
+    """Of the base's commit, as :func:`check` writes it; unknown where that commit cannot be read here."""
+    try:
+        return scan(workspace.project.root, rev=base.commit_sha).instrument
+    except FairwayError:
+        return None
 
 
 def _component(name: str) -> Component:

@@ -23,7 +23,8 @@ SUBJECTS: Mapping[str, frozenset[Component]] = {
 """What a kind of evidence is about, where that is less than the whole release; every other kind reads all of it.
 
 Only a kind whose stage demonstrably reads no other component may stand here: the cost gate counts tokens of prompts,
-tool schemas and model windows against budgets, and never runs the code.
+tool schemas and model windows against budgets, and never runs the code. It does read the suites, for the largest input
+a prompt is filled with; they are no component, so a finding of these kinds says with which instrument it was made.
 """
 
 INHERITED = "inherited_from"
@@ -152,12 +153,13 @@ def subject_of(kind: str) -> frozenset[Component]:
 
 
 def inherited(
-    required: Required, evidence: Iterable[Evidence], *, of: Manifest, derived: Derived
+    required: Required, evidence: Iterable[Evidence], *, of: Manifest, derived: Derived, instrument: Digest | None
 ) -> dict[str, Evidence]:
     """Evidence of a parent that still holds for the derived content, by kind, bound to the derived release.
 
-    A finding is taken over only when every component it is about has the digest it had, and only when it does not
-    depend on an environment's effective configuration (which is of the whole release). The newest finding of a kind
+    A finding is taken over only when every component it is about has the digest it had, only when it was made with the
+    instrument (suites, tests) the derived content is examined with, and only when it does not depend on an
+    environment's effective configuration (which is of the whole release). The newest finding of a kind
     decides: an old PASS does not outlive a newer FAIL, and what is not a PASS is not inherited at all.
 
     Args:
@@ -165,6 +167,8 @@ def inherited(
         evidence: Everything known about ``of``.
         of: The release the evidence was found on.
         derived: What it would be inherited by.
+        instrument: Digest of the suites and tests of the derived content; ``None``, when it is not known, inherits
+            nothing.
     """
     newest: dict[str, Evidence] = {}
     for finding in evidence:
@@ -175,7 +179,7 @@ def inherited(
     return {
         kind: _taken_over(finding, derived)
         for kind, finding in newest.items()
-        if _holds(finding) and _same_subject(kind, of, derived)
+        if _holds(finding) and _same_subject(kind, of, derived) and _same_instrument(finding, instrument)
     }
 
 
@@ -187,8 +191,13 @@ def _same_subject(kind: str, of: Manifest, derived: Derived) -> bool:
     return all(derived.components[part] == of.components[part] for part in subject_of(kind))
 
 
+def _same_instrument(finding: Evidence, instrument: Digest | None) -> bool:
+    """A finding that does not say with which it was made was made with an unknown one."""
+    return instrument is not None and finding.instrument == instrument
+
+
 def _taken_over(finding: Evidence, derived: Derived) -> Evidence:
-    parts = sorted(part.value for part in subject_of(finding.kind))
+    parts = [*sorted(part.value for part in subject_of(finding.kind)), "suites"]
     figures = {**finding.figures, INHERITED: finding.release, "unchanged": parts}
     return replace(finding, release=derived.digest, figures=figures)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from fairway.bundle.components import component_of
 from fairway.bundle.config import BudgetsSection
 from fairway.evals.suite import load_suites
 from fairway.pipeline.port import Finding, StageOutcome, StageStatus
@@ -49,7 +50,7 @@ class CostGate:
         """Count, compare, and write the report whatever comes out."""
         settings = context.settings(CostGateSection)
         tree = await context.tree(instrument=False)
-        measured, budgets, largest = await asyncio.to_thread(_measure, context, tree)
+        measured, budgets, largest, whole = await asyncio.to_thread(_measure, context, tree)
         loads = measured.loads
         findings = (*judge_costs(loads, budgets, settings), *_unresolved(measured))
         verdict = _verdict(findings)
@@ -64,16 +65,23 @@ class CostGate:
             summary=_summary(loads, findings, largest_load, budgets),
             details={**figures, "verdict": verdict.value, "projection": value["projection"]},
             findings=findings,
-            evidence=(context.found(verdict, figures=figures),),
+            evidence=(context.found(verdict, figures=figures, instrument=whole),),
             artifacts={"cost.json": report},
         )
 
 
-def _measure(context: DeliveryContext, tree: Path) -> tuple[Loads, BudgetsSection, LargestInput]:
+def _measure(context: DeliveryContext, tree: Path) -> tuple[Loads, BudgetsSection, LargestInput, bool]:
+    """Loads, budgets, the largest input, and whether the instrument's digest is of every suite that was read."""
     project = load_project(tree)
     bundle = context.bundle
     suites = load_suites([file.path for file in bundle.files], bundle.read, project.evals.suites)
-    return prompt_loads(project, suites), project.budgets, largest_input(suites)
+    whole = suites_in_instrument(project.evals.suites)
+    return prompt_loads(project, suites), project.budgets, largest_input(suites), whole
+
+
+def suites_in_instrument(patterns: Iterable[str]) -> bool:
+    """Whether all suites, those there may be one day too, are part of the instrument; others are part of the code."""
+    return all(component_of(pattern) is None for pattern in patterns)
 
 
 def judge_costs(loads: Sequence[PromptLoad], budgets: BudgetsSection, settings: CostGateSection) -> Iterator[Finding]:

@@ -34,6 +34,9 @@ def digest(number: int) -> Digest:
     return Digest(f"sha256:{number:064x}")
 
 
+SUITES = digest(7)
+
+
 def tree(**contents: int) -> tuple[TreeFile, ...]:
     return tuple(
         TreeFile(path=path, mode="100644", digest=digest(contents.get(part.value, 0)), component=part)
@@ -63,7 +66,9 @@ def manifest(files: tuple[TreeFile, ...], version: str, **changes: object) -> Ma
 
 
 def found(kind: str, of: Manifest, verdict: Verdict = Verdict.PASS, **changes: object) -> Evidence:
-    finding = Evidence(kind=kind, release=of.release_digest, verdict=verdict, produced_by="test", at=NOW)
+    finding = Evidence(
+        kind=kind, release=of.release_digest, verdict=verdict, produced_by="test", at=NOW, instrument=SUITES
+    )
     return replace(finding, **changes)  # type: ignore[arg-type]
 
 
@@ -170,35 +175,50 @@ def test_evidence_about_a_changed_component_is_never_inherited() -> None:
         derived = swapped(part) if STABLE.components[part] != FORMER.components[part] else None
         if derived is None:
             continue
-        for kind in inherited(REQUIRED, known, of=STABLE, derived=derived):
+        for kind in inherited(REQUIRED, known, of=STABLE, derived=derived, instrument=SUITES):
             assert part not in subject_of(kind), f"{kind} is about {part}, which changed"
 
 
 def test_only_what_reads_less_than_everything_can_be_inherited_and_says_from_where() -> None:
     known = [found(kind, STABLE) for kind in REQUIRED.kinds]
-    kept = inherited(REQUIRED, known, of=STABLE, derived=swapped(Component.CODE))
+    kept = inherited(REQUIRED, known, of=STABLE, derived=swapped(Component.CODE), instrument=SUITES)
     assert set(kept) == {"cost_gate"}
     finding = kept["cost_gate"]
     assert finding.release == swapped(Component.CODE).digest
     assert finding.figures[INHERITED] == STABLE.release_digest
-    assert finding.figures["unchanged"] == ["models", "policies", "prompts", "tools"]
-    assert inherited(REQUIRED, known, of=STABLE, derived=swapped(Component.PROMPTS)) == {}
+    assert finding.figures["unchanged"] == ["models", "policies", "prompts", "tools", "suites"]
+    assert inherited(REQUIRED, known, of=STABLE, derived=swapped(Component.PROMPTS), instrument=SUITES) == {}
+
+
+@pytest.mark.parametrize(
+    ("made_with", "examined_with"),
+    [(SUITES, digest(8)), (None, SUITES), (SUITES, None), (None, None)],
+    ids=["other suites", "not said by the finding", "not known here", "neither"],
+)
+def test_a_finding_is_not_inherited_by_content_with_other_suites(
+    made_with: Digest | None, examined_with: Digest | None
+) -> None:
+    known = [found("cost_gate", STABLE, instrument=made_with)]
+    derived = swapped(Component.CODE)
+    assert inherited(REQUIRED, known, of=STABLE, derived=derived, instrument=examined_with) == {}
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NO_DATA, Verdict.ERROR])
 def test_what_is_not_a_pass_is_not_inherited_and_an_older_pass_does_not_outlive_it(verdict: Verdict) -> None:
     known = [found("cost_gate", STABLE), found("cost_gate", STABLE, verdict, at=NOW + timedelta(seconds=1))]
-    assert inherited(REQUIRED, known, of=STABLE, derived=swapped(Component.CODE)) == {}
+    assert inherited(REQUIRED, known, of=STABLE, derived=swapped(Component.CODE), instrument=SUITES) == {}
 
 
 def test_a_finding_at_an_environments_configuration_is_of_the_whole_release_and_never_inherited() -> None:
     known = [found("cost_gate", STABLE, effective=digest(1), environment=EnvironmentName("production"))]
-    assert inherited(REQUIRED, known, of=STABLE, derived=swapped(Component.CODE)) == {}
+    assert inherited(REQUIRED, known, of=STABLE, derived=swapped(Component.CODE), instrument=SUITES) == {}
 
 
 def test_inherited_evidence_counts_and_what_is_not_inherited_still_lacks() -> None:
     derived = swapped(Component.CODE)
-    kept = inherited(REQUIRED, [found(kind, STABLE) for kind in REQUIRED.kinds], of=STABLE, derived=derived)
+    kept = inherited(
+        REQUIRED, [found(kind, STABLE) for kind in REQUIRED.kinds], of=STABLE, derived=derived, instrument=SUITES
+    )
     lacks = lacking(REQUIRED, kept.values(), release=derived.digest, effective={}, now=NOW)
     assert set(lacks) == set(REQUIRED.kinds) - {"cost_gate"}
 

@@ -6,10 +6,12 @@ from decimal import Decimal
 import pytest
 
 from fairway.bundle.config import BudgetsSection
+from fairway.bundle.files import scan
 from fairway.bundle.lint import count_tokens
 from fairway.bundle.models import PriceSection
+from fairway.evals.suite import DEFAULT_SUITES
 from fairway.pipeline.port import StageStatus
-from fairway.stages.cost_gate import CostGate, CostGateSection, cost_report, judge_costs
+from fairway.stages.cost_gate import CostGate, CostGateSection, cost_report, judge_costs, suites_in_instrument
 from fairway.stages.prompt_cost import LargestInput, PromptLoad
 from fairway.units import Verdict
 
@@ -194,3 +196,25 @@ async def test_when_no_environment_can_be_resolved_nothing_is_known_and_nothing_
     outcome = await bench.run(CostGate())
     assert outcome.status is StageStatus.FAILED
     assert outcome.evidence[0].verdict is Verdict.NO_DATA
+
+
+@pytest.mark.parametrize(
+    ("patterns", "inside"),
+    [
+        (DEFAULT_SUITES, True),
+        (("evals/**/*.yaml", "tests/cases.json"), True),
+        (("evals/suites/*.yaml", "cases/*.yaml"), False),
+        (("*.yaml",), False),
+        (("**/suite.yaml",), False),
+    ],
+)
+def test_suites_outside_the_instrument_are_part_of_the_code(patterns, inside):
+    assert suites_in_instrument(patterns) is inside
+
+
+@pytest.mark.parametrize(("suites", "said"), [("evals/suites/*.yaml", True), ("cases/*.yaml", False)])
+async def test_the_finding_says_with_which_instrument_it_was_made_when_that_holds_every_suite(bench, suites, said):
+    bench.write_at(suites.replace("*", "s"), "- {id: a, input: one two three four, max_tokens: 9}\n")
+    project(bench, more=f"evals: {{suites: ['{suites}']}}\n")
+    (finding,) = (await bench.run(CostGate())).evidence
+    assert finding.instrument == (scan(bench.root).instrument if said else None)
