@@ -62,8 +62,10 @@ def begin_rollback(state: RouteState, now: datetime, *, cause: str, text: str) -
     )
     if not was_promoted:
         return replace(state, rollout=ending)
-    history = state.history[1:] if rollout.stable is not None else state.history
-    warm = tuple(one for one in state.warm if rollout.stable is None or one.arm.release != rollout.stable.release)
+    # What was left stands first in the history, or last when the rollout itself went back: it is found by its digest.
+    back = None if rollout.stable is None else rollout.stable.release
+    history = tuple(arm for arm in state.history if arm.release != back)
+    warm = tuple(one for one in state.warm if one.arm.release != back)
     return replace(state, rollout=ending, stable=rollout.stable, history=history, warm=warm)
 
 

@@ -245,6 +245,8 @@ def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed
         return refuse(state, request, "rollout_live", "abort the live rollout first, then roll back further")
     if current is not None:
         return refuse(state, request, "already_rolling_back", f"already going back to {current.candidate.version}")
+    if wanted is not None and state.stable is not None and wanted == state.stable.release:
+        return refuse(state, request, "already_stable", f"{state.stable.version} is already stable")
     target = _former_stable(state, None if wanted is None else Digest(str(wanted)))
     if target is not None and target.release in state.blocked:
         text = f"{target.version} was rolled back here; lift its block before going back to it"
@@ -286,9 +288,12 @@ def _derived(request: Request, state: RouteState, snapshot: Snapshot, wanted: Di
 
 
 def _former_stable(state: RouteState, wanted: Digest | None) -> ArmRef | None:
+    """What was stable here: the release that is wanted, else the newest that is not blocked; never the present one."""
+    present = None if state.stable is None else state.stable.release
+    former = [arm for arm in state.history if arm.release != present]
     if wanted is None:
-        return next((arm for arm in state.history if arm.release not in state.blocked), None)
-    return next((arm for arm in state.history if arm.release == wanted), None)
+        return next((arm for arm in former if arm.release not in state.blocked), None)
+    return next((arm for arm in former if arm.release == wanted), None)
 
 
 def _lift_block(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:

@@ -984,3 +984,27 @@ def test_a_rollback_that_ends_nothing_cancels_no_start():
     assert decision.state.rollout.cause == "superseded"
     settled = next_step(snapshot(route_state(), requests=(start, further)))
     assert {answer.request_id: answer.code for answer in settled.answers}[start.id] == "rollout_live"
+
+
+def test_going_back_to_one_that_fails_at_once_loses_nothing_of_the_history():
+    state = route_state(None, stable=CANDIDATE, history=(STABLE, OLDEST, NEXT))
+    begun = next_step(snapshot(state, requests=(request(Verb.ROLLBACK, reason="bad answers"),)))
+    ready = next_step(snapshot(begun.state))
+    promoted = next_step(snapshot(ready.state))
+    assert (promoted.code, promoted.state.history) == ("promoted", (OLDEST, NEXT, CANDIDATE))
+    broken = (ready_arm(STABLE, state=InstanceState.CRASH_LOOP), ready_arm(CANDIDATE))
+    crashed = next_step(snapshot(promoted.state, arms=broken))
+    assert (crashed.code, crashed.state.stable) == ("candidate_crashed", CANDIDATE)
+    assert crashed.state.history == (OLDEST, NEXT), "what is stable again is no former one, the others stay"
+    back = next_step(snapshot(crashed.state, arms=broken))
+    further = next_step(snapshot(back.state, requests=(request(Verb.ROLLBACK, reason="still bad"),)))
+    assert further.state.rollout.candidate == OLDEST
+
+
+def test_nobody_goes_back_to_what_is_stable_now():
+    state = route_state(None, history=(STABLE, OLDEST))
+    assert next_step(snapshot(state, requests=(request(Verb.ROLLBACK),))).state.rollout.candidate == OLDEST
+    named = next_step(snapshot(state, requests=(request(Verb.ROLLBACK, to=STABLE.release),)))
+    assert (named.answers[0].kind, named.answers[0].code) == (AnswerKind.REFUSED, "already_stable")
+    alone = next_step(snapshot(replace(state, history=(STABLE,)), requests=(request(Verb.ROLLBACK),)))
+    assert alone.answers[0].code == "no_previous"
