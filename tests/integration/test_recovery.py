@@ -492,6 +492,7 @@ def test_what_the_prompts_cost_is_inherited_only_with_the_suites_it_was_measured
     root = place.workspace.project.root
     before = committed(root, "cases: [short]\n")
     place.commit_sha = committed(root, "cases: [one that is much longer]\n")
+    after = committed(root, "cases: [what is worked on now]\n")
     old, new = place.release("1.0.0"), place.release("1.1.0", app_py="print(2)\n")
 
     def inherited_when_made_with(instrument: Digest | None) -> set[str]:
@@ -508,6 +509,7 @@ def test_what_the_prompts_cost_is_inherited_only_with_the_suites_it_was_measured
 
     assert inherited_when_made_with(None) == set()
     assert inherited_when_made_with(scan(root, rev=before).instrument) == set()
+    assert inherited_when_made_with(scan(root, rev=after).instrument) == set()
     same = scan(root, rev=place.commit_sha).instrument
     assert inherited_when_made_with(same) == {"cost_gate"}
     shutil.rmtree(root / ".git")  # nobody can tell what the suites of that commit were
