@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,19 @@ from fairway.units import Digest, EnvironmentName, RouteId
 PRODUCTION = EnvironmentName("production")
 
 
+def declare_model_key(file: Path) -> None:
+    """The one credential that the shadow may have."""
+    text = file.read_text()
+    assert text.count("\n  soak: 30m\n") == 1
+    file.write_text(text.replace("\n  soak: 30m\n", "\n  soak: 30m\n  shadow: {environment: [MODEL_KEY]}\n"))
+
+
 class Setting:
     """A released project, and where its arms' files come from."""
 
     def __init__(self, folder: Path) -> None:
         self.root = make_project(folder / "shop", commit=False).directory
+        declare_model_key(self.root / "fairway.yaml")
         for words in (
             ("init", "-q", "-b", "main"),
             ("add", "-A"),
@@ -78,12 +87,32 @@ async def test_every_tool_of_a_shadow_is_mocked_and_its_process_knows(setting: S
     assert "FAIRWAY_SHADOW" not in environment_of(candidate)
 
 
-def environment_of(arm: PreparedArm) -> dict[str, str]:
+PRODUCTIONS = {
+    "PAYMENT_API_KEY": "k-1",
+    "aws_secret_access_key": "k-2",
+    "DATABASE_ADDRESS": "postgres://shop:pw@db/shop",
+    "MODEL_KEY": "k-3",
+    "LANG": "C",
+}
+
+
+async def test_a_shadow_has_no_credential_that_the_project_does_not_list(setting: Setting, tmp_path: Path) -> None:
+    shadow = await setting.prepare(Role.SHADOW, shadow_configuration(setting.effective), tmp_path / "shadow")
+    candidate = await setting.prepare(Role.CANDIDATE, setting.effective, tmp_path / "candidate")
+    assert PRODUCTIONS.items() <= environment_of(candidate, PRODUCTIONS).items()
+    seen = environment_of(shadow, PRODUCTIONS)
+    assert PRODUCTIONS.keys() & seen.keys() == {"MODEL_KEY", "LANG"}
+    assert seen["FAIRWAY_SHADOW"] == "1"
+    own = replace(shadow, service=replace(shadow.service, environment=PRODUCTIONS))
+    assert PRODUCTIONS.keys() & environment_of(own).keys() == {"MODEL_KEY", "LANG"}, "the service's own are no other"
+
+
+def environment_of(arm: PreparedArm, inherited: dict[str, str] | None = None) -> dict[str, str]:
     digest = Digest("sha256:" + "0" * 64)
     placement = Placement(
         environment=PRODUCTION, release=digest, effective=digest, release_version="1", tree=arm.tree, bundle=arm.bundle
     )
-    return service_environment(arm.service, placement, port=1, inherited={})
+    return service_environment(arm.service, placement, port=1, inherited=inherited or {})
 
 
 @pytest.mark.parametrize("role", [Role.SHADOW, Role.CANDIDATE, Role.STABLE])

@@ -37,9 +37,13 @@ def local_service(project: Project, environment: EnvironmentName) -> LocalServic
     )
 
 
-def _as_shadow(service: LocalService) -> LocalService:
-    """The same service told by its environment that its tools are mocked, for agents that do not read the bundle."""
-    return replace(service, environment={**service.environment, SHADOW_VARIABLE: "1"})
+def _as_shadow(service: LocalService, secrets: tuple[str, ...]) -> LocalService:
+    """The same service told by its environment that its tools are mocked, for agents that do not read the bundle.
+
+    An agent that heeds nothing of it cannot act either where it needs a credential to: of those it has what the project
+    lists, which is what its model calls need.
+    """
+    return replace(service, environment={**service.environment, SHADOW_VARIABLE: "1"}, secrets=secrets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,7 @@ class ReleaseArmFiles:
         service = local_service(project, route.environment)
         return PreparedArm(
             release_version=manifest.release_version,
-            service=_as_shadow(service) if spec.role is Role.SHADOW else service,
+            service=_as_shadow(service, project.rollout.shadow.environment) if spec.role is Role.SHADOW else service,
             tree=tree,
             bundle=bundle,
         )

@@ -133,7 +133,8 @@ class ReleaseFactsLookup:
         if not verified.planner.automatic or state.stable is None or verified.profile is None:
             return verified.planner.plan()
         stable = self._profile(request.route, state.stable.release)
-        return verified.planner.plan(choose(None if stable is None else changes_between(stable, verified.profile)))
+        changes = None if stable is None else changes_between(stable, verified.profile)
+        return verified.planner.plan(choose(changes, heeded=verified.planner.policy.shadow.heeded))
 
     def _profile(self, route: RouteId, release: Digest) -> Profile | None:
         """What a stable release is made of; ``None`` when it cannot be read. It never changes, so it is read once."""

@@ -32,17 +32,36 @@ class Choice:
 
     Attributes:
         shadow_first: Copies of requests go to a shadow before anybody meets the candidate.
+        approval: A person says yes before anybody meets it, whatever the policy asks for.
     """
 
     strategy: Strategy
     why: str
     shadow_first: bool = False
+    approval: bool = False
 
 
 _BEHAVIOUR = (Component.PROMPTS, Component.MODELS, Component.TOOLS, Component.POLICIES)
 
 
-def choose(changes: Changes | None) -> Choice:
+_UNHEEDED = (
+    "a person approves it; requests are not mirrored, because rollout.shadow.heeded does not say that the agent"
+    " reaches no real tool as a shadow"
+)
+
+POSSIBLE = (
+    Choice(strategy=Strategy.CANARY, why=""),
+    Choice(strategy=Strategy.CANARY, why="", approval=True),
+    Choice(strategy=Strategy.ROLLING, why=""),
+    Choice(strategy=Strategy.BLUE_GREEN, why=""),
+    Choice(strategy=Strategy.BLUE_GREEN, why="", approval=True),
+    Choice(strategy=Strategy.BLUE_GREEN, why="", shadow_first=True),
+    Choice(strategy=Strategy.SHADOW, why="", shadow_first=True),
+)
+"""What :func:`choose` may come to, without the reasons."""
+
+
+def choose(changes: Changes | None, *, heeded: bool = False) -> Choice:
     """The strategy for what changed.
 
     ============================================  ==============================================
@@ -56,16 +75,24 @@ def choose(changes: Changes | None) -> Choice:
     nothing of it                                 canary
     ============================================  ==============================================
 
+    A shadow whose agent does not heed that it is one acts twice, and Fairway cannot tell. So nothing is mirrored unless
+    the project declares that its agent does: else a new risky tool is met by the first step's share once a person
+    said yes.
+
     Args:
         changes: ``None``: not known.
+        heeded: The project declares that its agent reaches no real tool as a shadow.
     """
     if changes is None:
         return Choice(strategy=Strategy.CANARY, why="what changed since stable is not known")
     shadow = f"new tools of high risk ({', '.join(changes.risky_tools)})" if changes.risky_tools else ""
     if changes.breaking:
-        first = f"; {shadow}, so requests are mirrored first" if shadow else ""
+        first = f"; {shadow}, so {'requests are mirrored first' if heeded else _UNHEEDED}" if shadow else ""
         why = f"it breaks with stable ({changes.breaking}){first}"
-        return Choice(strategy=Strategy.BLUE_GREEN, shadow_first=bool(shadow), why=why)
+        mirrored, asked = bool(shadow) and heeded, bool(shadow) and not heeded
+        return Choice(strategy=Strategy.BLUE_GREEN, shadow_first=mirrored, approval=asked, why=why)
+    if shadow and not heeded:
+        return Choice(strategy=Strategy.CANARY, approval=True, why=f"{shadow}, so {_UNHEEDED}")
     if shadow:
         return Choice(
             strategy=Strategy.SHADOW, shadow_first=True, why=f"{shadow}: nobody meets them before a shadow did"

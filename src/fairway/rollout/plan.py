@@ -41,6 +41,8 @@ def compile_plan(
     blue_green = chosen.strategy is Strategy.BLUE_GREEN
     compared = any(step.split for step in steps)
     rule = ApprovalSection(required=approval) if policy.approval is None else policy.approval
+    if chosen.approval:
+        rule = rule.model_copy(update={"required": True})
     plan = Plan(
         strategy=chosen.strategy if steps else Strategy.DIRECT,
         steps=steps,
@@ -71,7 +73,7 @@ def _digest(policy: RolloutSection, chosen: Choice) -> Digest:
     written = policy.model_dump(mode="json")
     if policy.strategy != AUTO:
         return value_digest(written)
-    picked = {"strategy": chosen.strategy.value, "shadow_first": chosen.shadow_first}
+    picked = {"strategy": chosen.strategy.value, "shadow_first": chosen.shadow_first, "approval": chosen.approval}
     return value_digest({"policy": written, "chosen": picked})
 
 

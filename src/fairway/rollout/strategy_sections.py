@@ -8,6 +8,8 @@ from pydantic import Field
 
 from fairway.section import Duration, Flag, Points, Positive, Section, Share
 
+Variable = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
+
 
 class BlueGreenSection(Section):
     """The idle colour is started whole and probed, then everybody moves at once.
@@ -47,6 +49,10 @@ class ShadowSection(Section):
         minimum_pairs: Compared pairs before any verdict.
         max_diverged: Share of pairs that may diverge; above it nothing is decided.
         replicas: Instances of the shadow.
+        environment: Variables that look like secrets and that the shadow may have all the same: its model's key. Any
+            other such variable is kept from it.
+        heeded: The agent is known to reach no real tool when it is told to be a shadow; without it ``auto`` mirrors
+            nothing.
     """
 
     mirror: Share = 10_000
@@ -55,3 +61,5 @@ class ShadowSection(Section):
     minimum_pairs: Annotated[int, Field(strict=True, ge=20)] = 200
     max_diverged: Share = 50_000
     replicas: Positive = 1
+    environment: Annotated[tuple[Variable, ...], Field(max_length=100)] = ()
+    heeded: Flag = False

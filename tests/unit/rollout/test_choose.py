@@ -10,7 +10,7 @@ import pytest
 from fairway.bundle.components import Component
 from fairway.bundle.tools import Risk
 from fairway.controller.profile import Profile, changes_between
-from fairway.rollout.choose import RISK_AND_COST, Changes, choose
+from fairway.rollout.choose import POSSIBLE, RISK_AND_COST, Changes, choose
 from fairway.rollout.values import Strategy
 from fairway.testing.rollout_cases import digest_of
 
@@ -37,20 +37,37 @@ TABLE = [
 
 @pytest.mark.parametrize(("changes", "strategy", "shadow", "why"), TABLE, ids=[row[3] for row in TABLE])
 def test_what_changed_picks_the_strategy_and_says_why(changes, strategy, shadow, why):
-    choice = choose(changes)
-    assert (choice.strategy, choice.shadow_first) == (strategy, shadow)
+    choice = choose(changes, heeded=True)
+    assert (choice.strategy, choice.shadow_first, choice.approval) == (strategy, shadow, False)
     assert why in choice.why
 
 
-def test_nothing_that_changes_behaviour_is_ever_rolled_and_no_risky_tool_is_met_before_a_shadow():
+@pytest.mark.parametrize(
+    ("changes", "strategy"),
+    [
+        (Changes(components=frozenset({TOOLS}), risky_tools=("refund",)), Strategy.CANARY),
+        (Changes(risky_tools=("refund",), breaking="declared"), Strategy.BLUE_GREEN),
+    ],
+    ids=["canary", "blue-green"],
+)
+def test_without_a_word_that_the_agent_heeds_the_mark_a_person_approves_instead_of_a_mirror(changes, strategy):
+    choice = choose(changes)
+    assert (choice.strategy, choice.shadow_first, choice.approval) == (strategy, False, True)
+    for words in ("refund", "a person approves", "rollout.shadow.heeded"):
+        assert words in choice.why
+
+
+def test_nothing_that_changes_behaviour_is_ever_rolled_and_no_risky_tool_is_met_before_a_shadow_or_a_yes():
     for size in range(6):
         for components in itertools.combinations(Component, size):
-            for risky, breaking in itertools.product(((), ("refund",)), ("", "declared")):
+            for risky, breaking, heeded in itertools.product(((), ("refund",)), ("", "declared"), (False, True)):
                 changes = Changes(components=frozenset(components), risky_tools=risky, breaking=breaking)
-                choice = choose(changes)
+                choice = choose(changes, heeded=heeded)
                 if set(components) - {CODE} or risky or breaking:
                     assert choice.strategy is not Strategy.ROLLING
-                assert choice.shadow_first is bool(risky)
+                assert choice.shadow_first is (bool(risky) and heeded)
+                assert choice.approval is (bool(risky) and not heeded)
+                assert replace(choice, why="") in POSSIBLE
                 assert choice.why
 
 

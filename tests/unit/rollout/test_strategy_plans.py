@@ -84,7 +84,20 @@ def test_auto_says_why_and_what_it_chose_is_part_of_what_is_approved():
     assert len({plan.policy_digest for plan in plans}) == len(plans)
     assert {plan.why for plan in plans} == {"because"}
     assert [step.name for step in plans[3].steps] == ["mirror", "smoke"]
+    assert not any(plan.approval for plan in plans)
     assert compile_plan(policy).strategy is Strategy.CANARY
+
+
+@pytest.mark.parametrize("settings", [{}, {"approval": "none"}, {"approval": {"quorum": 2}}], ids=str)
+def test_a_choice_that_needs_a_yes_asks_for_it_whatever_the_policy_says(settings):
+    policy = RolloutSection.model_validate({"strategy": "auto", **settings})
+    plain, asked = (
+        compile_plan(policy, choice=Choice(strategy=Strategy.CANARY, approval=approval, why="because"))
+        for approval in (False, True)
+    )
+    assert asked.approval
+    assert asked.quorum.count == max(1, settings.get("approval") == {"quorum": 2} and 2)
+    assert plain.policy_digest != asked.policy_digest, "who approved a plain canary has not approved this one"
 
 
 def test_a_named_strategy_heeds_no_choice():

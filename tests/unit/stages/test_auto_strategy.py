@@ -13,6 +13,7 @@ from fairway.release.trust import trusted_keys
 from fairway.release.values import Evidence, Manifest
 from fairway.rollout.requests import Request, Verb
 from fairway.rollout.values import ArmRef, Plan, RouteState, Strategy
+from fairway.stages.approval_gate import possible_plans
 from fairway.stages.packaging import package
 from fairway.stages.registry import required_for_release
 from fairway.testing.virtual_clock import EPOCH, VirtualClock
@@ -81,12 +82,19 @@ class History:
         (
             "1.1.0",
             {"tools.yaml": TOOLS.replace("}}", "}, refund: {action: transfer_funds}}")},
-            AUTO + "}",
+            AUTO + ", shadow: {heeded: true}}",
             Strategy.SHADOW,
             "refund",
         ),
+        (
+            "1.1.0",
+            {"tools.yaml": TOOLS.replace("}}", "}, refund: {action: transfer_funds}}")},
+            AUTO + "}",
+            Strategy.CANARY,
+            "a person approves it",
+        ),
     ],
-    ids=["code", "model", "infrastructure", "policy", "major", "declared", "tool"],
+    ids=["code", "model", "infrastructure", "policy", "major", "declared", "tool", "tool, not heeded"],
 )
 def test_the_plan_follows_what_changed_since_the_present_stable(bench, version, files, settings, strategy, why) -> None:
     history = History(bench)
@@ -95,6 +103,22 @@ def test_the_plan_follows_what_changed_since_the_present_stable(bench, version, 
     plan = history.plan(stable, candidate)
     assert plan.strategy is strategy
     assert why in plan.why
+
+
+@pytest.mark.parametrize("heeded", ["true", "false"])
+def test_the_gate_counts_an_approval_of_the_plan_that_a_new_risky_tool_gets(bench, heeded) -> None:
+    history = History(bench)
+    settings = f"{AUTO}, approval: required, shadow: {{heeded: {heeded}}}}}"
+    stable = history.release("1.0.0", {}, settings)
+    risky = TOOLS.replace("}}", "}, refund: {action: transfer_funds}}")
+    plan = history.plan(stable, history.release("1.1.0", {"tools.yaml": risky}, settings))
+    assert plan.policy_digest in {one.policy_digest for one in possible_plans(history.project, "production")}
+
+
+def test_the_gate_asks_for_no_approval_that_only_the_rollout_may_come_to_need(bench) -> None:
+    history = History(bench)
+    history.release("1.0.0", {}, AUTO + ", approval: none}")
+    assert not any(plan.approval for plan in possible_plans(history.project, "production"))
 
 
 def test_against_another_stable_the_same_release_is_another_plan_that_no_earlier_approval_covers(bench) -> None:

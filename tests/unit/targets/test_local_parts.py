@@ -233,7 +233,7 @@ def record(folder: Path) -> InstanceRecord:
         id="production-1111-0",
         route=RouteId(agent=AgentName("shop"), environment=EnvironmentName("production")),
         placement=PLACEMENT,
-        service=LocalService(command=("serve", "{port}"), environment={"A": "b"}),
+        service=LocalService(command=("serve", "{port}"), environment={"A": "b"}, secrets=("MODEL_KEY",)),
         port=4711,
         log=folder / "log",
         process=ProcessIdentity(pid=7, mark="boot:12"),

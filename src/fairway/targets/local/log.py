@@ -13,6 +13,7 @@ LOG_LIMIT_BYTES = 5_000_000
 
 _TAIL_BYTES = 8192
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|AUTH|DSN", re.IGNORECASE)
+_PASSWORD_IN_ADDRESS = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 _SHORTEST_SECRET = 6  # shorter values would blank out ordinary words
 
 
@@ -49,6 +50,11 @@ def tail(log: Path, *, lines: int = 5, since: int = 0) -> str:
     except OSError:
         return ""
     return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-lines:])
+
+
+def looks_secret(name: str, value: str = "") -> bool:
+    """Whether a variable's name looks like a secret's, or its value is an address with a password in it."""
+    return bool(_SECRET_NAME.search(name) or _PASSWORD_IN_ADDRESS.search(value))
 
 
 def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -111,7 +111,13 @@ def _from_wire(wire: Any) -> InstanceRecord:
                     tree=Path(placement["tree"]),
                     bundle=Path(placement["bundle"]),
                 ),
-                "service": LocalService(**{**service, "command": tuple(service["command"])}),
+                "service": LocalService(
+                    **{
+                        **service,
+                        "command": tuple(service["command"]),
+                        "secrets": None if service.get("secrets") is None else tuple(service["secrets"]),
+                    }
+                ),
                 "process": None if process is None else ProcessIdentity(**process),
             }
         ),

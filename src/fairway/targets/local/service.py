@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairway.errors import UserError
+from fairway.targets.local.log import looks_secret
 from fairway.targets.local.path import agent_path as agent_path
 from fairway.targets.local.process import LOOPBACK, MARKER
 from fairway.units import Digest, EnvironmentName
@@ -29,6 +30,8 @@ class LocalService:
         ready_timeout: Seconds from its start until it is reported as never ready.
         drain: Seconds that running work is given before it is killed.
         environment: Variables of its own; those named ``FAIRWAY_…`` that Fairway sets win.
+        secrets: Names of the variables that look like secrets and that the process may have; ``None``: any. What is
+            inherited and what is the service's own are treated alike.
     """
 
     command: tuple[str, ...]
@@ -37,6 +40,7 @@ class LocalService:
     ready_timeout: float = 60.0
     drain: float = 30.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,12 @@ def service_environment(
     environment["PATH"] = agent_path(inherited.get("PATH", os.defpath))
     environment.setdefault("PYTHONUNBUFFERED", "1")  # or the last words of a crash never reach the log
     environment.update(service.environment)
+    if service.secrets is not None:
+        environment = {
+            name: value
+            for name, value in environment.items()
+            if name in service.secrets or not looks_secret(name, value)
+        }
     environment.update(
         FAIRWAY_BUNDLE=str(placement.bundle),
         FAIRWAY_PORT=str(port),
