@@ -1,169 +1,114 @@
-"""Verbs about approvals: say yes, and take it back. Pure."""
+"""Whether people have said yes to exactly this release, in exactly this configuration, under exactly this policy."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from datetime import datetime
 
-from fairway.rollout.approvals import (
-    FIRST,
-    Subject,
-    asked,
-    asks,
-    before,
-    missing,
-    next_entering,
-    point_named,
-    points,
-    standing,
-    with_approval,
-    without,
-)
-from fairway.rollout.obeying import Obeyed, apply, live, refuse
-from fairway.rollout.people import is_among, same_person
-from fairway.rollout.requests import Request
-from fairway.rollout.roles import Right, why_not
-from fairway.rollout.values import (
-    Approval,
-    DecisionKind,
-    Phase,
-    Plan,
-    ReleaseFacts,
-    RolloutState,
-    RouteState,
-    Scaling,
-    Snapshot,
-)
-from fairway.units import Digest
+from fairway.pipeline.port import StageOutcome, StageStatus
+from fairway.project.load import Project
+from fairway.release.values import Manifest
+from fairway.rollout.approvals import Asked, Subject, asked
+from fairway.rollout.choose import POSSIBLE
+from fairway.rollout.plan import compile_plan
+from fairway.rollout.values import Plan, RouteState
+from fairway.rollout.wire import state_from_wire
+from fairway.stages.config import ApprovalGateSection
+from fairway.stages.context import DeliveryContext
+from fairway.stages.rollout_watch import Standing, find_manifest, standing_of
+from fairway.units import Digest, short
 
 
-def approve(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
-    """One yes, to exactly this release, configuration, policy and step."""
-    release = Digest(str(request.args.get("release", "")))
-    facts = snapshot.releases.get(release)
-    if facts is None:
-        return refuse(state, request, "unknown_release", "name the release to approve")
-    plan = _plan_of(state, facts, snapshot)
-    if is_among(request.actor, facts.authors) and not plan.quorum.authors_may:
-        text = f"{request.actor} wrote or published it; somebody else approves"
-        return refuse(state, request, "author_approves", text)
-    if not asks(plan):
-        text = f"the policy of {facts.arm.version} asks for no approval; start it without one"
-        return refuse(state, request, "approval_not_asked", text)
-    try:
-        step = _point_to_approve(request, state, plan, snapshot)
-    except KeyError:
-        text = f"{facts.arm.version} waits for no approval now; its policy asks before {_asked_before(plan)}"
-        return refuse(state, request, "approval_not_due", text)
-    wrong = _wrong_role(request, plan, snapshot)
-    if wrong:
-        return refuse(state, request, "not_an_approver", wrong)
-    approval = Approval(
-        actor=request.actor,
-        at=snapshot.now,
-        release=release,
-        effective=facts.arm.effective,
-        policy_digest=plan.policy_digest,
-        step=step,
-        roles=snapshot.people.roles_of(request.actor),
-        reason=request.reason,
+class ApprovalGate:
+    """Fails, with how to approve, when a quorum is required and not met. Nothing is deployed by it."""
+
+    id = "approval_gate"
+    title = "Approval"
+    after = ("e2e_test",)
+
+    def cache_key(self, context: DeliveryContext) -> str | None:
+        """Never: an approval may be given or revoked at any time."""
+        return None
+
+    async def run(self, context: DeliveryContext) -> StageOutcome:
+        """Read the ledger."""
+        environment = context.settings(ApprovalGateSection).environment
+        project = context.project
+        plans = possible_plans(project, environment)
+        if not any(plan.approval for plan in plans):
+            later = any(step.approval for plan in plans for step in plan.steps)
+            summary = "not required before the first exposure; the rollout asks later" if later else "not required"
+            return StageOutcome(status=StageStatus.PASSED, summary=summary, details={"required": False})
+        manifest = find_manifest(context)
+        route = project.route(environment)
+        head = context.ledger.head(route)
+        state = None if head.state is None else state_from_wire(head.state)
+        if standing_of(state, manifest.release_digest) is Standing.SERVING:
+            return StageOutcome(status=StageStatus.CACHED, summary="it serves already", details={"required": True})
+        effective = manifest.effective.get(route.environment, Digest(""))
+        found = best(standing_before_exposure(state, manifest, effective, plan, context.clock.now()) for plan in plans)
+        details = {"required": True, "needed": found.needed, "approved_by": list(found.given)}
+        if found.met:
+            summary = f"approved by {', '.join(found.given)}"
+            return StageOutcome(status=StageStatus.PASSED, summary=summary, details=details)
+        return StageOutcome(
+            status=StageStatus.FAILED,
+            summary=_missing(found, manifest),
+            details={
+                **details,
+                "code": "approval_missing",
+                "hint": f"somebody who did not write it says: fairway rollout approve {manifest.release_version}; "
+                f"then: fairway run --resume {context.delivery.run_id}",
+            },
+        )
+
+
+def _missing(found: Asked, manifest: Manifest) -> str:
+    named = f"{manifest.release_version} ({short(manifest.release_digest)})"
+    if not found.given and found.needed == 1:
+        return f"nobody has approved {named}"
+    given = f", by {', '.join(found.given)}" if found.given else ""
+    return f"{len(found.given)} of {found.needed} approvals of {named}{given}"
+
+
+def possible_plans(project: Project, environment: str) -> tuple[Plan, ...]:
+    """The plan of the project, or under ``auto`` each it may choose: which one, only the controller knows in time."""
+    asks = project.approval_required(environment)
+    replicas = project.environment(environment).replicas
+    if project.rollout.strategy != "auto":
+        return (compile_plan(project.rollout, replicas=replicas, approval=asks),)
+    return tuple(
+        compile_plan(project.rollout, replicas=replicas, approval=asks, choice=choice)
+        for choice in POSSIBLE
+        if asks or not choice.approval  # what only one choice asks for is asked by the rollout that made it
     )
-    moved = replace(state, approvals=with_approval(state.approvals, approval))
-    where = "" if step is None else f" before {before(plan, step)}"
-    reason = f"{request.actor} approved {facts.arm.version}{where}{_so_far(moved, approval, facts, plan, snapshot)}"
-    return apply(moved, request, snapshot, DecisionKind.OBEY, "approved", reason)
 
 
-def _plan_of(state: RouteState, facts: ReleaseFacts, snapshot: Snapshot) -> Plan:
-    """The plan the yes is about: that of the live rollout, else the one a rollout would follow."""
-    current = live(state)
-    follows = current is not None and current.candidate.release == facts.arm.release
-    if current is not None and follows and (not current.going_back or asks(current.plan)):
-        return current.plan
-    return facts.plan or snapshot.plan
+def standing_before_exposure(
+    state: RouteState | None, manifest: Manifest, effective: Digest, plan: Plan, now: datetime
+) -> Asked:
+    """Pure: who approved exactly this; an approval of anything else does not count, nor one that was used or expired.
 
-
-def _wrong_role(request: Request, plan: Plan, snapshot: Snapshot) -> str:
-    """Why this person's yes would not count; the policy's own roles go before the matrix."""
-    if not plan.quorum.roles:
-        return why_not(request.actor, Right.APPROVE, people=snapshot.people, kind=snapshot.environment_kind)
-    if set(plan.quorum.roles).intersection(snapshot.people.roles_of(request.actor)):
-        return ""
-    named = ", ".join(role.value for role in plan.quorum.roles)
-    return f"the policy asks for the approval of {named}, which {request.actor} is not"
-
-
-def _point_to_approve(request: Request, state: RouteState, plan: Plan, snapshot: Snapshot) -> int | None:
-    """The point a yes is for: the one that is named, else the one that is waited for; ``None``: the first exposure.
-
-    Raises:
-        KeyError: When the plan asks nothing there, or nothing is waited for now.
+    Args:
+        state: Of the route; ``None``: nothing has ever happened there.
+        manifest: What is to be deployed, and who wrote it.
+        effective: In which configuration.
+        plan: Under which policy.
+        now: Decides what has expired.
     """
-    named = request.args.get("before")
-    if state.stable is None:
-        return None  # a first release takes everything at once
-    if named is not None:
-        return point_named(plan, str(named))
-    current = live(state)
-    if current is None or current.candidate.release != request.args.get("release"):
-        return point_named(plan, FIRST)
-    lacking = missing(state, current, snapshot.now, entering=next_entering(current))
-    due = points(plan, entering=next_entering(current))
-    if not due or (lacking is None and not _waits_at(current, due[-1])):
-        raise KeyError
-    return due[-1] if lacking is None else lacking.step
-
-
-def _waits_at(rollout: RolloutState, step: int | None) -> bool:
-    """Whether a point is the one the rollout stands before: one more yes than it takes is welcome there."""
-    return (
-        rollout.phase is Phase.PREPARING if step is None else rollout.phase is Phase.STEPPING and step == rollout.step
-    )
-
-
-def _asked_before(plan: Plan) -> str:
-    every = [before(plan, step) for step in points(plan, entering=len(plan.steps))]
-    return f"{' and '.join(every)}: name one of these with --before"
-
-
-def _so_far(state: RouteState, approval: Approval, facts: ReleaseFacts, plan: Plan, snapshot: Snapshot) -> str:
-    if plan.quorum.count == 1:
-        return f": {approval.reason}" if approval.reason else ""
-    current = live(state)
+    rollout = None if state is None else state.rollout
+    ours = rollout is not None and rollout.live and rollout.candidate.release == manifest.release_digest
     subject = Subject(
-        release=approval.release,
-        effective=approval.effective,
-        policy_digest=approval.policy_digest,
+        release=manifest.release_digest,
+        effective=effective,
+        policy_digest=plan.policy_digest,
         quorum=plan.quorum,
-        authors=facts.authors,
-        rollout=None if current is None else current.id,
+        authors=(*manifest.authors, manifest.publisher),
+        rollout=rollout.id if ours and rollout is not None else None,
     )
-    found = asked(state.approvals, subject, step=approval.step, now=snapshot.now)
-    why = f": {approval.reason}" if approval.reason else ""
-    return f" ({len(found.given)} of {found.needed}){why}"
+    return asked(() if state is None else state.approvals, subject, step=None, now=now)
 
 
-def _stops(rollout: RolloutState) -> bool:
-    """Whether a rollout can still stop where it is: it steps, or its last instances are starting."""
-    last = rollout.phase is Phase.PROMOTING and rollout.scaling is Scaling.STARTING
-    return rollout.phase is Phase.STEPPING or last
-
-
-def revoke(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
-    """Take a yes back: one's own, or with a role and a reason somebody else's; what was exposed on it pauses."""
-    release = Digest(str(request.args.get("release", "")))
-    whose = str(request.args.get("of") or request.actor)
-    if not any(one.release == release and same_person(one.actor, whose) for one in state.approvals):
-        return refuse(state, request, "no_approval", f"there is no approval of that release by {whose}")
-    if not request.reason:
-        return refuse(state, request, "reason_needed", "taking an approval back needs a reason")
-    moved = replace(state, approvals=without(state.approvals, actor=whose, release=release))
-    of_other = "" if same_person(whose, request.actor) else f" of {whose}"
-    reason = f"{request.actor} revoked the approval{of_other}: {request.reason}"
-    current = live(moved)
-    if current is None or current.candidate.release != release or not _stops(current):
-        return apply(moved, request, snapshot, DecisionKind.OBEY, "approval_revoked", reason)
-    entered = current.step if current.phase is Phase.STEPPING else len(current.plan.steps)
-    if all(one.met for one in standing(moved, current, snapshot.now, entering=entered)):
-        return apply(moved, request, snapshot, DecisionKind.OBEY, "approval_revoked", reason)
-    moved = replace(moved, rollout=replace(current, paused=reason))
-    return apply(moved, request, snapshot, DecisionKind.PAUSE, "approval_revoked", reason)
+def best(found: Iterable[Asked]) -> Asked:
+    """The quorum that is furthest: met if any is."""
+    return max(found, key=lambda one: len(one.given) - one.needed)
