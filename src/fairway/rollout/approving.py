@@ -76,7 +76,8 @@ def approve(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
 def _plan_of(state: RouteState, facts: ReleaseFacts, snapshot: Snapshot) -> Plan:
     """The plan the yes is about: that of the live rollout, else the one a rollout would follow."""
     current = live(state)
-    if current is not None and current.candidate.release == facts.arm.release and not current.going_back:
+    follows = current is not None and current.candidate.release == facts.arm.release
+    if current is not None and follows and (not current.going_back or asks(current.plan)):
         return current.plan
     return facts.plan or snapshot.plan
 

@@ -11,6 +11,7 @@ from fairway.canonical import sha256_digest, value_digest
 from fairway.rollout.instances import (
     Instances,
     before,
+    goes_back_whole,
     instances_of,
     is_shadow,
     last_stable,
@@ -166,7 +167,7 @@ def _warm(state: RouteState, arms: tuple[DesiredArm, ...], now: datetime) -> tup
 def _returns_to(state: RouteState) -> Digest | None:
     """The release a soak that fails goes back to."""
     rollout = state.rollout
-    soaking = rollout is not None and rollout.phase is Phase.SOAKING and not rollout.going_back
+    soaking = rollout is not None and rollout.phase is Phase.SOAKING and not goes_back_whole(rollout)
     return rollout.stable.release if soaking and rollout is not None and rollout.stable is not None else None
 
 

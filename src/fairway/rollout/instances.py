@@ -137,6 +137,11 @@ def soak_lacks(rollout: RolloutState, findings: Iterable[GateFinding]) -> tuple[
     return tuple(gate.name for gate in rollout.plan.soak_gates if gate.must_pass and gate.name not in passed)
 
 
+def goes_back_whole(rollout: RolloutState) -> bool:
+    """Whether it returns to what was stable here as a whole; a mix of former parts has gates in its soak to pass."""
+    return rollout.going_back and not rollout.plan.soak_gates
+
+
 def scaled_down(state: RouteState, rollout: RolloutState) -> tuple[Warm, ...]:
     """What stays warm after the soak: of the former stable only as many instances as the plan says."""
     replicas = rollout.plan.warm_replicas

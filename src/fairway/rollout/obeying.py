@@ -19,7 +19,7 @@ from fairway.rollout.values import (
     Snapshot,
     Strategy,
 )
-from fairway.units import RolloutId, Verdict, format_duration
+from fairway.units import Digest, RolloutId, Verdict, format_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,13 @@ def begin_rollback(state: RouteState, now: datetime, *, cause: str, text: str) -
     history = tuple(arm for arm in state.history if arm.release != back)
     warm = tuple(one for one in state.warm if one.arm.release != back)
     return replace(state, rollout=ending, stable=rollout.stable, history=history, warm=warm)
+
+
+def blocked_after(state: RouteState, rollout: RolloutState) -> tuple[Digest, ...]:
+    """What is blocked once a soak has ended well, however it ended: also what was gone back *from*."""
+    if not rollout.going_back or rollout.stable is None or rollout.stable.release in state.blocked:
+        return state.blocked
+    return (*state.blocked, rollout.stable.release)
 
 
 def start_rollout(

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from fairway.rollout.against import broken_arm, observed_arm
 from fairway.rollout.desired import active_hold
-from fairway.rollout.instances import instances_of, last_stable, scaled_down, soak_lacks
+from fairway.rollout.instances import goes_back_whole, instances_of, last_stable, scaled_down, soak_lacks
+from fairway.rollout.obeying import blocked_after
 from fairway.rollout.outcome import (
     Outcome,
     confirmed,
@@ -106,15 +107,12 @@ def soaking(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
         if outcome is not None:
             return outcome
     state = snapshot.state
-    blocked = state.blocked
-    if rollout.going_back and rollout.stable is not None and rollout.stable.release not in blocked:
-        blocked = (*blocked, rollout.stable.release)
     done = replace(rollout, phase=Phase.DONE, phase_at=snapshot.now, cause="succeeded")
     return Outcome(
         kind=DecisionKind.FINISH,
         code="done",
         reason=f"rollout of {rollout.candidate.version} is done",
-        state=replace(state, rollout=done, blocked=blocked, warm=scaled_down(state, rollout)),
+        state=replace(state, rollout=done, blocked=blocked_after(state, rollout), warm=scaled_down(state, rollout)),
     )
 
 
@@ -161,8 +159,8 @@ def _observing(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
 
 
 def _a_person_holds(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
-    """A soak is not over while a person has paused or holds it; what goes back is not kept from its end."""
-    return None if rollout.going_back else _held(snapshot, rollout)
+    """A soak is not over while a person has paused or holds it; what goes back whole is not kept from its end."""
+    return None if goes_back_whole(rollout) else _held(snapshot, rollout)
 
 
 _SOAK_RULES: tuple[Callable[[Snapshot, RolloutState], Outcome | None], ...] = (

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fairway.rollout.against import against
 from fairway.rollout.desired import active_hold, is_frozen
 from fairway.rollout.instances import scaled_down, soak_lacks, why_not_followed
-from fairway.rollout.obeying import Obeyed, apply, begin_rollback, live, refuse, start_rollout
+from fairway.rollout.obeying import Obeyed, apply, begin_rollback, blocked_after, live, refuse, start_rollout
 from fairway.rollout.people import same_person
 from fairway.rollout.requests import Request
 from fairway.rollout.values import DecisionKind, Phase, Plan, RolloutState, RouteState, Snapshot
@@ -28,7 +28,7 @@ def start(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
             return Obeyed(state=state, answer=None)
         text = f"its soak was cut short by {facts.arm.version}"
         ended = replace(current, phase=Phase.DONE, phase_at=snapshot.now, cause="cut_short", cause_text=text)
-        state = replace(state, rollout=ended, warm=scaled_down(state, current))
+        state = replace(state, rollout=ended, blocked=blocked_after(state, current), warm=scaled_down(state, current))
         current = None
     if current is not None:
         if current.phase is Phase.ROLLING_BACK:

@@ -250,7 +250,7 @@ def _rounded(seconds: float) -> str:
 def _approvals(state: RouteState, now: datetime) -> list[dict[str, Any]]:
     """Each quorum the plan asks for, the later ones too: who has said yes, and how many are missing."""
     rollout = state.rollout
-    if rollout is None or rollout.going_back:
+    if rollout is None:
         return []
     every = standing(state, rollout, now, entering=len(rollout.plan.steps))
     due = points(rollout.plan, entering=next_entering(rollout)) if rollout.live else ()

@@ -16,6 +16,7 @@ from fairway.rollout.obeying import (
     advance,
     apply,
     begin_rollback,
+    blocked_after,
     live,
     overridden,
     refuse,
@@ -26,7 +27,17 @@ from fairway.rollout.recording import note, take_back, withdraw, withdrawn
 from fairway.rollout.requests import AnswerKind, Request, Verb
 from fairway.rollout.roles import right_of, why_not
 from fairway.rollout.starting import cancel, retry, start
-from fairway.rollout.values import ArmRef, DecisionKind, Phase, RolloutState, RouteState, Scaling, Snapshot, Strategy
+from fairway.rollout.values import (
+    ArmRef,
+    DecisionKind,
+    Phase,
+    Plan,
+    RolloutState,
+    RouteState,
+    Scaling,
+    Snapshot,
+    Strategy,
+)
 from fairway.units import Digest, Verdict
 from fairway.verdict.values import AlarmAction
 
@@ -188,10 +199,7 @@ def _skip_soak(request: Request, state: RouteState, snapshot: Snapshot) -> Obeye
     assert rollout is not None
     reason = f"{request.actor} ended the soak without its evidence: {request.reason}"
     ended = replace(rollout, phase=Phase.DONE, phase_at=snapshot.now, cause="soak_skipped", cause_text=reason)
-    blocked = state.blocked
-    if rollout.going_back and rollout.stable is not None and rollout.stable.release not in blocked:
-        blocked = (*blocked, rollout.stable.release)
-    moved = replace(state, rollout=ended, blocked=blocked, warm=scaled_down(state, rollout))
+    moved = replace(state, rollout=ended, blocked=blocked_after(state, rollout), warm=scaled_down(state, rollout))
     return apply(moved, request, snapshot, DecisionKind.FINISH, "soak_skipped", reason)
 
 
@@ -252,10 +260,9 @@ def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed
         text = f"{target.version} was rolled back here; lift its block before going back to it"
         return refuse(state, request, "blocked", text)
     if target is None and wanted is not None:
-        derived = _derived(request, state, snapshot, Digest(str(wanted)))
-        if isinstance(derived, Obeyed):
-            return derived
-        target = derived
+        mix = _derived(request, state, snapshot, Digest(str(wanted)))
+        if mix is not None:
+            return mix
     if target is None:
         code = "no_previous" if wanted is None else "never_stable"
         text = (
@@ -265,13 +272,29 @@ def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed
         )
         return refuse(state, request, code, text)
     plan = replace(snapshot.plan, strategy=Strategy.DIRECT, steps=(), approval=False, soak=0.0, soak_gates=())
-    moved = start_rollout(state, target, plan, request, snapshot.now, going_back=True)
+    return _goes_back(request, state, snapshot, target, plan)
+
+
+def _goes_back(
+    request: Request,
+    state: RouteState,
+    snapshot: Snapshot,
+    target: ArmRef,
+    plan: Plan,
+    *,
+    authors: tuple[str, ...] = (),
+) -> Obeyed:
+    moved = start_rollout(state, target, plan, request, snapshot.now, going_back=True, authors=authors)
     reason = f"{request.actor} rolls back to {target.version}" + (f": {request.reason}" if request.reason else "")
     return apply(moved, request, snapshot, DecisionKind.ROLL_BACK, "rollback_requested", reason)
 
 
-def _derived(request: Request, state: RouteState, snapshot: Snapshot, wanted: Digest) -> ArmRef | Obeyed | None:
-    """A release that was never stable itself, when each of its components was; ``None`` when nothing is known of it."""
+def _derived(request: Request, state: RouteState, snapshot: Snapshot, wanted: Digest) -> Obeyed | None:
+    """A release that was never stable itself, when each of its components was; ``None`` when nothing is known of it.
+
+    Its parts have served, their mix has not: whatever its policy asks a quorum for is asked before it meets anybody,
+    and it proves itself in a soak, since no step compared it.
+    """
     facts = snapshot.releases.get(wanted)
     if facts is None or facts.never_stable is None:
         return None
@@ -284,7 +307,10 @@ def _derived(request: Request, state: RouteState, snapshot: Snapshot, wanted: Di
         parts = ", ".join(facts.never_stable)
         text = f"{parts} of {facts.arm.version} was never stable here; roll it out instead, through its gates"
         return refuse(state, request, "never_stable", text)
-    return facts.arm
+    own = facts.plan or snapshot.plan
+    proves = tuple(replace(gate, must_pass=True) for gate in own.soak_gates)
+    plan = replace(own, strategy=Strategy.DIRECT, steps=(), approval=asks(own), soak_gates=proves)
+    return _goes_back(request, state, snapshot, facts.arm, plan, authors=facts.authors)
 
 
 def _former_stable(state: RouteState, wanted: Digest | None) -> ArmRef | None:

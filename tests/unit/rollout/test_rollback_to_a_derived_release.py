@@ -1,13 +1,42 @@
-"""Going back to a release of former parts: directly when every part has served here, else only through its gates."""
+"""Going back to a release of former parts: without steps when every part has served here, never without proof."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from fairway.rollout.next_step import next_step
+from fairway.rollout.people import Quorum
 from fairway.rollout.requests import AnswerKind, Verb
-from fairway.rollout.values import Decision, Phase, ReleaseFacts, RouteState, Strategy
-from fairway.testing.rollout_cases import NEXT, OLDEST, STABLE, ready_arm, request, rollout_state, route_state, snapshot
+from fairway.rollout.values import (
+    NOTHING_MEASURED,
+    Decision,
+    Measured,
+    Phase,
+    Plan,
+    ReleaseFacts,
+    RouteState,
+    Strategy,
+)
+from fairway.targets.port import ObservedArm
+from fairway.testing.rollout_cases import (
+    CANDIDATE,
+    GATES,
+    NEXT,
+    OLDEST,
+    STABLE,
+    canary_plan,
+    finding,
+    ready_arm,
+    request,
+    rollout_state,
+    route_state,
+    snapshot,
+)
+from fairway.units import Verdict
 
 DERIVED = NEXT
 
@@ -22,13 +51,16 @@ def settled(**changes: object) -> RouteState:
     return route_state(None, stable=STABLE, history=(OLDEST,), **changes)
 
 
-def test_parts_that_have_all_served_here_come_back_directly():
+def test_parts_that_have_all_served_here_come_back_without_steps_and_prove_their_mix_in_a_soak():
     decision = decide(settled(), ReleaseFacts(arm=DERIVED, never_stable=()))
     assert (decision.answers[0].kind, decision.code) == (AnswerKind.APPLIED, "rollback_requested")
     rollout = decision.state.rollout
     assert rollout is not None
     assert (rollout.candidate, rollout.phase, rollout.going_back) == (DERIVED, Phase.PREPARING, True)
-    assert rollout.plan.strategy is Strategy.DIRECT
+    assert (rollout.plan.strategy, rollout.plan.steps) == (Strategy.DIRECT, ())
+    own = canary_plan()
+    assert rollout.plan.soak == own.soak
+    assert [(gate.name, gate.must_pass) for gate in rollout.plan.soak_gates] == [("success", True)]
 
 
 @pytest.mark.parametrize(
@@ -51,14 +83,97 @@ def test_one_that_was_rolled_back_here_stays_blocked():
     assert decision.answers[0].code == "blocked"
 
 
-def test_a_release_that_was_stable_itself_needs_no_facts():
-    state = settled()
+def test_a_release_that_was_stable_itself_needs_no_facts_no_approval_and_no_soak():
     wanted = request(Verb.ROLLBACK, to=OLDEST.release)
-    decision = next_step(snapshot(state, requests=(wanted,), releases={}, arms=(ready_arm(STABLE),)))
+    arms = (ready_arm(STABLE), ready_arm(OLDEST))
+    decision = next_step(snapshot(settled(), requests=(wanted,), releases={}, arms=arms, plan=FIRST))
     assert decision.answers[0].kind is AnswerKind.APPLIED
+    assert followed(decision.state, arms)[-1] == "done"
 
 
 def test_a_live_rollout_is_aborted_first():
     live = route_state(rollout_state(Phase.STEPPING), history=(OLDEST,))
     decision = decide(live, ReleaseFacts(arm=DERIVED, never_stable=()))
     assert decision.answers[0].code == "rollout_live"
+
+
+# -- the mix itself ----------------------------------------------------------------------------------------------------
+
+BOTH = (ready_arm(STABLE), ready_arm(DERIVED))
+FIRST = canary_plan(approval=True, quorum=Quorum(count=2))
+LATER = replace(
+    canary_plan(quorum=Quorum(count=2)), steps=tuple(replace(s, approval=True) for s in canary_plan().steps)
+)
+PROVED = Measured(findings=(finding(GATES[2], Verdict.PASS),), mature_seconds=30.0)
+
+
+def facts_with(plan: Plan | None = None) -> ReleaseFacts:
+    return ReleaseFacts(arm=DERIVED, never_stable=(), plan=plan, authors=("ada",))
+
+
+def followed(state: RouteState, arms: tuple[ObservedArm, ...] = BOTH, seen: Measured = NOTHING_MEASURED) -> list[str]:
+    """Reason codes until nothing changes any more."""
+    codes: list[str] = []
+    for _ in range(6):
+        decision = next_step(snapshot(state, arms=arms, measured=seen))
+        codes.append(decision.code)
+        if decision.state == state:
+            break
+        state = decision.state
+    return [code for code in codes if code != "settled"]
+
+
+def soaked(**changes: Any) -> RouteState:
+    """A mix that serves everybody and is in its soak."""
+    state = decide(settled(), facts_with()).state
+    for _ in range(2):
+        state = next_step(snapshot(state, arms=BOTH)).state
+    assert state.rollout is not None
+    assert (state.rollout.phase, state.stable) == (Phase.SOAKING, DERIVED)
+    return replace(state, rollout=replace(state.rollout, **changes))
+
+
+@pytest.mark.parametrize("plan", [FIRST, LATER], ids=["before the first exposure", "before a later step"])
+def test_a_mix_meets_nobody_without_the_quorum_its_policy_asks_for_anywhere(plan: Plan):
+    facts = facts_with(plan)
+    state = decide(settled(), facts).state
+    assert followed(state) == ["approval_needed", "approval_needed"]
+    assert state.rollout is not None
+    assert state.rollout.authors == ("ada",)
+
+    def approved_by(state: RouteState, actor: str) -> Decision:
+        asked = request(Verb.APPROVE, actor=actor, release=DERIVED.release)
+        return next_step(snapshot(state, requests=(asked,), releases={DERIVED.release: facts}, arms=BOTH))
+
+    assert approved_by(state, "ada").answers[0].code == "author_approves"
+    one = approved_by(state, "grace").state
+    assert followed(one)[0] == "approval_needed"
+    two = approved_by(one, "ken").state
+    assert followed(two)[:2] == ["candidate_ready", "promoted"]
+
+
+def test_a_mix_soaks_until_it_has_proved_itself_and_goes_back_when_it_fails():
+    state = soaked()
+    assert followed(state)[-1] == "soaking", "unknown is never a pass"
+    assert followed(state, seen=replace(PROVED, mature_seconds=1.0))[-1] == "soaking"
+    assert followed(state, seen=PROVED) == ["done"]
+    failed = next_step(snapshot(state, arms=BOTH, measured=Measured(findings=(finding(GATES[2], Verdict.FAIL),))))
+    assert (failed.code, failed.state.stable, failed.state.history) == ("soak_failed", STABLE, (OLDEST,))
+
+
+def test_a_person_keeps_the_soak_of_a_mix_from_its_end():
+    assert followed(soaked(paused="grace paused"), seen=PROVED)[-1] == "paused"
+
+
+def test_what_a_mix_would_return_to_runs_as_long_as_it_soaks():
+    state = soaked()
+    late = state.warm[0].until + timedelta(seconds=1)
+    served = next_step(snapshot(state, arms=BOTH, now=late)).desired
+    assert {arm.spec.release_digest for arm in served.arms} == {DERIVED.release, STABLE.release}
+
+
+def test_what_a_mix_replaced_is_blocked_also_when_the_next_release_ends_its_soak():
+    asked = request(Verb.START, release=CANDIDATE.release)
+    facts = {CANDIDATE.release: ReleaseFacts(arm=CANDIDATE)}
+    started = next_step(snapshot(soaked(), requests=(asked,), releases=facts, arms=BOTH, measured=PROVED))
+    assert (started.code, started.state.blocked) == ("started", (STABLE.release,))

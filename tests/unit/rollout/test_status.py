@@ -267,3 +267,10 @@ def test_a_plan_says_how_long_each_step_takes_at_this_traffic():
     assert "so it pauses for a person" in text
     assert "never decided at this traffic" in describe_forecast(plan, Traffic(per_minute=0))
     assert "at this traffic" not in describe_forecast(plan, None)
+
+
+def test_status_says_whose_yes_a_release_of_former_parts_waits_for():
+    plan = canary_plan(steps=(), approval=True, quorum=Quorum(count=2))
+    ledger = recorded(route_state(rollout_state(Phase.PREPARING, plan=plan, going_back=True)))
+    (asked,) = status_wire(ledger, ROUTE, None, now=T0)["approvals"]
+    assert (asked["before"], asked["needed"], asked["missing"], asked["due"]) == ("first exposure", 2, 2, True)
