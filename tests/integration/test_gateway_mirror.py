@@ -246,7 +246,7 @@ async def test_no_answer_of_a_shadow_is_counted_as_a_users(harness: Harness) -> 
         assert (
             increment.assigned == increment.served == increment.finished == increment.failed == increment.unknown == 0
         )
-        assert not increment.histograms
+        assert not any(increment.histograms.values())
         assert not increment.marks
         assert "tokens_in" not in increment.sums
         assert increment.sums["shadow_failed"] == 6

@@ -152,7 +152,8 @@ def test_ctrl_c_at_any_moment_ends_everything_in_order(cli: Cli, after: float) -
     time.sleep(after)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert process.returncode in (0, 130)
+    # On a slow machine the signal may come before Python has begun to read our code: then it just ends.
+    assert process.returncode in (0, 130, -signal.SIGINT)
     assert "Traceback" not in err
     assert cli.left() == []
     assert running(cli.state) is None
