@@ -158,7 +158,7 @@ async def test_going_back_is_recorded_rehearsed_and_can_be_of_one_component(lab)
 
         # One component back: the code of 1.0.0 with the policies of 1.1.0, checked, and live at once.
         done = await lab.fairway("rollback", "--only", "code", "--reason", "the code is slow")
-        assert "1.1.0-r1 goes live at once" in done.stderr
+        assert "1.1.0-r1 goes to everybody in one step" in done.stderr
 
         async def mixed():  # type: ignore[no-untyped-def]
             said = await ask(lab, "c-new")

@@ -138,7 +138,10 @@ def _only(workspace: Workspace, wanted: dict[str, Any], reason: str, output: str
     digest, missing = made.manifest.release_digest, _never_stable(workspace, made)
     direct = not missing if wanted["plan"] is None else wanted["plan"] == "direct"
     if direct:
-        say(f"{made.manifest.release_version} goes live at once: each of its parts was stable here")
+        say(
+            f"{made.manifest.release_version} goes to everybody in one step, once it has the approvals its policy asks"
+            " for, and proves itself in a soak: each of its parts was stable here"
+        )
         _told(ask(workspace, Verb.ROLLBACK, args={"to": digest, "release": digest}, reason=reason), output)
         return
     why = f"{', '.join(missing)} was never stable here" if missing else "as asked"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fairway.rollout.against import broken_arm, observed_arm
 from fairway.rollout.desired import active_hold, serves_old_conversations
-from fairway.rollout.instances import Instances, instances_of, is_shadow, step_now
+from fairway.rollout.instances import Instances, goes_back_whole, instances_of, is_shadow, step_now
 from fairway.rollout.outcome import Outcome, move_on, pinned, roll_back, unapproved, wait
 from fairway.rollout.values import RolloutState, Snapshot, Strategy
 from fairway.units import format_duration
@@ -53,9 +53,9 @@ def _first_exposure(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
         return lacking
     if rollout.plan.strategy is Strategy.DIRECT and rollout.stable is not None and not rollout.going_back:
         return wait(state, "no_steps", "its plan compares nothing with stable, so it is not exposed")
-    if (held := pinned(snapshot, rollout)) is not None and not rollout.going_back:
+    if (held := pinned(snapshot, rollout)) is not None and not goes_back_whole(rollout):
         return held
     hold = active_hold(state, snapshot.now)
-    if hold is not None and not rollout.going_back:
+    if hold is not None and not goes_back_whole(rollout):
         return wait(state, "held", f"{hold.actor} holds: {hold.reason}")
     return move_on(snapshot, rollout, "candidate_ready", f"{rollout.candidate.version} is ready")

@@ -10,10 +10,11 @@ import pytest
 
 from fairway.rollout.next_step import next_step
 from fairway.rollout.people import Quorum
-from fairway.rollout.requests import AnswerKind, Verb
+from fairway.rollout.requests import AnswerKind, HoldKind, Verb
 from fairway.rollout.values import (
     NOTHING_MEASURED,
     Decision,
+    Hold,
     Measured,
     Phase,
     Plan,
@@ -150,6 +151,15 @@ def test_a_mix_meets_nobody_without_the_quorum_its_policy_asks_for_anywhere(plan
     assert followed(one)[0] == "approval_needed"
     two = approved_by(one, "ken").state
     assert followed(two)[:2] == ["candidate_ready", "promoted"]
+
+
+def test_a_hold_keeps_a_mix_from_everybody_and_a_release_that_was_stable_here_comes_back_all_the_same():
+    hold = Hold(kind=HoldKind.NO_ADVANCE, actor="grace", reason="launch day")
+    mix = decide(settled(), facts_with()).state
+    assert followed(replace(mix, hold=hold))[-1] == "held"
+    assert mix.rollout is not None
+    whole = replace(mix.rollout, plan=replace(mix.rollout.plan, soak_gates=()))
+    assert followed(replace(mix, hold=hold, rollout=whole))[0] == "candidate_ready"
 
 
 def test_a_mix_soaks_until_it_has_proved_itself_and_goes_back_when_it_fails():
