@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +69,7 @@ class Told:
         self.expectations.append(Expectation(name=name, met=met, seen=seen))
 
 
-class Telling:
+class Telling(ABC):
     """A chapter told with the commands a user would use; subclasses say what happens.
 
     Args:
@@ -112,9 +113,9 @@ class Telling:
                     self._workspace.close()
         return self._result(keep)
 
+    @abstractmethod
     async def _happen(self) -> None:
         """What this chapter is about."""
-        raise NotImplementedError
 
     async def _make_project(self) -> None:
         self.timeline.chapter("An agent project")
