@@ -30,7 +30,8 @@ def gate_words(gate: GateSpec) -> str:
     called = _CALLED.get(gate.kind, gate.name)
     match recipe_of(gate).test:
         case Test.ADDITIVE:
-            asked = f"{called} within {gate.margin * 100:g} points of stable"
+            points = "1 point" if gate.margin == 0.01 else f"{gate.margin * 100:g} points"
+            asked = f"{called} within {points} of stable"
         case Test.RELATIVE if gate.kind is GateKind.LATENCY_P95_LAST:
             asked = f"P95 not beyond the last margin, {(gate.margin - 1) * 100:+.0f}% of stable"
         case Test.RELATIVE:

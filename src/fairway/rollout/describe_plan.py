@@ -111,7 +111,7 @@ def describe_forecast(plan: Plan, traffic: Traffic | None) -> str:
 
 def _budget(plan: Plan) -> str:
     passes = " or ".join(f"{alpha:g}" for alpha in sorted({gate.alpha_pass for gate in _gates(plan)})) or "nothing"
-    return f"error budgets: {_spent(plan):g} for all FAILs together, {passes} for each PASS"
+    return f"error budgets: {_spent(plan):.3g} for all FAILs together, {passes} for each PASS"
 
 
 def _traffic(traffic: Traffic | None) -> str:
