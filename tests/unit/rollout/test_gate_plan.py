@@ -151,7 +151,7 @@ def test_the_plan_in_words_has_every_gate_with_its_margins_and_every_alarm() -> 
     told = describe_forecast(compile_plan(policy()), None)
     for words in (
         "failures within 5 points of stable", "failures within 0.5 points of stable", "P95 within +10% of stable",
-        "guardrail hits within 5 points", "unknown outcomes within 1 points", "P99 within +200% / +100% / +50% / +25%",
+        "guardrail hits within 5 points", "unknown outcomes within 1 point", "P99 within +200% / +100% / +50% / +25%",
         "P95 of the first byte within", "P95 of tokens within", "success ≥ 99.5%", "tool errors ≤ 3%",
         "callback failures ≤ 2%", "requests beyond 25 iterations ≤ 1%", "errors > 2% for 5m", "P95 > 5s for 3m",
         "50 failed requests in excess", "100 bad conversations in excess", "do not arrive as the split says",
