@@ -28,7 +28,7 @@ from fairway.project.load import Project, load_project
 from fairway.release.trust import trusted_keys
 from fairway.release.values import Evidence, Manifest
 from fairway.stages.config import SmokeTestSection
-from fairway.stages.serving import mock_model
+from fairway.stages.mock_model import mock_model
 from fairway.targets.local.ephemeral import Served, ServeSpec, serving
 from fairway.targets.local.probe import Answer, ProbeError, fetch
 from fairway.targets.local.service import Placement

@@ -31,7 +31,7 @@ from fairway.units import Digest, EnvironmentName, RouteId, Verdict
 
 if TYPE_CHECKING:  # values a stage only hands on; what makes them is loaded by the stage that does
     from fairway.ledger.records import DeploymentRecord
-    from fairway.stages.serving import Serving
+    from fairway.stages.ready_service import ReadyService
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class Delivery:
     vouching: frozenset[str] = frozenset()
     waiting_for: Callable[[RouteId], str | None] = lambda _: None
     results: dict[str, StageResult] = field(default_factory=dict)
-    staging: Serving | None = None
+    staging: ReadyService | None = None
     packaged: SignedRelease | None = None
     _held: list[tuple[asyncio.Task[None], asyncio.Event]] = field(default_factory=list)
 

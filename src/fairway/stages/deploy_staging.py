@@ -8,7 +8,8 @@ from fairway.release.materialise import verify_release
 from fairway.release.trust import trusted_keys
 from fairway.stages.config import DeployStagingSection
 from fairway.stages.context import DeliveryContext
-from fairway.stages.serving import Serving, serving
+from fairway.stages.ready_service import ReadyService
+from fairway.stages.serving import serving
 from fairway.units import Verdict
 
 
@@ -54,7 +55,7 @@ class DeployStaging:
         return _outcome(context, running)
 
 
-def _outcome(context: DeliveryContext, running: Serving) -> StageOutcome:
+def _outcome(context: DeliveryContext, running: ReadyService) -> StageOutcome:
     figures = {"attested_by": running.attested_by, "ready_seconds": round(running.ready_after, 3)}
     mock = ", with the mock model" if running.mock_llm_url else ""
     return StageOutcome(

@@ -15,7 +15,7 @@ from fairway.evals.values import CaseOutcome, CaseResult, Suite
 from fairway.pipeline.port import Finding, StageOutcome, StageStatus
 from fairway.stages.config import E2eRequest, E2eTestSection
 from fairway.stages.context import DeliveryContext
-from fairway.stages.serving import Serving
+from fairway.stages.ready_service import ReadyService
 from fairway.stages.stopwatch import Stopwatch, Timed
 from fairway.units import Verdict
 
@@ -78,7 +78,9 @@ def tagged_suites(context: DeliveryContext) -> tuple[Suite, ...]:
     return tuple(suite for suite in tagged if suite.cases)
 
 
-def _outcome(context: DeliveryContext, running: Serving, checks: Sequence[_Check], watch: Stopwatch) -> StageOutcome:
+def _outcome(
+    context: DeliveryContext, running: ReadyService, checks: Sequence[_Check], watch: Stopwatch
+) -> StageOutcome:
     failed = [check for check in checks if check.problem and not check.broken]
     broken = [check for check in checks if check.broken]
     findings = tuple(
@@ -109,7 +111,7 @@ def _outcome(context: DeliveryContext, running: Serving, checks: Sequence[_Check
 
 
 async def _requests(
-    context: DeliveryContext, running: Serving, settings: E2eTestSection, watch: Stopwatch
+    context: DeliveryContext, running: ReadyService, settings: E2eTestSection, watch: Stopwatch
 ) -> list[_Check]:
     """Declared requests, in their order: one may build on another."""
     checks: list[_Check] = []
@@ -142,7 +144,7 @@ async def _request(client: httpx.AsyncClient, request: E2eRequest) -> _Check:
 
 
 async def _cases(
-    context: DeliveryContext, running: Serving, suites: Sequence[Suite], settings: E2eTestSection, watch: Stopwatch
+    context: DeliveryContext, running: ReadyService, suites: Sequence[Suite], settings: E2eTestSection, watch: Stopwatch
 ) -> list[_Check]:
     """Tagged cases, scored as in the evaluation but without a judge."""
     total = sum(len(suite.cases) for suite in suites)
@@ -168,7 +170,9 @@ def _check_of(result: CaseResult) -> _Check:
     return _Check(name=name, problem=result.undecided or result.outcome.value, broken=True)
 
 
-async def _short_chat(context: DeliveryContext, running: Serving, settings: E2eTestSection, watch: Stopwatch) -> _Check:
+async def _short_chat(
+    context: DeliveryContext, running: ReadyService, settings: E2eTestSection, watch: Stopwatch
+) -> _Check:
     """Two turns on one thread that must each be answered."""
     context.progress("a short conversation")
     thread = f"e2e-{context.delivery.run_id}"

@@ -28,7 +28,8 @@ from fairway.stages.config import DEFAULT_ENVIRONMENT, StageSection
 from fairway.stages.context import DeliveryContext
 from fairway.stages.eval_judge import judge_endpoint, judge_settings, judged_by
 from fairway.stages.previous_prompts import previous_prompt_texts, prompt_texts
-from fairway.stages.serving import Serving, serving
+from fairway.stages.ready_service import ReadyService
+from fairway.stages.serving import serving
 from fairway.units import WHOLE, Digest, Verdict
 
 _MOST_FINDINGS = 50
@@ -131,7 +132,7 @@ def _repeated(suite: Suite, repeat: int) -> Suite:
     return replace(suite, cases=cases)
 
 
-async def _play(context: DeliveryContext, examined: _Examination, served: Serving) -> RunResult:
+async def _play(context: DeliveryContext, examined: _Examination, served: ReadyService) -> RunResult:
     """Every case; when the run is cancelled, what was done is on disk."""
     evals = examined.evals
     failed = 0
@@ -167,7 +168,7 @@ def _case_seconds(evals: EvalsSection) -> float:
 
 
 async def _judge(
-    context: DeliveryContext, examined: _Examination, served: Serving, stack: AsyncExitStack
+    context: DeliveryContext, examined: _Examination, served: ReadyService, stack: AsyncExitStack
 ) -> Judge | None:
     """The judge, when one is configured and any case needs it: without rubrics no key has to be there."""
     section, settings, model = examined.evals.judge, examined.judge, examined.judge_model
@@ -200,7 +201,7 @@ def _explain(context: DeliveryContext, examined: _Examination, run: RunResult) -
 def _outcome(
     context: DeliveryContext,
     examined: _Examination,
-    served: Serving,
+    served: ReadyService,
     run: RunResult,
     gate: GateFinding,
     explanations: Sequence[Explanation],

@@ -11,7 +11,7 @@ from fairway.pipeline.port import StageOutcome, StageStatus
 from fairway.release.values import Evidence
 from fairway.stages.config import SmokeTestSection
 from fairway.stages.context import DeliveryContext
-from fairway.stages.serving import Serving
+from fairway.stages.ready_service import ReadyService
 from fairway.targets.local.probe import Answer, ProbeError, fetch
 from fairway.units import Verdict, short
 
@@ -60,7 +60,9 @@ class SmokeTest:
         )
 
 
-def _failed(context: DeliveryContext, running: Serving, summary: str, details: Mapping[str, object]) -> StageOutcome:
+def _failed(
+    context: DeliveryContext, running: ReadyService, summary: str, details: Mapping[str, object]
+) -> StageOutcome:
     return StageOutcome(
         status=StageStatus.FAILED,
         summary=summary,
@@ -69,12 +71,14 @@ def _failed(context: DeliveryContext, running: Serving, summary: str, details: M
     )
 
 
-def _evidence(context: DeliveryContext, running: Serving, verdict: Verdict, figures: Mapping[str, object]) -> Evidence:
+def _evidence(
+    context: DeliveryContext, running: ReadyService, verdict: Verdict, figures: Mapping[str, object]
+) -> Evidence:
     return context.found(verdict, figures=figures, environment=running.environment, effective=running.effective)
 
 
 async def _until_healthy(
-    context: DeliveryContext, running: Serving, settings: SmokeTestSection
+    context: DeliveryContext, running: ReadyService, settings: SmokeTestSection
 ) -> tuple[int, str | None]:
     """How many tries it took, and what is wrong when it never was healthy."""
     problem: str | None = None
@@ -90,14 +94,14 @@ async def _until_healthy(
     return settings.tries, problem
 
 
-async def _ask(running: Serving, path: str) -> Answer | str:
+async def _ask(running: ReadyService, path: str) -> Answer | str:
     try:
         return await fetch(running.served.host, running.served.port, path, timeout=_PROBE_SECONDS)
     except ProbeError as error:
         return str(error)
 
 
-def _wrong_release(ready: Answer | str, running: Serving) -> str | None:
+def _wrong_release(ready: Answer | str, running: ReadyService) -> str | None:
     """Why what answers is not what was deployed; a service that does not report its release is taken at our word."""
     if isinstance(ready, str) or ready.status != 200:
         return f"healthy but not ready: {ready if isinstance(ready, str) else ready.status}"
@@ -113,7 +117,7 @@ def _wrong_release(ready: Answer | str, running: Serving) -> str | None:
     return None
 
 
-async def _chat(context: DeliveryContext, running: Serving) -> str | None:
+async def _chat(context: DeliveryContext, running: ReadyService) -> str | None:
     mapping = chat_mapping(context.project.evals, path=running.service.chat)
     try:
         async with HttpAgent(running.url, mapping, clock=context.clock, timeout_seconds=_CHAT_SECONDS) as agent:
