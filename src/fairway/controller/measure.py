@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from fairway.clock import Clock
@@ -11,7 +13,7 @@ from fairway.observe.fold import Block, FoldState, fold_all, mature_blocks
 from fairway.observe.port import ObservationSource
 from fairway.rollout.mirroring import pairs_of
 from fairway.rollout.port import RolloutLedger
-from fairway.rollout.values import NOTHING_MEASURED, Measured, Phase, RolloutState, RouteState
+from fairway.rollout.values import NOTHING_MEASURED, BlocksRead, Measured, Phase, RolloutState, RouteState
 from fairway.rollout.verbs import live
 from fairway.units import Digest, RouteId
 from fairway.verdict.kinds import KINDS
@@ -48,6 +50,7 @@ class BlockMeasurer:
     _fold: FoldState | None = None
     _cursor: str | None = None
     _blocks: list[Block] = field(default_factory=list)
+    _held_from: float = math.inf
     _panels: dict[tuple[str, float], Panel] = field(default_factory=dict)
 
     def forget(self) -> None:
@@ -72,6 +75,8 @@ class BlockMeasurer:
     async def _pull(self, state: RouteState) -> None:
         if self._fold is None:
             self._remember(state)
+        elif (needed := self._needed(state)) < self._held_from:
+            self._read_back(needed)  # a retry asks who was there before it began: what a takeover would read
         pulled = await self.source.pull(self.route, after=self._cursor)
         assert self._fold is not None
         folded = fold_all(self._fold, pulled.batches)
@@ -88,13 +93,17 @@ class BlockMeasurer:
 
     def _remember(self, state: RouteState) -> None:
         """Go on after the last recorded block; what the gateway keeps of later ones comes again."""
-        self._blocks = [Block.from_wire(wire) for wire in self.ledger.blocks(self.route, since=self._needed(state))]
+        self._read_back(self._needed(state))
         last = self._blocks[-1] if self._blocks else None
         self._fold = FoldState() if last is None else FoldState(watermark=last.t0 + last.seconds)
 
+    def _read_back(self, since: float) -> None:
+        self._blocks = [Block.from_wire(wire) for wire in self.ledger.blocks(self.route, since=since)]
+        self._held_from = since
+
     def _needed(self, state: RouteState) -> float:
         """Start of the earliest block somebody may still ask for."""
-        recent = self.clock.now().timestamp() - REMEMBERED_SECONDS
+        recent = self.clock.now().timestamp() - max(REMEMBERED_SECONDS, self._yardstick_window())
         rollout = live(state)
         return recent if rollout is None else min(recent, known_from(rollout, self.clock.now().timestamp()))
 
@@ -102,6 +111,7 @@ class BlockMeasurer:
         horizon = self._needed(state)
         if self._blocks and self._blocks[0].t0 < horizon - REMEMBERED_SECONDS:
             self._blocks = [block for block in self._blocks if block.t0 >= horizon]
+            self._held_from = horizon
 
     def _read(self, rollout: RolloutState, error: str) -> Measured:
         now = self.clock.now().timestamp()
@@ -109,7 +119,7 @@ class BlockMeasurer:
         limit = None if stable is None else theta(self._blocks, now, stable, window=self._yardstick_window())
         others = {} if stable is None or limit is None else self._yardsticks(rollout, now, stable)
         if rollout.step_from is None:
-            return Measured(theta=limit, yardsticks=others, error=error)
+            return Measured(theta=limit, yardsticks=others, error=error, read=self._what_is_read(rollout, now))
         soaking = rollout.phase is Phase.SOAKING
         gates = rollout.plan.soak_gates if soaking else rollout.plan.steps[rollout.step].gates
         # In the soak the former stable still serves what began on it: it tells an outage from a bad release.
@@ -133,7 +143,14 @@ class BlockMeasurer:
             # What a shared cause explains is no alarm.
             alarms=() if outage else alarms,
             pairs=pairs_of(seen, rollout.candidate.release) if mirrored else None,
+            read=self._what_is_read(rollout, now),
         )
+
+    def _what_is_read(self, rollout: RolloutState, now: float) -> BlocksRead:
+        """The blocks everything is worked out from: those known now, from the earliest that can matter."""
+        since = min(known_from(rollout, now), now - self._yardstick_window())
+        count = len(self._blocks) - bisect_left(self._blocks, since, key=lambda block: block.t0)
+        return BlocksRead(since=since, upto=self._blocks[-1].t0 if self._blocks else 0.0, count=count)
 
     def _yardsticks(self, rollout: RolloutState, now: float, stable: Digest) -> dict[str, float]:
         """Stable's other quantiles, where a gate of the plan needs one and there is enough to know it."""

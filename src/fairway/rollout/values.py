@@ -22,6 +22,8 @@ from fairway.verdict.values import Alarm, AlarmPolicy, GateFinding, GateSpec
 STATE_VERSION: Literal[1] = 1
 ENGINE_VERSION = "2"
 """Raised when ``next_step`` decides differently on the same snapshot; a replay names it."""
+READING_VERSION = "1"
+"""Raised when the gates find otherwise in the same blocks; a replay names it."""
 
 
 class Strategy(StrEnum):
@@ -386,6 +388,23 @@ class ReleaseFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlocksRead:
+    """Which recorded blocks a measurement read, so that it can be made again.
+
+    Attributes:
+        since: Epoch seconds; earlier blocks could not change it.
+        upto: Start of the newest block; 0 when none was there.
+        count: How many.
+        version: Of the code that read them.
+    """
+
+    since: float
+    upto: float
+    count: int
+    version: str = READING_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What the rollout's gates find in the mature blocks.
 
@@ -398,6 +417,7 @@ class Measured:
         error: Why telemetry cannot be read now; empty when it can.
         alarms: What stops the rollout beside its gates.
         pairs: Of a mirrored step; ``None``: no comparison has been read.
+        read: From which blocks; ``None``: there was nothing to read for, or an earlier version measured.
     """
 
     findings: tuple[GateFinding, ...] = ()
@@ -408,6 +428,7 @@ class Measured:
     alarms: tuple[Alarm, ...] = ()
     pairs: MirrorPairs | None = None
     yardsticks: Mapping[str, float] = field(default_factory=dict)
+    read: BlocksRead | None = None
 
 
 NOTHING_MEASURED = Measured()
