@@ -228,6 +228,7 @@ def test_blocks_are_kept_once_in_order_of_time(ledger: RolloutLedger) -> None:
     ledger.add_blocks(ROUTE, [{"t0": 30.0, "release": "a", "n": 4}])
     assert [block["n"] for block in ledger.blocks(ROUTE)] == [1, 2, 3, 4]
     assert [block["n"] for block in ledger.blocks(ROUTE, since=20.0)] == [2, 3, 4]
+    assert [block["n"] for block in ledger.blocks(ROUTE, since=20.0, upto=20.0)] == [2]
     assert ledger.blocks(OTHER) == ()
 
 

@@ -150,7 +150,7 @@ class BlockMeasurer:
         """The blocks everything is worked out from: those known now, from the earliest that can matter."""
         since = min(known_from(rollout, now), now - self._yardstick_window())
         count = len(self._blocks) - bisect_left(self._blocks, since, key=lambda block: block.t0)
-        return BlocksRead(since=since, upto=self._blocks[-1].t0 if self._blocks else 0.0, count=count)
+        return BlocksRead(at=now, upto=self._blocks[-1].t0 if self._blocks else 0.0, count=count)
 
     def _yardsticks(self, rollout: RolloutState, now: float, stable: Digest) -> dict[str, float]:
         """Stable's other quantiles, where a gate of the plan needs one and there is enough to know it."""

@@ -165,11 +165,11 @@ def add_blocks(session: Session, route: RouteId, blocks: Iterable[Mapping[str, A
         )  # fmt: skip
 
 
-def blocks(session: Session, route: RouteId, since: float) -> tuple[Mapping[str, Any], ...]:
+def blocks(session: Session, route: RouteId, since: float, upto: float) -> tuple[Mapping[str, Any], ...]:
     """Kept blocks in order of time."""
     rows = session.rows(
-        f"SELECT body FROM blocks WHERE {_ROUTE} AND t0 >= :since ORDER BY t0, release",  # noqa: S608
-        since=since, **_keys(route),
+        f"SELECT body FROM blocks WHERE {_ROUTE} AND t0 >= :since AND t0 <= :upto ORDER BY t0, release",  # noqa: S608
+        since=since, upto=upto, **_keys(route),
     )  # fmt: skip
     return tuple(read_json(bytes(row["body"])) for row in rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -146,10 +147,10 @@ class SqlLedger:
         with self._write() as session:
             rollouts.add_blocks(session, route, blocks)
 
-    def blocks(self, route: RouteId, *, since: float = 0.0) -> tuple[Mapping[str, Any], ...]:
-        """Kept blocks with ``t0 >= since``, in order."""
+    def blocks(self, route: RouteId, *, since: float = 0.0, upto: float = math.inf) -> tuple[Mapping[str, Any], ...]:
+        """Kept blocks with ``since <= t0 <= upto``, in order."""
         with self._read() as session:
-            return rollouts.blocks(session, route, since)
+            return rollouts.blocks(session, route, since, upto)
 
     def routes(self) -> tuple[RouteId, ...]:
         """Every route with an event, a request or a lease."""

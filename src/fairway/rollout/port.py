@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -137,8 +138,8 @@ class RolloutLedger(Protocol):
         """Keep mature telemetry blocks (wire form, key ``t0``); one already kept is left as it is."""
         ...
 
-    def blocks(self, route: RouteId, *, since: float = 0.0) -> tuple[Mapping[str, Any], ...]:
-        """Kept blocks with ``t0 >= since``, in order of ``t0``."""
+    def blocks(self, route: RouteId, *, since: float = 0.0, upto: float = math.inf) -> tuple[Mapping[str, Any], ...]:
+        """Kept blocks with ``since <= t0 <= upto``, in order of ``t0``."""
         ...
 
     def routes(self) -> tuple[RouteId, ...]:

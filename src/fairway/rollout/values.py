@@ -392,13 +392,13 @@ class BlocksRead:
     """Which recorded blocks a measurement read, so that it can be made again.
 
     Attributes:
-        since: Epoch seconds; earlier blocks could not change it.
+        at: When, epoch seconds.
         upto: Start of the newest block; 0 when none was there.
-        count: How many.
+        count: How many, from the earliest on that could change anything.
         version: Of the code that read them.
     """
 
-    since: float
+    at: float
     upto: float
     count: int
     version: str = READING_VERSION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -194,11 +195,11 @@ class MemoryLedger:
             for block in [_copy(block) for block in blocks]:
                 kept.setdefault((float(block["t0"]), str(block.get("release", ""))), block)
 
-    def blocks(self, route: RouteId, *, since: float = 0.0) -> tuple[Mapping[str, Any], ...]:
-        """Kept blocks with ``t0 >= since``, in order."""
+    def blocks(self, route: RouteId, *, since: float = 0.0, upto: float = math.inf) -> tuple[Mapping[str, Any], ...]:
+        """Kept blocks with ``since <= t0 <= upto``, in order."""
         with self._lock:
             kept = self._routes[route].blocks if route in self._routes else {}
-            return tuple(kept[key] for key in sorted(kept) if key[0] >= since)
+            return tuple(kept[key] for key in sorted(kept) if since <= key[0] <= upto)
 
     def routes(self) -> tuple[RouteId, ...]:
         """Every route with an event, a request or a lease."""
