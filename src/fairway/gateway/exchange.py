@@ -10,6 +10,7 @@ from fairway.gateway.comparing import Side
 from fairway.gateway.framing import UNTIL_CLOSE, AnswerHead, RefusalError, parse_answer
 from fairway.gateway.judging import Reason, Verdict, judge_answer, reported
 from fairway.gateway.problems import problem
+from fairway.gateway.rerunning import RERUN_LINE, failed_already, stable_instead
 from fairway.gateway.returning import Returning
 from fairway.gateway.sending import Sending
 from fairway.gateway.serving import ArmServing
@@ -29,6 +30,8 @@ class Exchange(Sending):
     _held = b""
     _first_byte = -1.0
     _outcome: Outcome | None = None
+    _rerun = False
+    """Whether it has failed, which is counted, and runs again on stable."""
 
     @classmethod
     def taken_over(cls, quick: QuickExchange) -> Exchange:
@@ -74,6 +77,8 @@ class Exchange(Sending):
             self._held = data
             return
         self._answer = answer
+        if (code := failed_already(answer)) and self._run_again("agent", code):
+            return
         if answer.plain and len(data) - answer.end == answer.length and self.request_complete and not self.head.http10:
             self._answer_whole(answer, data)
         else:
@@ -118,7 +123,7 @@ class Exchange(Sending):
 
     def _judged_by_status(self, status: int, served: ArmServing) -> bool:
         """Whether a plain answer says all there is to say about a request."""
-        plain = status < 500 and not served.attested and not self._moved
+        plain = status < 500 and not served.attested and not self._moved and not self._rerun
         return plain and not self._serving.thresholds and self._pair is None
 
     def _returned(self, answer: AnswerHead) -> bytes:
@@ -236,6 +241,8 @@ class Exchange(Sending):
         """The arm's failure: an error answer when none has begun, else the connection is cut so that it shows."""
         if self.done:
             return
+        if status == 502 and self._answer is None and self._run_again("transport", code, status):
+            return
         self._drop_upstream()
         self._record("transport", code, status)
         client = self.client
@@ -251,6 +258,47 @@ class Exchange(Sending):
             extra += b"connection: close\r\n"
         client.write(problem(status, code, message, extra, head_only=self.head.method == b"HEAD"))
         client.exchange_done()
+
+    def _run_again(self, reason: Reason, code: str, status: int = 0) -> bool:
+        """Count the arm's failure and run the request again on stable, once, when the table in force says so.
+
+        Nothing of an answer has been sent. The conversation stays where it is: its next request goes where the table
+        says. What timed out is not run again: it may still run, and the client has waited for long enough.
+        """
+        served, cell = self._served, self.cell
+        if served is None or cell is None or self._rerun or self._moved or self._pair is not None:
+            return False
+        stable = stable_instead(self.client.worker.serving, self._placement.decision, served, self.head)
+        request = b"" if stable is None else self._whole_request()
+        if stable is None or not request:
+            return False
+        self._drop_upstream()
+        self._record(reason, code, status)
+        cell.open += 1  # its block is not told to be over before this is
+        cell.sums["reruns"] = cell.sums.get("reruns", 0) + 1
+        self._rerun = self._retried = True
+        self.done = self.begun = False
+        self._answer = self._returning = self._outcome = self.known = None
+        self._held, self._first_byte = b"", -1.0
+        self._served = stable
+        self.touched = perf_counter()
+        end = request.find(b"\r\n") + 2
+        self._early = b"%b%b%b" % (request[:end], RERUN_LINE, request[end:])
+        self._connecting = asyncio.ensure_future(self._open())
+        return True
+
+    def _record_rerun(self, reason: Reason, cell: Cell) -> None:
+        """What became of a request that was run again: counted apart, for and against nobody."""
+        cell.dirty = True
+        cell.open -= 1
+        verdict: Verdict = "failed" if reason == "transport" else "unknown"
+        answer, served = self._answer, self._served
+        if reason == "agent" and answer is not None and served is not None:
+            outcome, said = reported(answer, None if self._returning is None else self._returning.filter)
+            verdict, _ = judge_answer(answer.status, outcome, expected=said or served.attested)
+        if verdict != "ok":
+            name = f"reruns_{verdict}"
+            cell.sums[name] = cell.sums.get(name, 0) + 1
 
     def client_gone(self) -> None:
         """The client hung up: the arm's work is cancelled, and what became of the request is unknown."""
@@ -268,6 +316,9 @@ class Exchange(Sending):
         self.done = True
         cell = self.cell
         if cell is None:
+            return
+        if self._rerun:
+            self._record_rerun(reason, cell)
             return
         now = perf_counter()
         cell.dirty = True
@@ -315,6 +366,8 @@ class Exchange(Sending):
             if outcome is not None:
                 self._outcome = outcome
                 cell.add(outcome)
+                if outcome.values and self.unit is not None and not self._moved:
+                    cell.valued.append((self.unit, outcome))
                 if self.unit is not None and not self._moved and (outcome.marks or self._serving.thresholds):
                     limits = self._serving.thresholds_of(self._placement.decision.role)
                     limits.mark_outcome(cell, self.unit, outcome)

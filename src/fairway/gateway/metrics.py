@@ -93,7 +93,10 @@ class MetricsBook:
         out.family("fairway_gateway_reported_total", "counter", "What agents reported: tokens, tools, iterations, …")
         for (version, role), series in users.items():
             for kind, total in sorted(series.sums.items()):
+                if kind in _RERUNS:
+                    continue
                 out.sample("fairway_gateway_reported_total", {"release": version, "role": role, "kind": kind}, total)
+        self._reruns(out, users)
         name = "fairway_gateway_request_duration_seconds"
         out.family(name, "histogram", "Time from a request's head to the last byte of its answer.")
         for (version, role), series in users.items():
@@ -103,6 +106,18 @@ class MetricsBook:
             out.sample(f"{name}_bucket", {**labels, "le": "+Inf"}, series.timed)
             out.sample(f"{name}_sum", labels, series.seconds)
             out.sample(f"{name}_count", labels, series.timed)
+
+    def _reruns(self, out: _Text, users: Mapping[tuple[str, str], _Series]) -> None:
+        """Requests that failed on a release and were run again on stable; each is a failure of that release too."""
+        rerun = {key: series.sums for key, series in users.items() if series.sums.get("reruns")}
+        if not rerun:
+            return
+        name = "fairway_gateway_reruns_total"
+        out.family(name, "counter", "Requests that failed on a release and ended on stable, by what came of that.")
+        for (version, role), sums in rerun.items():
+            bad = {result: sums.get(f"reruns_{result}", 0) for result in ("failed", "unknown")}
+            for result, total in {"ok": max(0, sums["reruns"] - sum(bad.values())), **bad}.items():
+                out.sample(name, {"release": version, "role": role, "result": result}, total)
 
     def _shadows(self, out: _Text) -> None:
         """What mirrored requests came to."""
@@ -117,6 +132,8 @@ class MetricsBook:
                 for kind, (said, unit) in kinds.items():
                     out.sample(name, {"release": version, label: said}, sums.get(kind, 0) * unit)
 
+
+_RERUNS = frozenset({"reruns", "reruns_failed", "reruns_unknown"})
 
 _SHADOW_FAMILIES: tuple[tuple[str, str, str, Mapping[str, tuple[str, float]]], ...] = (
     (

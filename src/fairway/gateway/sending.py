@@ -14,6 +14,7 @@ from fairway.gateway.serving import ArmServing, Known, Placement, Serving
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.upstream import Upstream
 from fairway.traffic.flags import flag_lines
+from fairway.traffic.rerun import IDEMPOTENT
 from fairway.traffic.rules import By, unit_key
 from fairway.traffic.table import Role
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 REPLAY_BYTES = 65_536
 """A request up to this size is kept until its answer begins, to be sent again where that is safe."""
 
-_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -281,11 +281,17 @@ class Sending:
                 continue
         return None
 
+    def _whole_request(self) -> bytes:
+        """The request as an arm gets it; empty when it is not all here any more."""
+        if self.sent:
+            self._replay = forwarded_head(self.head, self._added) + self.sent[len(self.head.raw) :]
+        return self._replay or b"" if self.request_complete else b""
+
     def _may_repeat(self) -> bool:
         """Only a stale kept connection, once, and only what may be sent twice and is still here whole."""
         if self.sent and not self._retried:
-            self._replay = forwarded_head(self.head, self._added) + self.sent[len(self.head.raw) :]
-        return not self._retried and self.request_complete and bool(self._replay) and self.head.method in _IDEMPOTENT
+            self._whole_request()
+        return not self._retried and self.request_complete and bool(self._replay) and self.head.method in IDEMPOTENT
 
     @property
     def request_complete(self) -> bool:

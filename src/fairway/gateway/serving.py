@@ -217,6 +217,8 @@ class Serving:
     """Bucket hashes below this are the candidate's."""
     mirror: MirrorPlan | None = None
     sweep_seconds: float = 0.25
+    taken_away: frozenset[Digest] = frozenset()
+    """Releases that get no traffic now: the table masks them, or the gateway withholds them."""
     quick_bytes: int = 0
     """A message up to this size passes every limit."""
     in_flight: int = 0
@@ -268,6 +270,7 @@ def prepare(
         key_header=key_header,
         key_line=b"\r\n%b:" % key_header.encode("latin-1", "replace") if key_header else b"",
         other_lines=_other_lines(table),
+        taken_away=withheld.union(table.masks),
         quick_bytes=min(table.limits.head_bytes, table.limits.body_bytes),
         in_flight=table.limits.in_flight,
         salted=f"{table.salt}\0".encode("utf-8", "surrogateescape"),

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from fairway.rollout.gate_config import GatesSection, TriggersSection
 from fairway.rollout.people_config import ApprovalSetting
+from fairway.rollout.rerun_config import RerunSection, RerunSetting
 from fairway.rollout.strategy_sections import BlueGreenSection, RollingSection, ShadowSection
 from fairway.section import Duration, Flag, Positive, Section, Share
 from fairway.units import WHOLE, Parts, format_share
@@ -89,6 +90,7 @@ class RolloutSection(Section):
         instrument_budget: Seconds telemetry may be unreadable before the rollout pauses.
         triggers: What stops a rollout at once, beside its gates.
         trip: ``null`` switches the gateway's own trip off.
+        rerun: Which failed requests gateways run again on stable.
     """
 
     strategy: Annotated[str, BeforeValidator(_strategy), WithJsonSchema({"enum": list(_STRATEGIES)})] = "canary"
@@ -112,6 +114,7 @@ class RolloutSection(Section):
     shadow: ShadowSection = ShadowSection()
     replicas: Positive | None = None
     trip: TripSection | None = TripSection()
+    rerun: RerunSetting = RerunSection()
 
     @field_validator("steps")
     @classmethod

@@ -35,6 +35,7 @@ from fairway.rollout.values import (
 from fairway.targets.port import ArmSpec, ObservedArm
 from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.flags import TableFlag
+from fairway.traffic.rerun import DEFAULT_RERUN, Rerun
 from fairway.traffic.table import NO_SHARE, Arm, KeyExtractor, Limits, Role, RouteTable, Rule, Timeouts, Trip
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 from fairway.verdict.values import GateKind
@@ -55,6 +56,7 @@ class RoutePolicy:
     block_seconds: float = 10.0
     pin_seconds: float = 3600.0
     flags: tuple[TableFlag, ...] = ()
+    rerun: Rerun = DEFAULT_RERUN
 
 
 def _arm(role: Role, ref: ArmRef, *, replicas: int | None = None, effective: Digest | None = None) -> DesiredArm:
@@ -218,6 +220,7 @@ def table_of(
         block_seconds=policy.block_seconds,
         pin_seconds=policy.pin_seconds,
         flags=policy.flags,
+        rerun=policy.rerun,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from fairway.traffic.fence import Fence
 from fairway.traffic.flags import TableFlag
+from fairway.traffic.rerun import DEFAULT_RERUN, Rerun
 from fairway.units import WHOLE, AgentName, Digest, EnvironmentName, Parts, RouteId
 
 TABLE_VERSION: Literal[1] = 1
@@ -131,6 +132,7 @@ class RouteTable:
         block_seconds: Length of a telemetry block; blocks start at multiples of it (epoch).
         pin_seconds: How long a conversation stays where it began.
         flags: Feature flags in force; every request tells its arm which are on.
+        rerun: Which failed requests are run again on stable.
     """
 
     route: RouteId
@@ -149,6 +151,7 @@ class RouteTable:
     block_seconds: float = 10.0
     pin_seconds: float = 3600.0
     flags: tuple[TableFlag, ...] = ()
+    rerun: Rerun = DEFAULT_RERUN
     version: Literal[1] = TABLE_VERSION
 
     def __post_init__(self) -> None:
@@ -230,6 +233,8 @@ class RouteTable:
         }
         if self.flags:
             wire["flags"] = [flag.to_wire() for flag in self.flags]
+        if self.rerun != DEFAULT_RERUN:
+            wire["rerun"] = self.rerun.to_wire()
         return wire
 
     @classmethod
@@ -245,7 +250,7 @@ class RouteTable:
             raise ValueError(f"route table version {wire.get('version')!r} is not supported (this gateway reads 1)")
         known = {
             "version", "route", "fence", "arms", "rules", "split", "salt", "keys", "mirror", "masks", "timeouts",
-            "limits", "trip", "theta", "block_seconds", "pin_seconds", "flags",
+            "limits", "trip", "theta", "block_seconds", "pin_seconds", "flags", "rerun",
         }  # fmt: skip
         if unknown := set(wire) - known:
             raise ValueError(f"route table has unknown keys {sorted(unknown)}")
@@ -294,4 +299,5 @@ class RouteTable:
             block_seconds=float(wire["block_seconds"]),
             pin_seconds=float(wire["pin_seconds"]),
             flags=tuple(TableFlag.from_wire(flag) for flag in wire.get("flags", ())),
+            rerun=Rerun.from_wire(wire["rerun"]) if "rerun" in wire else DEFAULT_RERUN,
         )

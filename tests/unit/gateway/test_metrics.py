@@ -59,3 +59,22 @@ def test_a_gateway_that_never_mirrored_says_nothing_of_shadows() -> None:
     book = MetricsBook()
     book.add(batch(stable()), VERSIONS)
     assert "shadow" not in book.render("shop/production", ())
+
+
+def test_what_was_run_again_on_stable_is_told_under_the_release_that_failed() -> None:
+    book = MetricsBook()
+    failed = Increment(
+        t0=0, release=NEW, role=Role.CANDIDATE, fence=Fence(term=1, seq=1), assigned=9, finished=9, served=9,
+        failed=5, sums={"reruns": 5, "reruns_failed": 1, "tools": 2},
+    )  # fmt: skip
+    book.add(batch(stable(), failed), VERSIONS)
+    name = "fairway_gateway_reruns_total"
+    common = 'route="shop/production",release="1.1.0",role="candidate"'
+    assert lines(book, name) == [
+        f'{name}{{{common},result="ok"}} 4',
+        f'{name}{{{common},result="failed"}} 1',
+        f'{name}{{{common},result="unknown"}} 0',
+    ]
+    requests = "fairway_gateway_requests_total"
+    assert f'{requests}{{{common},outcome="failed"}} 5' in lines(book, requests)
+    assert not any("rerun" in line for line in lines(book, "fairway_gateway_reported_total"))

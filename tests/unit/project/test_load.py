@@ -166,6 +166,22 @@ MISTAKES = [
     ),
     (
         "fairway.yaml",
+        "  strategy: canary",
+        "  strategy: canary\n  rerun: sometimes",
+        "rerun: sometimes",
+        "rollout.rerun",
+        "expected one of never, masked, on_failure",
+    ),
+    (
+        "fairway.yaml",
+        "  strategy: canary",
+        "  strategy: canary\n  rerun: {also: [GET /x]}",
+        "rerun: {also: [GET /x]}",
+        "rollout.rerun.also",
+        "'GET /x' is not POST or PATCH and a path, such as POST /search",
+    ),
+    (
+        "fairway.yaml",
         "[5pt, 2.5pt, 1pt, 0.005]",
         "[5pt, 2.5pt]",
         "  strategy: canary",

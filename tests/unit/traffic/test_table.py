@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fairway.traffic.fence import Fence
+from fairway.traffic.rerun import Rerun, RerunWhen
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Limits, Role, RouteTable, Rule, RuleKind, Timeouts
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 
@@ -30,9 +31,10 @@ TABLE = RouteTable(
         replace(TABLE, arms=(STABLE, replace(CANDIDATE, endpoints=()))),
         replace(TABLE, arms=(CANDIDATE, replace(STABLE, endpoints=("h:3", "h:4")))),
         replace(TABLE, timeouts=Timeouts(idle=1.0), limits=Limits(in_flight=1)),
+        replace(TABLE, rerun=Rerun(when=RerunWhen.ON_FAILURE)),
         RouteTable.from_wire(TABLE.to_wire()),
     ],
-    ids=["fence", "a crash", "a restart", "limits", "read back"],
+    ids=["fence", "a crash", "a restart", "limits", "re-runs", "read back"],
 )
 def test_a_restarted_arm_is_the_same_regime(same: RouteTable) -> None:
     assert same.regime == TABLE.regime
