@@ -53,10 +53,11 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
     unit = exchange.unit
     if outcome is not None:
         cell.add(outcome)
-        if unit is not None and (
-            outcome.marks or outcome.tokens > known.tokens_above or outcome.iterations > known.iterations_above
-        ):
-            known.thresholds.mark_outcome(cell, unit, outcome)
+        if unit is not None:
+            if outcome.values:
+                cell.valued.append((unit, outcome))
+            if outcome.marks or outcome.tokens > known.tokens_above or outcome.iterations > known.iterations_above:
+                known.thresholds.mark_outcome(cell, unit, outcome)
     if taken > known.slow_above and unit is not None:
         known.thresholds.mark_times(cell, unit, taken, taken)
     client.exchange = exchange.upstream = None

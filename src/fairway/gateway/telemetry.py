@@ -52,6 +52,7 @@ class Cell:
         "t0",
         "told",
         "unknown",
+        "valued",
         "whole",
     )  # fmt: skip
 
@@ -84,6 +85,7 @@ class Cell:
         self.sums: dict[str, float] = {}
         self.told: dict[int, list[Any]] = {}  # [outcome, how often], by its id: added up off the hot path
         self.marks: dict[str, list[bytes]] = {"active": []}
+        self.valued: list[tuple[bytes, Outcome]] = []  # by unit: what has values means are taken of
         self.exemplars = []
 
     @property
@@ -132,6 +134,26 @@ class Cell:
                 tokens[index] = tokens.get(index, 0) + count
         return reported, tokens
 
+    def _values(self) -> dict[str, dict[UnitHash, tuple[int, int]]]:
+        """Of each kind of value, the sum and the number of requests that said it, by unit."""
+        found: dict[str, dict[bytes, list[int]]] = {}
+        for unit, outcome in self.valued:
+            for kind, value in outcome.values:
+                by_unit = found.get(kind)
+                if by_unit is None:
+                    by_unit = found[kind] = {}
+                told = by_unit.get(unit)
+                if told is None:
+                    by_unit[unit] = [value, 1]
+                else:
+                    told[0] += value
+                    told[1] += 1
+        names = {unit: UnitHash(blake2b(unit, digest_size=8).hexdigest()) for unit, _ in self.valued}
+        return {
+            kind: {names[unit]: (total, count) for unit, (total, count) in by_unit.items()}
+            for kind, by_unit in found.items()
+        }
+
     def describe(self, exemplar: dict[str, str]) -> None:
         """Keep a failing request for people, the first twenty of the block."""
         if self._described < MAX_EXEMPLARS:
@@ -169,6 +191,7 @@ class Cell:
             histograms=histograms,
             sums=self.sums,
             marks={kind: tuple(UnitHash(unit.hex()) for unit in units) for kind, units in self.marks.items() if units},
+            values=self._values() if self.valued else {},
             exemplars=tuple(self.exemplars),
             regime=self.regime,
             split=self.split,

@@ -32,6 +32,35 @@ its own, latency beyond the trigger's limit, tokens of a request beyond their th
 and what an outcome said: a tool that failed, a guardrail that was hit, a callback that could not be delivered."""
 
 
+Values = Mapping[str, Mapping[UnitHash, tuple[int, int]]]
+"""``{kind: {unit: (sum, requests)}}`` of hash-assigned units: what their agent said of requests that means are taken of
+(``traffic.outcome.VALUE_KINDS``). Whole numbers, so that no order of adding them changes anything."""
+
+
+def values_to_wire(values: Values) -> dict[str, dict[str, int | list[int]]]:
+    """A JSON-able value: of a unit with one request the sum alone, else ``[sum, requests]``."""
+    return {
+        kind: {unit: total if count == 1 else [total, count] for unit, (total, count) in by_unit.items()}
+        for kind, by_unit in values.items()
+    }
+
+
+def values_from_wire(wire: Mapping[str, Any]) -> dict[str, dict[UnitHash, tuple[int, int]]]:
+    """What :func:`values_to_wire` wrote.
+
+    Raises:
+        ValueError: When a number is none, or of no request.
+    """
+    return {kind: {UnitHash(u): _value(told) for u, told in by_unit.items()} for kind, by_unit in wire.items()}
+
+
+def _value(told: int | list[int]) -> tuple[int, int]:
+    total, count = (told, 1) if isinstance(told, int) else told
+    if type(total) is not int or type(count) is not int or total < 0 or count < 1:
+        raise ValueError(f"{told!r} is no value of a unit")
+    return total, count
+
+
 def bin_of(value: float) -> int:
     """Index of the bin that holds ``value`` (> 0): ``GAMMA**(i-1) < value <= GAMMA**i``; values ≤ 1e-6 share a bin."""
     return math.ceil(math.log(max(value, 1e-6)) / _LOG_GAMMA)
@@ -57,7 +86,9 @@ class Increment:
         by: Requests by why they were routed: ``hash``, ``rule``, ``pin``, ``fallback``, ``keyless``.
         reported: Of the finished, those whose agent said what became of them (an outcome that could be read).
         histograms: ``{name: {bin: count}}``, names ``latency_ms``, ``first_byte_ms``, ``tokens`` (of a request).
-        sums: ``{name: total}``: tokens_in, tokens_out, tools, tool_errors, iterations, guardrail, callback_failed.
+        sums: ``{name: total}``: tokens_in, tokens_out, tools, tool_errors, iterations, guardrail, callback_failed; of
+            cost, score and feedback the sum in millionths and how often it was said: ``cost_micros``, ``cost_reports``.
+        values: By kind and unit; at most as many units as are active.
         marks: ``{kind: units}`` of hash-assigned units: ``active`` (had a request in the block), ``failed``, ``slow``,
             ``unknown``; and those of :data:`OTHER_MARKS`.
         exemplars: Up to twenty failing requests: request id, status, reason; nothing of the content.
@@ -80,6 +111,7 @@ class Increment:
     histograms: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     sums: Mapping[str, float] = field(default_factory=dict)
     marks: Mapping[str, tuple[UnitHash, ...]] = field(default_factory=dict)
+    values: Values = field(default_factory=dict)
     exemplars: tuple[Mapping[str, str], ...] = ()
     regime: str = ""
     split: int | None = None
@@ -103,6 +135,8 @@ class Increment:
             wire["sums"] = dict(self.sums)
         if self.marks:
             wire["marks"] = {kind: list(units) for kind, units in self.marks.items()}
+        if self.values:
+            wire["values"] = values_to_wire(self.values)
         if self.exemplars:
             wire["exemplars"] = [dict(exemplar) for exemplar in self.exemplars]
         if self.regime:
@@ -135,6 +169,7 @@ class Increment:
                 histograms={n: {int(i): int(c) for i, c in b.items()} for n, b in wire.get("histograms", {}).items()},
                 sums=dict(wire.get("sums", {})),
                 marks={kind: tuple(units) for kind, units in wire.get("marks", {}).items()},
+                values=values_from_wire(wire.get("values", {})),
                 exemplars=tuple(wire.get("exemplars", ())),
                 regime=str(wire.get("regime", "")),
                 split=None if wire.get("split") is None else int(wire["split"]),

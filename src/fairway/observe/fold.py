@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from fairway.observe.blocks import OTHER_MARKS, Batch, Increment
+from fairway.observe.blocks import OTHER_MARKS, Batch, Increment, Values, values_from_wire, values_to_wire
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Role
 from fairway.units import Digest, UnitHash
@@ -39,9 +39,11 @@ class ArmBlock:
         reported: Finished requests whose agent said what became of them.
         by: Requests by why they were routed here.
         latency_ms, first_byte_ms, tokens: Histograms ``{bin: count}`` of finished requests (see ``observe.blocks``).
-        sums: Totals: tokens_in, tokens_out, tools, tool_errors, iterations, guardrail, callback_failed.
+        sums: Totals, by the names of ``observe.blocks.Increment``.
         active, failed_units, slow_units, unknown_units: Hash-assigned units, each once, sorted.
         marks: ``{kind: units}``, for the kinds of ``observe.blocks.OTHER_MARKS`` that occurred; sorted as well.
+        values: ``{kind: {unit: (sum, requests)}}`` of hash-assigned units, sorted: tokens, micro-dollars, millionths of
+            a score or of feedback.
         exemplars: At most twenty failing requests.
     """
 
@@ -63,6 +65,7 @@ class ArmBlock:
     slow_units: tuple[UnitHash, ...] = ()
     unknown_units: tuple[UnitHash, ...] = ()
     marks: Mapping[str, tuple[UnitHash, ...]] = field(default_factory=dict)
+    values: Values = field(default_factory=dict)
     exemplars: tuple[Mapping[str, str], ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
@@ -79,6 +82,8 @@ class ArmBlock:
                 wire[name] = list(units)
         if self.marks:
             wire["marks"] = {kind: list(units) for kind, units in sorted(self.marks.items())}
+        if self.values:
+            wire["values"] = values_to_wire(self.values)
         if self.exemplars:
             wire["exemplars"] = [dict(exemplar) for exemplar in self.exemplars]
         return wire
@@ -105,6 +110,7 @@ class ArmBlock:
             slow_units=tuple(wire.get("slow_units", ())),
             unknown_units=tuple(wire.get("unknown_units", ())),
             marks={kind: tuple(units) for kind, units in wire.get("marks", {}).items()},
+            values=values_from_wire(wire.get("values", {})),
             exemplars=tuple(dict(exemplar) for exemplar in wire.get("exemplars", ())),
         )
 
@@ -408,12 +414,25 @@ def _merge(increments: list[Increment]) -> ArmBlock:
         slow_units=_units(increments, "slow"),
         unknown_units=_units(increments, "unknown"),
         marks={kind: units for kind in OTHER_MARKS if (units := _units(increments, kind))},
+        values=_values(increments),
         exemplars=tuple(exemplars[:_EXEMPLARS]),
     )
 
 
 def _units(increments: list[Increment], mark: str) -> tuple[UnitHash, ...]:
     return tuple(sorted({unit for increment in increments for unit in increment.marks.get(mark, ())}))
+
+
+def _values(increments: list[Increment]) -> dict[str, dict[UnitHash, tuple[int, int]]]:
+    """What all increments say of each unit, added up: whole numbers, so that their order changes no bit."""
+    found: dict[str, dict[UnitHash, tuple[int, int]]] = {}
+    for increment in increments:
+        for kind, by_unit in increment.values.items():
+            known = found.setdefault(kind, {})
+            for unit, (total, count) in by_unit.items():
+                before = known.get(unit, (0, 0))
+                known[unit] = before[0] + total, before[1] + count
+    return {kind: dict(sorted(by_unit.items())) for kind, by_unit in sorted(found.items())}
 
 
 def _totals(parts: Iterable[Mapping[_Key, int]]) -> dict[_Key, int]:
