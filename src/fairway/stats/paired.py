@@ -14,8 +14,8 @@ Nothing is assumed of the level: it may drift, and an outage common to both arms
 
 Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", arXiv 2010.09686, sections
 3 and 4 (the approximately growth-optimal bet, truncated at .75 of what could ruin). Departures: the variance starts
-with one pseudo-difference as large as the margin, which only moves the first bets; for rates near 0 the bets reach
-the growth rate of the exact binomial test to a few per cent.
+with one pseudo-difference, for rates as large as the margin, which only moves the first bets; for rates near 0 the
+bets reach the growth rate of the exact binomial test to a few per cent.
 """
 
 from __future__ import annotations
@@ -45,44 +45,52 @@ class Paired:
 
 
 def with_differences(
-    paired: Paired, differences: Iterable[float], *, margin: float, fail_margin: float | None = None
+    paired: Paired,
+    differences: Iterable[float],
+    *,
+    margin: float,
+    fail_margin: float | None = None,
+    prior: float | None = None,
 ) -> Paired:
     """The wealths after more pairs, in their order.
 
     Args:
         paired: So far.
         differences: Each in [−1, 1].
-        margin: m towards PASS, in (0, 1).
+        margin: m towards PASS, in [0, 1).
         fail_margin: m towards FAIL; ``None``: the same.
+        prior: The size of the pseudo-difference the variance starts with; ``None``: the margin, which is right for
+            rates near 0. Needed where a margin is 0.
     """
     margin = min(max(margin, 0.0), 1 - 1e-9)
     limit = margin if fail_margin is None else min(max(fail_margin, 0.0), 1 - 1e-9)
     count, total, squares = paired.count, paired.total, paired.squares
     log_e_fail, log_e_pass = paired.log_e_fail, paired.log_e_pass
     most_fail, most_pass = _CAUTION / (1.0 + limit), _CAUTION / (1.0 - margin)
+    doubt_fail, doubt_pass = (limit**2, margin**2) if prior is None else (prior**2, prior**2)
     for difference in differences:
         mean = total / (count + 1)
-        log_e_fail += _gain(mean - limit, squares, count, mean, limit, most_fail, difference - limit)
-        log_e_pass += _gain(margin - mean, squares, count, mean, margin, most_pass, margin - difference)
+        log_e_fail += _gain(mean - limit, squares, count, mean, doubt_fail, most_fail, difference - limit)
+        log_e_pass += _gain(margin - mean, squares, count, mean, doubt_pass, most_pass, margin - difference)
         count += 1
         total += difference
         squares += difference * difference
     return Paired(count=count, total=total, squares=squares, log_e_fail=log_e_fail, log_e_pass=log_e_pass)
 
 
-def _gain(edge: float, squares: float, count: int, mean: float, margin: float, most: float, outcome: float) -> float:
+def _gain(edge: float, squares: float, count: int, mean: float, doubt: float, most: float, outcome: float) -> float:
     """What the log wealth wins on the next difference: nothing is bet without an edge."""
     if edge <= 0:
         return 0.0
-    variance = max(max(squares + margin * margin, 1e-12) / (count + 1) - mean * mean, 1e-12)
+    variance = max(max(squares + doubt, 1e-12) / (count + 1) - mean * mean, 1e-12)
     return math.log1p(min(edge / (variance + edge * edge), most) * outcome)
 
 
-def differences(candidate: Sequence[bool], stable: Sequence[bool]) -> list[float]:
-    """Pair each candidate outcome with its own group of ``⌊n_s / n_c⌋`` stable ones, in the order given.
+def differences(candidate: Sequence[float], stable: Sequence[float]) -> list[float]:
+    """Pair each candidate outcome, or value in [0, 1], with its own group of ``⌊n_s / n_c⌋`` stable ones.
 
-    With fewer stable units than candidate ones, each stable unit is used once and the rest is left out. The order
-    must not depend on the outcomes (that of the units' hashes does not).
+    In the order given. With fewer stable units than candidate ones, each stable unit is used once and the rest is left
+    out. The order must not depend on the outcomes (that of the units' hashes does not).
     """
     if not candidate or not stable:
         return []

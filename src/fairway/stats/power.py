@@ -124,3 +124,37 @@ def detectable_ratio(events: int, margin: float, weight: float, alpha: float) ->
 
 def _capped(units: float) -> int | None:
     return math.ceil(units) if units < _MORE_THAN_ANYONE_WAITS else None
+
+
+def pair_growth(edge: float, variance: float) -> float:
+    """Nats a pair of ``stats.paired`` adds, on average, to the log wealth of the best fixed bet; 0 without an edge.
+
+    ``e² / 2(σ² + e²)`` for differences of variance σ² whose mean lies ``e`` on the right side of the margin: the second
+    order of ``max_λ E ln(1 + λX)``, at the bet ``λ = e / (σ² + e²)`` (Waudby-Smith and Ramdas, arXiv 2010.09686,
+    section 4.3). The bets learn that λ, which :func:`detectable_difference` pays for.
+    """
+    return edge * edge / (2 * (variance + edge * edge)) if edge > 0 else 0.0
+
+
+def pairs_to_tell(edge: float, variance: float, alpha: float) -> int | None:
+    """About how many pairs until T2 reaches ``1/alpha``; ``None`` when the differences do not speak for it.
+
+    ``(ln(1/α) + 1) / growth``: the one nat is what learning the bet costs at this size.
+    """
+    growth = pair_growth(edge, variance)
+    return math.ceil((math.log(1 / alpha) + 1.0) / growth) if growth > 1e-9 else None
+
+
+def detectable_difference(pairs: int, variance: float, alpha: float) -> float | None:
+    """The smallest difference beyond the margin that so many pairs would show; ``None`` when they show nothing.
+
+    Solves ``n · growth(e) = ln(1/α) + ½ ln n + 1``: the same price of not knowing the effect as
+    :func:`detectable_ratio` (Robbins 1970).
+    """
+    if pairs < 1:
+        return None
+    price = math.log(1 / alpha) + 0.5 * math.log(pairs) + 1.0
+    if pairs <= 2 * price:
+        return None
+    found = math.sqrt(2 * price * variance / (pairs - 2 * price))
+    return found if found < 1 else None

@@ -29,6 +29,9 @@ where it differs); null of PASS: candidate ≥ stable + margin. Two tests bet to
     the candidate would break it at stable's rate in the same blocks. ``success`` fails all the same, which pauses; the
     others do not while stable is beyond the limit too: a tool that says no may be the custom of the house.
 
+``mean_ratio``, ``mean_points`` (``cost_mean``, ``tokens_mean``, ``score_mean``, ``feedback_mean``): T2 on values
+instead of bad events, :mod:`fairway.verdict.means`.
+
 Towards FAIL a gate also looks at what was shown since each split came into force: :mod:`fairway.verdict.evidence`.
 
 Unknown is never a success: a unit whose requests in a block ended unknown is not counted in it, requests whose worker
@@ -56,12 +59,21 @@ from fairway.verdict.evidence import (
     with_stage,
 )
 from fairway.verdict.kinds import Among, Recipe, Test, limit_of, recipe_of
+from fairway.verdict.mean_findings import find_mean
+from fairway.verdict.means import (
+    MeanState,
+    log_e_fail_mean,
+    log_e_pass_mean,
+    observe_mean,
+    start_mean,
+    verdict_of_mean,
+)
 from fairway.verdict.needed import units_still_needed
 from fairway.verdict.reasons import reason_for
 from fairway.verdict.roster import NOBODY, Units
 from fairway.verdict.sight import ArmSight, Sight, see
 from fairway.verdict.tally import EMPTY, ArmCount, ArmTally, Census, Cohort, Evidence, GateState, Latch
-from fairway.verdict.values import GateFinding, GateKind, GateSpec, Scope
+from fairway.verdict.values import MEAN_KINDS, GateFinding, GateKind, GateSpec, Scope
 
 __all__ = ["GateState", "find", "next_step_of", "observe", "observe_sight", "start", "verdict_of"]
 
@@ -81,6 +93,8 @@ def start(spec: GateSpec, *, since: float | None = None, pass_since: float | Non
             units are old: a minute or two of them keep a gate from taking running conversations for new ones.
         pass_since: The same for PASS, when that begins later.
     """
+    if spec.kind in MEAN_KINDS:
+        return start_mean(spec, since=since)
     return GateState(since=since, pass_since=pass_since, evidence=no_evidence(spec))
 
 
@@ -108,6 +122,8 @@ def observe(spec: GateSpec, state: GateState, block: Block, *, candidate: Digest
 
 def observe_sight(spec: GateSpec, state: GateState, sight: Sight) -> GateState:
     """The same for a block that is made ready once, for all gates of a rollout."""
+    if isinstance(state, MeanState):
+        return observe_mean(spec, state, sight)
     block = sight.block
     if state.last_t0 is not None and block.t0 <= state.last_t0:
         return state
@@ -118,7 +134,8 @@ def observe_sight(spec: GateSpec, state: GateState, sight: Sight) -> GateState:
     state = _with_split(spec, state, block)
     ours, theirs = _counted(recipe, sight.candidate), _counted(recipe, sight.stable)
     concurrent = spec.scope is Scope.CONCURRENT
-    if not (ours and theirs if concurrent else _requests(sight.candidate) or _requests(sight.stable)):
+    heard = ours and theirs if concurrent else _requests(sight.candidate) or _requests(sight.stable)
+    if not heard and not (recipe.among is Among.REPORTED and _requests(sight.candidate) and _requests(sight.stable)):
         return _left_out(state, sight, skipped=state.skipped)
     passes = state.pass_since is None or block.t0 >= state.pass_since
     census, whole = state.census, state.whole
@@ -207,6 +224,8 @@ def _with_split(spec: GateSpec, state: GateState, block: Block) -> GateState:
 
 def find(spec: GateSpec, state: GateState) -> GateFinding:
     """What the gate says now. FAIL is latched and wins; then ERROR, NO_DATA, a latched PASS, INCONCLUSIVE."""
+    if isinstance(state, MeanState):
+        return find_mean(spec, state)
     to_fail, to_pass = log_e_fail(spec, state), log_e_pass(spec, state)
     verdict = verdict_of(spec, state)
     ours, theirs = state.candidate, state.stable
@@ -244,6 +263,8 @@ def _reason(
 
 def log_e_values(spec: GateSpec, state: GateState) -> tuple[float, float]:
     """Natural logs of the gate's two e-values, towards FAIL and towards PASS."""
+    if isinstance(state, MeanState):
+        return log_e_fail_mean(spec, state), log_e_pass_mean(state)
     return log_e_fail(spec, state), log_e_pass(spec, state)
 
 
@@ -359,6 +380,8 @@ def _latch(state: GateState, log_e: float) -> Latch:
 
 def verdict_of(spec: GateSpec, state: GateState) -> Verdict:
     """The verdict alone: FAIL is latched and wins; then ERROR, NO_DATA, a latched PASS, INCONCLUSIVE."""
+    if isinstance(state, MeanState):
+        return verdict_of_mean(spec, state)
     if state.evidence.failed is not None:
         return Verdict.FAIL
     if _too_many_unknown(spec, state):

@@ -17,6 +17,8 @@ class Test(StrEnum):
     ADDITIVE = "additive"
     RELATIVE = "relative"
     ABSOLUTE = "absolute"
+    MEAN_RATIO = "mean_ratio"
+    MEAN_POINTS = "mean_points"
 
 
 class Among(StrEnum):
@@ -35,9 +37,11 @@ class Recipe:
         test: The statistics.
         mark: A unit with this mark is bad.
         among: Which units count.
-        did: What a bad unit did, in a sentence.
+        did: What a bad unit did, in a sentence; of a mean, what it is of.
         histogram, share: Of a block's arm and its quantile, for people; empty where a rate is told.
         yardstick: Name of the threshold in the route table beyond which a unit is marked; empty when there is none.
+        value: Kind of the values a mean is taken of, as blocks name them; ``per_unit`` of its whole numbers are one of
+            what people are told.
     """
 
     test: Test
@@ -47,6 +51,8 @@ class Recipe:
     histogram: str = ""
     share: float = 0.95
     yardstick: str = ""
+    value: str = ""
+    per_unit: int = 1
 
 
 KINDS: Mapping[GateKind, Recipe] = {
@@ -85,6 +91,18 @@ KINDS: Mapping[GateKind, Recipe] = {
     GateKind.LOOPS: Recipe(
         test=Test.ABSOLUTE, mark="looped", among=Among.REPORTED, did="ran into the limit of iterations",
         yardstick="iterations",
+    ),
+    GateKind.COST_MEAN: Recipe(
+        test=Test.MEAN_RATIO, mark="", among=Among.ACTIVE, did="cost of a request", value="cost", per_unit=1_000_000
+    ),
+    GateKind.TOKENS_MEAN: Recipe(
+        test=Test.MEAN_RATIO, mark="", among=Among.ACTIVE, did="tokens of a request", value="tokens"
+    ),
+    GateKind.SCORE_MEAN: Recipe(
+        test=Test.MEAN_POINTS, mark="", among=Among.ACTIVE, did="score of a request", value="score", per_unit=1_000_000
+    ),
+    GateKind.FEEDBACK_MEAN: Recipe(
+        test=Test.MEAN_POINTS, mark="", among=Among.ACTIVE, did="feedback", value="feedback", per_unit=1_000_000
     ),
     GateKind.EXCESS_FAILURES: Recipe(test=Test.RELATIVE, mark="failed", among=Among.KNOWN, did="failed"),
     GateKind.EXCESS_SLOW: Recipe(

@@ -16,17 +16,17 @@ def reason_for(
     """The sentence of a finding, without a full stop; ``needed``: candidate units until PASS, where that is known."""
     failed, passed = state.evidence.failed, state.evidence.passed
     if verdict is Verdict.FAIL and failed is not None:
-        return f"{_counts(spec, failed)} ({_against(failed.log_e, spec.alpha_fail)})"
+        return f"{_counts(spec, failed)} ({against_threshold(failed.log_e, spec.alpha_fail)})"
     if verdict is Verdict.PASS and passed is not None:
-        return f"{_counts(spec, passed)} ({_against(passed.log_e, spec.alpha_pass)})"
+        return f"{_counts(spec, passed)} ({against_threshold(passed.log_e, spec.alpha_pass)})"
     if verdict is Verdict.ERROR:
         return _unknown(state)
     if verdict is Verdict.NO_DATA:
         return _missing(spec, state)
     sentence = (
         f"{_counts(spec, _now(state))}; not decided"
-        f" (e-value {_number(log_e_fail)} of {_threshold(spec.alpha_fail)} for FAIL,"
-        f" {_number(log_e_pass)} of {_threshold(spec.alpha_pass)} for PASS)"
+        f" (e-value {e_value_text(log_e_fail)} of {threshold_text(spec.alpha_fail)} for FAIL,"
+        f" {e_value_text(log_e_pass)} of {threshold_text(spec.alpha_pass)} for PASS)"
     )
     return sentence if needed is None else f"{sentence}; needs about {needed:,} more candidate {spec.unit}"
 
@@ -67,15 +67,18 @@ def _missing(spec: GateSpec, state: GateState) -> str:
     return f"{state.candidate.count} candidate {spec.unit}, at least {max(1, spec.minimum_units)} are needed"
 
 
-def _against(log_e: float, alpha: float) -> str:
-    return f"e-value {_number(log_e)} ≥ {_threshold(alpha)}"
+def against_threshold(log_e: float, alpha: float) -> str:
+    """An e-value that reached its threshold, with that."""
+    return f"e-value {e_value_text(log_e)} ≥ {threshold_text(alpha)}"
 
 
-def _threshold(alpha: float) -> str:
+def threshold_text(alpha: float) -> str:
+    """What an e-value has to reach for an error of ``alpha``."""
     return f"{1 / alpha:.3g}"
 
 
-def _number(log_e: float) -> str:
+def e_value_text(log_e: float) -> str:
+    """An e-value, given by its natural log, in three figures at most."""
     if log_e > 13:
         return f"10^{log_e / math.log(10):.0f}"
     value = math.exp(log_e)

@@ -15,6 +15,8 @@ class GateKind(StrEnum):
     request of unknown outcome), ``guardrail`` (a guardrail hit).
     Against concurrent stable, ``margin`` a ratio (1.1 = +10 %): ``latency_p95``, ``latency_p99``, ``first_byte_p95``,
     ``tokens_p95``; ``latency_p95_last`` is the P95 against the plan's last margin, at every step.
+    The mean of what agents say of a request, against concurrent stable: ``cost_mean`` and ``tokens_mean``, ``margin`` a
+    ratio; ``score_mean`` and ``feedback_mean``, ``margin`` in points below stable.
     Absolute: ``success``, share of units without a failure, ``margin`` the least (0.995); ``tool_errors``,
     ``callback_failures`` and ``loops`` (requests that ran into the limit of iterations), share of units, ``margin`` the
     most (0.03).
@@ -33,6 +35,10 @@ class GateKind(StrEnum):
     TOOL_ERRORS = "tool_errors"
     CALLBACK_FAILURES = "callback_failures"
     LOOPS = "loops"
+    COST_MEAN = "cost_mean"
+    TOKENS_MEAN = "tokens_mean"
+    SCORE_MEAN = "score_mean"
+    FEEDBACK_MEAN = "feedback_mean"
     EXCESS_FAILURES = "excess_failures"
     EXCESS_SLOW = "excess_slow"
 
@@ -41,6 +47,10 @@ class GateKind(StrEnum):
 
 
 ABSOLUTE_KINDS = frozenset({GateKind.SUCCESS, GateKind.TOOL_ERRORS, GateKind.CALLBACK_FAILURES, GateKind.LOOPS})
+
+
+MEAN_KINDS = frozenset({GateKind.COST_MEAN, GateKind.TOKENS_MEAN, GateKind.SCORE_MEAN, GateKind.FEEDBACK_MEAN})
+"""Judged by :mod:`fairway.verdict.means`."""
 
 
 class Scope(StrEnum):
@@ -70,6 +80,8 @@ class GateSpec:
         stages: Splits the rollout goes through. FAIL stakes half of its evidence on a fault since the beginning and
             the rest, in equal parts, on one that begins with each of them (late onset).
         threshold: Of what is counted, where that is a fixed number: iterations of a request, for ``loops``.
+        cap: Of a mean that has no bound by itself: what a request of stable counts at most, in dollars or tokens, and
+            one of the candidate at most the margin times as much. ``None``: stable's own P99, once that is known.
     """
 
     name: str
@@ -85,6 +97,7 @@ class GateSpec:
     unit: str = "conversations"
     stages: int = 1
     threshold: float | None = None
+    cap: float | None = None
 
     @property
     def margin_to_fail(self) -> float:
@@ -159,7 +172,8 @@ class GateFinding:
         log_e_fail, log_e_pass: Natural logs of the two e-values; compare with ``ln(1/alpha)``.
         units_candidate, units_stable: Distinct units counted.
         bad_candidate, bad_stable: Of them, units with a bad event.
-        estimate_candidate, estimate_stable: Rates (for a quantile its value: ms, tokens); ``None`` without data.
+        estimate_candidate, estimate_stable: Rates (for a quantile its value: ms, tokens; for a mean that: dollars,
+            tokens, a share); ``None`` without data.
         stable_fails_too: The absolute limit is broken by stable as well: a shared cause, not a bad candidate.
         units_needed: About how many more candidate units would decide, at the rates seen; ``None``: not known.
         reason: One sentence for people.
