@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fairway.clock import Clock
 from fairway.errors import TransientError
 from fairway.observe.fold import Block, FoldState, fold_all, mature_blocks
 from fairway.observe.port import ObservationSource
+from fairway.rollout.instances import goes_back_whole
 from fairway.rollout.mirroring import pairs_of
 from fairway.rollout.port import RolloutLedger
 from fairway.rollout.values import NOTHING_MEASURED, BlocksRead, Measured, Phase, RolloutState, RouteState
@@ -19,6 +21,7 @@ from fairway.units import Digest, RouteId
 from fairway.verdict.kinds import KINDS
 from fairway.verdict.panel import Panel
 from fairway.verdict.shared_cause import shared_cause
+from fairway.verdict.soak_alarms import SoakWatch
 from fairway.verdict.theta import YARDSTICKS, theta, yardstick
 from fairway.verdict.values import Alarm
 
@@ -52,6 +55,7 @@ class BlockMeasurer:
     _blocks: list[Block] = field(default_factory=list)
     _held_from: float = math.inf
     _panels: dict[tuple[str, float], Panel] = field(default_factory=dict)
+    _soaks: dict[tuple[str, float], SoakWatch] = field(default_factory=dict)
 
     def forget(self) -> None:
         """Drop what is held in memory."""
@@ -59,6 +63,7 @@ class BlockMeasurer:
         self._cursor = None
         self._blocks.clear()
         self._panels.clear()
+        self._soaks.clear()
 
     async def measure(self, state: RouteState) -> Measured:
         """What the gates of the live rollout find now; a source that does not answer is ``Measured.error``."""
@@ -133,6 +138,8 @@ class BlockMeasurer:
             since = [block for block in self._blocks if block.t0 >= (rollout.counted_from or rollout.step_from)]
             outage = shared_cause(findings, since, candidate=rollout.candidate.release, stable=stable)
             alarms = panel.alarming(since)
+        elif soaking:
+            alarms = self._soak_alarms(rollout, seen)
         return Measured(
             findings=findings,
             mature_seconds=sum(block.seconds for block in seen if rollout.candidate.release in block.arms),
@@ -145,6 +152,18 @@ class BlockMeasurer:
             pairs=pairs_of(seen, rollout.candidate.release) if mirrored else None,
             read=self._what_is_read(rollout, now),
         )
+
+    def _soak_alarms(self, rollout: RolloutState, blocks: Sequence[Block]) -> tuple[Alarm, ...]:
+        """Triggers of the soak; nothing for what goes back whole: it would be left for what it was to replace."""
+        policy, since = rollout.plan.alarms, rollout.step_from
+        if policy is None or since is None or goes_back_whole(rollout):
+            return ()
+        watch = self._soaks.get((rollout.id, since))
+        if watch is None:
+            former = None if rollout.stable is None else rollout.stable.release
+            watch = SoakWatch(candidate=rollout.candidate.release, former=former, policy=policy)
+            self._soaks = {(rollout.id, since): watch}
+        return watch.alarming(blocks)
 
     def _what_is_read(self, rollout: RolloutState, now: float) -> BlocksRead:
         """The blocks everything is worked out from: those known now, from the earliest that can matter."""

@@ -136,7 +136,8 @@ def _failed(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
 def _alarm(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     if (alarm := alarmed(snapshot, rollout)) is not None:
         return alarm
-    return wait(snapshot.state, "paused", rollout.paused) if snapshot.measured.alarms else None
+    told = snapshot.measured.alarms and rollout.paused  # what a person resumed in spite of holds nothing up
+    return wait(snapshot.state, "paused", rollout.paused) if told else None
 
 
 def _health(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:

@@ -1,0 +1,156 @@
+"""Triggers after the promotion, when nothing serves beside the release that it could be compared with. Pure.
+
+A trigger fires when its point rule holds *and* the shares of bad units of the soak's blocks are shown to be above its
+limit (:mod:`fairway.stats.share_process`), whatever the rate before. What the former stable still serves - the
+conversations that began on it - tells an outage from a bad release: where it breaks the limit too, the alarm pauses
+for a person and does not go back. Where it serves nothing any more, nothing can tell them apart; the trigger then goes
+back, because a release that answers badly for minutes is to be left at once, and the one before did not.
+
+Error bound: :data:`SOAK_SHARE` of the triggers' alpha for a release whose shares are at the limits, much less for one
+below; it is spent beside that of the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from fairway.observe.blocks import bin_value
+from fairway.observe.fold import ArmBlock, Block
+from fairway.observe.quantile import merged, quantile
+from fairway.stats.share_process import ShareProcess
+from fairway.units import Digest, UnitHash
+from fairway.verdict.values import Alarm, AlarmAction, AlarmPolicy
+
+SOAK_SHARE = 0.1
+"""Of the triggers' alpha, what those of the soak may err with together, beside it."""
+
+_PROCESSES = 2
+_P95 = 0.95
+
+
+@dataclass(slots=True, kw_only=True)
+class SoakWatch:
+    """The triggers of one soak, and how far they have read.
+
+    Attributes:
+        candidate: Stable by now.
+        former: What was stable before; ``None`` for a first release.
+        policy: Limits and windows; a limit of ``None`` switches that trigger off.
+    """
+
+    candidate: Digest
+    former: Digest | None
+    policy: AlarmPolicy
+    _failures: ShareProcess | None = None
+    _slow: ShareProcess | None = None
+    _upto: float = field(default=float("-inf"))
+
+    def alarming(self, blocks: Sequence[Block]) -> tuple[Alarm, ...]:
+        """What is alarming now.
+
+        Args:
+            blocks: Mature, comparable blocks since the soak began, in order of ``t0``; those seen before are not read
+                again.
+        """
+        usable = [block for block in blocks if self.candidate in block.arms]
+        for block in usable:
+            if block.t0 > self._upto:
+                self._take(block.arms[self.candidate])
+                self._upto = block.t0
+        alpha = self.policy.alpha * SOAK_SHARE / _PROCESSES
+        found: list[Alarm | None] = []
+        if self._failures is not None and self._failures.shows(alpha):
+            found += [self._error_rate(usable), self._failed_traces(usable)]
+        if self._slow is not None and self._slow.shows(alpha):
+            found.append(self._latency(usable))
+        return tuple(alarm for alarm in found if alarm is not None)
+
+    def _take(self, arm: ArmBlock) -> None:
+        failed, units = _units((arm,))
+        if self.policy.error_rate is not None and units:
+            known = self._failures or ShareProcess(limit=self.policy.error_rate)
+            self._failures = known.with_block(len(failed) / len(units))
+        timed = sum(arm.latency_ms.values())
+        if self.policy.latency_ms is not None and timed:
+            known = self._slow or ShareProcess(limit=1 - _P95)
+            beyond = sum(count for index, count in arm.latency_ms.items() if bin_value(index) > self.policy.latency_ms)
+            self._slow = known.with_block(beyond / timed)
+
+    def _error_rate(self, blocks: Sequence[Block]) -> Alarm | None:
+        limit, seconds = self.policy.error_rate, self.policy.error_window
+        recent = _window(blocks, seconds)
+        failed, units = _units(block.arms[self.candidate] for block in recent)
+        if limit is None or len(units) < self.policy.minimum_units or len(failed) <= limit * len(units):
+            return None
+        told = (
+            f"{len(failed):,} of {len(units):,} conversations failed in the last {seconds:g} s after the promotion"
+            f" ({len(failed) / len(units):.1%}, the limit is {limit:.1%})"
+        )
+        return self._alarm("error_rate", told, recent, self._fails_too(recent, limit))
+
+    def _failed_traces(self, blocks: Sequence[Block]) -> Alarm | None:
+        most, limit = self.policy.failed_traces, self.policy.error_rate
+        if most is None or limit is None:
+            return None
+        failed = sum(block.arms[self.candidate].failed for block in blocks)
+        beyond = failed - limit * sum(block.arms[self.candidate].assigned for block in blocks)
+        if beyond < most:
+            return None
+        told = (
+            f"{failed:,} requests failed since the promotion, {beyond:,.0f} more than {limit:.1%} of them"
+            f" (the limit is {most:,})"
+        )
+        return self._alarm("failed_traces", told, blocks, self._fails_too(blocks, limit))
+
+    def _latency(self, blocks: Sequence[Block]) -> Alarm | None:
+        limit, seconds = self.policy.latency_ms, self.policy.latency_window
+        recent = _window(blocks, seconds)
+        ours = quantile(merged(block.arms[self.candidate].latency_ms for block in recent), _P95)
+        if limit is None or ours is None or ours <= limit:
+            return None
+        theirs = quantile(merged(arm.latency_ms for arm in self._beside(recent)), _P95)
+        told = f"P95 was {ours:,.0f} ms in the last {seconds:g} s after the promotion, the limit is {limit:,.0f} ms"
+        return self._alarm("latency", told, recent, theirs is not None and theirs > limit)
+
+    def _beside(self, blocks: Sequence[Block]) -> list[ArmBlock]:
+        """What the former stable did in them."""
+        former = self.former
+        return [] if former is None else [block.arms[former] for block in blocks if former in block.arms]
+
+    def _fails_too(self, blocks: Sequence[Block], limit: float) -> bool:
+        failed, units = _units(self._beside(blocks))
+        return len(failed) > limit * len(units)
+
+    def _alarm(self, name: str, told: str, blocks: Sequence[Block], shared: bool) -> Alarm:
+        if self.former is None:
+            text = f"{told}; there is no earlier release to go back to"
+            return Alarm(name=name, action=AlarmAction.PAUSE, reason=text)
+        if shared:
+            text = f"{told}; so it is on the former stable, which looks like an outage of both"
+            return Alarm(name=name, action=AlarmAction.PAUSE, reason=text)
+        if not any(arm.assigned for arm in self._beside(blocks)):
+            told += "; nothing served beside it that would tell an outage from a bad release"
+        return Alarm(name=name, action=AlarmAction.ROLL_BACK, reason=told)
+
+
+def _window(blocks: Sequence[Block], seconds: float) -> list[Block]:
+    """The newest blocks that last for so long together; nothing when there are too few."""
+    taken: list[Block] = []
+    length = 0.0
+    for block in reversed(blocks):
+        if length >= seconds:
+            break
+        taken.append(block)
+        length += block.seconds
+    return taken if length >= seconds else []
+
+
+def _units(arms: Iterable[ArmBlock]) -> tuple[set[UnitHash], set[UnitHash]]:
+    """Distinct units with a failed request, and distinct units of known outcome."""
+    failed: set[UnitHash] = set()
+    known: set[UnitHash] = set()
+    for arm in arms:
+        failed.update(arm.failed_units)
+        known.update(set(arm.active) - set(arm.unknown_units))
+    return failed, known | failed
