@@ -80,8 +80,8 @@ class BlockMeasurer:
     async def _pull(self, state: RouteState) -> None:
         if self._fold is None:
             self._remember(state)
-        elif (needed := self._needed(state)) < self._held_from:
-            self._read_back(needed)  # a retry asks who was there before it began: what a takeover would read
+        if (needed := self._needed(state)) < self._held_from:
+            self._read_back(needed)  # long blocks, or a retry, which asks who was there before it began
         pulled = await self.source.pull(self.route, after=self._cursor)
         assert self._fold is not None
         folded = fold_all(self._fold, pulled.batches)
