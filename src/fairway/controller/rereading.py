@@ -295,7 +295,7 @@ class _Shown:
             return self.ledger.blocks(route, since=since, upto=min(upto, self.upto)) if self.upto else ()
         rows = self.ledger.blocks(route, since=since, upto=self.limit)[:-_KEPT_FIGURES]
         self.limit, self.since = None, since
-        self.upto = float(rows[-1]["t0"]) if rows else 0.0
+        self.upto = Block.from_wire(rows[-1]).t0 if rows else 0.0
         return rows
 
     def add_blocks(self, route: RouteId, blocks: Iterable[Mapping[str, Any]]) -> None:

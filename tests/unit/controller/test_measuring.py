@@ -1,0 +1,98 @@
+"""What a controller holds in memory changes no measurement: one that takes over finds the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fairway.controller.measure import BlockMeasurer
+from fairway.observe.blocks import bin_value
+from fairway.observe.fold import ArmBlock, Block
+from fairway.observe.port import Pulled
+from fairway.rollout.values import Measured, Phase, RouteState
+from fairway.testing.memory_ledger import MemoryLedger
+from fairway.testing.rollout_cases import CANDIDATE, ROUTE, STABLE, rollout_state, route_state
+from fairway.testing.virtual_clock import VirtualClock
+from fairway.traffic.fence import Fence
+from fairway.traffic.table import Role
+from fairway.units import UnitHash
+
+
+class Silence:
+    """Nothing new: blocks are given by the test."""
+
+    async def pull(self, route: object, *, after: str | None) -> Pulled:
+        return Pulled(batches=(), cursor="")
+
+
+class Watched:
+    """A route under one controller that stays, beside which others can take over."""
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        self.seconds = seconds
+        self.clock = VirtualClock()
+        self.ledger = MemoryLedger(clock=self.clock)
+        self.staying = self.measurer()
+
+    def measurer(self) -> BlockMeasurer:
+        return BlockMeasurer(route=ROUTE, ledger=self.ledger, source=Silence(), clock=self.clock)
+
+    def block(self, t0: float, *, candidate: tuple[UnitHash, ...] = (), latency: int = 70) -> Block:
+        """Twenty conversations on stable, the same in every block, and those of the candidate."""
+        units = tuple(UnitHash(f"{number:016x}") for number in range(20))
+        arms = {STABLE.release: arm(Role.STABLE, units, latency)}
+        if candidate:
+            arms[CANDIDATE.release] = arm(Role.CANDIDATE, candidate, latency)
+        split = 50_000 if candidate else 0
+        return Block(t0=t0, seconds=self.seconds, fence=Fence(term=1, seq=1), arms=arms, split=split)
+
+    async def serve(self, state: RouteState, blocks: int, **what: object) -> Measured:
+        for _ in range(blocks):
+            t0 = self.clock.now().timestamp() // self.seconds * self.seconds
+            self.clock.advance(self.seconds)
+            self.staying.keep((self.block(t0, **what),))  # type: ignore[arg-type]
+            measured = await self.staying.measure(state)
+        return measured
+
+
+def arm(role: Role, units: tuple[UnitHash, ...], latency: int) -> ArmBlock:
+    count = len(units)
+    return ArmBlock(
+        role=role, assigned=count, served=count, finished=count, reported=count, by={"hash": count},
+        latency_ms={latency: count}, active=units,
+    )  # fmt: skip
+
+
+async def test_a_retry_is_measured_as_by_a_controller_that_takes_over_then() -> None:
+    route = Watched()
+    quiet = route_state(None)
+    await route.serve(quiet, 400)
+    now = route.clock.now()
+    retried = replace(
+        rollout_state(Phase.STEPPING),
+        started_at=now,
+        salt="the first attempt",
+        counted_from=now.timestamp(),
+        step_from=now.timestamp(),
+    )
+    begun = tuple(UnitHash(f"{number:016x}") for number in range(10))
+    found = await route.serve(route_state(retried), 12, candidate=begun)
+    assert found.read is not None
+    assert found.read.count == int(3600 / route.seconds) + 12  # who came within a pin's life is not new
+    assert await route.measurer().measure(route_state(retried)) == found
+
+
+@pytest.mark.parametrize("seconds", [1.0, 10.0, 60.0])
+async def test_the_yardstick_is_that_of_sixty_blocks_however_long_they_are(seconds: float) -> None:
+    route = Watched(seconds)
+    now = datetime.fromtimestamp(route.clock.now().timestamp(), UTC)
+    preparing = replace(
+        rollout_state(Phase.PREPARING), started_at=now + timedelta(days=1), counted_from=None, step_from=None
+    )
+    await route.serve(route_state(preparing), 60, latency=90)
+    found = await route.serve(route_state(preparing), 45, latency=70)
+    assert found == await route.measurer().measure(route_state(preparing))
+    assert found.theta is not None
+    assert found.theta > bin_value(89)  # a quarter of the sixty blocks were slow
