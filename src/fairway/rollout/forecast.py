@@ -7,17 +7,27 @@ from dataclasses import dataclass
 
 from fairway.rollout.evidence import MirrorGate
 from fairway.rollout.values import Plan, Step
-from fairway.stats.power import bernoulli_divergence, clean_units_mixture, detectable_ratio, events_to_tell
+from fairway.stats.power import (
+    bernoulli_divergence,
+    clean_units_mixture,
+    detectable_difference,
+    detectable_ratio,
+    events_to_tell,
+    pairs_to_tell,
+)
 from fairway.units import WHOLE
 from fairway.verdict.kinds import Test, limit_of, recipe_of
 from fairway.verdict.needed import clean_units_needed
-from fairway.verdict.values import GateSpec
+from fairway.verdict.values import MEAN_KINDS, GateSpec
 
 SLOW_SHARE = {0.95: 0.05, 0.99: 0.01}
 """Conversations beyond stable's quantile, at one request each; with more requests a step is decided sooner."""
 HEALTHY_RATIO = 0.5
 """Of a candidate as good as stable, how many of its conversations are beyond the margin, against stable's beyond the
 quantile: how much a margin leaves out depends on how latencies are spread, which nobody knows beforehand."""
+VALUE_MEAN, VALUE_SPREAD = 0.25, 0.2
+"""Mean and standard deviation assumed of one unit's value, as parts of what a value is at most: those of a cost under
+its P99, lognormal with a coefficient of variation of .8, and of a score between good and very good."""
 _CLEAN_WEIGHT = 0.5
 """As in :func:`fairway.rollout.mirroring.judge_pairs`."""
 
@@ -45,7 +55,8 @@ class GateForecast:
         needs: Candidate units until a candidate as good as stable passes; ``None``: it would not.
         seconds: How long they take to come; ``None``: without traffic, or never.
         shows: What the step's dwell would show to be worse than the margin towards FAIL: a failure rate, or for
-            quantiles how many times as many conversations beyond it; ``None``: nothing within the dwell.
+            quantiles how many times as many conversations beyond it; for a mean how many times as high, or how many
+            points lower; ``None``: nothing within the dwell.
         units: Candidate units that come within the dwell.
     """
 
@@ -105,7 +116,9 @@ def _gate(gate: GateSpec, step: Step, traffic: Traffic) -> GateForecast:
     share = step.split / WHOLE
     arriving = traffic.per_minute / 60 * share
     units = int(arriving * step.dwell)
-    if recipe_of(gate).test is Test.RELATIVE:
+    if gate.kind in MEAN_KINDS:
+        needs, shows = _mean(gate, share, units)
+    elif recipe_of(gate).test is Test.RELATIVE:
         needs, shows = _relative(gate, share, units)
     else:
         needs, shows = clean_units_needed(gate), _smallest_rate(gate, traffic.failing, units)
@@ -121,6 +134,25 @@ def _relative(gate: GateSpec, share: float, units: int) -> tuple[int | None, flo
     needs = None if events is None else math.ceil(events / each * share)
     seen = int(units / share * beyond) if share else 0
     return needs, detectable_ratio(seen, 1.0, share, gate.alpha_fail)
+
+
+def _mean(gate: GateSpec, share: float, units: int) -> tuple[int | None, float | None]:
+    """Pairs decide, one a candidate unit at most: with fewer stable units than candidate ones, so many.
+
+    For a candidate as good as stable the differences lie, on average, the whole margin on the right side of it; how
+    much they spread is assumed (:data:`VALUE_SPREAD`), since nobody knows it beforehand.
+    """
+    if not 0 < share < 1:
+        return None, None
+    group, paired = max(1, int((1 - share) / share)), min(1.0, (1 - share) / share)
+    variance = VALUE_SPREAD**2 * (1 + 1 / group)
+    ratio = recipe_of(gate).test is Test.MEAN_RATIO
+    needs = pairs_to_tell(VALUE_MEAN * (1 - 1 / gate.margin) if ratio else gate.margin, variance, gate.alpha_pass)
+    beyond = detectable_difference(int(units * paired), variance, gate.alpha_fail)
+    if beyond is not None:
+        beyond = gate.margin_to_fail * (1 + beyond / VALUE_MEAN) if ratio else gate.margin_to_fail + beyond
+    needs = None if needs is None else max(gate.minimum_units, math.ceil(needs / paired))
+    return needs, beyond if ratio or beyond is None or beyond < 1 else None
 
 
 def _smallest_rate(gate: GateSpec, failing: float, units: int) -> float | None:

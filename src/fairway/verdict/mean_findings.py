@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from fairway.stats.power import pair_growth
 from fairway.units import Verdict
@@ -50,6 +52,16 @@ def amount(kind: GateKind, value: float) -> str:
             return f"{value:,.0f}"
         case _:
             return f"{value:.3f}"
+
+
+def present_means(finding: Mapping[str, Any]) -> str:
+    """Where a finding, as status has it, stands now: ``$0.02 in 312 against $0.01 in 4,000 on stable``; or nothing."""
+    ours, theirs = finding.get("estimate_candidate"), finding.get("estimate_stable")
+    if ours is None or theirs is None:
+        return ""
+    kind = GateKind(finding["kind"])
+    units = finding.get("units_candidate", 0), finding.get("units_stable", 0)
+    return f"{amount(kind, ours)} in {units[0]:,} against {amount(kind, theirs)} in {units[1]:,} on stable"
 
 
 def margin_words(spec: GateSpec, margin: float) -> str:

@@ -24,12 +24,12 @@ def clean_weight(spec: GateSpec) -> float:
 
 
 def clean_units_needed(spec: GateSpec) -> int | None:
-    """Candidate units without any bad event until PASS: 60 at 5 points; ``None`` for quantiles, which need events.
+    """Candidate units without any bad event until PASS: 60 at 5 points; ``None`` for quantiles and means.
 
-    They count ``settle_blocks`` after their first request.
+    Quantiles need events, means values. They count ``settle_blocks`` after their first request.
     """
     test = recipe_of(spec).test
-    if test is Test.RELATIVE:
+    if test not in (Test.ADDITIVE, Test.ABSOLUTE):
         return None
     limit = spec.margin if test is Test.ADDITIVE else limit_of(spec)
     return max(spec.minimum_units, _clean_units(limit, spec.alpha_pass, clean_weight(spec)))
