@@ -187,6 +187,28 @@ async def test_the_user_is_answered_at_once_while_the_shadow_hangs(harness: Harn
         assert {exemplar["reason"] for exemplar in counted[Role.SHADOW].exemplars} == {"timeout_first_byte"}
 
 
+async def test_a_client_that_leaves_makes_its_pair_neither_unknown_nor_diverged(harness: Harness) -> None:
+    asked = asyncio.Event()
+
+    async def slowly(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await asyncio.sleep(30)
+
+    async with ScriptedArm(slowly) as stable, ScriptedArm(always(answer())) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint))
+        async with connected(harness.port) as client:
+            client.writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-Conversation-Id: c-1\r\n\r\n")
+            await asked.wait()
+        async with asyncio.timeout(5):
+            while not stable.lost:
+                await asyncio.sleep(0.01)
+        await until_idle(harness)
+        assert len(shadow.requests) == 1
+        counted = await harness.counted()
+        assert counted[Role.SHADOW].sums == {"shadow_client_left": 1}
+        assert counted[Role.STABLE].sums["client_aborted"] == 1
+
+
 async def test_a_slow_shadow_changes_nothing_measurable_for_users(harness: Harness) -> None:
     async def timed(client: Client, prefix: str) -> float:
         times = []

@@ -18,6 +18,8 @@ SLOWER_SECONDS = 0.01
 _REFUSAL = 400
 _ANSWERED, _REFUSED, _FAILED = range(3)
 _WHITE_SPACE = b" \t\r\n"
+_CLIENT = ("client_aborted", "slow_reader_", "refused_")
+"""What the code begins with of a request that its client ended: it says nothing of either agent."""
 
 
 class Side(NamedTuple):
@@ -68,13 +70,16 @@ def body_digest(body: bytes | bytearray) -> bytes:
 def compare(primary: Side, shadow: Side) -> Comparison:
     """Compare the two answers of one request.
 
-    A pair that does not compare like with like is excluded and counted: where one outcome is unknown, where the shadow
+    A pair that does not compare like with like is excluded and counted: where the client left before the primary had
+    answered, where one outcome is unknown, where the shadow
     asked for a tool call that could not be replayed, where both fared alike over different numbers of tool calls, and
     where neither answered well: two refusals say nothing of how the shadow serves. Where one of them fared worse that
     is what the pair says, however many calls led there; a refusal (a status of 400 or above) where the other answered
     is worse too, although a user's refused request is not the release's failure.
     """
     theirs, ours = _fared(primary), _fared(shadow)
+    if theirs is None and primary.code.startswith(_CLIENT):
+        return Comparison({"shadow_client_left": 1}, same_state=False)
     if theirs is None or ours is None:
         return Comparison({"shadow_unknown": 1}, same_state=False)
     if shadow.outcome is not None and shadow.outcome.diverged:

@@ -35,6 +35,8 @@ class MirrorPairs:
         diverged: Pairs in which the shadow went another way over its tools, so that like is not compared with like:
             excluded.
         unknown: Pairs in which what became of one of the two is not known: excluded.
+        client_left: Pairs whose client left before stable had answered, which says nothing of either: excluded, and
+            of no weight in how much could be compared.
         both_failed: Pairs in which both sides failed or both refused, which says nothing of the shadow: excluded.
         dropped: Requests of mirrored conversations that were not copied, for want of room or because the shadow no
             longer knew what stable knew: not in any other count.
@@ -47,6 +49,7 @@ class MirrorPairs:
     unknown: int = 0
     dropped: int = 0
     both_failed: int = 0
+    client_left: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,7 @@ def pairs_of(blocks: Iterable[Block], candidate: Digest) -> MirrorPairs | None:
         diverged=total("shadow_diverged"),
         unknown=total("shadow_unknown"),
         both_failed=total("shadow_both_failed"),
+        client_left=total("shadow_client_left"),
         dropped=total("shadow_dropped") + total("shadow_skipped"),
     )
 
@@ -55,7 +56,7 @@ def judge_pairs(gate: MirrorGate, pairs: MirrorPairs | None) -> tuple[Verdict, s
     the pairs in which one side alone failed, at most half are the shadow's" (the sign test), so that an agent that
     fails now and then by itself is not blamed. Pairs that diverged, that are unknown or in which both failed are in
     neither; when they are too many, more than :data:`MAX_UNKNOWN` are unknown, or those that count too few, nothing
-    passes.
+    passes. Those whose client left are in nothing at all: a client knows stable alone.
 
     Returns:
         The verdict and one sentence with the figures; NO_DATA without enough pairs.
@@ -91,6 +92,7 @@ def _told(pairs: MirrorPairs) -> str:
     aside = f", {pairs.diverged:,} diverged and are left out" if pairs.diverged else ""
     aside += f", {pairs.unknown:,} are of unknown outcome" if pairs.unknown else ""
     aside += f", in {pairs.both_failed:,} both failed" if pairs.both_failed else ""
+    aside += f", in {pairs.client_left:,} the client left" if pairs.client_left else ""
     dropped = f", {pairs.dropped:,} were not copied" if pairs.dropped else ""
     return (
         f"of {pairs.compared:,} compared pairs the shadow alone failed in {pairs.shadow_failed:,}"

@@ -12,7 +12,7 @@ from fairway.gateway.comparing import Side, body_digest, compare
 from fairway.gateway.mirroring import Pair
 from fairway.traffic.outcome import Outcome, OutcomeStatus
 
-RESULTS = ("shadow_pairs", "shadow_diverged", "shadow_unknown", "shadow_both_failed")
+RESULTS = ("shadow_pairs", "shadow_diverged", "shadow_unknown", "shadow_both_failed", "shadow_client_left")
 
 
 def side(
@@ -23,10 +23,11 @@ def side(
     body: bytes = b"hi",
     diverged: int = 0,
     http: int = 200,
+    code: str = "",
 ) -> Side:
     status = OutcomeStatus.OK if verdict == "ok" else OutcomeStatus.FAILED
     outcome = None if tools is None else Outcome(status=status, tools=tools, diverged=diverged)
-    return Side(verdict, verdict, http, outcome, seconds, len(body), body_digest(body))  # type: ignore[arg-type]
+    return Side(verdict, code or verdict, http, outcome, seconds, len(body), body_digest(body))  # type: ignore[arg-type]
 
 
 def named(sums: dict[str, float]) -> set[str]:
@@ -52,6 +53,13 @@ def named(sums: dict[str, float]) -> set[str]:
         (side("unknown"), side(http=404), {"shadow_unknown"}, False),
         (side(), side("unknown"), {"shadow_unknown"}, False),
         (side("unknown"), side("failed"), {"shadow_unknown"}, False),
+        (side("unknown", code="client_aborted"), side(), {"shadow_client_left"}, False),
+        (side("unknown", code="client_aborted"), side("unknown"), {"shadow_client_left"}, False),
+        (side("unknown", code="client_aborted"), side("failed", diverged=1), {"shadow_client_left"}, False),
+        (side("unknown", code="slow_reader_total"), side(), {"shadow_client_left"}, False),
+        (side("unknown", code="no_outcome"), side(), {"shadow_unknown"}, False),
+        (side("unknown", code="client_aborted", http=404), side(), {"shadow_pairs", "shadow_primary_failed"}, False),
+        (side(), side("unknown", code="client_aborted"), {"shadow_unknown"}, False),
         (side(tools=1), side(tools=2), {"shadow_diverged"}, False),
         (side("failed", tools=1), side("failed", tools=2), {"shadow_diverged"}, False),
         (side(tools=1), side("failed", tools=6), {"shadow_pairs", "shadow_failed"}, False),

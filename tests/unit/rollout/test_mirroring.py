@@ -53,6 +53,13 @@ def test_pairs_that_diverged_are_never_counted_for_or_against(found):
     assert verdict is without or (verdict, without) == (Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
+@given(pairs, st.integers(0, 5000))
+def test_clients_that_left_decide_nothing_and_hold_nothing_up(found, left):
+    verdict, told = judge_pairs(GATE, replace(found, client_left=left))
+    assert verdict is judge_pairs(GATE, found)[0]
+    assert ("the client left" in told) is bool(left)
+
+
 def test_when_most_pairs_diverge_nothing_passes():
     clean = MirrorPairs(compared=1000)
     assert judge_pairs(GATE, clean)[0] is Verdict.PASS
@@ -116,12 +123,13 @@ def block(t0: float, sums: dict[str, float], *, role: Role = Role.SHADOW, **chan
 
 def test_pairs_are_added_up_over_blocks_that_can_be_compared():
     sums = {"shadow_pairs": 10, "shadow_failed": 1, "shadow_primary_failed": 2, "shadow_diverged": 3,
-            "shadow_unknown": 4, "shadow_dropped": 5, "shadow_skipped": 6, "shadow_both_failed": 7}  # fmt: skip
+            "shadow_unknown": 4, "shadow_dropped": 5, "shadow_skipped": 6, "shadow_both_failed": 7,
+            "shadow_client_left": 8}  # fmt: skip
     found = pairs_of(
         [block(0, sums), block(10, sums), block(20, sums, gap=True), block(30, sums, fence=None)], CANDIDATE.release
     )
     assert found == MirrorPairs(
-        compared=20, shadow_failed=2, stable_failed=4, diverged=6, unknown=8, dropped=22, both_failed=14
+        compared=20, shadow_failed=2, stable_failed=4, diverged=6, unknown=8, dropped=22, both_failed=14, client_left=16
     )
 
 
