@@ -15,6 +15,7 @@ from fairway.controller.holder import holder_name, release_dead_lease
 from fairway.controller.measure import BlockMeasurer
 from fairway.controller.policy import plan_of
 from fairway.controller.probing import ArmProber, LocalQuestion
+from fairway.controller.sources import SourceWatch
 from fairway.errors import RefusedError
 from fairway.ledger import SqlLedger, open_ledger
 from fairway.observe.sources.gateway import GatewaySource
@@ -25,6 +26,7 @@ from fairway.rollout.desired import RoutePolicy
 from fairway.rollout.requests import Request, Verb
 from fairway.rollout.values import Plan, RouteState
 from fairway.rollout.wire import state_from_wire
+from fairway.sources.port import Asker
 from fairway.state_dir import StateDir
 from fairway.targets.local.records import RecordFolder
 from fairway.targets.local.target import LocalTarget
@@ -137,8 +139,13 @@ class ControllerParts:
     router: GatewayRouter
 
 
-def build_controller(workspace: Workspace) -> ControllerParts:
-    """The controller of the route that the embedded gateway serves, over local processes."""
+def build_controller(workspace: Workspace, *, asker: Asker) -> ControllerParts:
+    """The controller of the route that the embedded gateway serves, over local processes.
+
+    Args:
+        workspace: Open for as long as the controller is.
+        asker: Of what custom gates need.
+    """
     project = workspace.project
     trusted = partial(trusted_keys, workspace.state.keys)  # read anew each time, as above
     route = workspace.route
@@ -154,6 +161,7 @@ def build_controller(workspace: Workspace) -> ControllerParts:
         ledger=workspace.ledger,
         source=GatewaySource(workspace.state.socket("gateway")),
         clock=workspace.clock,
+        sources=SourceWatch(route=route, asker=asker, clock=workspace.clock),
     )
     facts = _facts_lookup(workspace)
     controller = RouteController(

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,7 @@ def _view(snapshot: Snapshot, decision: Decision) -> dict[str, Any]:
             }
             for finding in decision.evidence
         ],
+        "sources": [asdict(finding) for finding in decision.sources],
         "arms": [
             {
                 "release": arm.release_digest,

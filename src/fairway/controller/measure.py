@@ -6,9 +6,10 @@ import logging
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fairway.clock import Clock
+from fairway.controller.sources import SourceWatch
 from fairway.errors import TransientError
 from fairway.observe.fold import Block, FoldState, fold_all, mature_blocks
 from fairway.observe.port import ObservationSource
@@ -44,12 +45,16 @@ class BlockMeasurer:
 
     Mature blocks are written to the ledger before any gate reads them, so that a verdict can always be replayed; a
     controller that takes over reads them back and folds the rest from what the gateway still keeps.
+
+    Attributes:
+        sources: Asks what custom gates need, beside the loop; ``None``: nobody does, and they find no data.
     """
 
     route: RouteId
     ledger: RolloutLedger
     source: ObservationSource
     clock: Clock
+    sources: SourceWatch | None = None
     _fold: FoldState | None = None
     _cursor: str | None = None
     _blocks: list[Block] = field(default_factory=list)
@@ -59,6 +64,8 @@ class BlockMeasurer:
 
     def forget(self) -> None:
         """Drop what is held in memory."""
+        if self.sources is not None:
+            self.sources.forget()
         self._fold = None
         self._cursor = None
         self._blocks.clear()
@@ -73,9 +80,11 @@ class BlockMeasurer:
         except TransientError as failure:
             error = failure.message
         rollout = live(state)
+        readings = () if self.sources is None else self.sources.look(rollout)
         if rollout is None or (rollout.stable is None and rollout.phase is not Phase.SOAKING):
             return Measured(error=error) if error else NOTHING_MEASURED
-        return self._read(rollout, error)
+        found = self._read(rollout, error)
+        return replace(found, sources=readings) if readings else found
 
     async def _pull(self, state: RouteState) -> None:
         if self._fold is None:

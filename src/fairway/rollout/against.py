@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fairway.rollout.instances import instances_of, step_now
 from fairway.rollout.mirroring import judge_pairs
+from fairway.rollout.source_gates import against_by_sources
 from fairway.rollout.values import RolloutState, Snapshot
 from fairway.targets.port import InstanceState, ObservedArm
 from fairway.units import Digest, Verdict
@@ -53,6 +54,12 @@ def grave_alarm(snapshot: Snapshot, rollout: RolloutState) -> Proof | None:
     if not grave:
         return None
     return Proof(code="trigger_fired", text="; ".join(f"{alarm.name}: {alarm.reason}" for alarm in grave))
+
+
+def failed_source(snapshot: Snapshot, rollout: RolloutState) -> Proof | None:
+    """Custom gates that were declared to roll back."""
+    told = against_by_sources(snapshot, rollout)
+    return Proof(code="custom_gate_failed", text=told) if told else None
 
 
 def failed_smoke(snapshot: Snapshot, rollout: RolloutState) -> Proof | None:
@@ -99,6 +106,7 @@ def broken_arm(arm: ObservedArm | None) -> str:
 _FINDS: tuple[Callable[[Snapshot, RolloutState], Proof | None], ...] = (
     failed_gate,
     grave_alarm,
+    failed_source,
     failed_smoke,
     crashed,
 )

@@ -149,6 +149,9 @@ class RolloutSection(Section):
             cap = self.cap if step.cap is None else step.cap
             if cap < dwell:
                 raise ValueError(f"step {number}: cap ({cap:g}s) is shorter than dwell ({dwell:g}s)")
+            for gate in gates.custom:
+                if gate.for_ >= cap:
+                    raise ValueError(f"step {number}: cap ({cap:g}s) leaves no time for custom gate {gate.name}")
         return self
 
     def comparative_splits(self) -> tuple[Parts, ...]:

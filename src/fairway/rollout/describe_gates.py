@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fairway.rollout.values import Plan, Step
+from fairway.sources.judging import limit_words
+from fairway.sources.values import OnFail, SourceGate
 from fairway.units import format_duration
 from fairway.verdict.kinds import Test, limit_of, recipe_of
 from fairway.verdict.needed import clean_units_needed
@@ -48,6 +50,14 @@ def gate_words(gate: GateSpec) -> str:
 def decisive(step: Step) -> tuple[GateSpec, ...]:
     """The gates a step waits for; all of them where it waits for none."""
     return tuple(gate for gate in step.gates if gate.must_pass) or step.gates
+def source_words(gate: SourceGate) -> str:
+    """What a custom gate asks, of whom, how long it has to hold, and what it is worth."""
+    lasts = f" for {format_duration(gate.holds_for)}" if gate.holds_for else ""
+    then = "rolls back" if gate.on_fail is OnFail.ROLL_BACK else "pauses"
+    asked = f"{gate.name} (guarantee: none): {limit_words(gate)}{lasts}"
+    return f"{asked}, else {then}; asks {gate.question.url} every {format_duration(gate.every)}"
+
+
 
 
 def beside_lines(plan: Plan) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fairway.observe.fold import Block
 from fairway.rollout.choose import RISK_AND_COST
-from fairway.rollout.describe_gates import beside_lines, gate_words
+from fairway.rollout.describe_gates import beside_lines, gate_words, source_words
 from fairway.rollout.forecast import GateForecast, StepForecast, Traffic, forecast
 from fairway.rollout.traffic_rate import traffic_rate
 from fairway.rollout.values import Exposure, Plan, Step
@@ -102,6 +102,7 @@ def describe_forecast(plan: Plan, traffic: Traffic | None) -> str:
             lines.append(f"   {_people(plan)} before the next")
     lines.append(f"{len(plan.steps) + 1}. {_end(plan)}")
     lines.extend(f"beside    {line}" for line in beside_lines(plan))
+    lines.extend(f"custom    {source_words(gate)}" for gate in plan.sources)
     if found:
         whole = _whole(plan, found)
         told = "not decided by itself at this traffic" if whole is None else f"about {format_duration(whole)}"

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
+from fairway.rollout.mean_config import MeanPoints, MeanPointsGate, MeanRatio, MeanRatioGate
+from fairway.rollout.source_config import CustomGates
 from fairway.section import Duration, Flag, Points, Positive, Ratio, Section, Share
 from fairway.units import WHOLE
 from fairway.verdict.values import AlarmPolicy
@@ -120,6 +122,7 @@ class GatesSection(Section):
         minimum_units: Units of each arm before any verdict but NO_DATA.
     """
 
+        custom: Gates of the project's own, that ask Prometheus or an HTTP endpoint; guarantee: none.
     success: Annotated[SuccessGate, BeforeValidator(_success), _SHORT] = SuccessGate()
     failures: FailuresGate = FailuresGate()
     p95: LatencyGate = LatencyGate()
@@ -138,6 +141,17 @@ class GatesSection(Section):
         return {
             "failures": self.failures.margins,
             "p95": self.p95.margins,
+    custom: CustomGates = ()
+
+    @field_validator("custom")
+    @classmethod
+    def _named_apart(cls, custom: CustomGates) -> CustomGates:
+        taken = {name for name in cls.model_fields if name not in ("minimum_units", "custom")}
+        for gate in custom:
+            if gate.name in taken:
+                raise ValueError(f"there is a gate {gate.name} already; give the custom gate another name")
+            taken.add(gate.name)
+        return custom
             "p99": self.p99.margins,
             "first_byte": self.first_byte.margins,
             "tokens": self.tokens.margins,

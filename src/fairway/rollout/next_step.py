@@ -15,6 +15,7 @@ from fairway.rollout.preparing import preparing
 from fairway.rollout.promoting import promoting, soaking
 from fairway.rollout.requests import Answer, HoldKind, Request, Verb
 from fairway.rollout.rolling_back import rolling_back
+from fairway.rollout.source_gates import source_findings
 from fairway.rollout.stepping import stepping
 from fairway.rollout.values import Decision, DecisionKind, Phase, RolloutState, RouteState, Snapshot
 from fairway.rollout.verbs import Obeyed, cancel, ends_live, live, obey, take_back, withdrawn
@@ -46,6 +47,7 @@ def next_step(snapshot: Snapshot) -> Decision:
         desired=desired_of(state, snapshot.now),
         answers=answers,
         evidence=snapshot.measured.findings,
+        sources=source_findings(snapshot, live(snapshot.state)),
         look_again_after=outcome.again,
         actor=actor,
     )

@@ -9,6 +9,7 @@ from fairway.rollout.approvals import asks, next_entering, spend, unspent
 from fairway.rollout.instances import scaling_towards
 from fairway.rollout.people import Override
 from fairway.rollout.requests import Answer, AnswerKind, Request
+from fairway.rollout.source_gates import source_findings
 from fairway.rollout.values import (
     ArmRef,
     DecisionKind,
@@ -161,12 +162,14 @@ def _stands_open(snapshot: Snapshot) -> str:
     seen = format_duration(snapshot.measured.mature_seconds)
     if not snapshot.measured.findings:
         return f"nothing was measured; {seen} observed"
+    custom = [each for each in source_findings(snapshot, snapshot.state.rollout) if each.verdict is not Verdict.PASS]
     stood = [each for each in snapshot.measured.findings if each.verdict is not Verdict.PASS]
     must = _must_pass(snapshot.state.rollout)
     named = [f"{each.gate} {each.verdict.value}" for each in stood if each.gate in must]
     others = len(stood) - len(named)
     if others:
         named.append(f"{others} other{'s' if others > 1 else ''} not passed")
+    named += [f"{each.gate} {each.verdict.value} (custom)" for each in custom]
     return f"{', '.join(named) or 'every gate passed'}; {seen} observed"
 
 

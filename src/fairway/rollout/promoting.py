@@ -22,6 +22,7 @@ from fairway.rollout.outcome import (
     wait,
 )
 from fairway.rollout.preparing import starting
+from fairway.rollout.source_rules import source_failed, source_stops, source_waits
 from fairway.rollout.stepping import alarmed
 from fairway.rollout.values import ArmRef, DecisionKind, Phase, RolloutState, RouteState, Scaling, Snapshot, Warm
 from fairway.units import Verdict, format_duration
@@ -167,8 +168,11 @@ def _a_person_holds(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None
 _SOAK_RULES: tuple[Callable[[Snapshot, RolloutState], Outcome | None], ...] = (
     _failed,
     _alarm,
+    source_failed,
     _health,
+    source_stops,
     _observing,
+    source_waits,
     _a_person_holds,
 )
 

@@ -24,6 +24,8 @@ from fairway.rollout.outcome import (
     wait,
 )
 from fairway.rollout.preparing import starting
+from fairway.rollout.source_gates import passed_words
+from fairway.rollout.source_rules import source_failed, source_stops, source_waits
 from fairway.rollout.values import DecisionKind, Exposure, RolloutState, Scaling, Snapshot, Step
 from fairway.units import Verdict, format_duration, format_share
 from fairway.verdict.kinds import KINDS, Test
@@ -54,7 +56,8 @@ def _in_favour(snapshot: Snapshot, step: Step) -> str:
         return f"every instance answered {asked} probes in {seconds}"
     passed = [f"{finding.gate} passed: {finding.reason}" for finding in findings if finding.verdict is Verdict.PASS]
     others = [finding.gate for finding in findings if finding.verdict is not Verdict.PASS]
-    return "; ".join([*passed, *([f"{', '.join(others)} did not fail"] if others else [])])
+    beside = f"{', '.join(others)} did not fail" if others else ""
+    return "; ".join(filter(None, [*passed, beside, passed_words(snapshot, snapshot.state.rollout)]))
 
 
 def _shared_cause(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
@@ -270,15 +273,18 @@ _STEP_RULES: tuple[Callable[[Snapshot, RolloutState], Outcome | None], ...] = (
     _shared_cause,
     _failed_gate,
     alarmed,
+    source_failed,
     _failed_smoke,
     _candidate_health,
     _instances,
     _instrument,
     _in_force,
     _yardstick,
+    source_stops,
     _person_waits,
     pinned,
     _no_advance,
     _evidence,
+    source_waits,
     _step_approval,
 )

@@ -12,6 +12,7 @@ from fairway.bundle.environment import EnvironmentKind
 from fairway.rollout.evidence import PLAIN_ABILITIES, Abilities, MirrorGate, MirrorPairs, Probed
 from fairway.rollout.people import NOBODY_LISTED, ONE_YES, BrokenGlass, Override, People, Quorum, Role
 from fairway.rollout.requests import Answer, HoldKind, Request
+from fairway.sources.values import SourceFinding, SourceGate, SourceReading
 from fairway.targets.port import ArmSpec, ObservedArm
 from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.port import RouterObserved
@@ -104,6 +105,7 @@ class Plan:
         warm_replicas: Instances of the former stable that stay warm once the soak is over; ``None``: all.
         mixed: Conversations may change release between requests: the policy accepts a router that is not sticky.
         alarms: What stops the rollout beside its gates; ``None``: nothing.
+        sources: Custom gates, of every step in which users meet the candidate, and of the soak; guarantee: none.
     """
 
     strategy: Strategy
@@ -121,6 +123,7 @@ class Plan:
     warm_replicas: int | None = None
     mixed: bool = False
     alarms: AlarmPolicy | None = None
+    sources: tuple[SourceGate, ...] = ()
     version: Literal[1] = 1
 
 
@@ -217,7 +220,7 @@ class RolloutState:
         theta: Stable's P95 in ms, carried in the route table: as the step began, or as last refreshed.
         theta_at: When it was refreshed within the step.
         yardsticks: Stable's other quantiles, refreshed with theta; by the name the route table has for them.
-        overlooked: Alarms in spite of which a person resumed; they pause no more.
+        overlooked: Alarms (and ``custom:<gate>``) in spite of which a person resumed; they pause no more.
         going_back: It returns to a former stable; the release it leaves is blocked once it is done.
         requested_by: Who started it.
         authors: Of the candidate: who may neither approve it nor promote it past an approval.
@@ -352,6 +355,7 @@ class Decision:
         state: The route's state after it.
         answers: Requests consumed.
         evidence: Gates as they stood.
+        sources: Custom gates as they stood; guarantee: none.
         look_again_after: Seconds.
         actor: ``controller``, or who asked.
     """
@@ -365,6 +369,7 @@ class Decision:
     evidence: tuple[GateFinding, ...] = ()
     look_again_after: float = 1.0
     actor: str = "controller"
+    sources: tuple[SourceFinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -418,6 +423,7 @@ class Measured:
         alarms: What stops the rollout beside its gates.
         pairs: Of a mirrored step; ``None``: no comparison has been read.
         read: From which blocks; ``None``: there was nothing to read for, or an earlier version measured.
+        sources: What the sources of custom gates have answered since the step began.
     """
 
     findings: tuple[GateFinding, ...] = ()
@@ -429,6 +435,7 @@ class Measured:
     pairs: MirrorPairs | None = None
     yardsticks: Mapping[str, float] = field(default_factory=dict)
     read: BlocksRead | None = None
+    sources: tuple[SourceReading, ...] = ()
 
 
 NOTHING_MEASURED = Measured()

@@ -26,6 +26,7 @@ from fairway.rollout.people import BrokenGlass, is_among, same_person
 from fairway.rollout.recording import note, take_back, withdraw, withdrawn
 from fairway.rollout.requests import AnswerKind, Request, Verb
 from fairway.rollout.roles import right_of, why_not
+from fairway.rollout.source_gates import overlooked_names
 from fairway.rollout.starting import cancel, retry, start
 from fairway.rollout.values import (
     ArmRef,
@@ -220,6 +221,7 @@ def _resume(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     if current is None or not current.paused:
         return refuse(state, request, "not_paused", "the rollout is not paused" if current else "no rollout is live")
     seen = tuple(alarm.name for alarm in snapshot.measured.alarms if alarm.action is AlarmAction.PAUSE)
+    seen += overlooked_names(snapshot, snapshot.state.rollout)
     rollout = replace(current, paused="", phase_at=snapshot.now, telemetry_lost_at=None, overlooked=seen)
     moved = replace(state, rollout=rollout)
     why = f": {request.reason}" if request.reason else ""

@@ -21,6 +21,7 @@ from fairway.controller.engine import LEASE_SECONDS, STANDBY_SECONDS
 from fairway.controller.live_view import LiveView
 from fairway.errors import FairwayError, PermanentError
 from fairway.recovery.recorder import Recording
+from fairway.sources.asking import HttpAsker
 from fairway.supervise.leash import leash_cut
 
 log = logging.getLogger("fairway.controller")
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--project", type=Path, default=None, help="folder of the project")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # each question of a custom gate would be a line
     try:
         uvloop.run(serve(arguments.project))
     except FairwayError as error:
@@ -49,7 +51,7 @@ async def serve(project_dir: Path | None) -> None:
     stop = _Stop()
     workspace = open_workspace(project_dir)
     try:
-        parts = build_controller(workspace)
+        parts = build_controller(workspace, asker=HttpAsker())
         parts.controller.show = LiveView(workspace.state, workspace.route).show
         if not await _stand_by(parts, stop):
             return
