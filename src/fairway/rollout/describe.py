@@ -148,10 +148,10 @@ def _gates(status: Mapping[str, Any]) -> Iterator[str]:
             yield f"           {'':<{len(gate['gate'])}} now {gate['present']}"
     for verdict, names in quiet.items():
         yield f"evidence   {', '.join(names)} (must not fail): {verdict}"
-
-
     for one in status["sources"]:
         yield f"custom     {one['gate']} (guarantee: none): {one['verdict']} - {one['reason']}"
+
+
 def _counts(text: str) -> list[str]:
     """The ``3 of 400`` of a sentence."""
     return _COUNTS.findall(text)

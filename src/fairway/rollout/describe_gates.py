@@ -47,9 +47,6 @@ def gate_words(gate: GateSpec) -> str:
     return asked if needs is None else f"{asked} (≥ {needs:,} clean {gate.unit})"
 
 
-def decisive(step: Step) -> tuple[GateSpec, ...]:
-    """The gates a step waits for; all of them where it waits for none."""
-    return tuple(gate for gate in step.gates if gate.must_pass) or step.gates
 def source_words(gate: SourceGate) -> str:
     """What a custom gate asks, of whom, how long it has to hold, and what it is worth."""
     lasts = f" for {format_duration(gate.holds_for)}" if gate.holds_for else ""
@@ -58,6 +55,9 @@ def source_words(gate: SourceGate) -> str:
     return f"{asked}, else {then}; asks {gate.question.url} every {format_duration(gate.every)}"
 
 
+def decisive(step: Step) -> tuple[GateSpec, ...]:
+    """The gates a step waits for; all of them where it waits for none."""
+    return tuple(gate for gate in step.gates if gate.must_pass) or step.gates
 
 
 def beside_lines(plan: Plan) -> Iterator[str]:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
-from fairway.rollout.mean_config import MeanPoints, MeanPointsGate, MeanRatio, MeanRatioGate
 from fairway.rollout.source_config import CustomGates
 from fairway.section import Duration, Flag, Points, Positive, Ratio, Section, Share
 from fairway.units import WHOLE
@@ -120,9 +119,9 @@ class GatesSection(Section):
         guardrail: Units that hit a guardrail, against stable.
         unknown: Units with a request of unknown outcome, against stable.
         minimum_units: Units of each arm before any verdict but NO_DATA.
+        custom: Gates of the project's own, that ask Prometheus or an HTTP endpoint; guarantee: none.
     """
 
-        custom: Gates of the project's own, that ask Prometheus or an HTTP endpoint; guarantee: none.
     success: Annotated[SuccessGate, BeforeValidator(_success), _SHORT] = SuccessGate()
     failures: FailuresGate = FailuresGate()
     p95: LatencyGate = LatencyGate()
@@ -135,12 +134,6 @@ class GatesSection(Section):
     guardrail: Within = PointsGate.model_validate({"margin": "5pt"})
     unknown: Within = PointsGate.model_validate({"margin": "1pt"})
     minimum_units: Positive = 20
-
-    def by_margins(self) -> dict[str, Sequence[float] | None]:
-        """The margins as given, of the gates that have one for each step."""
-        return {
-            "failures": self.failures.margins,
-            "p95": self.p95.margins,
     custom: CustomGates = ()
 
     @field_validator("custom")
@@ -152,6 +145,12 @@ class GatesSection(Section):
                 raise ValueError(f"there is a gate {gate.name} already; give the custom gate another name")
             taken.add(gate.name)
         return custom
+
+    def by_margins(self) -> dict[str, Sequence[float] | None]:
+        """The margins as given, of the gates that have one for each step."""
+        return {
+            "failures": self.failures.margins,
+            "p95": self.p95.margins,
             "p99": self.p99.margins,
             "first_byte": self.first_byte.margins,
             "tokens": self.tokens.margins,

@@ -63,9 +63,9 @@ def status_wire(
         "observed": None if view is None else _observed(state, view),
         "why": _why(view, last),
         "evidence": evidence,
+        "sources": _sources(view, last),
         "traffic": None if rate is None else {"per_hour": round(rate.per_second * 3600, 1), "seconds": rate.seconds},
         "waits_for": _waits_for(state, view, last, evidence, rate),
-        "sources": _sources(view, last),
         "approvals": [] if now is None else _approvals(state, now),
         "requests": _requests(ledger.pending(route), people),
         "alarms": [] if view is None else list(view.get("alarms", ())),
@@ -175,14 +175,14 @@ def _evidence(
     return [_gate(finding, must) for finding in found]
 
 
-def _recorded(last: JournalEntry | None) -> list[Mapping[str, Any]]:
-    return [] if last is None else list(last.decision.get("evidence") or ())
 def _sources(view: Mapping[str, Any] | None, last: JournalEntry | None) -> list[dict[str, Any]]:
     """What each custom gate says; guarantee: none."""
     told = view.get("sources") if view is not None else None if last is None else last.decision.get("sources")
     return [dict(finding) for finding in told or ()]
 
 
+def _recorded(last: JournalEntry | None) -> list[Mapping[str, Any]]:
+    return [] if last is None else list(last.decision.get("evidence") or ())
 
 
 def _must_pass(rollout: RolloutState | None) -> Mapping[str, bool]:
