@@ -260,7 +260,7 @@ def _refusals(module: str, tree: ast.Module) -> Iterator[Raised]:
         codes, texts = _choices(call.args[2], function), _choices(call.args[3], function)
         for code, text in zip(codes, texts, strict=True) if len(codes) == len(texts) else product(codes, texts):
             if isinstance(code, ast.Attribute) and code.attr == "code":
-                continue  # of a Lack, which says its own below
+                continue  # of a Lack or a Proof, which say their own below
             if not isinstance(code, ast.Constant):
                 where = f"src/fairway/{module}:{call.lineno}"
                 raise SystemExit(
@@ -278,6 +278,16 @@ def _refusals(module: str, tree: ast.Module) -> Iterator[Raised]:
         code = str(ast.literal_eval(given["code"]))
         answer = Answer(request_id="", kind=AnswerKind.REFUSED, code=code)
         yield Raised(code, type(refusal(answer)).__name__, shape(said[-1]), module)
+
+
+def _proofs(module: str, tree: ast.Module) -> Iterator[Raised]:
+    """What speaks against a candidate, as an override that would go past it is refused."""
+    for _, call in _calls_of("Proof", tree):
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        code = str(ast.literal_eval(given["code"]))
+        answer = Answer(request_id="", kind=AnswerKind.REFUSED, code=code)
+        message = f"no override goes past this: {shape(given['text'])}"
+        yield Raised(code, type(refusal(answer)).__name__, message, module)
 
 
 def _calls_of(name: str, tree: ast.Module) -> Iterator[tuple[ast.FunctionDef, ast.Call]]:
@@ -299,6 +309,7 @@ def raised() -> tuple[Raised, ...]:
             found.update(_operating_system(tree))
         if module.startswith("rollout/"):
             found.update(_refusals(module, tree))
+            found.update(_proofs(module, tree))
     return tuple(sorted(found))
 
 

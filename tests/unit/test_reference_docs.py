@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from fairway.cli import main as command_line
 from fairway.errors import NotFoundError, PermanentError, ProjectFileError, UserError
+from fairway.rollout.refusals import INSTEAD
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -79,6 +80,14 @@ def test_every_code_written_in_the_source_beside_an_error_is_on_the_page():
     assert written - listed == set()
 
 
+def test_everything_a_verb_is_refused_with_is_on_both_pages():
+    errors = set(re.findall(r"^\| `([^`]+)` \|", (REFERENCE / "errors.md").read_text(), re.MULTILINE))
+    refusals = (REFERENCE / "reasons.md").read_text().partition("Requests are refused with:")[2]
+    assert {"mirror_failed", "probe_failed", "trigger_fired", "candidate_crashed", "gate_failed"} <= set(INSTEAD)
+    assert set(INSTEAD) - errors == set()
+    assert set(INSTEAD) - set(re.findall(r"`([a-z_]+)`", refusals)) == set()
+
+
 def end_of_call(text: str, start: int) -> int:
     """Where the call that begins at ``start`` closes."""
     depth = 1
@@ -99,6 +108,7 @@ def end_of_call(text: str, start: int) -> int:
         ("project_file", ProjectFileError, "validate.py"),
         ("never_stable", "RefusedError", "rollout/verbs.py"),
         ("rollout_live", "ConflictError", "rollout/starting.py"),
+        ("mirror_failed", "RefusedError", "rollout/against.py"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

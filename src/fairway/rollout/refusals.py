@@ -22,6 +22,7 @@ INSTEAD: Mapping[str, str] = {
     "candidate_crashed": "fairway rollout watch follows it back; its log says why it stopped",
     "cannot_mirror": "choose another rollout.strategy, or a router that can; fairway rollout plan shows what it needs",
     "cannot_probe": "choose another rollout.strategy; fairway rollout plan shows what it needs",
+    "custom_gate_failed": "fix it and release anew; when the source was wrong: fairway rollout retry, once it is back",
     "freeze_too_long": "for example: fairway rollout hold --freeze --for 1h --reason '…'; freeze again when it is over",
     "frozen": "ask who froze it, or with the role: fairway rollout release-hold --reason '…'",
     "gate_failed": "fix it and release anew; when the fault lay elsewhere: fairway rollout retry, once it is back",

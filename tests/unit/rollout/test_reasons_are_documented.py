@@ -40,8 +40,18 @@ def refused_with(file: Path) -> set[str]:
     calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
     refusals = [call.args[2] for call in calls if getattr(call.func, "id", "") == "refuse"]
     lacks = [kw.value for call in calls if getattr(call.func, "id", "") == "Lack" for kw in call.keywords]
+    proofs = [
+        kw.value
+        for call in calls
+        if getattr(call.func, "id", "") == "Proof"
+        for kw in call.keywords
+        if kw.arg == "code"
+    ]
     chosen = [
-        leaf for node in (*refusals, *lacks) for leaf in (node, *ast.walk(node)) if isinstance(leaf, ast.Constant)
+        leaf
+        for node in (*refusals, *lacks, *proofs)
+        for leaf in (node, *ast.walk(node))
+        if isinstance(leaf, ast.Constant)
     ]
     return {leaf.value for leaf in chosen if isinstance(leaf.value, str) and _CODE.match(leaf.value)}
 
