@@ -29,6 +29,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from operator import sub
 
 from fairway.stats.logspace import log_mean_exp
 
@@ -102,6 +103,8 @@ def with_events(
     # ln q1/q0 = ±kh − d and ln (1 − q1)/(1 − q0) = −d, with d = ln((M e^{±kh} w + 1 − w) / (M w + 1 − w)).
     costs = _costs(grid, direction is Direction.WORSE, margin, weight)
     if not candidate:
+        if events == 1:
+            return tuple(map(sub, log_ratios, costs))
         return tuple([so_far - events * cost for so_far, cost in zip(log_ratios, costs, strict=True)])
     shift = candidate * direction.value
     return tuple(

@@ -24,7 +24,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-_CAUTION = 0.75
+CAUTION = 0.75
+"""Share of what could ruin that is bet at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ def with_differences(
     limit = margin if fail_margin is None else min(max(fail_margin, 0.0), 1 - 1e-9)
     count, total, squares = paired.count, paired.total, paired.squares
     log_e_fail, log_e_pass = paired.log_e_fail, paired.log_e_pass
-    most_fail, most_pass = _CAUTION / (1.0 + limit), _CAUTION / (1.0 - margin)
+    most_fail, most_pass = CAUTION / (1.0 + limit), CAUTION / (1.0 - margin)
     doubt_fail, doubt_pass = (limit**2, margin**2) if prior is None else (prior**2, prior**2)
     for difference in differences:
         mean = total / (count + 1)

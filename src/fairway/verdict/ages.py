@@ -7,15 +7,16 @@ that alone would look like a better or worse release. Within a band of age the a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fairway.units import UnitHash
 from fairway.verdict.roster import NOBODY, Roster, Units
 
 BAND_EDGES = (0, 1, 2, 4, 8)
 """Ages, in blocks, at which a band begins; the last has no end."""
+
+NOBODY_NEW: Units = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,22 +47,17 @@ def with_block(ages: Ages, units: Units, *, t0: float, seconds: float) -> Ages:
 
 def newborn(ages: Ages, *, t0: float) -> Units:
     """Units first seen in the block that began at ``t0``; those of the very first block are not known to be new."""
-    return frozenset().union(*(units for began, units in ages.recent if began == t0))
+    recent = ages.recent
+    return recent[-1][1] if recent and recent[-1][0] == t0 else NOBODY_NEW
 
 
-def bands(ages: Ages, *, t0: float, seconds: float) -> Iterable[tuple[Units, bool]]:
-    """``(units, True)`` for each band of known age and for those present at the start; last ``(all of them, False)``.
+def bands(ages: Ages, *, t0: float, seconds: float) -> Iterator[tuple[Units, ...]]:
+    """The parts of each band of known age, the youngest first, then of those present at the start.
 
-    The last item stands for the units that are in none of the sets before it, which is how the oldest band is meant.
+    The oldest band has no parts: it is whoever is in none of the others.
     """
-    younger: set[UnitHash] = set()
     aged = [(round((t0 - began) / seconds), units) for began, units in ages.recent]
     for low, high in pairwise(BAND_EDGES):
-        inside = [units for age, units in aged if low <= age < high]
-        band = inside[0] if len(inside) == 1 else frozenset().union(*inside)
-        younger |= band
-        yield band, True
+        yield tuple([units for age, units in aged if low <= age < high])
     if ages.present:
-        younger |= ages.present
-        yield ages.present, True
-    yield frozenset(younger), False
+        yield (ages.present,)

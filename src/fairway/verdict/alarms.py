@@ -102,7 +102,8 @@ def _sampled(policy: AlarmPolicy, state: AlarmState, sight: Sight) -> SampleRati
     early = since is not None and block.t0 < since
     if early or not policy.sample_ratio or not block.comparable or not block.split or block.split >= WHOLE:
         return state.sample
-    ours, theirs = sight.born(sight.candidate.active), sight.born(sight.stable.active)
+    ours = sight.born(sight.candidate, sight.candidate.active)
+    theirs = sight.born(sight.stable, sight.stable.active)
     return state.sample.with_units(block.split, len(ours), len(theirs)) if ours or theirs else state.sample
 
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from operator import add
 
 from fairway.stats.bernoulli import log_e_above, log_e_below
 from fairway.stats.intervals import rate_lower, rate_upper
 from fairway.stats.logrank import ERRORS, QUANTILES, Direction, Grid, log_e_value, nothing_yet, with_events
 from fairway.stats.logspace import log_mean_exp, log_sum_exp
 from fairway.verdict.kinds import Test, limit_of, recipe_of
-from fairway.verdict.needed import clean_units_needed, clean_weight
+from fairway.verdict.needed import clean_weight
 from fairway.verdict.roster import Units
 from fairway.verdict.sight import Band
 from fairway.verdict.tally import ArmTally, Evidence, GateState, Stage
@@ -32,7 +33,7 @@ BOUND_SHARE = 0.1
 """What each bound of stable's rate may err with, as a multiple of the gate's alpha."""
 
 _SMALLEST_RATE = 1e-9
-_LN_HALF = math.log(0.5)
+_LN_HALF, _LN_2 = math.log(0.5), math.log(2.0)
 
 
 def grid_of(spec: GateSpec) -> Grid:
@@ -122,7 +123,8 @@ def with_bad(
     failing, passing = evidence.fail_ratios, evidence.pass_ratios
     spent = evidence.spent
     for band in bands:
-        ours, theirs = len(band.pick(candidate)), len(band.pick(stable))
+        ours = len(candidate & band.candidate) if candidate else 0
+        theirs = len(stable & band.stable) if stable else 0
         if not (ours or theirs or lost):
             continue
         at_risk = len(spent.missing(band.candidate))
@@ -185,6 +187,11 @@ def log_e_fail_at_most(spec: GateSpec, state: GateState) -> float:
         return 0.0
     if recipe_of(spec).test is Test.ABSOLUTE:
         return math.inf
+    if recipe_of(spec).test is Test.RELATIVE:
+        # Their sum is not above so many times the largest.
+        largest: float = max(map(add, evidence.fail_ratios, evidence.fail_weights))
+        top = largest + math.log(len(evidence.fail_ratios))
+        return max(top, _not_begun(spec, evidence)) + _LN_2
     paired, top = evidence.paired.log_e_fail, max(evidence.fail_ratios)
     since = [max(top - stage.lowest, paired - stage.paired) for stage in evidence.stages]
     return max(0.0, paired, top, *since)
@@ -203,7 +210,7 @@ def _excess_since(state: GateState, limit: float) -> list[float]:
     evidence = state.evidence
     return [
         log_e_above(evidence.bad - stage.bad, len(units), limit) if evidence.bad > stage.bad else -math.inf
-        for stage, units in zip(evidence.stages, state.stage_units, strict=True)
+        for stage, units in zip(evidence.stages, state.reading.stage_units, strict=True)
     ]
 
 
@@ -230,12 +237,23 @@ def log_e_pass_at_most(spec: GateSpec, state: GateState) -> float:
     """An upper bound of :func:`log_e_pass`, for next to nothing."""
     evidence, test = state.evidence, recipe_of(spec).test
     if test is Test.RELATIVE:
-        return max(evidence.pass_ratios)
-    if test is Test.ADDITIVE and evidence.pass_start is not None:
-        best = max(*evidence.pass_ratios, evidence.paired.log_e_pass)
-        return max(evidence.pass_start + best, _log_e_clean(spec, state.candidate))
-    # An absolute e-value needs so many units, even when all of them are good.
-    return math.inf if state.candidate.settled >= (clean_units_needed(spec) or 0) else 0.0
+        return evidence.pass_top
+    if state.idle_units <= _pessimistic(state.candidate)[1]:
+        return math.inf
+    if evidence.pass_start is None:
+        return 0.0
+    return evidence.pass_start + max(evidence.pass_top, evidence.paired.log_e_pass)
+
+
+def idle_until(spec: GateSpec, state: GateState) -> int:
+    """Settled units below which the absolute e-value towards PASS stays too small: a good unit adds so much at most."""
+    absolute = recipe_of(spec).test is Test.ABSOLUTE
+    bad, units = _pessimistic(state.candidate)
+    limit = limit_of(spec) if absolute else spec.margin
+    log_e = log_e_below(bad, units, limit, clean_weight=clean_weight(spec))
+    missing = -math.log(spec.alpha_pass) - log_e
+    most = -math.log1p(-min(max(limit, 1e-9), 1 - 1e-9))
+    return units + math.floor(missing / most * (1 - 1e-9)) if missing > 0 else 0
 
 
 def log_e_pass(spec: GateSpec, state: GateState) -> float:

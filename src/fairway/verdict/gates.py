@@ -46,9 +46,10 @@ from dataclasses import replace
 
 from fairway.observe.fold import Block
 from fairway.stats.bernoulli import log_e_above
-from fairway.stats.paired import differences, with_differences
+from fairway.stats.quiet_pairs import quiet_differences, with_quiet_differences
 from fairway.units import Digest, Verdict
 from fairway.verdict.evidence import (
+    idle_until,
     log_e_fail,
     log_e_fail_at_most,
     log_e_pass,
@@ -58,7 +59,7 @@ from fairway.verdict.evidence import (
     with_bad,
     with_stage,
 )
-from fairway.verdict.kinds import Among, Recipe, Test, limit_of, recipe_of
+from fairway.verdict.kinds import KINDS, Among, Recipe, Test, limit_of, recipe_of
 from fairway.verdict.mean_findings import find_mean
 from fairway.verdict.means import (
     MeanState,
@@ -69,11 +70,12 @@ from fairway.verdict.means import (
     verdict_of_mean,
 )
 from fairway.verdict.needed import units_still_needed
+from fairway.verdict.reading import cohort_of, left_out, read_on, under_split
 from fairway.verdict.reasons import reason_for
-from fairway.verdict.roster import NOBODY, Units
-from fairway.verdict.sight import ArmSight, Sight, see
-from fairway.verdict.tally import EMPTY, ArmCount, ArmTally, Census, Cohort, Evidence, GateState, Latch
-from fairway.verdict.values import MEAN_KINDS, GateFinding, GateKind, GateSpec, Scope
+from fairway.verdict.roster import Units
+from fairway.verdict.sight import Sight, see
+from fairway.verdict.tally import EMPTY, ArmTally, Census, Cohort, Evidence, GateState, Latch, Reading, beginning
+from fairway.verdict.values import ABSOLUTE_KINDS, MEAN_KINDS, GateFinding, GateKind, GateSpec, Scope
 
 __all__ = ["GateState", "find", "next_step_of", "observe", "observe_sight", "start", "verdict_of"]
 
@@ -95,14 +97,15 @@ def start(spec: GateSpec, *, since: float | None = None, pass_since: float | Non
     """
     if spec.kind in MEAN_KINDS:
         return start_mean(spec, since=since)
-    return GateState(since=since, pass_since=pass_since, evidence=no_evidence(spec))
+    return GateState(reading=beginning(since, pass_since), evidence=no_evidence(spec))
 
 
 def next_step_of(state: GateState, *, pass_since: float) -> GateState:
     """The state of a quantile gate at the next step, whose margin is in other thresholds: PASS begins anew."""
-    nothing = (0.0,) * len(state.evidence.pass_ratios)
-    evidence = replace(state.evidence, pass_ratios=nothing, passed=None, bad_candidate=0, bad_stable=0)
-    return replace(state, pass_since=pass_since, census=EMPTY, whole=state.all_of_it, evidence=evidence)
+    nothing, reading = (0.0,) * len(state.evidence.pass_ratios), state.reading
+    evidence = replace(state.evidence, pass_ratios=nothing, pass_top=0.0, passed=None, bad_candidate=0, bad_stable=0)
+    again = replace(reading, pass_since=pass_since, census=EMPTY, whole=reading.all_of_it)
+    return replace(state, reading=again, evidence=evidence)
 
 
 def observe(spec: GateSpec, state: GateState, block: Block, *, candidate: Digest, stable: Digest | None) -> GateState:
@@ -121,105 +124,67 @@ def observe(spec: GateSpec, state: GateState, block: Block, *, candidate: Digest
 
 
 def observe_sight(spec: GateSpec, state: GateState, sight: Sight) -> GateState:
-    """The same for a block that is made ready once, for all gates of a rollout."""
+    """The same for a block that is made ready once, for all gates of a rollout.
+
+    Most blocks have nothing that is bad in the eyes of a gate: then only what it shares with others is exchanged.
+    """
     if isinstance(state, MeanState):
         return observe_mean(spec, state, sight)
-    block = sight.block
-    if state.last_t0 is not None and block.t0 <= state.last_t0:
+    block, reading = sight.block, state.reading
+    if reading.last_t0 is not None and block.t0 <= reading.last_t0:
         return state
-    early = state.since is not None and block.t0 < state.since
+    early = reading.since is not None and block.t0 < reading.since
     if early or not block.comparable:
-        return _left_out(state, sight, skipped=state.skipped + (not early))
-    recipe = recipe_of(spec)
-    state = _with_split(spec, state, block)
-    ours, theirs = _counted(recipe, sight.candidate), _counted(recipe, sight.stable)
-    concurrent = spec.scope is Scope.CONCURRENT
-    heard = ours and theirs if concurrent else _requests(sight.candidate) or _requests(sight.stable)
-    if not heard and not (recipe.among is Among.REPORTED and _requests(sight.candidate) and _requests(sight.stable)):
-        return _left_out(state, sight, skipped=state.skipped)
-    passes = state.pass_since is None or block.t0 >= state.pass_since
-    census, whole = state.census, state.whole
-    if passes:
-        census = _counted_in(spec, census, sight, ours, theirs)
-    if state.pass_since is not None:
-        whole = _counted_in(spec, whole or EMPTY, sight, ours, theirs)
-    evidence = _with_events(spec, state, sight, ours, theirs, passes=passes)
+        return _at(state, left_out(reading, sight, skipped=not early))
+    if block.split is not None and block.split != reading.split:
+        state = _with_split(spec, state, sight)
+        reading = state.reading
+    recipe = KINDS[spec.kind]
+    ours, theirs = sight.candidate.counted(recipe), sight.stable.counted(recipe)
+    if not (ours and theirs) and not _heard(spec, recipe, sight):
+        return _at(state, left_out(reading, sight, skipped=False))
+    after = read_on(reading, sight, ours, theirs, settle_blocks=spec.settle_blocks)
+    evidence = state.evidence
+    marked, beside = sight.candidate.marked(recipe.mark), sight.stable.marked(recipe.mark)
+    if evidence.bad_stable and evidence.pass_start is None and recipe.test is Test.ADDITIVE:
+        evidence = stake(spec, state)
+        state = GateState(reading=reading, evidence=evidence, cohorts=state.cohorts, idle_units=state.idle_units)
+    if marked or beside or sight.candidate.lost:
+        passes = reading.pass_since is None or block.t0 >= reading.pass_since
+        evidence = _with_events(spec, state, sight, ours, theirs, passes=passes)
     cohorts = state.cohorts
     if recipe.test is Test.ADDITIVE:
         cohorts, evidence = _with_cohort(spec, cohorts, evidence, sight, ours, theirs)
-    after = GateState(
-        since=state.since,
-        pass_since=state.pass_since,
-        ages=sight.ages,
-        census=census,
-        whole=whole,
-        evidence=evidence,
-        stage_units=tuple([sight.grown(roster, ours) for roster in state.stage_units]) if state.stage_units else (),
-        cohorts=cohorts,
-        split=state.split,
-        skipped=state.skipped,
-        last_t0=block.t0,
-    )
-    return _latched(spec, after, before=state)
+    changed = GateState(reading=after, evidence=evidence, cohorts=cohorts, idle_units=state.idle_units)
+    return _latched(spec, changed, before=state)
 
 
-def _left_out(state: GateState, sight: Sight, *, skipped: int) -> GateState:
-    """The state after a block that counts for nothing but ages; ``dataclasses.replace`` would cost thrice as much."""
-    return GateState(
-        since=state.since,
-        pass_since=state.pass_since,
-        ages=sight.ages,
-        census=state.census,
-        whole=state.whole,
-        evidence=state.evidence,
-        stage_units=state.stage_units,
-        cohorts=state.cohorts,
-        split=state.split,
-        skipped=skipped,
-        last_t0=sight.block.t0,
-    )
+def _heard(spec: GateSpec, recipe: Recipe, sight: Sight) -> bool:
+    """Whether a block without units to compare says something all the same."""
+    ours, theirs = (arm.block is not None and arm.block.assigned > 0 for arm in (sight.candidate, sight.stable))
+    if spec.kind in ABSOLUTE_KINDS:
+        return ours or theirs
+    return recipe.among is Among.REPORTED and ours and theirs
 
 
-def _counted_in(spec: GateSpec, census: Census, sight: Sight, ours: Units, theirs: Units) -> Census:
-    """The census with this block; one object for all gates that count alike."""
-    histogram = recipe_of(spec).histogram
-    return sight.once(
-        (id(census), id(ours), id(theirs), histogram, spec.settle_blocks),
-        (census, ours, theirs),
-        lambda: Census(
-            candidate=_with_arm(spec, census.candidate, sight, sight.candidate, ours),
-            stable=_with_arm(spec, census.stable, sight, sight.stable, theirs),
-            blocks=census.blocks + 1,
-            seconds=census.seconds + sight.block.seconds,
-        ),
-    )
+def _at(state: GateState, reading: Reading) -> GateState:
+    """The state with nothing but another reading; ``dataclasses.replace`` would cost thrice as much."""
+    return GateState(reading=reading, evidence=state.evidence, cohorts=state.cohorts, idle_units=state.idle_units)
 
 
-def _with_arm(spec: GateSpec, count: ArmCount, sight: Sight, arm: ArmSight, units: Units) -> ArmCount:
-    recipe, block, roster = recipe_of(spec), arm.block, sight.grown(count.units, units)
-    fresh = (*count.fresh, len(roster) - len(count.units))[-spec.settle_blocks :] if spec.settle_blocks > 0 else ()
-    if block is None:
-        return replace(count, units=roster, fresh=fresh)
-    return ArmCount(
-        units=roster,
-        fresh=fresh,
-        finished=count.finished + block.finished,
-        unknown=count.unknown + block.unknown,
-        unfinished=count.unfinished + block.unfinished,
-        reported=count.reported + block.reported,
-        spread=sight.spread(count.spread, arm.histogram(recipe.histogram)) if recipe.histogram else count.spread,
-    )
-
-
-def _with_split(spec: GateSpec, state: GateState, block: Block) -> GateState:
+def _with_split(spec: GateSpec, state: GateState, sight: Sight) -> GateState:
     """A new split is the beginning of a stage; the first one is that of the rollout."""
-    if block.split is None or block.split == state.split:
-        return state
-    if state.split is None:
-        return replace(state, split=block.split)
-    evidence = with_stage(spec, state.evidence)
-    begun = len(evidence.stages) - len(state.evidence.stages)
-    return replace(state, split=block.split, evidence=evidence, stage_units=(*state.stage_units, *((NOBODY,) * begun)))
+    reading, evidence = state.reading, state.evidence
+    begun = 0
+    if reading.split is not None:
+        evidence = with_stage(spec, state.evidence)
+        begun = len(evidence.stages) - len(state.evidence.stages)
+    return GateState(
+        reading=under_split(reading, sight, begun=begun),
+        evidence=evidence,
+        cohorts=state.cohorts,
+        idle_units=state.idle_units,
+    )
 
 
 def find(spec: GateSpec, state: GateState) -> GateFinding:
@@ -268,37 +233,23 @@ def log_e_values(spec: GateSpec, state: GateState) -> tuple[float, float]:
     return log_e_fail(spec, state), log_e_pass(spec, state)
 
 
-def _counted(recipe: Recipe, arm: ArmSight) -> Units:
-    """The units of an arm that count: an unknown outcome is none, but a unit known to be bad is bad."""
-    units: Units = getattr(arm, recipe.among.value)
-    marked = arm.marked(recipe.mark)
-    return units if not marked or marked <= units else units | marked
-
-
-def _requests(arm: ArmSight) -> int:
-    return 0 if arm.block is None else arm.block.assigned
-
-
 def _with_events(
     spec: GateSpec, state: GateState, sight: Sight, ours: Units, theirs: Units, *, passes: bool
 ) -> Evidence:
     """The evidence with this block's first bad events."""
     recipe, evidence = recipe_of(spec), state.evidence
-    if recipe.test is Test.ADDITIVE:
-        evidence = stake(spec, state)
     marked, beside = sight.candidate.marked(recipe.mark), sight.stable.marked(recipe.mark)
     bad = evidence.spent.missing(marked) if marked else marked
     bad_stable = evidence.spent.missing(beside) if beside else beside
-    block = sight.candidate.block
-    lost = 0 if block is None else block.unfinished
+    lost = sight.candidate.lost
     if not (bad or bad_stable or lost):
         return evidence
-    ratios = evidence.fail_ratios, evidence.pass_ratios
+    failing, passing = evidence.fail_ratios, evidence.pass_ratios
     if recipe.test is not Test.ABSOLUTE:
         both = bad & bad_stable  # says nothing about which arm is worse
-        ratios = with_bad(
+        failing, passing = with_bad(
             spec,
-            state if evidence is state.evidence else replace(state, evidence=evidence),
+            state,
             sight.by_age(ours, theirs),
             bad - both if both else bad,
             bad_stable - both if both else bad_stable,
@@ -309,61 +260,70 @@ def _with_events(
     if bad_stable and recipe.test is not Test.ADDITIVE:
         at_risk, beside_it = state.evidence.spent.missing(ours), state.evidence.spent.missing(theirs)
         expected = len(at_risk) * len(bad_stable) / max(1, len(beside_it))
-    return replace(
-        evidence,
-        fail_ratios=ratios[0],
-        pass_ratios=ratios[1],
+    return Evidence(
         spent=evidence.spent.grown(bad | bad_stable),
         bad=evidence.bad + len(bad),
         bad_candidate=evidence.bad_candidate + (len(bad) if passes else 0),
         bad_stable=evidence.bad_stable + (len(bad_stable) if passes else 0),
+        fail_ratios=failing,
+        pass_ratios=passing,
+        pass_top=evidence.pass_top if passing is evidence.pass_ratios else max(passing),
+        fail_weights=evidence.fail_weights,
+        paired=evidence.paired,
+        pass_start=evidence.pass_start,
         expected_bad=evidence.expected_bad + expected,
+        stages=evidence.stages,
+        failed=evidence.failed,
+        passed=evidence.passed,
     )
 
 
 def _with_cohort(
     spec: GateSpec, cohorts: tuple[Cohort, ...], evidence: Evidence, sight: Sight, ours: Units, theirs: Units
 ) -> tuple[tuple[Cohort, ...], Evidence]:
-    """T2 over the cohort whose time is up; the evidence already holds this block's bad units.
-
-    A cohort is who began in one block; a unit that is active on both arms belongs to neither.
-    """
-    candidate, stable = sight.born(ours), sight.born(theirs)
-    if candidate and not ours.isdisjoint(theirs):
-        candidate = tuple(unit for unit in candidate if unit not in theirs)
-        stable = tuple(unit for unit in stable if unit not in ours)
-    cohorts = (*cohorts, Cohort(candidate=candidate, stable=stable))
+    """T2 over the cohort whose time is up; the evidence already holds this block's bad units."""
+    cohorts = (*cohorts, cohort_of(sight, ours, theirs))
     if len(cohorts) <= spec.settle_blocks:
         return cohorts, evidence
     due, spent = cohorts[0], evidence.spent
     if due.candidate and due.stable:
-        pairs = differences([unit in spent for unit in due.candidate], [unit in spent for unit in due.stable])
-        paired = with_differences(evidence.paired, pairs, margin=spec.margin, fail_margin=spec.fail_margin)
+        pairs, differing = quiet_differences(due.candidate, due.stable, spent.among(due.members))
+        paired = with_quiet_differences(
+            evidence.paired, pairs, differing, margin=spec.margin, fail_margin=spec.fail_margin
+        )
         evidence = replace(evidence, paired=paired)
     return cohorts[1:], evidence
 
 
 def _latched(spec: GateSpec, state: GateState, *, before: GateState) -> GateState:
     evidence, known = state.evidence, before.evidence
-    test = recipe_of(spec).test
+    test = KINDS[spec.kind].test
+    if evidence is known and test is Test.RELATIVE and not evidence.bad and not evidence.bad_stable:
+        return state
     # Towards FAIL evidence rises with bad events of the candidate; T2 with a cohort, and the agreement of the two
     # tests with what raises the bound of stable's rate. Towards PASS T1 rises with bad events of stable.
-    may_fail = evidence.bad != known.bad or _lacks(spec, before.all_of_it)
+    may_fail = evidence.bad != known.bad or _lacks(spec, before.reading.all_of_it)
     if test is Test.ADDITIVE:
         stable_too = evidence.bad_stable != known.bad_stable
         may_fail = may_fail or stable_too or evidence.paired.log_e_fail > known.paired.log_e_fail
-    may_pass = test is not Test.RELATIVE or evidence.bad_stable != known.bad_stable or _lacks(spec, before.census)
-    if may_fail and evidence.failed is None and not _lacks(spec, state.all_of_it):
+    failed = evidence.failed
+    if may_fail and failed is None and not _lacks(spec, state.reading.all_of_it):
         threshold = -math.log(spec.alpha_fail)
         possible = log_e_fail_at_most(spec, state) >= threshold and not _excused(spec, state)
         if possible and (log_e := log_e_fail(spec, state)) >= threshold:
-            evidence = replace(evidence, failed=_latch(state, log_e))
-    if may_pass and evidence.passed is None and not _lacks_units(spec, state):
+            failed = _latch(state, log_e)
+    may_pass = test is not Test.RELATIVE or evidence.bad_stable != known.bad_stable or _lacks(spec, before.census)
+    passed, idle = evidence.passed, state.idle_units
+    if may_pass and passed is None and not _lacks_units(spec, state):
         threshold = -math.log(spec.alpha_pass)
-        possible = log_e_pass_at_most(spec, state) >= threshold and not _too_many_unknown(spec, state)
-        if possible and (log_e := log_e_pass(spec, state)) >= threshold:
-            evidence = replace(evidence, passed=_latch(state, log_e))
-    return state if evidence is state.evidence else replace(state, evidence=evidence)
+        if log_e_pass_at_most(spec, state) >= threshold and not _too_many_unknown(spec, state):
+            if (log_e := log_e_pass(spec, state)) >= threshold:
+                passed = _latch(state, log_e)
+            elif test is not Test.RELATIVE:
+                idle = idle_until(spec, state)
+    if failed is evidence.failed and passed is evidence.passed and idle == state.idle_units:
+        return state
+    return replace(state, evidence=replace(evidence, failed=failed, passed=passed), idle_units=idle)
 
 
 def _latch(state: GateState, log_e: float) -> Latch:
@@ -401,7 +361,7 @@ def _lacks(spec: GateSpec, census: Census) -> bool:
     least = max(1, spec.minimum_units)
     if len(census.candidate.units) < least:
         return True
-    return spec.scope is Scope.CONCURRENT and len(census.stable.units) < least
+    return len(census.stable.units) < least and spec.kind not in ABSOLUTE_KINDS
 
 
 def _unreported(spec: GateSpec, state: GateState) -> bool:
@@ -431,7 +391,7 @@ def _estimate(spec: GateSpec, arm: ArmTally) -> float | None:
         return None
     recipe = recipe_of(spec)
     if recipe.histogram:
-        return arm.seen.spread.quantile(recipe.share)
+        return arm.seen.spread.quantile(recipe.histogram, recipe.share)
     rate = arm.bad / arm.count
     return 1.0 - rate if spec.kind is GateKind.SUCCESS else rate
 

@@ -39,7 +39,7 @@ from fairway.units import UnitHash, Verdict
 from fairway.verdict.kinds import Test, recipe_of
 from fairway.verdict.roster import NOBODY, Roster, Units
 from fairway.verdict.sight import ArmSight, Band, Sight
-from fairway.verdict.tally import GateState
+from fairway.verdict.tally import GateState, beginning
 from fairway.verdict.values import GateSpec
 
 CAP_UNITS, CAP_SHARE = 100, 0.99
@@ -133,7 +133,7 @@ class MeanState(GateState):
 def start_mean(spec: GateSpec, *, since: float | None) -> MeanState:
     """The state before any block; see :func:`fairway.verdict.gates.start`."""
     cap = spec.cap if recipe_of(spec).test is Test.MEAN_RATIO else 1.0
-    return MeanState(since=since, cap=Cap(value=cap), silence=nothing_yet(ERRORS))
+    return MeanState(reading=beginning(since, None), cap=Cap(value=cap), silence=nothing_yet(ERRORS))
 
 
 def observe_mean(spec: GateSpec, state: MeanState, sight: Sight) -> MeanState:
@@ -141,21 +141,26 @@ def observe_mean(spec: GateSpec, state: MeanState, sight: Sight) -> MeanState:
     block = sight.block
     if state.last_t0 is not None and block.t0 <= state.last_t0:
         return state
-    before = replace(state, ages=sight.ages, last_t0=block.t0)
+    before = replace(state, reading=replace(state.reading, ages=sight.ages, last_t0=block.t0))
     early = state.since is not None and block.t0 < state.since
     if early or not block.comparable:
-        return _with_cap(spec, replace(before, skipped=state.skipped + (not early)), sight)
+        return _with_cap(spec, _skipping(before, not early), sight)
     after = _with_block(spec, _with_split(spec, before, block.split), sight)
     return _with_cap(spec, _latched(spec, after), sight)
+
+
+def _skipping(state: MeanState, skipped: bool) -> MeanState:
+    return replace(state, reading=replace(state.reading, skipped=state.skipped + skipped))
 
 
 def _with_split(spec: GateSpec, state: MeanState, split: int | None) -> MeanState:
     """A new split is the beginning of a stage; the first one is that of the rollout."""
     if split is None or split == state.split:
         return state
+    reading = replace(state.reading, split=split)
     if state.split is None or len(state.begun) + 1 >= spec.stages:
-        return replace(state, split=split)
-    return replace(state, split=split, begun=(*state.begun, state.to_fail.log_e_fail))
+        return replace(state, reading=reading)
+    return replace(state, reading=reading, begun=(*state.begun, state.to_fail.log_e_fail))
 
 
 def _with_block(spec: GateSpec, state: MeanState, sight: Sight) -> MeanState:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from fairway.observe.fold import ArmBlock, Block
 from fairway.units import Digest, UnitHash
 from fairway.verdict.ages import Ages, bands, newborn, with_block
-from fairway.verdict.roster import Roster, Spread, Units
+from fairway.verdict.kinds import Among, Recipe
+from fairway.verdict.roster import Roster, Units
 
 NONE: Units = frozenset()
-_NO_BINS: Mapping[int, int] = {}
 _Made = TypeVar("_Made")
 
 
@@ -24,47 +24,50 @@ class ArmSight:
         active: Hash-assigned units with a request.
         known: Of them, those without a request of unknown outcome.
         reported: The same as ``known`` where the agent reports outcomes at all, nobody where it does not.
+        lost: Requests that never ended.
     """
 
-    __slots__ = ("_marks", "active", "block", "known", "reported")
+    __slots__ = ("_marks", "active", "block", "known", "lost", "reported")
 
     def __init__(self, block: ArmBlock | None) -> None:
         """See an arm's part of a block."""
         self.block = block
         self._marks: dict[str, Units] = {}
         self.active = self.known = self.reported = NONE
+        self.lost = 0
         if block is None:
             return
-        own = (("failed", block.failed_units), ("slow", block.slow_units), ("unknown", block.unknown_units))
-        for kind, units in (*own, *block.marks.items()):
-            if units:
-                self._marks[kind] = frozenset(units)
-        self.active = frozenset(block.active)
-        unknown = self.marked("unknown")
-        self.known = self.active - unknown if unknown else self.active
+        for kind, units in block.marks.items():
+            self._marks[kind] = frozenset(units)
+        if block.failed_units:
+            self._marks["failed"] = frozenset(block.failed_units)
+        if block.slow_units:
+            self._marks["slow"] = frozenset(block.slow_units)
+        self.lost = block.unfinished
+        self.active = self.known = frozenset(block.active)
+        if block.unknown_units:
+            unknown = self._marks["unknown"] = frozenset(block.unknown_units)
+            self.known = self.active - unknown
         self.reported = self.known if block.reported else NONE
 
     def marked(self, kind: str) -> Units:
         """Units with a mark of that kind."""
         return self._marks.get(kind, NONE)
 
-    def histogram(self, name: str) -> Mapping[int, int]:
-        """One of the block's histograms, ``{bin: count}``."""
-        return _NO_BINS if self.block is None else cast("Mapping[int, int]", getattr(self.block, name))
+    def counted(self, recipe: Recipe) -> Units:
+        """The units that a gate counts: an unknown outcome is none, but a unit known to be bad is bad."""
+        among = recipe.among
+        units = self.known if among is Among.KNOWN else self.active if among is Among.ACTIVE else self.reported
+        marked = self._marks.get(recipe.mark)
+        return units if marked is None or marked <= units else units | marked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """Units of one age: those ``inside`` a set, or those outside of it for the oldest."""
+    """Units of one age, on both arms."""
 
-    units: Units
-    inside: bool
     candidate: Units
     stable: Units
-
-    def pick(self, units: Units) -> Units:
-        """Those of ``units`` that are of this age."""
-        return units & self.units if self.inside else units - self.units
 
 
 class Sight:
@@ -76,7 +79,7 @@ class Sight:
         ages: What is known of the age of units, after this block.
     """
 
-    __slots__ = ("_bands", "_made", "ages", "block", "candidate", "stable")
+    __slots__ = ("_kept", "_made", "ages", "block", "candidate", "stable")
 
     def __init__(self, block: Block, ages: Ages, candidate: ArmSight, stable: ArmSight) -> None:
         """Hold a block; :func:`see` makes one."""
@@ -85,7 +88,7 @@ class Sight:
         self.candidate = candidate
         self.stable = stable
         self._made: dict[tuple[object, ...], tuple[object, object]] = {}
-        self._bands: list[tuple[Units, bool]] | None = None
+        self._kept: dict[tuple[object, ...], tuple[object, object]] = {}
 
     def once(self, key: tuple[object, ...], kept: object, make: Callable[[], _Made]) -> _Made:
         """What was made under this key before, else what ``make`` makes now.
@@ -100,6 +103,16 @@ class Sight:
             found = self._made[key] = make(), kept
         return cast("_Made", found[0])
 
+    def for_good(self, key: tuple[object, ...]) -> object | None:
+        """What :meth:`keep` keeps under this key; ``None`` for nothing."""
+        found = self._kept.get(key)
+        return None if found is None else found[0]
+
+    def keep(self, key: tuple[object, ...], kept: object, made: _Made) -> _Made:
+        """As :meth:`once`, but not forgotten: for values that share their memory, for gates that begin anew later."""
+        self._kept[key] = made, kept
+        return made
+
     def forget(self) -> None:
         """Drop what was remembered: another look at the block makes it again."""
         self._made.clear()
@@ -108,33 +121,46 @@ class Sight:
         """``roster`` with ``units``; one object for the same arguments."""
         return self.once((id(roster), id(units)), (roster, units), lambda: roster.grown(units))
 
-    def spread(self, spread: Spread, histogram: Mapping[int, int]) -> Spread:
-        """``spread`` with ``histogram``; one object for the same arguments."""
-        return self.once((id(spread), id(histogram)), (spread, histogram), lambda: spread.grown(histogram))
+    def born(self, arm: ArmSight, units: Units) -> tuple[UnitHash, ...]:
+        """Those of an arm's ``units`` first seen in this block, in the order of their hashes."""
+        key = (id(units), "born")
+        found = self.for_good(key)
+        return self.keep(key, units, self._born(arm, units)) if found is None else cast("tuple[UnitHash, ...]", found)
 
-    def born(self, units: Units) -> tuple[UnitHash, ...]:
-        """Those of ``units`` first seen in this block, in the order of their hashes."""
-        return self.once(
-            (id(units), "born"), units, lambda: tuple(sorted(units & newborn(self.ages, t0=self.block.t0)))
-        )
+    def _born(self, arm: ArmSight, units: Units) -> tuple[UnitHash, ...]:
+        new = newborn(self.ages, t0=self.block.t0)
+        if not new or not units:
+            return ()
+        if units is not arm.active or arm.block is None:
+            return tuple(sorted(units & new))
+        # Blocks have their units sorted, and sorting them again costs next to nothing.
+        active = arm.block.active
+        return tuple(sorted(active if units <= new else [unit for unit in active if unit in new]))
 
     def by_age(self, candidate: Units, stable: Units) -> tuple[Band, ...]:
         """Both arms' units by age; ages that one of them does not have are left out."""
         return self.once((id(candidate), id(stable)), (candidate, stable), lambda: self._by_age(candidate, stable))
 
     def _by_age(self, candidate: Units, stable: Units) -> tuple[Band, ...]:
-        if self._bands is None:
-            self._bands = list(bands(self.ages, t0=self.block.t0, seconds=self.block.seconds))
-        found = []
-        for units, inside in self._bands:
-            pick = frozenset.intersection if inside else frozenset.difference
-            ours = pick(candidate, units)
-            if not ours:
-                continue
-            theirs = pick(stable, units)
-            if theirs:
-                found.append(Band(units=units, inside=inside, candidate=ours, stable=theirs))
+        found: list[Band] = []
+        for band in bands(self.ages, t0=self.block.t0, seconds=self.block.seconds):
+            if not (candidate and stable):
+                return tuple(found)
+            ours, theirs = _inside(candidate, band), _inside(stable, band)
+            if ours and theirs:
+                found.append(Band(candidate=ours, stable=theirs))
+            candidate = candidate - ours if ours else candidate
+            stable = stable - theirs if theirs else stable
+        if candidate and stable:
+            found.append(Band(candidate=candidate, stable=stable))
         return tuple(found)
+
+
+def _inside(units: Units, band: tuple[Units, ...]) -> Units:
+    """Those of ``units`` in any part of a band."""
+    if len(band) == 1:
+        return units & band[0]
+    return NONE.union(*[units & part for part in band])
 
 
 def see(ages: Ages, block: Block, *, candidate: Digest, stable: Digest | None) -> Sight:
