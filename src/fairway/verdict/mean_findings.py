@@ -109,8 +109,8 @@ def _capped(spec: GateSpec, state: MeanState) -> str:
 def _reports(spec: GateSpec, state: MeanState) -> str:
     value = recipe_of(spec).value
     return (
-        f"{state.ours.count:,} of the candidate's {len(state.ours.seen):,} {spec.unit} reported {value},"
-        f" {state.theirs.count:,} of {len(state.theirs.seen):,} on stable"
+        f"{state.ours.said:,} of the candidate's {len(state.ours.seen):,} {spec.unit} reported {value},"
+        f" {state.theirs.said:,} of {len(state.theirs.seen):,} on stable"
     )
 
 

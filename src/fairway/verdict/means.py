@@ -61,11 +61,13 @@ class MeanTally:
 
     Attributes:
         seen: Units that were active in blocks that count.
+        said: Of them, units with a value.
         count: Of them, units with a value that could be paired.
         total: Sum of their values as people are told them (dollars, tokens, shares), not winsorised.
     """
 
     seen: Roster = NOBODY
+    said: int = 0
     count: int = 0
     total: float = 0.0
 
@@ -76,7 +78,9 @@ class MeanTally:
 
     def with_values(self, values: Sequence[float]) -> MeanTally:
         """It with units that could be paired."""
-        return MeanTally(seen=self.seen, count=self.count + len(values), total=self.total + math.fsum(values))
+        return MeanTally(
+            seen=self.seen, said=self.said, count=self.count + len(values), total=self.total + math.fsum(values)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +170,11 @@ def _with_split(spec: GateSpec, state: MeanState, split: int | None) -> MeanStat
 def _with_block(spec: GateSpec, state: MeanState, sight: Sight) -> MeanState:
     """The pairs of one block, and what it says of who is silent."""
     said, beside = _said(spec, sight.candidate), _said(spec, sight.stable)
-    seen = sight.grown(state.ours.seen, sight.candidate.active), sight.grown(state.theirs.seen, sight.stable.active)
-    state = replace(state, ours=replace(state.ours, seen=seen[0]), theirs=replace(state.theirs, seen=seen[1]))
+    state = replace(
+        state,
+        ours=_met(state, state.ours, sight, sight.candidate, said),
+        theirs=_met(state, state.theirs, sight, sight.stable, beside),
+    )
     if not said and not beside:
         return state
     ours, theirs = _at_risk(state, sight.candidate, said), _at_risk(state, sight.stable, beside)
@@ -180,6 +187,12 @@ def _with_block(spec: GateSpec, state: MeanState, sight: Sight) -> MeanState:
 
 def _said(spec: GateSpec, arm: ArmSight) -> _ValuesOfUnits:
     return {} if arm.block is None else arm.block.values.get(recipe_of(spec).value, {})
+
+
+def _met(state: MeanState, tally: MeanTally, sight: Sight, arm: ArmSight, said: _ValuesOfUnits) -> MeanTally:
+    """An arm with the units of one more block."""
+    new = len(state.valued.missing(frozenset(said))) if said else 0
+    return replace(tally, seen=sight.grown(tally.seen, arm.active), said=tally.said + new)
 
 
 def _at_risk(state: MeanState, arm: ArmSight, said: _ValuesOfUnits) -> Units:
