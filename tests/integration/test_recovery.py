@@ -11,9 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from fairway.bootstrap import Workspace
 from fairway.bundle.files import scan
+from fairway.cli.main import cli
 from fairway.clock import SystemClock
 from fairway.errors import FairwayError, RefusedError
 from fairway.incident.procedure import Step
@@ -412,6 +414,24 @@ def test_the_history_is_that_of_earlier_releases(place: Place) -> None:
     place.serve(60, v1_1_0=0)
     later = take_snapshot(source, second, now=place.clock.now())
     assert (later.status, later.action) == (SlaStatus.BLOCKED, "roll_back"), later.reason
+
+
+def test_the_report_is_the_nine_keys_and_further_figures_stand_beside_them(place: Place) -> None:
+    place.release("1.0.0")
+    place.serve(60, v1_0_0=3)
+    place.workspace.close()
+    words = ["sla", "report", "--version", "1.0.0", "--project", str(place.workspace.project.root)]
+    alone, beside = (
+        json.loads(CliRunner().invoke(cli, [*words, *more, "-o", "json"], catch_exceptions=False).stdout)
+        for more in ((), ("--figures",))
+    )
+    assert len(alone) == 9
+    assert beside["snapshot"] == alone
+    assert beside["figures"]["cost_per_request_usd"] is None
+    assert "outcomes" in beside["figures"]["unknown"]["cost_per_request_usd"]
+    text = CliRunner().invoke(cli, [*words, "--figures"], catch_exceptions=False).stdout
+    assert "requests_per_minute" in text
+    assert "unknown: its agent says nothing of it" in text
 
 
 # -- the database --

@@ -88,6 +88,7 @@ def test_an_expired_flag_goes_on_and_is_complained_about(root: Path) -> None:
         (("sla", "report", "--version", "9.9.9"), "release_not_found"),
         (("sla", "report", "--month", "November"), "bad_month"),
         (("sla", "report", "--month", "2026-11", "--version", "1.0.0"), "bad_option"),
+        (("sla", "report", "--month", "2026-11", "--figures"), "bad_option"),
         (("rollback", "--rehearse"), "no_previous"),
         (("rollback", "--rehearse", "--dry-run"), "bad_option"),
         (("rollback", "--yes"), "bad_option"),

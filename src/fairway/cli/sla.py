@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from fairway.incident.sla_records import MonthlyReport
     from fairway.release.values import Manifest
     from fairway.verdict.sla import SlaSnapshot
+    from fairway.verdict.sla_figures import SlaFigures
 
 EPILOG = """\b
 Examples:
   fairway sla report
   fairway sla report --version 1.2.0 -o json
+  fairway sla report --figures
   fairway sla report --month 2026-11
 """
 
@@ -30,20 +32,23 @@ def command() -> None:
 @command.command("report", epilog="Example: fairway sla report --version 1.2.0 -o json")
 @click.option("--version", default=None, help="Of this release; by default what production serves.")
 @click.option("--month", default=None, help="All releases of a month, such as 2026-11, by what was archived.")
+@click.option("--figures", is_flag=True, help="P99, tokens, cost and more beside the snapshot, and what is not known.")
 @click.option("--archive", is_flag=True, help="Keep the snapshot as evidence of the release.")
 @project_option
 @output_option
-def report(version: str | None, month: str | None, archive: bool, project_dir: str | None, output: str) -> None:
+def report(
+    version: str | None, month: str | None, figures: bool, archive: bool, project_dir: str | None, output: str
+) -> None:
     """The SLA snapshot of a release, or the report of a month.
 
     A figure nobody could measure is null, and a release with one is never called verified. `fairway up` archives
-    snapshots by itself.
+    snapshots by itself. With --figures the JSON is {"snapshot": …, "figures": …}, and says why a figure is null.
     """
     from fairway.bootstrap import open_workspace
     from fairway.errors import UserError
     from fairway.incident.sla_records import monthly
 
-    if month is not None and (version is not None or archive):
+    if month is not None and (version is not None or archive or figures):
         raise UserError("--month stands alone", code="bad_option")
     workspace = open_workspace(project_dir)
     try:
@@ -51,10 +56,11 @@ def report(version: str | None, month: str | None, archive: bool, project_dir: s
             found = monthly(workspace.ledger, workspace.project.name, month)
             emit(found.to_wire(), output=output, text=lambda: _month_text(found))
             return
-        taken = _taken(workspace, _release(workspace, version), archive=archive)
+        taken, known = _taken(workspace, _release(workspace, version), archive=archive)
     finally:
         workspace.close()
-    emit(taken.to_wire(), output=output, text=lambda: _text(taken))
+    wire = {"snapshot": taken.to_wire(), "figures": known.to_wire()} if figures else taken.to_wire()
+    emit(wire, output=output, text=lambda: "\n".join([_text(taken), *(_figures_text(known) if figures else ())]))
 
 
 def _release(workspace: Workspace, version: str | None) -> Manifest:
@@ -70,17 +76,17 @@ def _release(workspace: Workspace, version: str | None) -> Manifest:
     return workspace.ledger.find_release(workspace.project.name, str(stable["release"])).manifest
 
 
-def _taken(workspace: Workspace, manifest: Manifest, *, archive: bool) -> SlaSnapshot:
+def _taken(workspace: Workspace, manifest: Manifest, *, archive: bool) -> tuple[SlaSnapshot, SlaFigures]:
     from fairway import __version__
-    from fairway.incident.sla_records import SlaSource, as_evidence, take_snapshot
+    from fairway.incident.sla_records import SlaSource, as_evidence, take_report
 
     now = workspace.clock.now()
     source = SlaSource(ledger=workspace.ledger, route=workspace.route, policy=workspace.project.sla.policy())
-    taken = take_snapshot(source, manifest, now=now)
+    taken, known = take_report(source, manifest, now=now)
     if archive:
         found = as_evidence(taken, manifest, workspace.route, at=now, produced_by=f"fairway {__version__}")
         workspace.ledger.add_evidence([found])
-    return taken
+    return taken, known
 
 
 def _text(taken: SlaSnapshot) -> str:
@@ -96,6 +102,21 @@ def _text(taken: SlaSnapshot) -> str:
         f"  seen            {taken.requests} requests, {taken.failed} failed, {taken.unknown} of unknown outcome",
     ]
     return "\n".join(lines)
+
+
+def _figures_text(known: SlaFigures) -> list[str]:
+    """One line a figure: its value, or why there is none."""
+    width = max(map(len, known.values))
+    lines = []
+    for name, value in known.values.items():
+        if name in known.unknown:
+            told = f"unknown: {known.unknown[name]}"
+        elif isinstance(value, dict):
+            told = ", ".join(f"{count} {reason}" for reason, count in value.items()) or "none"
+        else:
+            told = f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
+        lines.append(f"  {name:<{width}}  {told}")
+    return lines
 
 
 def _share(value: float | None) -> str:

@@ -17,6 +17,7 @@ from fairway.rollout.wire import state_from_wire
 from fairway.traffic.table import Role
 from fairway.units import AgentName, Digest, RouteId, Verdict
 from fairway.verdict.sla import SlaAction, SlaPolicy, SlaSnapshot, SlaStatus, historical_p95, snapshot
+from fairway.verdict.sla_figures import SlaFigures, figures
 
 EVIDENCE_KIND = "sla_snapshot"
 WINDOW_SECONDS = 6 * 3600.0
@@ -48,13 +49,22 @@ class SlaSource:
 
 def take_snapshot(source: SlaSource, manifest: Manifest, *, now: datetime) -> SlaSnapshot:
     """The snapshot of a release on the route, from the ledger's blocks."""
+    return take_report(source, manifest, now=now)[0]
+
+
+def take_report(source: SlaSource, manifest: Manifest, *, now: datetime) -> tuple[SlaSnapshot, SlaFigures]:
+    """The snapshot of a release on the route and what else is known of it, from the same blocks of the ledger."""
     head = source.ledger.head(source.route)
     state = None if head.state is None else state_from_wire(head.state)
-    release = manifest.release_digest
     since = manifest.created_at.timestamp() - 60.0
-    if serves(state, release):
+    if serves(state, manifest.release_digest):
         since = max(since, now.timestamp() - WINDOW_SECONDS)
     blocks = [Block.from_wire(wire) for wire in source.ledger.blocks(source.route, since=since)]
+    return _of_blocks(source, manifest, state, blocks), figures(blocks, manifest.release_digest)
+
+
+def _of_blocks(source: SlaSource, manifest: Manifest, state: RouteState | None, blocks: list[Block]) -> SlaSnapshot:
+    release = manifest.release_digest
     return snapshot(
         blocks,
         release,
