@@ -61,14 +61,21 @@ class HttpAsker:
         )
         return SourceAnswer(outcome=read.outcome, value=read.value, detail=_without(read.detail, secret))
 
+    async def _context(self, url: str) -> ssl.SSLContext:
+        """With the certificates of this machine where they are needed; else one that would trust nobody."""
+        if not url.lower().startswith("https:"):
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self._tls is None:  # reading the certificates takes tens of milliseconds: never on the loop
+            self._tls = await asyncio.to_thread(httpx.create_ssl_context)
+        return self._tls
+
     async def _get(
         self, url: str, params: Mapping[str, str], headers: Mapping[str, str], seconds: float
     ) -> tuple[int, bytes | None]:
-        if self._tls is None:  # reading the certificates takes tens of milliseconds: never on the loop
-            self._tls = await asyncio.to_thread(httpx.create_ssl_context)
+        tls = await self._context(url)
         # A connection a question: questions are seconds apart, and nothing is left open when the controller ends.
         async with (
-            httpx.AsyncClient(verify=self._tls, timeout=seconds, follow_redirects=False) as client,
+            httpx.AsyncClient(verify=tls, timeout=seconds, follow_redirects=False) as client,
             client.stream("GET", url, params=params or None, headers=headers) as response,
         ):
             body = bytearray()
