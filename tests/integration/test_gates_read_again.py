@@ -25,6 +25,7 @@ from fairway.rollout.next_step import next_step
 from fairway.rollout.plan import compile_plan
 from fairway.rollout.values import Measured, Phase, RouteState, Snapshot
 from fairway.rollout.wire import decision_to_wire, snapshot_from_bytes, snapshot_to_bytes
+from fairway.sources.values import SourceReading
 from fairway.testing.modelled_rollout import CANDIDATE, ModelledRollout
 from fairway.testing.modelled_traffic import ArmModel, ModelledTraffic, outage
 from fairway.testing.rollout_cases import ROUTE
@@ -275,3 +276,18 @@ def test_an_event_of_before_this_was_noted_is_not_known_and_no_agreement(ledger_
     gates = body["gates"]
     assert (code, gates["findings"]) == (0, 0)
     assert gates["not_reread"]["not_noted"] >= 5
+
+
+def test_what_an_outside_source_answered_is_taken_as_recorded_and_counted_by_gate(ledger_file: Path) -> None:
+    def asked(seen: Snapshot) -> Snapshot:
+        if not seen.measured.findings:
+            return seen
+        return replace(seen, measured=replace(seen.measured, sources=(SourceReading(gate="revenue"),)))
+
+    told_by_source = written_again(ledger_file, asked)
+    code, body = audit_replay(told_by_source)
+    gates = body["gates"]
+    assert (code, gates["different"], gates["not_reread"]) == (0, [], {})
+    assert gates["as_recorded"]["revenue"] >= 3
+    assert audit_replay(told_by_source, "--strict")[0] == 1
+    assert "the source of custom gate revenue answered is taken as recorded" in told(told_by_source)

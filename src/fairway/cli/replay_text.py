@@ -54,7 +54,8 @@ def _not_known(body: dict[str, Any]) -> list[str]:
             f" {one['detail']}"
         )
     lines += [
-        f"not known: {count} findings of gate {gate} come from outside, and are taken as recorded"
+        f"not known: what the source of custom gate {gate} answered is taken as recorded, in {count}"
+        f" event{'s' * (count != 1)}"
         for gate, count in body["as_recorded"].items()
     ]
     lines.append(

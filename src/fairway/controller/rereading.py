@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any, cast
 
 from fairway.controller.measure import BlockMeasurer
-from fairway.controller.same_findings import FoundOtherwise, found_otherwise, from_blocks
+from fairway.controller.same_findings import FoundOtherwise, found_otherwise
 from fairway.errors import FairwayError, NotFoundError
 from fairway.observe.fold import Block
 from fairway.observe.port import Pulled
@@ -65,7 +65,7 @@ class Reread:
 
     Attributes:
         gates: Findings that were compared.
-        outside: Gates whose findings come from outside sources and can only be taken as recorded.
+        outside: Custom gates: what their sources answered nobody can ask again, and is taken as recorded.
         not_reread: Why nothing was compared; ``None``: it was, or there was nothing to compare.
         detail: The same as a sentence.
         difference: What was recorded otherwise; ``None``: nothing.
@@ -153,8 +153,8 @@ def _compared(reader: _Reader, told: Reread, snapshot: Snapshot, read: BlocksRea
         return replace(told, difference=more)
     return replace(
         told,
-        gates=sum(from_blocks(finding) for finding in recorded.findings),
-        outside=tuple(finding.gate for finding in recorded.findings if not from_blocks(finding)),
+        gates=len(recorded.findings),
+        outside=tuple(reading.gate for reading in recorded.sources),
         difference=found_otherwise(recorded, again, _specs(snapshot.state), reader.earlier()),
     )
 

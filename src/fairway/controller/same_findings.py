@@ -10,7 +10,6 @@ from typing import Any
 from fairway.ledger.comparison import first_difference
 from fairway.rollout.replay import near
 from fairway.rollout.values import Measured
-from fairway.verdict.kinds import KINDS
 from fairway.verdict.values import GateFinding, GateSpec
 
 _WORDS = "reason"
@@ -36,11 +35,6 @@ class FoundOtherwise:
     edge: bool = False
 
 
-def from_blocks(finding: GateFinding) -> bool:
-    """Whether a finding comes from the route's blocks, and not from a source outside that nobody can ask again."""
-    return finding.kind in KINDS
-
-
 def found_otherwise(
     recorded: Measured, again: Measured, specs: Mapping[str, GateSpec], before: Sequence[Measured]
 ) -> FoundOtherwise | None:
@@ -55,8 +49,6 @@ def found_otherwise(
     """
     told = {finding.gate: finding for finding in again.findings}
     for finding in recorded.findings:
-        if not from_blocks(finding):
-            continue
         spec, now = specs.get(finding.gate), told.pop(finding.gate, None)
         if now is None:
             return FoundOtherwise(what=finding.gate, path="", recorded=finding.verdict, recomputed=None)
