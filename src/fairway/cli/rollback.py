@@ -55,6 +55,11 @@ Examples:
 @click.option("--rehearse", is_flag=True, help="Do everything but move traffic, and record how long it takes.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, how long it takes and at what risk.")
 @click.option("--reason", default="", help="Why; kept in the audit log.")
+@click.option(
+    "--break-glass",
+    is_flag=True,
+    help="Do it also without the role; recorded loudly, and a note is owed: fairway audit note.",
+)
 @project_option
 @output_option
 @click.pass_context
@@ -79,7 +84,7 @@ def command(context: click.Context, /, reason: str, project_dir: str | None, out
         elif wanted["only"]:
             _only(workspace, wanted, reason, output)
         else:
-            _whole(workspace, wanted["target"], reason, output)
+            _whole(workspace, wanted, reason, output)
 
 
 def _refuse_mixed(wanted: dict[str, Any]) -> None:
@@ -97,19 +102,21 @@ def _refuse_mixed(wanted: dict[str, Any]) -> None:
             raise UserError(f"--{option} goes with --database", code="bad_option")
     if wanted["plan"] is not None and not wanted["only"]:
         raise UserError("--plan goes with --only", code="bad_option")
+    if wanted["break_glass"] and given and given != ["--only"]:
+        raise UserError(f"--break-glass does not go with {given[0]}", code="bad_option")
 
 
 # -- whole ---------------------------------------------------------------------------------------------------------
 
 
-def _whole(workspace: Workspace, target: str | None, reason: str, output: str) -> None:
+def _whole(workspace: Workspace, wanted: dict[str, Any], reason: str, output: str) -> None:
     from fairway.cli.verbs import ask
     from fairway.rollout.requests import Verb
 
-    to = None
+    to, target = None, wanted["target"]
     if target is not None:
         to = workspace.ledger.find_release(workspace.project.name, target).manifest.release_digest
-    _told(ask(workspace, Verb.ROLLBACK, args={"to": to}, reason=reason), output)
+    _told(ask(workspace, Verb.ROLLBACK, args={"to": to}, reason=reason, break_glass=wanted["break_glass"]), output)
 
 
 def _told(answer: Answer, output: str) -> None:
@@ -130,23 +137,26 @@ def _only(workspace: Workspace, wanted: dict[str, Any], reason: str, output: str
     base, donor = _stable(workspace), _donor(workspace, wanted["target"])
     if _is_all(base, donor, wanted["only"]):
         say(f"nothing else differs: this is {donor.manifest.release_version} itself")
-        _told(ask(workspace, Verb.ROLLBACK, args={"to": donor.manifest.release_digest}, reason=reason), output)
+        args, glass = {"to": donor.manifest.release_digest}, wanted["break_glass"]
+        _told(ask(workspace, Verb.ROLLBACK, args=args, reason=reason, break_glass=glass), output)
         return
     made = make_derived(workspace, base, [(name, donor) for name in wanted["only"]], run=wanted["run"])
     if made is None:
         raise SystemExit(1)
-    digest, missing = made.manifest.release_digest, _never_stable(workspace, made)
+    digest, missing = made.manifest.release_digest, _missing(workspace, made)
     direct = not missing if wanted["plan"] is None else wanted["plan"] == "direct"
     if direct:
         say(
             f"{made.manifest.release_version} goes to everybody in one step, once it has the approvals its policy asks"
             " for, and proves itself in a soak: each of its parts was stable here"
         )
-        _told(ask(workspace, Verb.ROLLBACK, args={"to": digest, "release": digest}, reason=reason), output)
+        args = {"to": digest, "release": digest}
+        _told(ask(workspace, Verb.ROLLBACK, args=args, reason=reason, break_glass=wanted["break_glass"]), output)
         return
     why = f"{', '.join(missing)} was never stable here" if missing else "as asked"
     say(f"{made.manifest.release_version} goes live by the policy's steps: {why}")
-    _told(ask(workspace, Verb.START, args={"release": digest, "supersede": False}, reason=reason), output)
+    begin = {"release": digest, "supersede": False}
+    _told(ask(workspace, Verb.START, args=begin, reason=reason, break_glass=wanted["break_glass"]), output)
 
 
 def _is_all(base: SignedRelease, donor: SignedRelease, only: tuple[str, ...]) -> bool:
@@ -187,22 +197,13 @@ def _donor(workspace: Workspace, target: str | None) -> SignedRelease:
     return workspace.ledger.find_release(workspace.project.name, former[0].release)
 
 
-def _never_stable(workspace: Workspace, made: SignedRelease) -> tuple[str, ...]:
+def _missing(workspace: Workspace, made: SignedRelease) -> tuple[str, ...]:
     """Parts of a derived release that were in no release that was stable here."""
-    from fairway.errors import NotFoundError
+    from fairway.controller.facts import parts_never_stable
     from fairway.recovery.options import route_state
-    from fairway.release.derive import never_stable
 
     state = route_state(workspace)
-    former = []
-    for arm in () if state is None else (state.stable, *state.history):
-        if arm is None or state is None or arm.release in state.blocked:
-            continue
-        try:
-            former.append(workspace.ledger.find_release(workspace.project.name, arm.release).manifest)
-        except NotFoundError:
-            continue
-    return tuple(part.value for part in never_stable(made.manifest.components, former))
+    return parts_never_stable(workspace.ledger, workspace.project.name, made.manifest, state)
 
 
 # -- looking and rehearsing ----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from fairway.rollout.choose import choose
 from fairway.rollout.requests import Request, Verb
 from fairway.rollout.values import ArmRef, Plan, ReleaseFacts, RouteState
 from fairway.stages.registry import required_for_production
-from fairway.units import Digest, RouteId
+from fairway.units import AgentName, Digest, RouteId
 
 VERIFIED_SECONDS = 30.0
 """How long a verified release is not read again; an arm is verified anew when it starts."""
@@ -123,7 +123,9 @@ class ReleaseFactsLookup:
         plan = self._plan(verified, request, state)
         if plan is not None:
             arm = replace(arm, replicas=plan.replicas)
-        never = self._never_stable(manifest, request, state) if request.verb is Verb.ROLLBACK else None
+        never = None
+        if request.verb is Verb.ROLLBACK:
+            never = parts_never_stable(self.releases, request.route.agent, manifest, state)
         return ReleaseFacts(arm=arm, refusal=refusal, authors=authors, plan=plan, never_stable=never)
 
     def _plan(self, verified: _Verified, request: Request, state: RouteState) -> Plan | None:
@@ -148,18 +150,6 @@ class ReleaseFactsLookup:
             except (FairwayError, OSError):
                 return None
         return self._profiles[key]
-
-    def _never_stable(self, manifest: Manifest, request: Request, state: RouteState) -> tuple[str, ...]:
-        """Components of a release that were in no release that was stable on the route."""
-        former = []
-        for arm in (state.stable, *state.history):
-            if arm is None or arm.release in state.blocked:
-                continue
-            try:
-                former.append(self.releases.find_release(request.route.agent, arm.release).manifest)
-            except NotFoundError:
-                continue  # released on another machine: what is not known here has not stood
-        return tuple(part.value for part in never_stable(manifest.components, former))
 
     def _find(self, request: Request) -> SignedRelease | None:
         try:
@@ -249,6 +239,28 @@ class ReleaseFactsLookup:
                 where = f"release {manifest.release_version} has not passed {rung.environment}"
                 return f"{where} ({_named(lacks)}); {again}"
         return ""
+
+
+def parts_never_stable(
+    releases: ReleaseStore, agent: AgentName, manifest: Manifest, state: RouteState | None
+) -> tuple[str, ...]:
+    """Components of a release that were in no release that was stable on a route and is not blocked there.
+
+    Args:
+        releases: What is known of former stables.
+        agent: Whose they are.
+        manifest: Of the release.
+        state: Of the route; ``None``: nothing has ever served there.
+    """
+    former = []
+    for arm in () if state is None else (state.stable, *state.history):
+        if arm is None or state is None or arm.release in state.blocked:
+            continue
+        try:
+            former.append(releases.find_release(agent, arm.release).manifest)
+        except NotFoundError:
+            continue  # released on another machine: what is not known here has not stood
+    return tuple(part.value for part in never_stable(manifest.components, former))
 
 
 def _named(lacks: Mapping[str, str]) -> str:

@@ -115,7 +115,9 @@ def backup_to_restore(workspace: Workspace, name: str | None) -> str:
         return name
     if not good:
         raise NotFoundError(
-            "no backup is on record", code="no_backup", hint="name one with --backup, or make one: --backup-now"
+            "no backup is on record",
+            code="no_backup",
+            hint="name one with --backup, or make one: fairway rollback backup",
         )
     return good[-1].backup
 
