@@ -337,11 +337,12 @@ def _speaking_against(decision: Decision, measured: Measured) -> Iterator[str]:
 def exposing(plan: Plan) -> Plan:
     """The part of a plan that exposes users, as if every person asked had said yes and every instance were there.
 
-    Steps that expose nobody by the hash (a smoke test, a mirror) are left out: what they look at is not modelled.
+    Steps that expose nobody by the hash (a smoke test, a mirror) and custom gates are left out: what they look at is
+    not modelled.
     """
     steps = tuple(
         replace(step, approval=False, candidate_replicas=None, stable_replicas=None)
         for step in plan.steps
         if step.split and step.exposure is Exposure.HASH and step.mirroring is None and not step.probe
     )
-    return replace(plan, strategy=Strategy.CANARY, steps=steps, approval=False, replicas=1)
+    return replace(plan, strategy=Strategy.CANARY, steps=steps, approval=False, replicas=1, sources=())

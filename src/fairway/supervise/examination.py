@@ -22,6 +22,7 @@ from fairway.llm.mock.scenario import load_scenario
 from fairway.project.load import Project, load_project
 from fairway.supervise.examined import Check, CheckStatus, fail, ok, warn
 from fairway.supervise.info import ChildState, UpInfo, read_info, running
+from fairway.supervise.outside import look_at_sources
 from fairway.supervise.people import look_at_people
 from fairway.supervise.processes import GATEWAY, uses_mock_models
 from fairway.supervise.readiness import look_at_flags, look_at_the_way_back
@@ -326,6 +327,7 @@ _PROJECT_CHECKS: tuple[tuple[str, Callable[[Project], Iterator[Check]]], ...] = 
     ("rollback", look_at_the_way_back),
     ("flags", look_at_flags),
     ("people", look_at_people),
+    ("sources", look_at_sources),
 )
 
 

@@ -17,6 +17,7 @@ from fairway.rollout.requests import AnswerKind, Verb
 from fairway.rollout.source_gates import asked_now
 from fairway.rollout.values import DecisionKind, Phase, Strategy
 from fairway.rollout.wire import decision_to_wire, snapshot_from_bytes, snapshot_to_bytes, state_to_wire
+from fairway.simulate.rollout import exposing
 from fairway.sources.values import (
     Answered,
     OnFail,
@@ -313,3 +314,7 @@ def test_the_status_shows_custom_gates_with_what_they_are_worth():
     ) | dict.fromkeys(["glass", "overrides", "alarms", "evidence", "approvals", "requests", "blocked"], ())
     shown = describe_status({**status, "route": "support/production", "seq": 1, "sources": finding_wire})
     assert "custom     cpu (guarantee: none): PASS - 0.5, asked for at most 0.8: kept for 30s of 30s" in shown
+
+
+def test_a_simulation_asks_nobody_outside():
+    assert exposing(canary_plan(sources=(CPU,))).sources == ()
