@@ -10,10 +10,11 @@ from typing import Any
 from fairway.rollout.colours import describe_colours
 from fairway.rollout.status import status_wire
 from fairway.units import format_share, short
+from fairway.verdict.values import MEAN_KINDS
 
 __all__ = ["describe_status", "status_wire"]
 
-_COUNTS = re.compile(r"[\d,]+ of [\d,]+")
+_COUNTS = re.compile(r"[\d,]+ of [\d,]+|in [\d,]+")
 _ID = 8
 """Characters of a request's id that are shown."""
 
@@ -139,7 +140,8 @@ def _gates(status: Mapping[str, Any]) -> Iterator[str]:
     """
     quiet: dict[str, list[str]] = {}
     for gate in status["evidence"]:
-        if not gate["must_pass"] and gate["verdict"] not in ("FAIL", "ERROR"):
+        asked_for = gate.get("kind") in MEAN_KINDS  # by the project: none is there by default
+        if not gate["must_pass"] and gate["verdict"] not in ("FAIL", "ERROR") and not asked_for:
             quiet.setdefault(gate["verdict"], []).append(gate["gate"])
             continue
         must = "must pass" if gate["must_pass"] else "must not fail"
@@ -153,7 +155,7 @@ def _gates(status: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _counts(text: str) -> list[str]:
-    """The ``3 of 400`` of a sentence."""
+    """The ``3 of 400`` of a sentence, or the ``in 400`` of a mean."""
     return _COUNTS.findall(text)
 
 

@@ -9,8 +9,9 @@ from fairway.sources.judging import limit_words
 from fairway.sources.values import OnFail, SourceGate
 from fairway.units import format_duration
 from fairway.verdict.kinds import Test, limit_of, recipe_of
+from fairway.verdict.mean_findings import margin_words
 from fairway.verdict.needed import clean_units_needed
-from fairway.verdict.values import GateKind, GateSpec
+from fairway.verdict.values import MEAN_KINDS, GateKind, GateSpec
 
 _CALLED = {
     GateKind.FAILURES: "failures",
@@ -38,6 +39,8 @@ def gate_words(gate: GateSpec) -> str:
             asked = f"P95 not beyond the last margin, {(gate.margin - 1) * 100:+.0f}% of stable"
         case Test.RELATIVE:
             asked = f"{called} within {(gate.margin - 1) * 100:+.0f}% of stable"
+        case Test.MEAN_RATIO | Test.MEAN_POINTS:
+            asked = f"mean {recipe_of(gate).did} within {margin_words(gate, gate.margin)} of stable"
         case Test.ABSOLUTE if gate.kind is GateKind.SUCCESS:
             asked = f"{called} ≥ {gate.margin * 100:g}%"
         case Test.ABSOLUTE:
@@ -79,6 +82,9 @@ def beside_lines(plan: Plan) -> Iterator[str]:
 def _over_steps(gates: list[GateSpec]) -> str:
     """One gate, with the margins of its steps when they differ."""
     words = list(dict.fromkeys(gate_words(gate) for gate in gates))
+    if gates[0].kind in MEAN_KINDS and len(words) > 1:
+        margins = " / ".join(dict.fromkeys(margin_words(gate, gate.margin) for gate in gates))
+        return f"mean {recipe_of(gates[0]).did} within {margins} of stable"
     if len(words) == 1 or recipe_of(gates[0]).test is not Test.RELATIVE:
         return words[-1]
     margins = " / ".join(dict.fromkeys(f"{(gate.margin - 1) * 100:+.0f}%" for gate in gates))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
+from fairway.rollout.mean_config import MeanPoints, MeanPointsGate, MeanRatio, MeanRatioGate
 from fairway.rollout.source_config import CustomGates
 from fairway.section import Duration, Flag, Points, Positive, Ratio, Section, Share
 from fairway.units import WHOLE
@@ -118,6 +119,8 @@ class GatesSection(Section):
         loops: Share of units within the limit of iterations.
         guardrail: Units that hit a guardrail, against stable.
         unknown: Units with a request of unknown outcome, against stable.
+        cost_mean, tokens_mean: The mean of a request, against stable; ``None``: not looked at.
+        score_mean, feedback_mean: The mean of a judge's score and of users' feedback; ``None``: not looked at.
         minimum_units: Units of each arm before any verdict but NO_DATA.
         custom: Gates of the project's own, that ask Prometheus or an HTTP endpoint; guarantee: none.
     """
@@ -133,6 +136,10 @@ class GatesSection(Section):
     loops: LoopsGate = LoopsGate()
     guardrail: Within = PointsGate.model_validate({"margin": "5pt"})
     unknown: Within = PointsGate.model_validate({"margin": "1pt"})
+    cost_mean: MeanRatio | None = None
+    tokens_mean: MeanRatio | None = None
+    score_mean: MeanPoints | None = None
+    feedback_mean: MeanPoints | None = None
     minimum_units: Positive = 20
     custom: CustomGates = ()
 
@@ -154,15 +161,24 @@ class GatesSection(Section):
             "p99": self.p99.margins,
             "first_byte": self.first_byte.margins,
             "tokens": self.tokens.margins,
+            **{name: gate.margins for name, gate in self._means().items() if gate is not None},
+        }
+
+    def _means(self) -> dict[str, MeanRatioGate | MeanPointsGate | None]:
+        return {
+            "cost_mean": self.cost_mean,
+            "tokens_mean": self.tokens_mean,
+            "score_mean": self.score_mean,
+            "feedback_mean": self.feedback_mean,
         }
 
     def that_must_pass(self) -> bool:
         """Whether any gate has to pass, so that a step is never left without evidence."""
         every = (
             self.success, self.failures, self.p95, self.p99, self.first_byte, self.tokens, self.tool_errors,
-            self.callback_failures, self.loops, self.guardrail, self.unknown,
+            self.callback_failures, self.loops, self.guardrail, self.unknown, *self._means().values(),
         )  # fmt: skip
-        return any(gate.enabled and gate.must_pass for gate in every)
+        return any(gate is not None and gate.enabled and gate.must_pass for gate in every)
 
 
 class TriggersSection(Section):

@@ -18,6 +18,8 @@ from fairway.rollout.traffic_rate import WINDOW_SECONDS, TrafficRate, traffic_ra
 from fairway.rollout.values import ArmRef, Desired, Phase, RolloutState, RouteState
 from fairway.rollout.wire import state_from_wire
 from fairway.units import WHOLE, Parts, RouteId, format_duration, format_share
+from fairway.verdict.mean_findings import present_means
+from fairway.verdict.values import MEAN_KINDS
 
 STATUS_VERSION = 2
 
@@ -197,7 +199,9 @@ def _gate(finding: Mapping[str, Any], must: Mapping[str, bool]) -> dict[str, Any
     verdict = str(finding.get("verdict", ""))
     units, bad = finding.get("units_candidate", 0), finding.get("bad_candidate")
     text = "" if bad is None else f"{bad:,} of {units:,}"
-    if text and finding.get("units_stable"):
+    if finding.get("kind") in MEAN_KINDS:
+        text = present_means(finding)
+    elif text and finding.get("units_stable"):
         text += f" against {finding.get('bad_stable', 0):,} of {finding['units_stable']:,} on stable"
     return {
         **finding,

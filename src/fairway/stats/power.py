@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 
 from fairway.stats.bernoulli import log_e_below
+from fairway.stats.paired import CAUTION
 
 _MORE_THAN_ANYONE_WAITS = 10**9
 
@@ -129,11 +130,15 @@ def _capped(units: float) -> int | None:
 def pair_growth(edge: float, variance: float) -> float:
     """Nats a pair of ``stats.paired`` adds, on average, to the log wealth of the best fixed bet; 0 without an edge.
 
-    ``e² / 2(σ² + e²)`` for differences of variance σ² whose mean lies ``e`` on the right side of the margin: the second
-    order of ``max_λ E ln(1 + λX)``, at the bet ``λ = e / (σ² + e²)`` (Waudby-Smith and Ramdas, arXiv 2010.09686,
-    section 4.3). The bets learn that λ, which :func:`detectable_difference` pays for.
+    ``λe − λ²(σ² + e²)/2`` for differences of variance σ² whose mean lies ``e`` on the right side of the margin: the
+    second order of ``E ln(1 + λX)``, at the best bet ``λ = e / (σ² + e²)`` (Waudby-Smith and Ramdas, arXiv 2010.09686,
+    section 4.3) or the largest that is made, .75. The bets learn that λ, which :func:`detectable_difference` pays for.
     """
-    return edge * edge / (2 * (variance + edge * edge)) if edge > 0 else 0.0
+    if edge <= 0:
+        return 0.0
+    second = variance + edge * edge
+    bet = min(edge / second, CAUTION)
+    return bet * edge - bet * bet * second / 2
 
 
 def pairs_to_tell(edge: float, variance: float, alpha: float) -> int | None:
@@ -153,8 +158,14 @@ def detectable_difference(pairs: int, variance: float, alpha: float) -> float | 
     """
     if pairs < 1:
         return None
-    price = math.log(1 / alpha) + 0.5 * math.log(pairs) + 1.0
-    if pairs <= 2 * price:
+    price = (math.log(1 / alpha) + 0.5 * math.log(pairs) + 1.0) / pairs
+    low, high = 0.0, 1.0
+    if pair_growth(high, variance) < price:
         return None
-    found = math.sqrt(2 * price * variance / (pairs - 2 * price))
-    return found if found < 1 else None
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        if pair_growth(middle, variance) < price:
+            low = middle
+        else:
+            high = middle
+    return high

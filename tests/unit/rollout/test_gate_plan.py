@@ -12,9 +12,10 @@ from fairway.errors import PermanentError
 from fairway.rollout.config import RolloutSection
 from fairway.rollout.describe_plan import describe_forecast
 from fairway.rollout.gate_plan import GATE_NAMES, alpha_spent, within_budget
+from fairway.rollout.mean_plan import MEAN_NAMES
 from fairway.rollout.plan import compile_plan
 from fairway.verdict.kinds import KINDS, Test
-from fairway.verdict.values import GateKind
+from fairway.verdict.values import MEAN_KINDS, GateKind
 
 
 def policy(**keys: object) -> RolloutSection:
@@ -29,7 +30,9 @@ def test_by_default_gates_spend_four_percent_and_the_alarms_half_a_percent_each(
     assert alpha_spent(plan) + plan.alarms.alpha + plan.alarms.sample_alpha <= 0.05 + 1e-12
 
 
-FLAGS = st.dictionaries(st.sampled_from([name for name in GATE_NAMES if name != "failures"]), st.booleans())
+FLAGS = st.dictionaries(
+    st.sampled_from([name for name in (*GATE_NAMES, *MEAN_NAMES) if name != "failures"]), st.booleans()
+)
 
 
 @settings(max_examples=80, deadline=None)
@@ -66,10 +69,10 @@ def test_a_plan_beyond_its_budget_is_refused() -> None:
         within_budget(greedy, 0.04)
 
 
-def test_every_gate_that_can_be_asked_for_stands_in_the_default_plan_with_its_default() -> None:
+def test_every_gate_that_needs_no_agents_word_stands_in_the_default_plan_with_its_default() -> None:
     plan = compile_plan(policy())
     gates = {gate.kind: gate for gate in plan.steps[-1].gates}
-    assert set(gates) == set(GateKind) - {GateKind.EXCESS_FAILURES, GateKind.EXCESS_SLOW}
+    assert set(gates) == set(GateKind) - {GateKind.EXCESS_FAILURES, GateKind.EXCESS_SLOW} - MEAN_KINDS
     assert {kind: gates[kind].margin for kind in gates} == {
         GateKind.FAILURES: 0.005, GateKind.GUARDRAIL: 0.05, GateKind.UNKNOWN: 0.01, GateKind.LATENCY_P95: 1.1,
         GateKind.LATENCY_P95_LAST: 1.1,
