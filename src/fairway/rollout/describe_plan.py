@@ -10,13 +10,16 @@ from fairway.observe.fold import Block
 from fairway.rollout.choose import RISK_AND_COST
 from fairway.rollout.describe_gates import beside_lines, gate_words, source_words
 from fairway.rollout.forecast import GateForecast, StepForecast, Traffic, forecast
+from fairway.rollout.gate_plan import alpha_spent, pass_spent
 from fairway.rollout.traffic_rate import traffic_rate
 from fairway.rollout.values import Exposure, Plan, Step
 from fairway.rollout.wire import plan_to_wire
 from fairway.traffic.table import Role
 from fairway.units import format_duration, format_share, short
 from fairway.verdict.kinds import Test, recipe_of
-from fairway.verdict.values import GateSpec
+from fairway.verdict.values import MEAN_KINDS, GateKind, GateSpec
+
+_BESIDE_GATES = {"triggers": "the triggers", "sample_ratio": "the sample ratio"}
 
 
 def traffic_of(blocks: Iterable[Block]) -> Traffic | None:
@@ -39,7 +42,7 @@ def plan_report(plan: Plan, traffic: Traffic | None) -> dict[str, Any]:
         **plan_to_wire(plan),
         "risk": risk,
         "cost": cost,
-        "budgets": {"alpha_fail": _spent(plan), "alpha_pass": sorted({gate.alpha_pass for gate in _gates(plan)})},
+        "budgets": _budgets(plan),
         "traffic": None
         if traffic is None
         else {"per_minute": traffic.per_minute, "failing": traffic.failing, "measured": traffic.measured},
@@ -52,19 +55,20 @@ def _gates(plan: Plan) -> tuple[GateSpec, ...]:
     return (*(gate for step in plan.steps for gate in step.gates), *plan.soak_gates)
 
 
-def _spent(plan: Plan) -> float:
-    """Bound of the share of healthy rollouts that are rolled back: what the gates and the mirror may spend together.
-
-    Evidence of FAIL is of the whole rollout, so each gate spends its share once, however many steps there are.
-    """
-    once: dict[str, float] = {}
-    for gate in (gate for step in plan.steps for gate in step.gates):
-        once[gate.name] = max(once.get(gate.name, 0.0), gate.alpha_fail)
-    mirror = [step.mirroring.alpha_fail for step in plan.steps if step.mirroring is not None]
-    soak = (
-        [gate.alpha_fail for gate in plan.soak_gates] if plan.soak or any(g.must_pass for g in plan.soak_gates) else []
-    )
-    return round(math.fsum((*once.values(), *mirror, *soak)), 9)
+def _budgets(plan: Plan) -> dict[str, Any]:
+    """What may go wrong by chance: healthy rollouts rolled back or paused, and bad ones passed by a gate."""
+    alarms = plan.alarms
+    limits = () if alarms is None else (alarms.error_rate, alarms.latency_ms, alarms.failed_traces, alarms.exposure)
+    triggers = alarms.alpha if alarms is not None and any(limit is not None for limit in limits) else 0.0
+    sample = alarms.sample_alpha if alarms is not None and alarms.sample_ratio else 0.0
+    gates = alpha_spent(plan)
+    return {
+        "alpha_fail": round(gates, 9),
+        "triggers": triggers,
+        "sample_ratio": sample,
+        "in_all": round(math.fsum((gates, triggers, sample)), 9),
+        "alpha_pass": sorted({round(pass_spent(gate), 9) for gate in _gates(plan)}),
+    }
 
 
 def _step_wire(found: StepForecast) -> dict[str, Any]:
@@ -111,8 +115,11 @@ def describe_forecast(plan: Plan, traffic: Traffic | None) -> str:
 
 
 def _budget(plan: Plan) -> str:
-    passes = " or ".join(f"{alpha:g}" for alpha in sorted({gate.alpha_pass for gate in _gates(plan)})) or "nothing"
-    return f"error budgets: {_spent(plan):.3g} for all FAILs together, {passes} for each PASS"
+    found = _budgets(plan)
+    passes = " or ".join(f"{alpha:g}" for alpha in found["alpha_pass"]) or "nothing"
+    beside = [f"{found[key]:.3g} for {words}" for key, words in _BESIDE_GATES.items() if found[key]]
+    whole = f", {', '.join(beside)}: {found['in_all']:.3g} in all" if beside else ""
+    return f"error budgets: {found['alpha_fail']:.3g} for all FAILs together{whole}; {passes} for each PASS"
 
 
 def _traffic(traffic: Traffic | None) -> str:
@@ -143,8 +150,9 @@ def _lines(number: int, step: Step, found: StepForecast | None) -> Iterator[str]
         )
     forecasts = {each.gate.name: each for each in found.gates} if found is not None else {}
     for spec in step.gates:
-        if spec.must_pass:
-            yield f"   {gate_words(spec)}{_shown(forecasts.get(spec.name))}"
+        if spec.must_pass or spec.kind in MEAN_KINDS:
+            must = "" if spec.must_pass else ", must only not fail"
+            yield f"   {gate_words(spec)}{must}{_shown(forecasts.get(spec.name))}"
 
 
 def _what(step: Step) -> str:
@@ -168,13 +176,24 @@ def _shown(found: GateForecast | None) -> str:
     if found is None:
         return ""
     unit = found.gate.unit
-    relative = recipe_of(found.gate).test is Test.RELATIVE
+    test = recipe_of(found.gate).test
+    relative = test not in (Test.ADDITIVE, Test.ABSOLUTE)
     needs = f", about {found.needs:,} {unit}" if relative and found.needs is not None else ""
     takes = "never" if found.seconds is None else format_duration(found.seconds)
     told = f": {takes} at this traffic{needs}"
+    if found.gate.kind is GateKind.FEEDBACK_MEAN:
+        told += ", if each gave feedback"
     if found.shows is None:
         return f"{told}; {found.units:,} {unit} in the dwell show nothing"
-    shows = f"{found.shows:.1f} times as many beyond it" if relative else f"{found.shows:.1%} failing"
+    match test:
+        case Test.RELATIVE:
+            shows = f"{found.shows:.1f} times as many beyond it"
+        case Test.MEAN_RATIO:
+            shows = f"{found.shows:.2f} times the mean"
+        case Test.MEAN_POINTS:
+            shows = f"a mean {found.shows * 100:.1f} points lower"
+        case _:
+            shows = f"{found.shows:.1%} failing"
     return f"{told}; {found.units:,} {unit} in the dwell show {shows}"
 
 

@@ -3,22 +3,23 @@
 FAIL of any gate rolls back: a union, so the gates' alphas add up to ``alpha_fail`` (.04), beside .005 for the triggers
 and .005 for the sample ratio. They are not split over the steps: each gate is one process over the whole rollout. What
 most rollouts fail by has the larger part. PASS of every gate that must is needed: an intersection, so each has
-``alpha_pass`` whole (Berger 1982).
+``alpha_pass`` whole (Berger 1982). A gate in points bounds stable's rate beside its test, and what the bound may err
+with comes out of its own budget, towards FAIL and towards PASS.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from fairway.errors import PermanentError
 from fairway.rollout.config import AUTO, RolloutSection
+from fairway.rollout.mean_plan import MEAN_NAMES, declared, mean_gates_of
 from fairway.rollout.values import Plan, Step, Strategy
 from fairway.units import WHOLE
+from fairway.verdict.evidence import BOUND_SHARE
 from fairway.verdict.kinds import Test, recipe_of
 from fairway.verdict.values import GateKind, GateSpec
-
-BOUND_SHARE = 0.1
-"""What a gate in points spends beside its test, on the bounds of stable's rate (``verdict.evidence``)."""
 
 SOAK, MIRROR = "soak", "mirror"
 LAST = "p95_last"
@@ -48,6 +49,7 @@ def gates_of(policy: RolloutSection, index: int, *, last: bool, stages: int) -> 
         *_quantiles(policy, index, stages),
         *success,
         *_absolute(policy, stages),
+        *mean_gates_of(policy, index, stages=stages, alphas={name: alpha_of(policy, name) for name in MEAN_NAMES}),
     )
 
 
@@ -93,7 +95,7 @@ def _in_points(policy: RolloutSection, index: int, stages: int) -> Iterable[Gate
                 margin=margin,
                 fail_margin=fail_margin,
                 alpha_fail=alpha_of(policy, name) / (1 + BOUND_SHARE),
-                alpha_pass=policy.alpha_pass,
+                alpha_pass=policy.alpha_pass / (1 + BOUND_SHARE),
                 must_pass=must_pass,
                 minimum_units=gates.minimum_units,
                 stages=stages,
@@ -181,15 +183,21 @@ def alpha_of(policy: RolloutSection, part: str) -> float:
     """What a gate, the soak or the mirror may err with towards FAIL, out of ``alpha_fail``."""
     gates = policy.gates
     enabled = [name for name in GATE_NAMES if getattr(gates, name).enabled]
+    enabled += [name for name, _ in declared(gates)]
     if _has_last(policy):
         enabled.append(LAST)
     parts = _PARTS_BESIDE_LAST if _has_last(policy) else _PARTS
-    if gates.success.enabled and policy.soak > 0:
+    if gates.success.enabled and (policy.soak > 0 or _proved_in_soak(policy)):
         enabled.append(SOAK)
     if policy.strategy in (AUTO, Strategy.SHADOW.value):
         enabled.append(MIRROR)
     whole = sum(parts.get(name, 1) for name in {*enabled, part})
     return policy.alpha_fail * parts.get(part, 1) / whole
+
+
+def _proved_in_soak(policy: RolloutSection) -> bool:
+    """Whether success may have to be proved after everybody moved, because nothing is compared before."""
+    return policy.blue_green.gray is None and policy.strategy in (AUTO, Strategy.BLUE_GREEN.value)
 
 
 def _has_last(policy: RolloutSection) -> bool:
@@ -208,14 +216,26 @@ def alpha_spent(plan: Plan) -> float:
     spent: dict[str, float] = {}
     for step in plan.steps:
         for gate in step.gates:
-            spent[gate.name] = max(spent.get(gate.name, 0.0), _spent(gate))
+            spent[gate.name] = max(spent.get(gate.name, 0.0), fail_spent(gate))
         mirror = 0.0 if step.mirroring is None else step.mirroring.alpha_fail
         spent[MIRROR] = max(spent.get(MIRROR, 0.0), mirror)
-    return sum(spent.values()) + (sum(_spent(gate) for gate in plan.soak_gates) if plan.soak else 0.0)
+    soaks = bool(plan.soak) or any(gate.must_pass for gate in plan.soak_gates)
+    soak = [fail_spent(gate) for gate in plan.soak_gates] if soaks else []
+    return math.fsum((*spent.values(), *soak))
 
 
-def _spent(gate: GateSpec) -> float:
-    return gate.alpha_fail * (1 + BOUND_SHARE if recipe_of(gate).test is Test.ADDITIVE else 1)
+def fail_spent(gate: GateSpec) -> float:
+    """What a gate may err with towards FAIL, in all: of its test and of the bound of stable's rate."""
+    return gate.alpha_fail * _beside(gate)
+
+
+def pass_spent(gate: GateSpec) -> float:
+    """The same towards PASS."""
+    return gate.alpha_pass * _beside(gate)
+
+
+def _beside(gate: GateSpec) -> float:
+    return 1 + BOUND_SHARE if recipe_of(gate).test is Test.ADDITIVE else 1.0
 
 
 def within_budget(plan: Plan, alpha_fail: float) -> Plan:

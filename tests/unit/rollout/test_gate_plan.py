@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from fairway.errors import PermanentError
 from fairway.rollout.config import RolloutSection
-from fairway.rollout.describe_plan import describe_forecast
-from fairway.rollout.gate_plan import GATE_NAMES, alpha_spent, within_budget
+from fairway.rollout.describe_plan import describe_forecast, plan_report
+from fairway.rollout.gate_plan import GATE_NAMES, alpha_spent, pass_spent, within_budget
 from fairway.rollout.mean_plan import MEAN_NAMES
 from fairway.rollout.plan import compile_plan
 from fairway.verdict.kinds import KINDS, Test
@@ -59,6 +59,35 @@ def test_no_policy_compiles_to_a_plan_that_errs_more_often_than_it_says(
         steps=[*(f"{share}%" for share in shares), "100%"],
     )  # fmt: skip
     assert alpha_spent(compile_plan(asked)) <= alpha + 1e-9
+
+
+def test_the_budgets_that_are_shown_are_those_that_are_spent_and_add_up() -> None:
+    plan = compile_plan(policy(strategy="shadow"))
+    shown = plan_report(plan, None)["budgets"]
+    assert shown["alpha_fail"] == pytest.approx(alpha_spent(plan)) == pytest.approx(0.04)
+    assert shown["in_all"] == pytest.approx(0.05)
+    told = "0.04 for all FAILs together, 0.005 for the triggers, 0.005 for the sample ratio: 0.05 in all; 0.05 for each"
+    assert told in describe_forecast(plan, None)
+    off = {"error_rate": None, "latency": None, "failed_traces": None, "exposure": None, "sample_ratio": False}
+    alone = plan_report(compile_plan(policy(triggers=off)), None)["budgets"]
+    assert (alone["triggers"], alone["sample_ratio"], alone["in_all"]) == (0, 0, alone["alpha_fail"])
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+def test_a_gate_passes_what_is_beyond_its_margin_in_at_most_alpha_pass_bound_of_stable_and_all(alpha: float) -> None:
+    plan = compile_plan(policy(alpha_pass=alpha, strategy="auto"))
+    gates = [*(gate for step in plan.steps for gate in step.gates), *plan.soak_gates]
+    assert {round(pass_spent(gate), 12) for gate in gates} == {alpha}
+    in_points = [gate for gate in gates if KINDS[gate.kind].test is Test.ADDITIVE]
+    assert in_points
+    assert all(gate.alpha_pass == pytest.approx(alpha / 1.1) for gate in in_points)
+
+
+def test_a_success_that_is_proved_in_the_soak_alone_has_its_part_of_the_budget_too() -> None:
+    plan = compile_plan(policy(strategy="blue-green", soak="0s"))
+    assert [gate.must_pass for gate in plan.soak_gates] == [True]
+    assert alpha_spent(plan) <= 0.04 + 1e-9
+    assert alpha_spent(plan) > max(gate.alpha_fail for gate in plan.soak_gates)
 
 
 def test_a_plan_beyond_its_budget_is_refused() -> None:

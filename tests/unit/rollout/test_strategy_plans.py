@@ -147,11 +147,11 @@ def test_without_traffic_no_step_that_needs_some_is_ever_decided(strategy):
     assert plan_report(compiled(strategy), Traffic(per_minute=0.0))["seconds"] is None
 
 
-def test_the_first_step_of_a_canary_needs_sixty_clean_conversations_at_five_points():
+def test_the_first_step_of_a_canary_needs_sixty_one_clean_conversations_at_five_points():
     plan = compiled("canary")
     first = forecast(plan, Traffic(per_minute=400))[0]
     failures = next(found for found in first.gates if found.gate.name == "failures")
-    assert (failures.needs, failures.units) == (60, 200)
+    assert (failures.needs, failures.units) == (61, 200)
     assert failures.seconds == pytest.approx(180)
 
 
