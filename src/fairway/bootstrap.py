@@ -10,7 +10,7 @@ from fairway.clock import Clock, SystemClock
 from fairway.controller.arm_files import ReleaseArmFiles
 from fairway.controller.engine import RouteController
 from fairway.controller.facts import ReleaseFactsLookup
-from fairway.controller.flags import flags_reader
+from fairway.controller.flags import flags_reader, published
 from fairway.controller.holder import holder_name, release_dead_lease
 from fairway.controller.measure import BlockMeasurer
 from fairway.controller.policy import plan_of
@@ -27,6 +27,7 @@ from fairway.rollout.requests import Request, Verb
 from fairway.rollout.values import Plan, RouteState
 from fairway.rollout.wire import state_from_wire
 from fairway.sources.port import Asker
+from fairway.stages.idle_smoke import IdleSmoke
 from fairway.state_dir import StateDir
 from fairway.targets.local.records import RecordFolder
 from fairway.targets.local.target import LocalTarget
@@ -152,7 +153,9 @@ def build_controller(workspace: Workspace, *, asker: Asker) -> ControllerParts:
     release_dead_lease(workspace.ledger, route)
     target = LocalTarget(
         state=workspace.state,
-        files=ReleaseArmFiles(releases=workspace.ledger, store=workspace.store, trusted=trusted),
+        files=ReleaseArmFiles(
+            releases=workspace.ledger, store=workspace.store, trusted=trusted, flags=workspace.state.flags
+        ),
         clock=workspace.clock,
     )
     router = GatewayRouter(workspace.state.socket("controller"))
@@ -173,12 +176,23 @@ def build_controller(workspace: Workspace, *, asker: Asker) -> ControllerParts:
         facts_of=facts,
         prepare_facts=facts.prepare,
         prober=ArmProber(
-            ask=LocalQuestion(records=RecordFolder(workspace.state.arms / "instances")), clock=workspace.clock
+            ask=LocalQuestion(records=RecordFolder(workspace.state.arms / "instances")),
+            clock=workspace.clock,
+            smoke=IdleSmoke(
+                route=route,
+                root=project.root,
+                releases=workspace.ledger,
+                records=RecordFolder(workspace.state.arms / "instances"),
+                clock=workspace.clock,
+            ),
         ),
         plan=plan_of(project, SERVING_ENVIRONMENT),
         policy=route_policy_of(project),
-        flags_of=flags_reader(
-            workspace.ledger, project.flag_specs(), route.environment, tenant_header=project.gateway.tenant.lower()
+        flags_of=published(
+            flags_reader(
+                workspace.ledger, project.flag_specs(), route.environment, tenant_header=project.gateway.tenant.lower()
+            ),
+            workspace.state.flags(route.environment),
         ),
         clock=workspace.clock,
         holder=holder_name(),

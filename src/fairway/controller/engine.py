@@ -285,7 +285,7 @@ class RouteController:
         candidate = rollout.candidate
         identity = (candidate.release, candidate.effective)
         arm = next((one for one in arms if (one.release_digest, one.effective_digest) == identity), None)
-        return await self.prober.look(arm, candidate.replicas)
+        return await self.prober.look(arm, candidate.replicas, seconds=step.dwell, since=rollout.phase_at)
 
     def _read_flags(self) -> None:
         """Take over feature flags people have set since: another policy, another table."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fairway.rollout.evidence import SmokeOutcome
 from fairway.rollout.instances import instances_of, step_now
 from fairway.rollout.mirroring import judge_pairs
 from fairway.rollout.source_gates import against_by_sources
@@ -70,9 +71,15 @@ def failed_smoke(snapshot: Snapshot, rollout: RolloutState) -> Proof | None:
     if step.mirroring is not None:
         verdict, reason = judge_pairs(step.mirroring, snapshot.measured.pairs)
         return Proof(code="mirror_failed", text=reason) if verdict is Verdict.FAIL else None
-    if not step.probe or probed is None or not probed.error:
+    if not step.probe or probed is None:
         return None
     if (probed.release, probed.effective) != (candidate.release, candidate.effective):
+        return None
+    smoke = probed.smoke
+    same = smoke is not None and (smoke.release, smoke.effective) == (candidate.release, candidate.effective)
+    if smoke is not None and same and smoke.outcome is SmokeOutcome.FAILED:
+        return Proof(code="smoke_failed", text=f"{candidate.version} failed its smoke: {smoke.text}")
+    if not probed.error:
         return None
     return Proof(code="probe_failed", text=f"{candidate.version} failed its smoke: {probed.error}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from fairway.units import Digest
 
@@ -52,6 +53,37 @@ class MirrorPairs:
     client_left: int = 0
 
 
+class SmokeOutcome(StrEnum):
+    """What became of a smoke of the idle colour."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+    """It could not be run, read or decided."""
+    TIMEOUT = "timeout"
+    NONE_DECLARED = "none_declared"
+    """The project declares nothing that could be asked beside health and readiness."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smoked:
+    """One smoke of an arm that nobody has met yet.
+
+    Attributes:
+        release, effective: Of the arm.
+        text: What was found, in words.
+        cases: Of the smoke suite that were played.
+        seconds: It took.
+    """
+
+    release: Digest
+    effective: Digest
+    outcome: SmokeOutcome
+    text: str
+    cases: int = 0
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
     """What the controller's own probes of an arm found since they last began.
@@ -61,6 +93,8 @@ class Probed:
         seconds: For how long every instance has answered each time it was asked, without a pause between questions.
         asked: Questions answered.
         error: The first answer that was wrong, or that did not come; empty when there was none.
+        smokes: Whether a smoke is run as well.
+        smoke: What it found; ``None``: it still runs, or has not begun.
     """
 
     release: Digest
@@ -68,6 +102,8 @@ class Probed:
     seconds: float = 0.0
     asked: int = 0
     error: str = ""
+    smokes: bool = False
+    smoke: Smoked | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,6 +113,7 @@ def _blue_green(policy: RolloutSection) -> tuple[Step, ...]:
         exposure=Exposure.RULES_ONLY,
         name="smoke",
         probe=True,
+        back_on_error=told.on_smoke_error == "roll_back",
     )
     if told.gray is None:
         return (smoke,)

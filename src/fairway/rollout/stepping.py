@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fairway.rollout.against import Proof, crashed, failed_gate, failed_smoke, grave_alarm
 from fairway.rollout.desired import active_hold
-from fairway.rollout.evidence import MirrorGate
+from fairway.rollout.evidence import MirrorGate, Smoked, SmokeOutcome
 from fairway.rollout.instances import instances_of
 from fairway.rollout.mirroring import judge_pairs
 from fairway.rollout.outcome import (
@@ -53,7 +53,8 @@ def _in_favour(snapshot: Snapshot, step: Step) -> str:
         return f"mirror passed: {judge_pairs(step.mirroring, snapshot.measured.pairs)[1]}"
     if step.probe and snapshot.probed is not None:
         seconds, asked = format_duration(snapshot.probed.seconds), snapshot.probed.asked
-        return f"every instance answered {asked} probes in {seconds}"
+        smoked = "" if snapshot.probed.smoke is None else f"; {snapshot.probed.smoke.text}"
+        return f"every instance answered {asked} probes in {seconds}{smoked}"
     passed = [f"{finding.gate} passed: {finding.reason}" for finding in findings if finding.verdict is Verdict.PASS]
     others = [finding.gate for finding in findings if finding.verdict is not Verdict.PASS]
     beside = f"{', '.join(others)} did not fail" if others else ""
@@ -79,6 +80,23 @@ def _failed_gate(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
 
 def _failed_smoke(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     return _backed_out(snapshot, failed_smoke(snapshot, rollout))
+
+
+def _broken_smoke(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """A smoke that says nothing of the candidate: a person looks, or it goes back, as the policy says."""
+    smoke = _smoke_of(snapshot, rollout)
+    if smoke is None or smoke.outcome not in (SmokeOutcome.ERROR, SmokeOutcome.TIMEOUT):
+        return None
+    if rollout.plan.steps[rollout.step].back_on_error:
+        return roll_back(snapshot, "smoke_error", smoke.text)
+    return None if rollout.paused else pause(snapshot, rollout, "smoke_error", smoke.text)
+
+
+def _smoke_of(snapshot: Snapshot, rollout: RolloutState) -> Smoked | None:
+    probed, candidate = snapshot.probed, rollout.candidate
+    smoke = None if probed is None else probed.smoke
+    same = smoke is not None and (smoke.release, smoke.effective) == (candidate.release, candidate.effective)
+    return smoke if same and rollout.plan.steps[rollout.step].probe else None
 
 
 def _instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
@@ -241,8 +259,16 @@ def _lacks_probes(snapshot: Snapshot, rollout: RolloutState) -> str:
     if probed is None or (probed.release, probed.effective) != (candidate.release, candidate.effective):
         return f"{candidate.version} has not been probed yet"
     if probed.asked and not probed.error and probed.seconds >= dwell:
-        return ""
+        return _lacks_smoke(snapshot, rollout) if probed.smokes else ""
     return f"probes of {candidate.version} succeed for {format_duration(probed.seconds)} of {format_duration(dwell)}"
+
+
+def _lacks_smoke(snapshot: Snapshot, rollout: RolloutState) -> str:
+    """What a smoke suite still has to say; empty when it spoke for the arm, or the project has none."""
+    smoke = _smoke_of(snapshot, rollout)
+    if smoke is None:
+        return f"the smoke of {rollout.candidate.version} still runs"
+    return "" if smoke.outcome in (SmokeOutcome.PASSED, SmokeOutcome.NONE_DECLARED) else smoke.text
 
 
 def _waiting_for(snapshot: Snapshot, open_gates: list[GateFinding], dwell: float) -> str:
@@ -275,6 +301,7 @@ _STEP_RULES: tuple[Callable[[Snapshot, RolloutState], Outcome | None], ...] = (
     alarmed,
     source_failed,
     _failed_smoke,
+    _broken_smoke,
     _candidate_health,
     _instances,
     _instrument,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,12 +19,15 @@ class BlueGreenSection(Section):
         gray: Share compared with stable before the switch, under the gates; ``null``: none.
         ready_timeout: Seconds all instances have to become ready.
         warm_replicas: Instances of the old colour that stay warm once the soak is over.
+        on_smoke_error: When the smoke cannot be run, read or decided, or takes longer than ``smoke``: ``pause`` for a
+            person, or ``roll_back``.
     """
 
     smoke: Duration = 30.0
     gray: Share | None = None
     ready_timeout: Duration = 300.0
     warm_replicas: Positive = 1
+    on_smoke_error: Literal["pause", "roll_back"] = "pause"
 
 
 class RollingSection(Section):

@@ -71,6 +71,7 @@ class Step:
         mirroring: The step's evidence is the comparison of mirrored requests; ``mirror`` says how many.
         candidate_replicas: Instances of the candidate in this step; ``None``: all.
         stable_replicas: Instances stable keeps once the split is in force; ``None``: all.
+        back_on_error: A smoke that cannot be run goes back, instead of pausing for a person.
     """
 
     split: Parts
@@ -85,6 +86,7 @@ class Step:
     mirroring: MirrorGate | None = None
     candidate_replicas: int | None = None
     stable_replicas: int | None = None
+    back_on_error: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from fairway.release.values import Evidence
 from fairway.stages.config import SmokeTestSection
 from fairway.stages.context import DeliveryContext
 from fairway.stages.ready_service import ReadyService
+from fairway.stages.smoke_cases import CasesFound, play, smoke_suites
 from fairway.targets.local.probe import Answer, ProbeError, fetch
 from fairway.units import Verdict, short
 
@@ -20,7 +21,7 @@ _CHAT_SECONDS = 60.0
 
 
 class SmokeTest:
-    """Asks for health until it is healthy, reads the digest back, and says one thing to an agent."""
+    """Asks for health until it is healthy, reads the digest back, says one thing to an agent, plays its smoke cases."""
 
     id = "smoke_test"
     title = "Smoke test"
@@ -50,14 +51,31 @@ class SmokeTest:
             problem = await _chat(context, running)
             if problem is not None:
                 return _failed(context, running, problem, {"tries": tries})
+        played = await _cases(context, running)
+        if played.verdict is Verdict.FAIL:
+            return _failed(context, running, played.text, {"tries": tries})
+        if played.verdict is Verdict.ERROR:
+            return StageOutcome(status=StageStatus.ERROR, summary=played.text, details={"tries": tries})
         said = " and answered a message" if chat else ""
+        said += f"; {played.text}" if played.cases else ""
         figures: dict[str, object] = {"tries": tries, "attested_by": running.attested_by, "chat": chat}
+        figures |= {"cases": played.cases} if played.cases else {}
         return StageOutcome(
             status=StageStatus.PASSED,
             summary=f"healthy{said}, serves {short(running.release)} (attested by {running.attested_by})",
             details=figures,
             evidence=(_evidence(context, running, Verdict.PASS, figures),),
         )
+
+
+async def _cases(context: DeliveryContext, running: ReadyService) -> CasesFound:
+    """The cases of the examined suites that are tagged for it."""
+    bundle, project = context.bundle, context.project
+    suites = smoke_suites([file.path for file in bundle.files], bundle.read, project.evals.suites)
+    if suites:
+        context.progress("playing the smoke cases")
+    run_id = f"smoke-{context.delivery.run_id}"
+    return await play(running.url, project, suites, clock=context.clock, seconds=_CHAT_SECONDS, run_id=run_id)
 
 
 def _failed(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from fairway.controller.engine import RouteController
 from fairway.controller.probing import ArmProber
 from fairway.rollout.desired import RoutePolicy
-from fairway.rollout.evidence import MirrorPairs
+from fairway.rollout.evidence import MirrorPairs, Smoked, SmokeOutcome
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Request, Verb
 from fairway.rollout.values import ArmRef, Measured, Phase, Plan, ReleaseFacts, RolloutState, RouteState
@@ -109,6 +109,8 @@ class RolloutWorld:
     controller: RouteController = field(init=False)
     controllers: int = 0
     fails_smoke: set[Digest] = field(default_factory=set)
+    smokes: dict[Digest, SmokeOutcome] = field(default_factory=dict)
+    smoked: list[Digest] = field(default_factory=list)
     taken_from_service: list[str] = field(default_factory=list)
     _stale: list[asyncio.Task[float]] = field(default_factory=list)
     _away: set[str] = field(default_factory=set)
@@ -138,12 +140,19 @@ class RolloutWorld:
             policy=POLICY,
             clock=self.clock,
             holder=f"controller-{self.controllers}",
-            prober=ArmProber(ask=self._answer_probe, clock=self.clock),
+            prober=ArmProber(ask=self._answer_probe, clock=self.clock, smoke=self._smoke),
         )
 
     async def _answer_probe(self, arm: ObservedArm, instance: ObservedInstance) -> str:
         """Every instance that is ready answers as it should, but those of a release that fails its smoke."""
         return "it answered 500" if arm.release_digest in self.fails_smoke else ""
+
+    async def _smoke(self, arm: ObservedArm, *, seconds: float) -> Smoked:
+        """A smoke suite that passes, unless it is told what to find."""
+        self.smoked.append(arm.release_digest)
+        outcome = self.smokes.get(arm.release_digest, SmokeOutcome.PASSED)
+        release, effective = arm.release_digest, arm.effective_digest
+        return Smoked(release=release, effective=effective, outcome=outcome, text=f"smoke {outcome.value}", cases=1)
 
     def facts_of(self, request: Request, state: RouteState) -> ReleaseFacts | None:
         """Every release is known and sound."""

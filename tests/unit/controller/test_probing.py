@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
+
+import pytest
 
 from fairway.controller.probing import LONGEST_PAUSE, ArmProber
+from fairway.rollout.evidence import Smoked, SmokeOutcome
 from fairway.targets.port import InstanceState, ObservedArm
 from fairway.testing.rollout_cases import CANDIDATE, NEXT, ready_arm
 from fairway.testing.virtual_clock import VirtualClock
@@ -43,6 +47,80 @@ async def test_every_instance_is_asked_once_a_second_and_the_seconds_are_counted
     assert asked.count == 33
     assert found.asked >= 9
     assert (found.release, found.effective) == (CANDIDATE.release, CANDIDATE.effective)
+
+
+class Smoking(Asked):
+    """Instances with a smoke suite that ends when it is told to."""
+
+    def __init__(self, found: SmokeOutcome | Exception = SmokeOutcome.PASSED) -> None:
+        super().__init__()
+        self.found = found
+        self.runs: list[float] = []
+        self.may_end = asyncio.Event()
+        self.cut = 0
+        self.prober = ArmProber(ask=self.answer, clock=self.clock, smoke=self.smoke)
+
+    async def smoke(self, arm: ObservedArm, *, seconds: float) -> Smoked:
+        self.runs.append(seconds)
+        try:
+            await self.may_end.wait()
+        except asyncio.CancelledError:
+            self.cut += 1
+            raise
+        if isinstance(self.found, Exception):
+            raise self.found
+        return Smoked(
+            release=arm.release_digest, effective=arm.effective_digest, outcome=self.found, text=self.found.value
+        )
+
+
+async def test_a_smoke_begins_when_every_instance_has_answered_and_runs_beside_the_questions():
+    asked = Smoking()
+    first = await asked.prober.look(ARM, 3, seconds=30.0)
+    assert (first.smokes, first.smoke, asked.runs) == (True, None, [])
+    found = await asked.look(8)
+    assert (found.smoke, len(asked.runs)) == (None, 1)
+    assert found.seconds >= 6
+    asked.may_end.set()
+    found = await asked.look(3)
+    assert found.smoke.outcome is SmokeOutcome.PASSED
+    assert len(asked.runs) == 1
+
+
+async def test_without_a_smoke_none_is_waited_for():
+    found = await Asked().look(5)
+    assert (found.smokes, found.smoke) == (False, None)
+
+
+async def test_a_smoke_that_breaks_is_an_error_of_the_smoke_and_never_the_end_of_the_loop():
+    asked = Smoking(KeyError("oops"))
+    asked.may_end.set()
+    found = await asked.look(5)
+    assert found.smoke.outcome is SmokeOutcome.ERROR
+    assert "KeyError" in found.smoke.text
+
+
+@pytest.mark.parametrize("outcome", list(SmokeOutcome))
+async def test_only_a_smoke_that_could_not_be_run_is_run_again_and_only_when_people_let_it_go_on(outcome):
+    asked = Smoking(outcome)
+    asked.may_end.set()
+    since, later = asked.clock.now(), asked.clock.now() + timedelta(seconds=9)
+    for moment, runs in ((since, 1), (since, 1), (later, 2 if outcome in ("error", "timeout") else 1)):
+        for _ in range(20):
+            await asked.prober.look(ARM, 3, seconds=30.0, since=moment)
+            await asked.clock.sleep(0.25)
+            await asyncio.sleep(0)
+        assert len(asked.runs) == runs
+
+
+async def test_a_smoke_under_way_is_cut_short_with_its_rollout():
+    asked = Smoking()
+    await asked.look(5)
+    await asked.prober.look(None, 0)
+    await asyncio.sleep(0)
+    assert asked.cut == 1
+    assert (await asked.look(5)).smoke is None
+    assert len(asked.runs) == 2, "another controller, or another rollout, begins anew"
 
 
 async def test_before_the_first_answer_nothing_was_seen():

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from fairway.rollout.evidence import SmokeOutcome
 from fairway.rollout.requests import AnswerKind, Verb
 from fairway.rollout.values import Phase, Plan, Scaling, Strategy
 from fairway.targets.port import InstanceState
@@ -131,6 +132,66 @@ async def test_the_idle_colour_is_probed_before_anybody_meets_it_and_the_old_one
     assert world.target.running(ROUTE)[STABLE.release] == 1
     await world.run(200)
     assert STABLE.release not in world.target.running(ROUTE)
+
+
+async def test_the_smoke_suite_is_played_once_and_speaks_for_the_colour():
+    world = await serving(plan_for(Strategy.BLUE_GREEN, gray=False))
+    world.ask(Verb.START, release=CANDIDATE.release)
+    await world.until(Phase.SOAKING)
+    assert world.smoked == [CANDIDATE.release]
+    passed = next(event for event in world.events if event.code == "gates_passed")
+    assert passed.reason.startswith("every instance answered")
+    assert "smoke passed" in passed.reason
+
+
+async def test_a_colour_that_fails_its_smoke_suite_meets_nobody():
+    world = await serving(plan_for(Strategy.BLUE_GREEN))
+    world.smokes[CANDIDATE.release] = SmokeOutcome.FAILED
+    world.ask(Verb.START, release=CANDIDATE.release)
+    await world.until(Phase.ROLLED_BACK)
+    assert world.state.rollout.cause == "smoke_failed"
+    assert shares(world) == []
+    assert CANDIDATE.release in world.state.blocked
+
+
+@pytest.mark.parametrize("outcome", [SmokeOutcome.ERROR, SmokeOutcome.TIMEOUT])
+async def test_a_smoke_suite_that_cannot_be_run_pauses_and_runs_again_when_a_person_resumes(outcome):
+    world = await serving(plan_for(Strategy.BLUE_GREEN, gray=False))
+    world.smokes[CANDIDATE.release] = outcome
+    world.ask(Verb.START, release=CANDIDATE.release)
+    await world.until(Phase.STEPPING)
+    await world.run(60)
+    assert [event.code for event in world.events].count("smoke_error") == 1
+    assert world.state.rollout.paused == f"smoke {outcome.value}"
+    assert world.smoked == [CANDIDATE.release], "not again and again: it may act"
+    world.ask(Verb.RESUME)
+    await world.run(20)
+    assert world.smoked == [CANDIDATE.release] * 2
+    assert world.state.rollout.paused, "what still cannot be run still passes nothing"
+    world.smokes.clear()
+    world.ask(Verb.RESUME)
+    await world.until(Phase.SOAKING)
+    assert len(world.smoked) == 3
+    assert shares(world) == []
+
+
+async def test_a_policy_may_go_back_when_the_smoke_suite_cannot_be_run():
+    plan = plan_for(Strategy.BLUE_GREEN)
+    plan = replace(plan, steps=(replace(plan.steps[0], back_on_error=True), *plan.steps[1:]))
+    world = await serving(plan)
+    world.smokes[CANDIDATE.release] = SmokeOutcome.TIMEOUT
+    world.ask(Verb.START, release=CANDIDATE.release)
+    await world.until(Phase.ROLLED_BACK)
+    assert world.state.rollout.cause == "smoke_error"
+    assert shares(world) == []
+
+
+async def test_a_project_without_a_smoke_suite_goes_on_by_its_ready_path_and_it_is_said():
+    world = await serving(plan_for(Strategy.BLUE_GREEN, gray=False))
+    world.smokes[CANDIDATE.release] = SmokeOutcome.NONE_DECLARED
+    world.ask(Verb.START, release=CANDIDATE.release)
+    await world.until(Phase.SOAKING)
+    assert "smoke none_declared" in next(event for event in world.events if event.code == "gates_passed").reason
 
 
 async def test_a_colour_that_does_not_answer_its_probes_meets_nobody():

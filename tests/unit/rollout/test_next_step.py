@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from fairway.rollout.evidence import MirrorPairs, Probed
+from fairway.rollout.evidence import MirrorPairs, Probed, Smoked, SmokeOutcome
 from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import AnswerKind, HoldKind, Verb
 from fairway.rollout.values import Approval, DecisionKind, Hold, Measured, Phase, ReleaseFacts, Scaling, Strategy, Warm
@@ -744,6 +744,44 @@ def test_a_smoke_waits_for_probes_of_this_arm(found):
     decision = smoking(probed=found)
     assert (decision.kind, decision.code) == (DecisionKind.WAIT, "needs_evidence")
     assert decision.desired.split == 0
+
+
+def smoke(outcome, **changes):
+    found = Smoked(release=CANDIDATE.release, effective=CANDIDATE.effective, outcome=outcome, text=f"it {outcome}")
+    return probed(smokes=True, smoke=replace(found, **changes))
+
+
+@pytest.mark.parametrize("outcome", [SmokeOutcome.PASSED, SmokeOutcome.NONE_DECLARED])
+def test_a_smoke_suite_that_passed_goes_on_and_says_so(outcome):
+    decision = smoking(probed=smoke(outcome))
+    assert (decision.kind, decision.code) == (DecisionKind.ADVANCE, "gates_passed")
+    assert f"it {outcome}" in decision.reason
+
+
+@pytest.mark.parametrize(
+    "found",
+    [probed(smokes=True), smoke(SmokeOutcome.PASSED, release=NEXT.release),
+     smoke(SmokeOutcome.PASSED, effective=SHADOW.effective), smoke(SmokeOutcome.FAILED, release=NEXT.release)],
+    ids=["still runs", "of another release", "of its shadow", "failed, of another release"],
+)  # fmt: skip
+def test_a_smoke_suite_is_waited_for(found):
+    decision = smoking(probed=found)
+    assert (decision.kind, decision.code, decision.desired.split) == (DecisionKind.WAIT, "needs_evidence", 0)
+
+
+@pytest.mark.parametrize("outcome", [SmokeOutcome.ERROR, SmokeOutcome.TIMEOUT])
+def test_a_smoke_suite_that_says_nothing_pauses_once_and_never_goes_on(outcome):
+    decision = smoking(probed=smoke(outcome))
+    assert (decision.kind, decision.code) == (DecisionKind.PAUSE, "smoke_error")
+    paused = next_step(snapshot(decision.state, probed=smoke(outcome)))
+    assert (paused.kind, paused.code, paused.desired.split) == (DecisionKind.WAIT, "paused", 0)
+
+
+@pytest.mark.parametrize("paused", ["", "grace paused"])
+def test_a_smoke_suite_that_failed_goes_back_also_while_paused(paused):
+    rollout = rollout_state(Phase.STEPPING, plan=plan_for(Strategy.BLUE_GREEN), paused=paused)
+    decision = next_step(snapshot(route_state(rollout), probed=smoke(SmokeOutcome.FAILED)))
+    assert (decision.kind, decision.code) == (DecisionKind.ROLL_BACK, "smoke_failed")
 
 
 @pytest.mark.parametrize("paused", ["", "grace paused"])

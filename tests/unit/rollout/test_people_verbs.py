@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.bundle.environment import EnvironmentKind
-from fairway.rollout.evidence import MirrorPairs, Probed
+from fairway.rollout.evidence import MirrorPairs, Probed, Smoked, SmokeOutcome
 from fairway.rollout.next_step import next_step
 from fairway.rollout.people import NOBODY_LISTED, BrokenGlass, People, Role
 from fairway.rollout.refusals import INSTEAD
@@ -438,10 +438,13 @@ CRASHED = (ready_arm(STABLE), ready_arm(CANDIDATE, state=InstanceState.CRASH_LOO
 SHADOW = replace(CANDIDATE, effective=shadow_configuration(CANDIDATE.effective))
 WORSE = MirrorPairs(compared=500, shadow_failed=100, stable_failed=1)
 SILENT = Probed(release=CANDIDATE.release, effective=CANDIDATE.effective, seconds=0.0, asked=3, error="it answered 500")
+SAID_NO = Smoked(release=CANDIDATE.release, effective=CANDIDATE.effective, outcome=SmokeOutcome.FAILED, text="1 failed")
+REFUSED = replace(SILENT, error="", smokes=True, smoke=SAID_NO)
 
 AGAINST = [
     ("mirror_failed", Strategy.SHADOW, {"measured": measured(pairs=WORSE)}),
     ("probe_failed", Strategy.BLUE_GREEN, {"probed": SILENT}),
+    ("smoke_failed", Strategy.BLUE_GREEN, {"probed": REFUSED}),
     ("trigger_fired", Strategy.CANARY, {"measured": measured(OPEN, alarms=(GRAVE,))}),
     ("candidate_crashed", Strategy.CANARY, {"measured": measured(OPEN), "arms": CRASHED}),
     (
