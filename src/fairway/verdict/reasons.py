@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fairway.units import Verdict
-from fairway.verdict.kinds import limit_of, recipe_of
+from fairway.verdict.kinds import Among, limit_of, recipe_of
 from fairway.verdict.tally import GateState, Latch
 from fairway.verdict.values import GateSpec, Scope
 
@@ -60,6 +60,9 @@ def _unknown(state: GateState) -> str:
 
 def _missing(spec: GateSpec, state: GateState) -> str:
     least = max(1, spec.minimum_units)
+    ours, theirs = state.census.candidate, state.census.stable
+    if recipe_of(spec).among is Among.REPORTED and ours.finished >= least and not ours.reported and theirs.reported:
+        return f"the candidate says of none of its {ours.finished:,} requests what became of it, stable does"
     if state.candidate.count >= least and (spec.scope is Scope.ABSOLUTE or state.stable.count >= least):
         return f"{_unknown(state)}; that may be chance, more requests will tell"
     if spec.scope is Scope.CONCURRENT and state.stable.count < spec.minimum_units <= state.candidate.count:
