@@ -32,6 +32,12 @@ class ChatRequest(BaseModel):
     thread_id: Annotated[str | None, Field(max_length=200)] = None
 
 
+class FeedbackRequest(BaseModel):
+    """What the user says of a conversation: 1 is a thumb up, 0 is one down."""
+
+    rating: Annotated[float, Field(ge=0, le=1)]
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Build the agent when the process starts: a bundle that cannot be served stops it here, with the reason."""
@@ -112,6 +118,12 @@ def _event(value: dict[str, Any]) -> str:
 def _answer(turn: Turn, thread_id: str) -> dict[str, Any]:
     tools = [{"name": use.name, "arguments": use.arguments, "ok": use.ok} for use in turn.tools]
     return {"response": turn.response, "thread_id": thread_id, "tools": tools}
+
+
+@app.post("/feedback")
+async def feedback(body: FeedbackRequest) -> JSONResponse:
+    """Note what the user says; the header ``x-conversation-id`` takes it to the release that served the conversation."""
+    return JSONResponse({"status": "noted"}, headers={"Fairway-Outcome": f"status=ok, feedback={body.rating:.6f}"})
 
 
 @app.get("/healthz")

@@ -54,6 +54,13 @@ def test_a_mirrored_request_has_an_agent_of_its_own(client: TestClient) -> None:
     assert [messages(), messages(), messages(**{"x-fairway-shadow": "1"})] == [2, 4, 2]
 
 
+def test_what_a_user_says_is_told_to_fairway(client: TestClient) -> None:
+    answer = client.post("/feedback", json={"rating": 0.25}, headers={"x-conversation-id": "c7"})
+    assert answer.headers["fairway-outcome"] == "status=ok, feedback=0.250000"
+    for rating in (-0.1, 1.5, "nan"):
+        assert client.post("/feedback", json={"rating": rating}).status_code == 422
+
+
 def test_a_message_that_is_empty_or_too_long_is_refused(client: TestClient) -> None:
     for message in ("", "x" * 10_001):
         assert client.post("/chat", json={"message": message}).status_code == 422
