@@ -78,7 +78,7 @@ def _step_wire(found: StepForecast) -> dict[str, Any]:
         "pairs_needed": found.pairs,
         "gates": [
             {"gate": each.gate.name, "units_needed": each.needs, "seconds": each.seconds,
-             "units_in_dwell": each.units, "shows": each.shows}
+             "units_in_dwell": each.units, "shows": each.shows, "never": each.never}
             for each in found.gates
         ],
     }  # fmt: skip
@@ -109,9 +109,15 @@ def describe_forecast(plan: Plan, traffic: Traffic | None) -> str:
     lines.extend(f"custom    {source_words(gate)}" for gate in plan.sources)
     if found:
         whole = _whole(plan, found)
-        told = "not decided by itself at this traffic" if whole is None else f"about {format_duration(whole)}"
+        late = "pauses for a person" if _never_passes(found) else "not decided by itself at this traffic"
+        told = late if whole is None else f"about {format_duration(whole)}"
         lines.append(f"in all    {told}, for a candidate as good as stable")
     return "\n".join(lines)
+
+
+def _never_passes(steps: tuple[StepForecast, ...]) -> bool:
+    """Whether no traffic would be enough for a gate that has to pass."""
+    return any(each.never for found in steps for each in found.gates if each.gate.must_pass)
 
 
 def _budget(plan: Plan) -> str:
@@ -165,6 +171,8 @@ def _what(step: Step) -> str:
 
 
 def _takes(found: StepForecast) -> str:
+    if _never_passes((found,)):
+        return "never decided, it pauses for a person"
     if found.seconds is None:
         return "never decided at this traffic, it pauses for a person"
     late = ", so it pauses for a person" if found.undecided else ""
@@ -177,10 +185,9 @@ def _shown(found: GateForecast | None) -> str:
         return ""
     unit = found.gate.unit
     test = recipe_of(found.gate).test
-    relative = test not in (Test.ADDITIVE, Test.ABSOLUTE)
-    needs = f", about {found.needs:,} {unit}" if relative and found.needs is not None else ""
+    needs = "" if found.needs is None else f", about {found.needs:,} {unit}"
     takes = "never" if found.seconds is None else format_duration(found.seconds)
-    told = f": {takes} at this traffic{needs}"
+    told = f": never, {found.never}" if found.never else f": {takes} at this traffic{needs}"
     if found.gate.kind is GateKind.FEEDBACK_MEAN:
         told += ", if each gave feedback"
     if found.shows is None:

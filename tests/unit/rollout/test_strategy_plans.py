@@ -152,7 +152,7 @@ def test_the_first_step_of_a_canary_needs_sixty_one_clean_conversations_at_five_
     first = forecast(plan, Traffic(per_minute=400))[0]
     failures = next(found for found in first.gates if found.gate.name == "failures")
     assert (failures.needs, failures.units) == (61, 200)
-    assert failures.seconds == pytest.approx(180)
+    assert failures.seconds == pytest.approx(183)
 
 
 def test_the_error_budget_that_is_told_is_within_that_of_the_policy():
