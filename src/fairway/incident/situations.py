@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from fairway.verdict.values import GateKind
 
 
 class Situation(StrEnum):
@@ -16,6 +18,8 @@ class Situation(StrEnum):
     """It answers, and keeps its promise no more."""
     ERROR_BURST = "error_burst"
     """Its requests fail."""
+    DEGRADED = "degraded"
+    """Its requests end well, but are shown to be slower, dearer or worse than stable's."""
     START_FAILED = "start_failed"
     """It never came up."""
     RESOURCE_GROWTH = "resource_growth"
@@ -62,6 +66,11 @@ RESPONSES: Mapping[Situation, Response] = {
         automatic=True,
         why="its requests fail: no new one reaches it, all go to stable",
     ),
+    Situation.DEGRADED: Response(
+        acts=(Act.REROUTE, Act.ROLL_BACK),
+        automatic=True,
+        why="it is worse than stable by more than the policy allows: back, conversations end where they are",
+    ),
     Situation.START_FAILED: Response(
         acts=(Act.REROUTE, Act.ROLL_BACK), automatic=True, why="it never came up: stable keeps the traffic"
     ),
@@ -83,6 +92,9 @@ _CODES: Mapping[str, Situation] = {
     "release_refused": Situation.START_FAILED,
     "candidate_crashed": Situation.PROBE_FAILED,
     "probe_failed": Situation.PROBE_FAILED,
+    "smoke_failed": Situation.PROBE_FAILED,
+    "smoke_error": Situation.PROBE_FAILED,
+    "custom_gate_failed": Situation.DEGRADED,
     "gate_failed": Situation.ERROR_BURST,
     "gateway_tripped": Situation.ERROR_BURST,
     "soak_failed": Situation.ERROR_BURST,
@@ -99,16 +111,24 @@ _WORDS: tuple[tuple[str, Situation], ...] = (
     ("probe", Situation.PROBE_FAILED),
 )
 """Words in the reason of a trigger that say more than its code does."""
+_BY_GATES = frozenset({"gate_failed", "soak_failed"})
+_THAT_FAIL = frozenset({GateKind.FAILURES, GateKind.SUCCESS, GateKind.UNKNOWN, GateKind.EXCESS_FAILURES})
+"""Gates whose bad units are requests that fail, or whose end nobody knows."""
 
 
-def situation_of(code: str, reason: str = "") -> Situation:
+def situation_of(code: str, reason: str = "", *, gates: Collection[str] = ()) -> Situation:
     """Which situation a reason of the journal stands for; a code nobody knows is unknown, never harmless.
 
     Args:
         code: Of the event that began the rollback.
         reason: Its sentence; read only for triggers, which share one code.
+        gates: Kinds of the gates that failed, where gates did; without any, requests are taken to fail.
     """
     found = _CODES.get(code, Situation.UNKNOWN)
+    if code in _BY_GATES and gates and not _THAT_FAIL.intersection(gates):
+        return Situation.DEGRADED
+    if code == "trigger_fired" and reason.startswith("latency:"):
+        return Situation.DEGRADED
     if code in ("trigger_fired", "trigger_paused"):
         name = reason.lower()
         return next((situation for word, situation in _WORDS if word in name), found)

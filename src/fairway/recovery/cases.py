@@ -78,7 +78,7 @@ def serving_failed(case: Case) -> bool:
 
 def detected_wire(case: Case) -> dict[str, Any]:
     """What goes on record of its beginning: the situation, and what the table says to do in it."""
-    situation = situation_of(case.code, case.reason)
+    situation = situation_of(case.code, case.reason, gates=_failed_kinds(case.began))
     response = respond(situation)
     return {
         "seq": case.began.fence.seq,
@@ -93,6 +93,12 @@ def detected_wire(case: Case) -> dict[str, Any]:
         "release": case.bad.release,
         "to": None if case.back_to is None else case.back_to.version,
     }
+
+
+def _failed_kinds(event: JournalEntry) -> frozenset[str]:
+    """Kinds of the gates that spoke against the release when an event was decided."""
+    found = event.decision.get("evidence") or ()
+    return frozenset(one["kind"] for one in found if one["verdict"] == "FAIL" and not one.get("stable_fails_too"))
 
 
 def rolled_back_wire(case: Case) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fairway.incident.kinds import KINDS, Kind, Possible, Risk, choose
 from fairway.incident.situations import RESPONSES, Act, Situation, respond, situation_of
 from fairway.release.values import Component
+from fairway.verdict.values import GateKind
 
 CODE, PROMPTS = Component.CODE, Component.PROMPTS
 ROLLOUT = Path(__file__).parents[3] / "src" / "fairway" / "rollout"
@@ -39,10 +40,33 @@ def test_the_table_says_what_is_done(code: str, reason: str, acts: tuple[Act, ..
     assert (response.acts, response.automatic) == (acts, automatic)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "situation"),
+    [
+        ((GateKind.FAILURES,), Situation.ERROR_BURST),
+        ((GateKind.SUCCESS, GateKind.LATENCY_P95), Situation.ERROR_BURST),
+        ((GateKind.LATENCY_P95,), Situation.DEGRADED),
+        ((GateKind.TOKENS_P95, GateKind.COST_MEAN), Situation.DEGRADED),
+        ((), Situation.ERROR_BURST),
+    ],
+)
+@pytest.mark.parametrize("code", ["gate_failed", "soak_failed"])
+def test_a_failed_gate_is_an_error_burst_only_when_what_it_counts_are_failures(
+    code: str, kinds: tuple[GateKind, ...], situation: Situation
+) -> None:
+    assert situation_of(code, "", gates=[kind.value for kind in kinds]) is situation
+
+
+def test_a_trigger_on_latency_is_no_error_burst() -> None:
+    assert situation_of("trigger_fired", "latency: P95 of the candidate was 6,000 ms") is Situation.DEGRADED
+    assert situation_of("trigger_fired", "error_rate: 40 of 400 failed") is Situation.ERROR_BURST
+
+
 def test_every_code_a_controller_rolls_back_with_is_a_known_situation() -> None:
     source = "".join(path.read_text() for path in ROLLOUT.glob("*.py"))
     codes = set(re.findall(r'(?:_roll_back|roll_back)\(\s*snapshot,\s*"(\w+)"', source))
-    assert len(codes) >= 5, "the search itself must work"
+    codes |= set(re.findall(r'Proof\(code="(\w+)"', source))
+    assert len(codes) >= 10, "the search itself must work"
     assert {code for code in codes if situation_of(code) is Situation.UNKNOWN} == set()
 
 
