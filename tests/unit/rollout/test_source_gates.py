@@ -225,7 +225,12 @@ asked = st.lists(
 def looks(draw):
     strategy = draw(st.sampled_from([Strategy.CANARY, Strategy.BLUE_GREEN, Strategy.ROLLING, Strategy.SHADOW]))
     sources = tuple(draw(st.lists(gates, max_size=3, unique_by=lambda gate: gate.name)))
-    plan = replace(plan_for(strategy), sources=sources)
+    must = draw(st.booleans())
+    steps = tuple(
+        replace(step, gates=tuple(replace(gate, must_pass=gate.must_pass and must) for gate in step.gates))
+        for step in plan_for(strategy).steps
+    )
+    plan = replace(plan_for(strategy), steps=steps, sources=sources)
     phase = draw(st.sampled_from([Phase.STEPPING, Phase.STEPPING, Phase.SOAKING, *Phase]))
     rollout = rollout_state(
         phase,
@@ -260,6 +265,25 @@ def test_no_custom_gate_ever_turns_a_hold_into_an_advance(looked):
             bare.state.rollout.phase,
             bare.state.rollout.step,
         )
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(gates, min_size=1, max_size=3, unique_by=lambda gate: gate.name).map(tuple),
+    st.tuples(*[st.sampled_from(sorted(set(Verdict) - {Verdict.PASS}))] * 3),
+    st.booleans(),
+    st.integers(0, 3),
+)
+def test_however_many_custom_gates_pass_nothing_moves_without_a_statistical_pass(sources, verdicts, must, step):
+    looked = at_step(*sources, readings=[reading(gate, seconds=500.0) for gate in sources], step=step)
+    rollout = looked.state.rollout
+    asked_for = tuple(replace(gate, must_pass=must and gate.must_pass) for gate in GATES)
+    plan = replace(rollout.plan, steps=tuple(replace(one, gates=asked_for) for one in rollout.plan.steps))
+    found = replace(measured(*verdicts), sources=looked.measured.sources)
+    decision = next_step(snapshot(route_state(replace(rollout, plan=plan)), measured=found))
+    assert decision.sources
+    assert all(one.verdict is Verdict.PASS for one in decision.sources)
+    assert decision.kind not in FORWARD
 
 
 @settings(max_examples=120)

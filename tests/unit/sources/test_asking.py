@@ -171,7 +171,6 @@ async def _flood(head, writer):
         (saying(b"SMTP ready\r\n"), Answered.UNREACHABLE),
         (saying(b""), Answered.UNREACHABLE),
         (saying(answer("xx", Content_Encoding="gzip")), Answered.UNREACHABLE),
-        (_flood, Answered.MALFORMED),
     ],
 )
 async def test_what_is_no_answer_has_a_name(respond, outcome):
@@ -179,6 +178,12 @@ async def test_what_is_no_answer_has_a_name(respond, outcome):
         found = await ask(gate(f"http://{host}"))
     assert (found.outcome, found.value) == (outcome, None)
     assert found.detail
+
+
+async def test_no_more_of_an_answer_is_read_than_a_number_could_need():
+    async with served(_flood) as (host, _):
+        found = await ask(gate(f"http://{host}"))
+    assert (found.outcome, found.detail) == (Answered.MALFORMED, "an answer of more than 1,048,576 bytes")
 
 
 async def test_a_server_that_is_not_there_is_unreachable():
