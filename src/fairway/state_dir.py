@@ -56,6 +56,10 @@ class StateDir:
         """The gateway's last table and its ring of telemetry."""
         return self.root / "gateway"
 
+    def flags(self, environment: str) -> Path:
+        """The feature flags in force in an environment, for its arms."""
+        return self.root / "run" / f"flags-{environment}.json"
+
     def socket(self, name: str) -> Path:
         """Path of a unix socket, ``run/<name>.sock``; in the temporary folder when that would be too long to bind."""
         path = self.root / "run" / f"{name}.sock"

@@ -14,6 +14,12 @@ from fairway.recovery.record import find_procedure
 SERVICE = """\
 import http.server, json, os, pathlib, sys
 
+from openfeature import api
+
+from fairway.flags.openfeature import FairwayProvider, in_request
+
+api.set_provider(FairwayProvider())
+FLAGS = api.get_client()
 BEHAVIOUR = pathlib.Path("policies/behaviour.txt").read_text().strip()
 CODE = "first"
 
@@ -28,6 +34,9 @@ class Service(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("content-length") or 0))
         bad = BEHAVIOUR == "fail"
         said = {"response": BEHAVIOUR, "code": CODE, "flag": self.headers.get("x-fairway-flag-refunds")}
+        said["outside"] = FLAGS.get_boolean_value("refunds", False)
+        with in_request(dict(self.headers)):
+            said["inside"] = FLAGS.get_boolean_details("refunds", False).variant
         self.answer(500 if bad else 200, said, outcome="failed" if bad else "ok")
 
     def answer(self, status, value, outcome=None):
@@ -67,6 +76,11 @@ pipeline:
     smoke_test: {tries: 5, interval: 100ms}
 """
 TELL = "import pathlib, sys\npathlib.Path('.fairway/told.json').write_text(sys.stdin.read())\n"
+
+
+def flags(said):  # type: ignore[no-untyped-def]
+    """What the header says of the flag, and the OpenFeature SDK within and outside the request."""
+    return said["flag"], said["inside"], said["outside"]
 
 
 async def until(look, *, seconds: float = 40.0):  # type: ignore[no-untyped-def]
@@ -132,17 +146,17 @@ async def test_going_back_is_recorded_rehearsed_and_can_be_of_one_component(lab)
         assert report["status"] == "rollbacked"
 
         # A flag, without a deploy.
-        assert (await ask(lab, "c-1"))["flag"] == "off"
+        assert flags(await ask(lab, "c-1")) == ("off", "off", False)
         await lab.fairway("flag", "set", "refunds", "on", "--reason", "trial")
 
         async def is_on():  # type: ignore[no-untyped-def]
-            return (await ask(lab, "c-1"))["flag"] == "on"
+            return flags(await ask(lab, "c-1")) == ("on", "on", True)
 
         await until(is_on, seconds=25)
         await lab.fairway("rollback", "--flag", "refunds", "--reason", "refunds twice")
 
         async def is_off():  # type: ignore[no-untyped-def]
-            return (await ask(lab, "c-1"))["flag"] == "off"
+            return flags(await ask(lab, "c-1")) == ("off", "off", False)
 
         await until(is_off, seconds=25)
 

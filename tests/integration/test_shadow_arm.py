@@ -13,6 +13,7 @@ import pytest
 
 from fairway.controller.arm_files import ReleaseArmFiles
 from fairway.errors import RefusedError
+from fairway.flags.file import VARIABLE
 from fairway.project.load import load_project
 from fairway.release.required import Required
 from fairway.release.store import FileContentStore
@@ -85,6 +86,17 @@ async def test_every_tool_of_a_shadow_is_mocked_and_its_process_knows(setting: S
     assert {name: mocked[name] for name in same} == {name: real[name] for name in same}, "nothing else differs"
     assert environment_of(shadow)["FAIRWAY_SHADOW"] == "1"
     assert "FAIRWAY_SHADOW" not in environment_of(candidate)
+
+
+async def test_an_arm_is_told_where_the_flags_in_force_are(setting: Setting, tmp_path: Path) -> None:
+    assert VARIABLE not in environment_of(await setting.prepare(Role.STABLE, setting.effective, tmp_path / "without"))
+    files = setting.files
+    setting.files = replace(files, flags=lambda environment: tmp_path / environment)
+    try:
+        arm = await setting.prepare(Role.STABLE, setting.effective, tmp_path / "with")
+    finally:
+        setting.files = files
+    assert environment_of(arm)[VARIABLE] == str(tmp_path / PRODUCTION)
 
 
 PRODUCTIONS = {

@@ -10,6 +10,7 @@ from pathlib import Path
 from fairway.bundle.configuration import write_config_bundle
 from fairway.bundle.overlay import effective_digest, effective_value, resolve, with_mocked_tools
 from fairway.errors import NotFoundError, RefusedError
+from fairway.flags.file import VARIABLE
 from fairway.project.load import Project, load_project
 from fairway.release.materialise import materialise, verify_release
 from fairway.release.port import ContentStore, ReleaseStore
@@ -51,11 +52,15 @@ class ReleaseArmFiles:
     """Implements :class:`fairway.targets.local.target.ArmFiles`.
 
     A release is started by its own ``fairway.yaml``, so that an older one is started the way it was.
+
+    Attributes:
+        flags: Where the feature flags in force in an environment are; ``None``: nowhere.
     """
 
     releases: ReleaseStore
     store: ContentStore
     trusted: Callable[[], TrustedKeys]
+    flags: Callable[[str], Path] | None = None
 
     async def prepare(self, route: RouteId, spec: ArmSpec, folder: Path) -> PreparedArm:
         """Verify the release and write its tree and its config bundle for the route's environment.
@@ -76,6 +81,9 @@ class ReleaseArmFiles:
         bundle = folder / "bundle"
         self._write_bundle(project, manifest, route, spec, bundle)
         service = local_service(project, route.environment)
+        if self.flags is not None:
+            named = {VARIABLE: str(self.flags(route.environment).resolve())}
+            service = replace(service, environment={**service.environment, **named})
         return PreparedArm(
             release_version=manifest.release_version,
             service=_as_shadow(service, project.rollout.shadow.environment) if spec.role is Role.SHADOW else service,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
+from fairway.flags.file import write_flags
 from fairway.flags.values import RECORD_KIND, FlagSpec, Setting, Standing, in_force, setting_from_wire, standing
 from fairway.release.wire import parse_time
 from fairway.traffic.flags import TableFlag
 from fairway.units import EnvironmentName
+
+log = logging.getLogger("fairway.controller")
 
 _PAGE = 500
 
@@ -74,3 +79,26 @@ def flags_reader(
     """What a controller asks at each tick: the flags in force in an environment."""
     known = LedgerFlags(ledger)
     return lambda: in_force(specs, known.read(), environment, tenant_header=tenant_header)
+
+
+def published(reader: Callable[[], tuple[TableFlag, ...]], path: Path) -> Callable[[], tuple[TableFlag, ...]]:
+    """The same, and what is in force also in a file for agents that ask outside a request; a full disk costs the file.
+
+    Args:
+        reader: Asked at each tick.
+        path: The file.
+    """
+    written: tuple[TableFlag, ...] | None = None
+
+    def read() -> tuple[TableFlag, ...]:
+        nonlocal written
+        flags = reader()
+        if flags != written or not path.exists():
+            try:
+                write_flags(path, flags)
+                written = flags
+            except OSError as error:
+                log.warning("the flags in force cannot be written to %s: %s", path, error.strerror)
+        return flags
+
+    return read
