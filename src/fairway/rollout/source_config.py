@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from fairway.bundle.secret_shapes import find_secret
 from fairway.section import Duration, Name, Number, Positive, SecretReference, Section, Text
 from fairway.sources.placeholders import placeholders_in
 from fairway.sources.values import OnFail, Question, SourceGate, SourceKind
@@ -17,7 +18,10 @@ LONGEST_QUERY = 4096
 MOST = 20
 """Custom gates of a policy."""
 _POINTER = re.compile(r"^(?:/(?:[^~/]|~[01])*)*$")
-_TELLING = re.compile(r"(?:^|[_.-])(?:api_?key|key|secret|password|passwd|token|credential|auth)$", re.IGNORECASE)
+_WORDS = "api[_-]?key|access[_-]?key|secrets?|password|passwd|passphrase|token|credentials?|authorization"
+_TELLING = re.compile(rf"(?:{_WORDS}|(?:^|[_.-])(?:key|auth))$", re.IGNORECASE)
+_ASSIGNED = re.compile(rf"(?:{_WORDS})\s?=\s?[^\s,;&\"'~{{}}]{{6,}}", re.IGNORECASE)
+"""As the ledger redacts it: what is asked has to be what was approved, so it is refused before."""
 _HEADER = re.compile(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")
 _MARGIN = re.compile(r"^([+-])\s*(\d+(?:\.\d+)?)\s*%$")
 
@@ -27,12 +31,13 @@ def _templated(text: str) -> str:
         raise ValueError("must not be empty")
     if len(text) > LONGEST_QUERY:
         raise ValueError(f"must be at most {LONGEST_QUERY} characters")
+    if _ASSIGNED.search(text) or find_secret(text.encode()):
+        raise ValueError("holds what looks like a credential; give bearer or basic, by reference")
     placeholders_in(text)
     return text
 
 
 def _address(text: str) -> str:
-    _templated(text)
     try:
         parts = urlsplit(text.replace("{{", "").replace("}}", ""))
         host, _ = parts.hostname, parts.port
@@ -44,7 +49,7 @@ def _address(text: str) -> str:
         raise ValueError("an address holds no user or password; give bearer or basic, by reference")
     if any(_TELLING.search(name) for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
         raise ValueError("an address holds no credential; give bearer or basic, by reference")
-    return text
+    return _templated(text)
 
 
 def _server(text: str) -> str:

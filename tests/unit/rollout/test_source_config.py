@@ -6,9 +6,12 @@ import json
 
 import pytest
 
+from fairway.canonical import canonical_json
 from fairway.errors import ProjectFileError
+from fairway.ledger.redaction import redact_json
 from fairway.rollout.config import RolloutSection
 from fairway.rollout.plan import compile_plan
+from fairway.rollout.wire import plan_to_wire
 from fairway.sources.values import OnFail, Question, SourceGate, SourceKind
 from fairway.validate import all_of, validate
 from fairway.yaml_file import read_yaml
@@ -175,6 +178,22 @@ def test_a_mistake_is_named_at_its_place(tmp_path, text, key, line, said):
     assert (error.file, error.line, error.key) == ("fairway.yaml", line, key)
     assert error.exit_code == 2
     assert said in str(error)
+
+
+def test_what_is_accepted_is_kept_by_the_ledger_as_it_is(tmp_path):
+    kept = [
+        'up{token="a-label-of-that-name", secret=~"x.*"}',
+        'rate(tokens_total{kind="password"}[5m])',
+        'up{job="api", key="value-of-a-label"}',
+    ]
+    for query in kept:
+        plan = compile_plan(read(tmp_path, WHOLE.replace("avg(rate(process_cpu_seconds_total{", f"{query} + ({{")))
+        assert redact_json(canonical_json(plan_to_wire(plan))) == canonical_json(plan_to_wire(plan))
+    for url in ("http://h/?xtoken=abcdef12", "http://h/?my-secret=abcdef", "http://h/?v=1&ACCESS_KEY=abcdef"):
+        text = f"      - name: a\n        http: {{url: '{url}'}}\n"
+        assert "credential" in str(refused(tmp_path, text))
+    shaped = "      - name: a\n        http: {url: 'http://h/ghp_" + "a1" * 20 + "'}\n"
+    assert "looks like a credential" in str(refused(tmp_path, shaped))
 
 
 def test_a_literal_credential_is_refused_and_never_repeated(tmp_path):
