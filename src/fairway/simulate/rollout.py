@@ -37,12 +37,13 @@ from fairway.rollout.values import (
 from fairway.rollout.verbs import live
 from fairway.simulate.reading import BlockReader
 from fairway.simulate.traffic import MODELLED_CANDIDATE, MODELLED_STABLE, ModelledTraffic
+from fairway.simulate.values import ModelledValues
 from fairway.targets.port import AttestedBy, InstanceState, ObservedArm, ObservedInstance
 from fairway.traffic.fence import Fence
 from fairway.traffic.port import RouterObserved
 from fairway.traffic.table import Role
 from fairway.units import WHOLE, AgentName, EnvironmentName, RouteId, UnitHash, Verdict
-from fairway.verdict.values import AlarmAction
+from fairway.verdict.values import MEAN_KINDS, AlarmAction
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 WARM_UP_BLOCKS = 12
@@ -144,6 +145,7 @@ class ModelledRun:
     exposed: set[UnitHash] = field(default_factory=set)
     active: set[UnitHash] = field(default_factory=set)
     _reader: BlockReader = field(init=False)
+    _values: ModelledValues | None = field(init=False)
     _head: Fence = Fence(term=1, seq=0)  # noqa: RUF009 - frozen
     _now: datetime = BEGIN
     _unripe: deque[Block] = field(default_factory=deque)
@@ -155,6 +157,8 @@ class ModelledRun:
         self.plan = exposing(self.plan)
         self.traffic.began = BEGIN.timestamp()
         self.state = RouteState(route=ROUTE, stable=STABLE)
+        asked = {gate.kind for step in self.plan.steps for gate in step.gates} & MEAN_KINDS
+        self._values = ModelledValues(seed=self.traffic.seed) if asked else None  # both arms say the same
         self._reader = BlockReader(candidate=CANDIDATE.release, stable=STABLE.release, plan=self.plan)
         self._look()
 
@@ -198,6 +202,7 @@ class ModelledRun:
         block = self.traffic.next_block(
             split=self.split, theta=self._theta(), limits=self.desired.thresholds, fence=max(1, self._head.seq)
         )
+        block = block if self._values is None else self._values.of(block)
         self._now = BEGIN + timedelta(seconds=self.traffic.index * self.traffic.block_seconds)
         self._unripe.append(block)
         if len(self._unripe) > self.traffic.delay:
