@@ -75,6 +75,7 @@ def _view(snapshot: Snapshot, decision: Decision) -> dict[str, Any]:
                 "estimate_candidate": finding.estimate_candidate,
                 "estimate_stable": finding.estimate_stable,
                 "stable_fails_too": finding.stable_fails_too,
+                "worse_than_stable": finding.worse_than_stable,
                 "units_needed": finding.units_needed,
             }
             for finding in decision.evidence

@@ -15,7 +15,7 @@ from fairway.rollout.source_gates import against_by_sources
 from fairway.rollout.values import RolloutState, Snapshot
 from fairway.targets.port import InstanceState, ObservedArm
 from fairway.units import Digest, Verdict
-from fairway.verdict.values import AlarmAction, GateFinding
+from fairway.verdict.values import AlarmAction
 
 _BROKEN = frozenset({InstanceState.CRASH_LOOP, InstanceState.NEVER_READY})
 
@@ -33,16 +33,9 @@ def against(snapshot: Snapshot, rollout: RolloutState) -> Proof | None:
     return next((proof for find in _FINDS if (proof := find(snapshot, rollout)) is not None), None)
 
 
-def _damning(finding: GateFinding) -> bool:
-    """A FAIL that speaks against the candidate: comparative, or absolute while stable is well."""
-    if finding.verdict is not Verdict.FAIL:
-        return False
-    return not finding.stable_fails_too
-
-
 def failed_gate(snapshot: Snapshot, rollout: RolloutState) -> Proof | None:
-    """Gates that found the candidate worse, or bad while stable is well."""
-    damning = [finding for finding in snapshot.measured.findings if _damning(finding)]
+    """Gates that found the candidate worse than stable, or bad where there is nothing to compare it with."""
+    damning = [finding for finding in snapshot.measured.findings if finding.damning]
     if not damning:
         return None
     names = ", ".join(finding.gate for finding in damning)

@@ -43,8 +43,6 @@ def grid_of(spec: GateSpec) -> Grid:
 
 def no_evidence(spec: GateSpec) -> Evidence:
     """Before any event."""
-    if recipe_of(spec).test is Test.ABSOLUTE:
-        return Evidence()
     grid = grid_of(spec)
     nothing = nothing_yet(grid)
     return Evidence(fail_ratios=nothing, pass_ratios=nothing, fail_weights=_weights(spec, grid, ()))
@@ -117,9 +115,11 @@ def with_bad(
     """
     evidence, grid = state.evidence, grid_of(spec)
     margin_fail, margin_pass = 1.0, 1.0
-    if recipe_of(spec).test is Test.ADDITIVE:
+    test = recipe_of(spec).test
+    if test is Test.ADDITIVE:
         margin_fail, margin_pass = _ratio_margins(spec, state)
         passes = passes and evidence.pass_start is not None
+    passes = passes and test is not Test.ABSOLUTE
     failing, passing = evidence.fail_ratios, evidence.pass_ratios
     spent = evidence.spent
     for band in bands:
@@ -175,9 +175,19 @@ def log_e_fail(spec: GateSpec, state: GateState) -> float:
     """Natural log of the e-value towards FAIL."""
     test = recipe_of(spec).test
     if test is Test.RELATIVE:
-        evidence = state.evidence
-        return log_sum_exp((log_mean_exp(evidence.fail_ratios, evidence.fail_weights), _not_begun(spec, evidence)))
+        return log_e_worse(spec, state.evidence)
     return _absolute_fail(spec, state) if test is Test.ABSOLUTE else _additive_fail(spec, state)
+
+
+def log_e_worse(spec: GateSpec, evidence: Evidence) -> float:
+    """Natural log of T1's e-value against "no worse than stable by more than the margin"; an absolute gate has none."""
+    return log_sum_exp((log_mean_exp(evidence.fail_ratios, evidence.fail_weights), _not_begun(spec, evidence)))
+
+
+def log_e_worse_at_most(spec: GateSpec, evidence: Evidence) -> float:
+    """An upper bound of :func:`log_e_worse`: a sum is not above so many times its largest part."""
+    largest: float = max(map(add, evidence.fail_ratios, evidence.fail_weights))
+    return max(largest + math.log(len(evidence.fail_ratios)), _not_begun(spec, evidence)) + _LN_2
 
 
 def log_e_fail_at_most(spec: GateSpec, state: GateState) -> float:
@@ -188,10 +198,7 @@ def log_e_fail_at_most(spec: GateSpec, state: GateState) -> float:
     if recipe_of(spec).test is Test.ABSOLUTE:
         return math.inf
     if recipe_of(spec).test is Test.RELATIVE:
-        # Their sum is not above so many times the largest.
-        largest: float = max(map(add, evidence.fail_ratios, evidence.fail_weights))
-        top = largest + math.log(len(evidence.fail_ratios))
-        return max(top, _not_begun(spec, evidence)) + _LN_2
+        return log_e_worse_at_most(spec, evidence)
     paired, top = evidence.paired.log_e_fail, max(evidence.fail_ratios)
     since = [max(top - stage.lowest, paired - stage.paired) for stage in evidence.stages]
     return max(0.0, paired, top, *since)

@@ -25,9 +25,12 @@ where it differs); null of PASS: candidate ≥ stable + margin. Two tests bet to
 ``relative`` (``latency_p95``, ``latency_p99``, ``first_byte_p95``, ``tokens_p95``) - T1 with M = 1 on units beyond a
     threshold; the margin is in the thresholds the table carries, so PASS begins anew with each step.
 ``absolute`` (``success``, ``tool_errors``, ``callback_failures``, ``loops``) - the share of bad units is above (FAIL)
-    or below (PASS) the limit. ``stable_fails_too`` says that stable breaks it as well: by its own e-value, or because
-    the candidate would break it at stable's rate in the same blocks. ``success`` fails all the same, which pauses; the
-    others do not while stable is beyond the limit too: a tool that says no may be the custom of the house.
+    or below (PASS) the limit. An outage breaks a limit for both arms, so T1 at ratio 1 runs beside it on the same bad
+    units, at the same α: ``worse_than_stable``. Under a cause that both arms share, whatever it does and however it
+    drifts, that is shown with probability α at most. ``success`` fails by its limit alone, and speaks against the
+    candidate only with it (``GateFinding.damning``); the others fail only with it: a tool that says no may be the
+    custom of the house. Where nothing serves beside the candidate (``GateSpec.alone``, or too few units of stable)
+    the limit is all there is; ``stable_fails_too`` then says that stable was shown to break it too.
 
 ``mean_ratio``, ``mean_points`` (``cost_mean``, ``tokens_mean``, ``score_mean``, ``feedback_mean``): T2 on values
 instead of bad events, :mod:`fairway.verdict.means`.
@@ -54,6 +57,8 @@ from fairway.verdict.evidence import (
     log_e_fail_at_most,
     log_e_pass,
     log_e_pass_at_most,
+    log_e_worse,
+    log_e_worse_at_most,
     no_evidence,
     stake,
     with_bad,
@@ -71,7 +76,7 @@ from fairway.verdict.means import (
 )
 from fairway.verdict.needed import units_still_needed
 from fairway.verdict.reading import cohort_of, left_out, read_on, under_split
-from fairway.verdict.reasons import reason_for
+from fairway.verdict.reasons import e_value_text, reason_for, threshold_text
 from fairway.verdict.roster import Units
 from fairway.verdict.sight import Sight, see
 from fairway.verdict.tally import EMPTY, ArmTally, Census, Cohort, Evidence, GateState, Latch, Reading, beginning
@@ -81,6 +86,9 @@ __all__ = ["GateState", "find", "next_step_of", "observe", "observe_sight", "sta
 
 UNKNOWN_SHARE = 0.01
 """No gate about outcomes passes while a larger share of the candidate's requests ended unknown."""
+
+ALPHA_SHARED = 0.05
+"""Error bound of "stable breaks the limit too": then a person is asked, unless the candidate is shown to be worse."""
 
 _ALPHA_UNKNOWN = 0.005
 """Error bound of calling that share, and so the instrument, broken (one lost answer of eighty is an accident)."""
@@ -210,7 +218,8 @@ def find(spec: GateSpec, state: GateState) -> GateFinding:
         bad_stable=theirs.bad,
         estimate_candidate=_estimate(spec, ours),
         estimate_stable=_estimate(spec, theirs),
-        stable_fails_too=spec.scope is Scope.ABSOLUTE and _stable_fails_too(spec, state),
+        stable_fails_too=_stable_fails_too(spec, state),
+        worse_than_stable=state.evidence.worse if verdict is Verdict.FAIL and _compared(spec, state) else None,
         units_needed=needed,
     )
 
@@ -221,9 +230,18 @@ def _reason(
     if verdict is Verdict.INCONCLUSIVE and _unreported(spec, state):
         return "neither release says what became of its requests, so this cannot be measured"
     told = reason_for(spec, state, verdict, log_e_fail=to_fail, log_e_pass=to_pass, needed=needed)
-    if verdict is Verdict.INCONCLUSIVE and _excused(spec, state):
-        return f"{told}; stable is beyond the limit as well, so this is not held against the candidate"
-    return told
+    if not _compared(spec, state) or state.evidence.worse:
+        return told
+    if verdict is Verdict.INCONCLUSIVE and log_e_fail(spec, state) >= -math.log(spec.alpha_fail):
+        return f"{told}; beyond the limit, but not shown to be worse than stable ({_beside(spec, state)})"
+    return f"{told}; not shown to be worse than stable ({_beside(spec, state)})" if verdict is Verdict.FAIL else told
+
+
+def _beside(spec: GateSpec, state: GateState) -> str:
+    """What T1 at ratio 1 says now, and what it goes by."""
+    stable, e_value = state.stable, e_value_text(log_e_worse(spec, state.evidence))
+    counted = f"{stable.bad:,} of {stable.count:,} there"
+    return f"{counted}, e-value {e_value} of {threshold_text(spec.alpha_fail)}"
 
 
 def log_e_values(spec: GateSpec, state: GateState) -> tuple[float, float]:
@@ -245,19 +263,18 @@ def _with_events(
     if not (bad or bad_stable or lost):
         return evidence
     failing, passing = evidence.fail_ratios, evidence.pass_ratios
-    if recipe.test is not Test.ABSOLUTE:
-        both = bad & bad_stable  # says nothing about which arm is worse
-        failing, passing = with_bad(
-            spec,
-            state,
-            sight.by_age(ours, theirs),
-            bad - both if both else bad,
-            bad_stable - both if both else bad_stable,
-            lost=lost,
-            passes=passes,
-        )
+    both = bad & bad_stable  # says nothing about which arm is worse
+    failing, passing = with_bad(
+        spec,
+        state,
+        sight.by_age(ours, theirs),
+        bad - both if both else bad,
+        bad_stable - both if both else bad_stable,
+        lost=lost,
+        passes=passes,
+    )
     expected = 0.0
-    if bad_stable and recipe.test is not Test.ADDITIVE:
+    if bad_stable and recipe.test is Test.RELATIVE:
         at_risk, beside_it = state.evidence.spent.missing(ours), state.evidence.spent.missing(theirs)
         expected = len(at_risk) * len(bad_stable) / max(1, len(beside_it))
     return Evidence(
@@ -273,6 +290,7 @@ def _with_events(
         pass_start=evidence.pass_start,
         expected_bad=evidence.expected_bad + expected,
         stages=evidence.stages,
+        worse=evidence.worse,
         failed=evidence.failed,
         passed=evidence.passed,
     )
@@ -306,10 +324,14 @@ def _latched(spec: GateSpec, state: GateState, *, before: GateState) -> GateStat
     if test is Test.ADDITIVE:
         stable_too = evidence.bad_stable != known.bad_stable
         may_fail = may_fail or stable_too or evidence.paired.log_e_fail > known.paired.log_e_fail
-    failed = evidence.failed
+    failed, worse = evidence.failed, evidence.worse
+    if test is Test.ABSOLUTE and not worse and evidence.bad != known.bad:
+        worse = _shown_worse(spec, state)
     if may_fail and failed is None and not _lacks(spec, state.reading.all_of_it):
         threshold = -math.log(spec.alpha_fail)
-        possible = log_e_fail_at_most(spec, state) >= threshold and not _excused(spec, state)
+        possible = log_e_fail_at_most(spec, state) >= threshold
+        if _fails_beside_stable(spec) and _compared(spec, state):
+            possible = possible and worse
         if possible and (log_e := log_e_fail(spec, state)) >= threshold:
             failed = _latch(state, log_e)
     may_pass = test is not Test.RELATIVE or evidence.bad_stable != known.bad_stable or _lacks(spec, before.census)
@@ -321,9 +343,9 @@ def _latched(spec: GateSpec, state: GateState, *, before: GateState) -> GateStat
                 passed = _latch(state, log_e)
             elif test is not Test.RELATIVE:
                 idle = idle_until(spec, state)
-    if failed is evidence.failed and passed is evidence.passed and idle == state.idle_units:
+    if failed is evidence.failed and passed is evidence.passed and worse is evidence.worse and idle == state.idle_units:
         return state
-    return replace(state, evidence=replace(evidence, failed=failed, passed=passed), idle_units=idle)
+    return replace(state, evidence=replace(evidence, failed=failed, passed=passed, worse=worse), idle_units=idle)
 
 
 def _latch(state: GateState, log_e: float) -> Latch:
@@ -396,13 +418,26 @@ def _estimate(spec: GateSpec, arm: ArmTally) -> float | None:
     return 1.0 - rate if spec.kind is GateKind.SUCCESS else rate
 
 
-def _excused(spec: GateSpec, state: GateState) -> bool:
-    """Whether stable breaks the limit as well, of a gate about something that may be so by habit, unlike failures."""
-    return spec.scope is Scope.ABSOLUTE and spec.kind is not GateKind.SUCCESS and _stable_fails_too(spec, state)
+def _fails_beside_stable(spec: GateSpec) -> bool:
+    """Whether a limit is about something that may be so by habit, unlike failures: it fails only beside stable."""
+    return spec.scope is Scope.ABSOLUTE and spec.kind is not GateKind.SUCCESS
+
+
+def _compared(spec: GateSpec, state: GateState) -> bool:
+    """Whether an absolute limit has concurrent stable beside it."""
+    if spec.scope is not Scope.ABSOLUTE or spec.alone:
+        return False
+    return len(state.reading.all_of_it.stable.units) >= max(1, spec.minimum_units)
+
+
+def _shown_worse(spec: GateSpec, state: GateState) -> bool:
+    threshold = -math.log(spec.alpha_fail)
+    return log_e_worse_at_most(spec, state.evidence) >= threshold and log_e_worse(spec, state.evidence) >= threshold
 
 
 def _stable_fails_too(spec: GateSpec, state: GateState) -> bool:
-    limit, stable = limit_of(spec), state.stable
-    if stable.bad and log_e_above(stable.bad, stable.count, limit) >= -math.log(spec.alpha_fail):
-        return True
-    return state.candidate.count > 0 and state.evidence.expected_bad > limit * state.candidate.count
+    """Whether stable was shown to break the limit as well by the time the candidate was: never taken back."""
+    failed = state.evidence.failed
+    if spec.scope is not Scope.ABSOLUTE or failed is None or not failed.bad_stable:
+        return False
+    return log_e_above(failed.bad_stable, failed.units_stable, limit_of(spec)) >= -math.log(ALPHA_SHARED)

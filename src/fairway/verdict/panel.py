@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +12,8 @@ from fairway.units import Digest, Verdict
 from fairway.verdict.ages import Ages
 from fairway.verdict.alarms import AlarmState, find_alarms, observe_alarms, start_alarms
 from fairway.verdict.gates import GateState, find, next_step_of, observe_sight, start, verdict_of
-from fairway.verdict.kinds import Test, recipe_of
+from fairway.verdict.kinds import Test, limit_of, recipe_of
+from fairway.verdict.shared_cause import RECENT_BLOCKS, suffers
 from fairway.verdict.sight import Sight, see
 from fairway.verdict.values import Alarm, AlarmPolicy, GateFinding, GateSpec, Scope
 
@@ -21,7 +23,10 @@ REFRESH_BLOCKS = 6
 
 @dataclass(slots=True)
 class _Gate:
-    """A gate, how far it has read, and what it last said and when; ``told``: the spec as it last came."""
+    """A gate, how far it has read, and what it last said and when.
+
+    ``told`` is the spec as it last came, ``shared`` whether stable suffered as well when a limit was broken.
+    """
 
     spec: GateSpec
     told: GateSpec
@@ -30,6 +35,7 @@ class _Gate:
     read: int = 0
     finding: GateFinding | None = None
     found: int = 0
+    shared: bool | None = None
 
     def take(self, sights: Sequence[Sight], *, before: float = math.inf) -> None:
         """Read what is new and starts before that (epoch seconds)."""
@@ -37,18 +43,35 @@ class _Gate:
             self.state = observe_sight(self.spec, self.state, sights[self.read])
             self.read += 1
 
-    def say(self, *, eager: bool) -> GateFinding:
+    def say(self, sights: Sequence[Sight], *, eager: bool) -> GateFinding:
         """What it finds; ``eager``: with the figures of the newest block, whatever they are needed for."""
         finding = self.finding
         if finding is None or (self.found != self.read and (eager or self._differs(finding))):
-            finding = self.finding = find(self.spec, self.state)
+            finding = self.finding = self._found(sights)
             self.found = self.read
         return finding
 
+    def _found(self, sights: Sequence[Sight]) -> GateFinding:
+        """What it finds, with what stable did in the blocks before a broken limit: its calm past hides no outage."""
+        finding, failed = find(self.spec, self.state), self.state.evidence.failed if self._absolute else None
+        if failed is None or finding.stable_fails_too:
+            return finding
+        if self.shared is None:
+            upto = bisect_right(sights, failed.t0, key=lambda sight: sight.block.t0)
+            recent = [sight.stable for sight in sights[max(0, upto - RECENT_BLOCKS) : upto]]
+            mark = recipe_of(self.spec).mark
+            bad, known = [arm.marked(mark) & arm.active for arm in recent], [arm.known for arm in recent]
+            self.shared = suffers(limit_of(self.spec), bad, known)
+        return replace(finding, stable_fails_too=self.shared)
+
+    @property
+    def _absolute(self) -> bool:
+        return self.spec.scope is Scope.ABSOLUTE
+
     def _differs(self, finding: GateFinding) -> bool:
-        """Whether what a decision looks at can have changed: the verdict, and whether stable fails too."""
+        """Whether what a decision looks at can have changed: the verdict, and whether a FAIL speaks against it."""
         if finding.verdict is Verdict.FAIL:
-            return self.spec.scope is Scope.ABSOLUTE
+            return self._absolute and not finding.worse_than_stable
         return verdict_of(self.spec, self.state) is not finding.verdict
 
 
@@ -61,6 +84,7 @@ class Panel:
         stable: Release it is compared with; ``None`` for a first release.
         since: Blocks that start earlier (epoch seconds) only teach which units are old.
         alarms: Limits beside the gates; ``None``: none.
+        alone: Nobody new is assigned to stable any more: a soak.
         lazy: Take figures again only where a decision can change by them; for simulations.
     """
 
@@ -68,6 +92,7 @@ class Panel:
     stable: Digest | None
     since: float
     alarms: AlarmPolicy | None = None
+    alone: bool = False
     lazy: bool = False
     _ages: Ages = field(default_factory=Ages)
     _sights: list[Sight] = field(default_factory=list)
@@ -105,11 +130,12 @@ class Panel:
             gate = self._gates[spec.name] = self._going_on(gate, spec, step_from)
         gate.take(self._sights)
         figures = spec.must_pass or gate.read - gate.found >= REFRESH_BLOCKS
-        return gate.say(eager=figures and not self.lazy)
+        return gate.say(self._sights, eager=figures and not self.lazy)
 
     def _going_on(self, gate: _Gate | None, spec: GateSpec, step_from: float) -> _Gate:
         """The gate at another step: with the evidence it has, or from the beginning."""
-        asked = replace(spec, must_pass=True)  # whether it must changes no evidence
+        # Whether it must pass changes no evidence.
+        asked = replace(spec, must_pass=True, alone=spec.alone or self.alone or self.stable is None)
         if gate is None or not self._goes_on(gate, asked):
             later = spec.from_step and step_from > self.since
             state = start(asked, since=self.since, pass_since=step_from if later else None)

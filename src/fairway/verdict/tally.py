@@ -176,6 +176,7 @@ class Evidence:
         pass_start: Log wealth of the absolute e-value when part of it was put on T1 and T2; ``None`` before that.
         expected_bad: Bad units the candidate would have had at stable's rate in the same blocks.
         stages: Splits after the first.
+        worse: Of an absolute gate: T1 at ratio 1 has shown that stable is better. Set once, as is the rest.
         failed, passed: Set once, never taken back.
     """
 
@@ -191,6 +192,7 @@ class Evidence:
     pass_start: float | None = None
     expected_bad: float = 0.0
     stages: tuple[Stage, ...] = ()
+    worse: bool = False
     failed: Latch | None = None
     passed: Latch | None = None
 

@@ -82,6 +82,8 @@ class GateSpec:
         threshold: Of what is counted, where that is a fixed number: iterations of a request, for ``loops``.
         cap: Of a mean that has no bound by itself: what a request of stable counts at most, in dollars or tokens, and
             one of the candidate at most the margin times as much. ``None``: stable's own P99, once that is known.
+        alone: Nobody new is assigned to stable, or there is none (a soak, a first release): an absolute limit is all
+            there is to go by.
     """
 
     name: str
@@ -98,6 +100,7 @@ class GateSpec:
     stages: int = 1
     threshold: float | None = None
     cap: float | None = None
+    alone: bool = False
 
     @property
     def margin_to_fail(self) -> float:
@@ -174,7 +177,10 @@ class GateFinding:
         bad_candidate, bad_stable: Of them, units with a bad event.
         estimate_candidate, estimate_stable: Rates (for a quantile its value: ms, tokens; for a mean that: dollars,
             tokens, a share); ``None`` without data.
-        stable_fails_too: The absolute limit is broken by stable as well: a shared cause, not a bad candidate.
+        stable_fails_too: The absolute limit was broken by stable as well when this FAIL was reached: a shared cause.
+        worse_than_stable: Of a FAIL of an absolute limit: whether concurrent stable is shown to be better, at the error
+            of the gate; an outage breaks the limit for both arms. ``None``: not compared, because the gate compares
+            by itself, or because nothing serves beside the candidate.
         units_needed: About how many more candidate units would decide, at the rates seen; ``None``: not known.
         reason: One sentence for people.
     """
@@ -193,4 +199,12 @@ class GateFinding:
     estimate_candidate: float | None = None
     estimate_stable: float | None = None
     stable_fails_too: bool = False
+    worse_than_stable: bool | None = None
     units_needed: int | None = None
+
+    @property
+    def damning(self) -> bool:
+        """Whether it speaks against the candidate: a FAIL shown beside stable, or one that stable does not share."""
+        if self.verdict is not Verdict.FAIL:
+            return False
+        return not self.stable_fails_too if self.worse_than_stable is None else self.worse_than_stable

@@ -16,6 +16,7 @@ from fairway.traffic.table import Role
 from fairway.units import Digest, UnitHash, Verdict
 from fairway.verdict.gates import GateState, find, observe, start
 from fairway.verdict.needed import clean_units_needed
+from fairway.verdict.panel import Panel
 from fairway.verdict.values import GateFinding, GateKind, GateSpec
 
 STABLE = Digest("sha256:" + "a" * 64)
@@ -271,7 +272,52 @@ def test_an_outage_at_a_large_split_is_seen_as_shared_in_spite_of_stables_long_c
     ]
     finding = found(SUCCESS, calm + struck)
     assert finding.bad_stable / finding.units_stable < 0.005
-    assert (finding.verdict, finding.stable_fails_too) == (Verdict.FAIL, True)
+    assert (finding.verdict, finding.worse_than_stable, finding.damning) == (Verdict.FAIL, False, False)
+    assert "not shown to be worse than stable" in finding.reason
+    panel = Panel(candidate=CANDIDATE, stable=STABLE, since=0.0)
+    for item in calm + struck:
+        panel.take(item)
+    (told,) = panel.judge([SUCCESS], step_from=0.0)
+    assert told.stable_fails_too, "stable's calm past hides its outage from the totals, not from the last blocks"
+
+
+def test_a_limit_speaks_against_a_candidate_that_breaks_it_while_stable_keeps_it() -> None:
+    calm = steady(50, candidate=5, stable=100)
+    bad = [
+        block(500.0 + 10 * i, arm(names("c", 1000 + 5 * i, 5), failed=1), arm(names("b", 9000 + 100 * i, 100)))
+        for i in range(12)
+    ]
+    finding = found(SUCCESS, calm + bad)
+    assert (finding.verdict, finding.worse_than_stable, finding.damning) == (Verdict.FAIL, True, True)
+
+
+def test_a_worse_candidate_is_told_from_a_stable_that_breaks_the_limit_by_habit() -> None:
+    habit = [
+        block(10.0 * i, arm(names("c", 5 * i, 5), failed=1), arm(names("b", 95 * i, 95), failed=1)) for i in range(40)
+    ]
+    finding = found(SUCCESS, habit)
+    assert finding.stable_fails_too or finding.bad_stable / finding.units_stable > 0.005
+    assert finding.damning, finding.reason
+
+
+def test_where_nothing_serves_beside_it_a_broken_limit_is_enough() -> None:
+    alone = replace(SUCCESS, alone=True)
+    finding = found(alone, steady(30, failed=1))
+    assert (finding.verdict, finding.worse_than_stable, finding.damning) == (Verdict.FAIL, None, True)
+
+
+def test_one_unlucky_conversation_of_the_last_few_on_the_former_stable_excuses_nothing() -> None:
+    alone = replace(SUCCESS, alone=True)
+    soak = [
+        block(10.0 * i, arm(names("c", 100 * i, 100), failed=3), arm(names("b", 0, 2), failed=int(i == 1)))
+        for i in range(6)
+    ]
+    panel = Panel(candidate=CANDIDATE, stable=STABLE, since=0.0, alone=True)
+    for item in soak:
+        panel.take(item)
+    (told,) = panel.judge([SUCCESS], step_from=0.0)
+    assert (told.verdict, told.stable_fails_too, told.damning) == (Verdict.FAIL, False, True)
+    assert found(alone, soak).damning
 
 
 def test_too_many_unknown_outcomes_are_an_error_and_never_a_success() -> None:
