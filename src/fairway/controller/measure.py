@@ -14,6 +14,7 @@ from fairway.errors import TransientError
 from fairway.observe.fold import Block, FoldState, fold_all, mature_blocks
 from fairway.observe.port import ObservationSource
 from fairway.rollout.instances import goes_back_whole
+from fairway.rollout.judged import judged
 from fairway.rollout.mirroring import pairs_of
 from fairway.rollout.port import RolloutLedger
 from fairway.rollout.values import NOTHING_MEASURED, BlocksRead, Measured, Phase, RolloutState, RouteState
@@ -132,23 +133,23 @@ class BlockMeasurer:
         stable = None if rollout.stable is None else rollout.stable.release
         limit = None if stable is None else theta(self._blocks, now, stable, window=self._yardstick_window())
         others = {} if stable is None or limit is None else self._yardsticks(rollout, now, stable)
-        if rollout.step_from is None:
+        of = judged(rollout)
+        if of is None:
             return Measured(theta=limit, yardsticks=others, error=error, read=self._what_is_read(rollout, now))
-        soaking = rollout.phase is Phase.SOAKING
-        gates = rollout.plan.soak_gates if soaking else rollout.plan.steps[rollout.step].gates
+        begins = of.begins(self._blocks)
         # In the soak the former stable still serves what began on it: it tells an outage from a bad release.
-        panel = self._panel(rollout, soaking=soaking)
-        findings = panel.judge(gates, step_from=rollout.step_from)
-        seen = [block for block in self._blocks if block.t0 >= rollout.step_from and block.comparable]
-        mirrored = not soaking and rollout.plan.steps[rollout.step].mirroring is not None
+        panel = self._panel(rollout, since=begins if of.soaking else rollout.counted_from, soaking=of.soaking)
+        findings = panel.judge(of.gates, step_from=begins)
+        seen = [block for block in self._blocks if block.t0 >= begins and block.comparable]
+        mirrored = of.step is not None and of.step.mirroring is not None
         outage = ""
         alarms: tuple[Alarm, ...] = ()
-        if not soaking and stable is not None:
-            since = [block for block in self._blocks if block.t0 >= (rollout.counted_from or rollout.step_from)]
+        if not of.soaking and stable is not None:
+            since = [block for block in self._blocks if block.t0 >= (rollout.counted_from or begins)]
             outage = shared_cause(findings, since, candidate=rollout.candidate.release, stable=stable)
             alarms = panel.alarming(since)
-        elif soaking:
-            alarms = self._soak_alarms(rollout, seen)
+        elif of.soaking:
+            alarms = self._soak_alarms(rollout, seen, since=begins)
         return Measured(
             findings=findings,
             mature_seconds=sum(block.seconds for block in seen if rollout.candidate.release in block.arms),
@@ -162,10 +163,10 @@ class BlockMeasurer:
             read=self._what_is_read(rollout, now),
         )
 
-    def _soak_alarms(self, rollout: RolloutState, blocks: Sequence[Block]) -> tuple[Alarm, ...]:
+    def _soak_alarms(self, rollout: RolloutState, blocks: Sequence[Block], *, since: float) -> tuple[Alarm, ...]:
         """Triggers of the soak; nothing for what goes back whole: it would be left for what it was to replace."""
-        policy, since = rollout.plan.alarms, rollout.step_from
-        if policy is None or since is None or goes_back_whole(rollout):
+        policy = rollout.plan.alarms
+        if policy is None or goes_back_whole(rollout):
             return ()
         watch = self._soaks.get((rollout.id, since))
         if watch is None:
@@ -191,9 +192,8 @@ class BlockMeasurer:
         """Sixty blocks: the ten minutes of the contract at ten seconds a block, less where blocks are shorter."""
         return 600.0 if not self._blocks else 60.0 * self._blocks[-1].seconds
 
-    def _panel(self, rollout: RolloutState, *, soaking: bool) -> Panel:
+    def _panel(self, rollout: RolloutState, *, since: float | None, soaking: bool) -> Panel:
         """The gates of the rollout, or of its soak, with every block that is new to them."""
-        since = rollout.step_from if soaking else rollout.counted_from
         assert since is not None
         panel = self._panels.get((rollout.id, since))
         if panel is None:
@@ -202,6 +202,7 @@ class BlockMeasurer:
                 stable=None if rollout.stable is None else rollout.stable.release,
                 since=since,
                 alarms=None if soaking else rollout.plan.alarms,
+                alone=soaking,
             )
             self._panels = {(rollout.id, since): panel}
         taken = panel.upto

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from fairway.rollout.approvals import asks, next_entering, spend, unspent
 from fairway.rollout.instances import scaling_towards
+from fairway.rollout.judged import serving
 from fairway.rollout.people import Override
 from fairway.rollout.requests import Answer, AnswerKind, Request
 from fairway.rollout.source_gates import source_findings
@@ -59,7 +60,14 @@ def begin_rollback(state: RouteState, now: datetime, *, cause: str, text: str) -
     assert rollout is not None
     was_promoted = rollout.phase is Phase.SOAKING
     ending = replace(
-        rollout, phase=Phase.ROLLING_BACK, phase_at=now, step_from=None, cause=cause, cause_text=text, paused=""
+        rollout,
+        phase=Phase.ROLLING_BACK,
+        phase_at=now,
+        step_from=None,
+        served=None,
+        cause=cause,
+        cause_text=text,
+        paused="",
     )
     if not was_promoted:
         return replace(state, rollout=ending)
@@ -121,6 +129,7 @@ def advance(state: RouteState, snapshot: Snapshot, *, full: bool = False) -> Rou
             phase=Phase.PROMOTING,
             phase_at=snapshot.now,
             step_from=None,
+            served=serving(rollout),
             paused="",
             theta=None,
             scaling=scaling_towards(rollout, None),
@@ -133,6 +142,7 @@ def advance(state: RouteState, snapshot: Snapshot, *, full: bool = False) -> Rou
             step=following,
             phase_at=snapshot.now,
             step_from=None,
+            served=serving(rollout),
             paused="",
             theta=theta,
             theta_at=None,

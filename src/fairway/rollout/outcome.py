@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from fairway.rollout.approvals import missing, sentence
 from fairway.rollout.desired import desired_of, served_digest
 from fairway.rollout.values import DecisionKind, Exposure, Phase, RolloutState, RouteState, Snapshot, Step
 from fairway.rollout.verbs import advance, begin_rollback
-from fairway.units import Verdict, format_share
+from fairway.units import Verdict, format_duration, format_share
 from fairway.verdict.kinds import KINDS, Among
 from fairway.verdict.values import GateFinding
 
@@ -70,15 +70,28 @@ def confirmed(snapshot: Snapshot) -> bool:
     return state.table == served_digest(desired_of(state, snapshot.now), snapshot.arms, snapshot.route_policy)
 
 
+def not_confirmed(snapshot: Snapshot, rollout: RolloutState, since: datetime, text: str) -> Outcome:
+    """Wait for the gateways; pause for a person once that takes longer than telemetry may be unreadable.
+
+    While gateways serve different tables no block can be compared, so nobody sees what the candidate does.
+
+    Args:
+        snapshot: Now.
+        rollout: Whose table they have not confirmed.
+        since: When it was decided, or last changed.
+        text: What they have not confirmed.
+    """
+    budget = rollout.plan.instrument_budget
+    if rollout.paused or (snapshot.now - since).total_seconds() <= budget:
+        return wait(snapshot.state, "waiting_for_gateways", text, again=0.05)
+    whole = f"{text} for {format_duration(budget)}; until they do, nothing that is served can be compared"
+    return pause(snapshot, rollout, "gateways_unconfirmed", whole)
+
+
 def ahead(snapshot: Snapshot) -> bool:
     """Whether gateways serve a table this ledger never decided: it was restored, or began anew."""
     confirmed = snapshot.router.confirmed
     return confirmed is not None and confirmed > snapshot.state.changed_by
-
-
-def next_block(snapshot: Snapshot) -> float:
-    """Start (epoch seconds) of the first whole telemetry block from now on."""
-    return math.ceil(snapshot.now.timestamp() / snapshot.block_seconds) * snapshot.block_seconds
 
 
 def unapproved(snapshot: Snapshot, rollout: RolloutState, *, entering: int) -> Outcome | None:

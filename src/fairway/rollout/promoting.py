@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fairway.rollout.against import broken_arm, observed_arm
+from fairway.rollout.against import broken_arm, failed_gate, observed_arm
 from fairway.rollout.desired import active_hold
 from fairway.rollout.instances import goes_back_whole, instances_of, last_stable, scaled_down, soak_lacks
+from fairway.rollout.judged import next_block
 from fairway.rollout.obeying import blocked_after
 from fairway.rollout.outcome import (
     Outcome,
     confirmed,
     is_blind,
-    next_block,
+    not_confirmed,
     pause,
     pinned,
     roll_back,
@@ -23,7 +24,7 @@ from fairway.rollout.outcome import (
 )
 from fairway.rollout.preparing import starting
 from fairway.rollout.source_rules import source_failed, source_stops, source_waits
-from fairway.rollout.stepping import alarmed
+from fairway.rollout.stepping import alarmed, instrument
 from fairway.rollout.values import ArmRef, DecisionKind, Phase, RolloutState, RouteState, Scaling, Snapshot, Warm
 from fairway.units import Verdict, format_duration
 
@@ -32,19 +33,27 @@ HISTORY = 50
 
 
 def promoting(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
-    """The candidate is stable once every gateway has confirmed 100 %."""
+    """The candidate is stable once every gateway has confirmed 100 %; until then the last step's gates judge it."""
     state = snapshot.state
     if broken := broken_arm(observed_arm(snapshot, rollout.candidate.release, rollout.candidate.effective)):
         return roll_back(snapshot, "candidate_crashed", f"{rollout.candidate.version} stopped serving ({broken})")
-    if (held := pinned(snapshot, rollout)) is not None:
-        return held
+    if (proved := _still_judged(snapshot, rollout) or pinned(snapshot, rollout)) is not None:
+        return proved
     if rollout.scaling is Scaling.STARTING:
         return _last_instances(snapshot, rollout)
     if not confirmed(snapshot):
-        return wait(state, "waiting_for_gateways", "gateways have not confirmed 100% yet", again=0.05)
+        return _unconfirmed(snapshot, rollout)
     begins = next_block(snapshot)
     counted = begins if rollout.counted_from is None else rollout.counted_from
-    soaking = replace(rollout, phase=Phase.SOAKING, phase_at=snapshot.now, step_from=begins, counted_from=counted)
+    soaking = replace(
+        rollout,
+        phase=Phase.SOAKING,
+        phase_at=snapshot.now,
+        step_from=begins,
+        step_fence=state.changed_by,
+        served=None,
+        counted_from=counted,
+    )
     moved = replace(
         state,
         stable=rollout.candidate,
@@ -56,12 +65,34 @@ def promoting(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
     return Outcome(kind=DecisionKind.ADVANCE, code="promoted", reason=reason, state=moved)
 
 
+def _still_judged(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """What the gates of the last step find goes on counting; an outage pauses, once."""
+    cause = snapshot.measured.shared_cause
+    if rollout.stable is None or cause:
+        told = not cause or rollout.paused or rollout.stable is None
+        text = f"both arms suffer, this is not the candidate: {cause}"
+        return None if told else pause(snapshot, rollout, "shared_cause", text)
+    proof = failed_gate(snapshot, rollout)
+    if proof is not None:
+        return roll_back(snapshot, proof.code, proof.text)
+    return alarmed(snapshot, rollout) or source_failed(snapshot, rollout)
+
+
+def _unconfirmed(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
+    """Wait for the last gateway, for a while; whoever goes back, or has nothing to go back to, only waits."""
+    text = "gateways have not confirmed 100%"
+    if rollout.going_back or rollout.stable is None:
+        return wait(snapshot.state, "waiting_for_gateways", text, again=0.05)
+    return not_confirmed(snapshot, rollout, rollout.phase_at, text)
+
+
 def _last_instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
     """All traffic waits for all instances of the candidate."""
     waits = (
         starting(snapshot, rollout, instances_of(rollout, None))
         or _held(snapshot, rollout)
         or unapproved(snapshot, rollout, entering=len(rollout.plan.steps))
+        or instrument(snapshot, rollout)
     )
     if waits is not None:
         return waits
@@ -126,7 +157,7 @@ def _failed(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
         if rollout.paused:
             return wait(snapshot.state, "first_release_failing", rollout.paused)
         return pause(snapshot, rollout, "first_release_failing", f"{why}; there is no earlier release to return to")
-    if not all(finding.stable_fails_too for finding in failed):
+    if any(finding.damning for finding in failed):
         return roll_back(snapshot, "soak_failed", f"failed after promotion: {why}")
     # The former stable, still serving the conversations that began on it, fails as well: an outage.
     if rollout.paused:

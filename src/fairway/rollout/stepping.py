@@ -9,6 +9,7 @@ from fairway.rollout.against import Proof, crashed, failed_gate, failed_smoke, g
 from fairway.rollout.desired import active_hold
 from fairway.rollout.evidence import MirrorGate, Smoked, SmokeOutcome
 from fairway.rollout.instances import instances_of
+from fairway.rollout.judged import next_block, serving
 from fairway.rollout.mirroring import judge_pairs
 from fairway.rollout.outcome import (
     Outcome,
@@ -16,7 +17,7 @@ from fairway.rollout.outcome import (
     exposure,
     is_blind,
     move_on,
-    next_block,
+    not_confirmed,
     pause,
     pinned,
     roll_back,
@@ -110,6 +111,7 @@ def _instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
         or pinned(snapshot, rollout)
         or _no_advance(snapshot, rollout)
         or unapproved(snapshot, rollout, entering=rollout.step)
+        or instrument(snapshot, rollout)
     )
     if waits is not None:
         return waits
@@ -141,7 +143,8 @@ def _candidate_health(snapshot: Snapshot, rollout: RolloutState) -> Outcome | No
     return _backed_out(snapshot, crashed(snapshot, rollout))
 
 
-def _instrument(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+def instrument(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """Wait while telemetry cannot be read or a gate is broken; pause once the budget for that is spent."""
     error = snapshot.measured.error or next(
         (f"{f.gate}: {f.reason}" for f in snapshot.measured.findings if f.verdict is Verdict.ERROR), ""
     )
@@ -166,12 +169,15 @@ def _in_force(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     if rollout.step_from is not None:
         return None
     if not confirmed(snapshot):
-        return wait(snapshot.state, "waiting_for_gateways", "gateways have not confirmed the split yet", again=0.05)
+        since = rollout.phase_at if rollout.theta_at is None else max(rollout.phase_at, rollout.theta_at)
+        return not_confirmed(snapshot, rollout, since, "gateways have not confirmed the split")
     begins = next_block(snapshot)
     step = rollout.plan.steps[rollout.step]
     noted = replace(
         rollout,
         step_from=begins,
+        step_fence=snapshot.state.changed_by,
+        served=None,
         counted_from=rollout.counted_from if rollout.counted_from is not None else begins,
         scaling=rollout.scaling if step.stable_replicas is None else Scaling.SHRUNK,
     )
@@ -191,7 +197,14 @@ def _yardstick(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     if not needed or seen is None:
         return None
     if known is None:
-        noted = replace(rollout, theta=seen, theta_at=snapshot.now, yardsticks=yardsticks, step_from=None)
+        noted = replace(
+            rollout,
+            theta=seen,
+            theta_at=snapshot.now,
+            yardsticks=yardsticks,
+            step_from=None,
+            served=serving(rollout),
+        )
         reason = f"stable's P95 is {seen:.0f} ms; counting begins again with it"
         return wait(replace(snapshot.state, rollout=noted), "yardstick_set", reason, again=0.05)
     since = rollout.theta_at or rollout.phase_at
@@ -227,6 +240,8 @@ def _evidence(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
         for gate in step.gates
         if gate.name in found and gate.must_pass and found[gate.name].verdict is not Verdict.PASS
     ]
+    # A limit that is broken, and nothing yet that shows stable to be better: nobody goes on, nobody goes back.
+    open_gates += [each for each in found.values() if each.verdict is Verdict.FAIL and each not in open_gates]
     blind = [each for each in found.values() if is_blind(each)]
     proved = any(found[gate.name].verdict is Verdict.PASS for gate in step.gates if gate.name in found)
     observed = snapshot.measured.mature_seconds >= step.dwell
@@ -278,6 +293,8 @@ def _waiting_for(snapshot: Snapshot, open_gates: list[GateFinding], dwell: float
         parts = []
         for finding in open_gates:
             more = f" (about {finding.units_needed:,} more conversations)" if finding.units_needed else ""
+            if finding.verdict is Verdict.FAIL:
+                more = f": {finding.reason}"
             parts.append(f"{finding.gate} is {finding.verdict.value}{more}")
         return ", ".join(parts)
     seen = format_duration(snapshot.measured.mature_seconds)
@@ -304,7 +321,7 @@ _STEP_RULES: tuple[Callable[[Snapshot, RolloutState], Outcome | None], ...] = (
     _broken_smoke,
     _candidate_health,
     _instances,
-    _instrument,
+    instrument,
     _in_force,
     _yardstick,
     source_stops,

@@ -21,9 +21,9 @@ from fairway.units import Digest, Parts, RolloutId, RouteId
 from fairway.verdict.values import Alarm, AlarmPolicy, GateFinding, GateSpec
 
 STATE_VERSION: Literal[1] = 1
-ENGINE_VERSION = "2"
+ENGINE_VERSION = "3"
 """Raised when ``next_step`` decides differently on the same snapshot; a replay names it."""
-READING_VERSION = "1"
+READING_VERSION = "2"
 """Raised when the gates find otherwise in the same blocks; a replay names it."""
 
 
@@ -206,6 +206,21 @@ class Warm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """The step whose traffic gateways serve while the next one is not in force yet: its gates go on judging.
+
+    Attributes:
+        step: Index into ``plan.steps``.
+        since: Epoch seconds from which its blocks count.
+        fence: Of the table it was in force with; ``None``: an earlier version began it.
+    """
+
+    step: int
+    since: float
+    fence: Fence | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutState:
     """One rollout.
 
@@ -215,7 +230,9 @@ class RolloutState:
         phase_at: When the phase (or step) was entered.
         counted_from: Blocks that start at or after this (epoch seconds) count for the rollout; ``None`` until the
             first exposure is confirmed.
-        step_from: The same for the current step.
+        step_from: The same for the current step; ``None`` until its split is in force.
+        step_fence: Of the table in force then: blocks of an older table are not of the step, whatever clocks say.
+        served: While ``step_from`` is ``None``: the step that is still served, and judged; ``None``: none was.
         paused: Why automation waits for a person; empty when it does not. A paused rollout still rolls back.
         telemetry_lost_at: Since when telemetry could not be read; ``None`` when it can.
         cause: Code and sentence of what ended it or is ending it.
@@ -257,6 +274,8 @@ class RolloutState:
     scaling: Scaling = Scaling.EXPOSED
     yardsticks: Mapping[str, float] = field(default_factory=dict)
     overlooked: tuple[str, ...] = ()
+    step_fence: Fence | None = None
+    served: Served | None = None
 
     @property
     def bucket_salt(self) -> str:
@@ -283,6 +302,8 @@ class RouteState:
         changed_by: Fence of the event that last changed what gateways serve.
         table: Digest of what gateways shall serve (arms, endpoints, split, masks, theta).
         code: Reason code of the last event, so that only a change of reason is journaled.
+        hold: The oldest hold; a person has one at most, and may only let go of another's with the role to.
+        holds_beside: Those of other people, oldest first.
         glass: Where people did what their roles do not allow, newest last.
         active: Colour of stable; changes whenever another release becomes stable.
     """
@@ -300,6 +321,7 @@ class RouteState:
     code: str = ""
     glass: tuple[BrokenGlass, ...] = ()
     active: Colour = Colour.BLUE
+    holds_beside: tuple[Hold, ...] = ()
     version: Literal[1] = STATE_VERSION
 
 

@@ -15,6 +15,7 @@ from fairway.controller.engine import RouteController
 from fairway.controller.probing import ArmProber
 from fairway.rollout.desired import RoutePolicy
 from fairway.rollout.evidence import MirrorPairs, Smoked, SmokeOutcome
+from fairway.rollout.judged import Judged, judged
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Request, Verb
 from fairway.rollout.values import ArmRef, Measured, Phase, Plan, ReleaseFacts, RolloutState, RouteState
@@ -54,34 +55,30 @@ class JudgingMeasurer:
         if self.blind:
             return Measured(error="the gateway does not answer")
         rollout = live(state)
-        if rollout is None or rollout.step_from is None or not _judged(rollout):
+        of = None if rollout is None else judged(rollout)
+        if rollout is None or of is None:
             return Measured(theta=400.0)
-        seconds = max(0.0, self.clock.now().timestamp() - rollout.step_from)
+        seconds = max(0.0, self.clock.now().timestamp() - of.since)
         return Measured(
-            findings=self._findings(rollout, seconds),
+            findings=self._findings(rollout, of, seconds),
             mature_seconds=seconds * 3,
             theta=400.0,
-            pairs=self._pairs(rollout, seconds),
+            pairs=self._pairs(rollout, of, seconds),
         )
 
-    def _pairs(self, rollout: RolloutState, seconds: float) -> MirrorPairs | None:
+    def _pairs(self, rollout: RolloutState, of: Judged, seconds: float) -> MirrorPairs | None:
         """Twenty pairs a second; the shadow of a bad release fails in a third of them."""
-        if rollout.phase is not Phase.STEPPING or rollout.plan.steps[rollout.step].mirroring is None:
+        if of.step is None or of.step.mirroring is None:
             return None
         compared = int(seconds * 20)
         failed = compared // 3 if rollout.candidate.release in self.bad else 0
         return MirrorPairs(compared=compared, shadow_failed=failed, diverged=compared // 10)
 
-    def _findings(self, rollout: RolloutState, seconds: float) -> tuple[GateFinding, ...]:
-        gates = rollout.plan.soak_gates if rollout.phase is Phase.SOAKING else rollout.plan.steps[rollout.step].gates
+    def _findings(self, rollout: RolloutState, of: Judged, seconds: float) -> tuple[GateFinding, ...]:
         verdict = Verdict.INCONCLUSIVE
         if seconds >= self.decides_after:
             verdict = Verdict.FAIL if rollout.candidate.release in self.bad else Verdict.PASS
-        return tuple(finding(gate, verdict) for gate in gates)
-
-
-def _judged(rollout: RolloutState) -> bool:
-    return rollout.phase in (Phase.STEPPING, Phase.SOAKING)
+        return tuple(finding(gate, verdict) for gate in of.gates)
 
 
 @dataclass(slots=True)
