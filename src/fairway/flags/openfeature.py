@@ -186,7 +186,6 @@ class FairwayProvider(AbstractProvider):
             self._trouble = ""
         except (OSError, ValueError) as error:
             self._trouble = f"the flags cannot be read: {error}"
-            self._stamp = None
 
     def _take_over(self, flags: dict[str, TableFlag]) -> None:
         before, self._flags = self._flags, flags
