@@ -52,6 +52,7 @@ SILENT, ALPHA_SILENT = 0.5, 0.005
 """A candidate is silent when its units have a value less than so many times as often as stable's; error bound."""
 
 _LN_HALF = math.log(0.5)
+_NOBODY: Units = frozenset()
 _ValuesOfUnits = Mapping[UnitHash, tuple[int, int]]
 
 
@@ -170,40 +171,39 @@ def _with_split(spec: GateSpec, state: MeanState, split: int | None) -> MeanStat
 def _with_block(spec: GateSpec, state: MeanState, sight: Sight) -> MeanState:
     """The pairs of one block, and what it says of who is silent."""
     said, beside = _said(spec, sight.candidate), _said(spec, sight.stable)
+    ours, theirs = sight.candidate.active, sight.stable.active
+    new = new_beside = _NOBODY
+    if said or beside:  # at risk are units that have had no value before this block
+        ours, theirs = state.valued.missing(ours), state.valued.missing(theirs)
+        new, new_beside = ours.intersection(said), theirs.intersection(beside)
     state = replace(
         state,
-        ours=_met(state, state.ours, sight, sight.candidate, said),
-        theirs=_met(state, state.theirs, sight, sight.stable, beside),
+        ours=_met(state.ours, sight, sight.candidate, len(new)),
+        theirs=_met(state.theirs, sight, sight.stable, len(new_beside)),
     )
-    if not said and not beside:
+    if not new and not new_beside:
         return state
-    ours, theirs = _at_risk(state, sight.candidate, said), _at_risk(state, sight.stable, beside)
     if both := ours & theirs:  # whoever is active on both arms says nothing about either
         ours, theirs = ours - both, theirs - both
     for band in sight.by_age(ours, theirs):
         state = _with_band(spec, state, band, said, beside)
-    return replace(state, valued=state.valued.grown(frozenset(said) | frozenset(beside)))
+    return replace(state, valued=state.valued.grown(new | new_beside))
 
 
 def _said(spec: GateSpec, arm: ArmSight) -> _ValuesOfUnits:
     return {} if arm.block is None else arm.block.values.get(recipe_of(spec).value, {})
 
 
-def _met(state: MeanState, tally: MeanTally, sight: Sight, arm: ArmSight, said: _ValuesOfUnits) -> MeanTally:
-    """An arm with the units of one more block."""
-    new = len(state.valued.missing(frozenset(said))) if said else 0
-    return replace(tally, seen=sight.grown(tally.seen, arm.active), said=tally.said + new)
-
-
-def _at_risk(state: MeanState, arm: ArmSight, said: _ValuesOfUnits) -> Units:
-    """Units of an arm that have had no value before this block."""
-    return state.valued.missing(arm.active.union(said))
+def _met(tally: MeanTally, sight: Sight, arm: ArmSight, new: int) -> MeanTally:
+    """An arm with the units of one more block, of which so many have their first value."""
+    seen = sight.grown(tally.seen, arm.active)
+    return MeanTally(seen=seen, said=tally.said + new, count=tally.count, total=tally.total)
 
 
 def _with_band(spec: GateSpec, state: MeanState, band: Band, said: _ValuesOfUnits, beside: _ValuesOfUnits) -> MeanState:
     """The units of one age that have their first value now, in the order of their hashes."""
-    ours = _means(spec, said, sorted(unit for unit in band.candidate if unit in said))
-    theirs = _means(spec, beside, sorted(unit for unit in band.stable if unit in beside))
+    ours = _means(spec, said, sorted(band.candidate.intersection(said)))
+    theirs = _means(spec, beside, sorted(band.stable.intersection(beside)))
     if not ours and not theirs:
         return state
     weight = len(band.candidate) / (len(band.candidate) + len(band.stable))
