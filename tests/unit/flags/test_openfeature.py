@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openfeature import api
 from openfeature.client import OpenFeatureClient
@@ -100,6 +100,7 @@ SHARES = st.sampled_from([0, 100_000]) | st.integers(0, 100_000)
     tenant=st.none() | st.sampled_from(["acme", "other"]),
     header=st.sampled_from(["", "x-tenant"]),
 )
+@example(share=0, own=50_000, key=None, tenant="acme", header="")
 def test_it_is_what_the_gateway_would_say_and_where_nobody_can_say_it_is_the_default(
     share: int, own: int | None, key: str | None, tenant: str | None, header: str
 ) -> None:
