@@ -251,10 +251,11 @@ def _until(workspace: Workspace, duration: str | None) -> str | None:
 
 
 @click.command("release-hold", epilog="Example: fairway rollout release-hold --reason 'launch is over'")
+@click.option("--of", "whose", default=None, metavar="NAME", help="Whose hold; by default my own, else the only one.")
 @steers()
-def release_hold(**options: Any) -> None:
-    """Let go of a hold: who holds, or who has the role to."""
-    request_verb("release_hold", **options)
+def release_hold(whose: str | None, **options: Any) -> None:
+    """Let go of a hold: my own, or with the role that of another person. What others hold stays."""
+    request_verb("release_hold", args=lambda _: {"of": whose}, **options)
 
 
 @click.command("withdraw", epilog="Example: fairway rollout withdraw 3fa9c1d2")

@@ -16,7 +16,7 @@ from fairway.bundle.environment import EnvironmentKind
 from fairway.clock import Clock
 from fairway.controller.probing import Prober
 from fairway.errors import ConflictError, FairwayError, RefusedError, TransientError
-from fairway.rollout.desired import RoutePolicy, desired_of, policy_digest, table_of
+from fairway.rollout.desired import RoutePolicy, active_holds, desired_of, policy_digest, table_of
 from fairway.rollout.evidence import Abilities, Probed
 from fairway.rollout.instances import step_now
 from fairway.rollout.next_step import next_step
@@ -85,8 +85,7 @@ class _Quiet:
     def of(cls, snapshot: Snapshot, decision: Decision) -> _Quiet:
         state = decision.state
         ends = [warm.until for warm in state.warm]
-        if state.hold is not None and state.hold.until is not None:
-            ends.append(state.hold.until)
+        ends += [hold.until for hold in active_holds(state, snapshot.now) if hold.until is not None]
         coming = [end for end in ends if end > snapshot.now]
         return cls(seen=snapshot, decision=decision, until=min(coming, default=None))
 

@@ -161,8 +161,7 @@ def _counts(text: str) -> list[str]:
 
 def _word(status: Mapping[str, Any]) -> Iterator[str]:
     """What people said: holds, approvals given and missing, and requests nobody has answered."""
-    hold = status["hold"]
-    if hold is not None:
+    for hold in status["holds"]:
         until = "" if hold["until"] is None else f" until {_when(hold['until'])}"
         yield f"hold       {hold['kind']} by {hold['by']}{until}: {hold['reason']}"
     for one in status["approvals"]:

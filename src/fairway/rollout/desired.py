@@ -18,6 +18,7 @@ from fairway.rollout.instances import (
     serving_endpoints,
     step_now,
 )
+from fairway.rollout.people import same_person
 from fairway.rollout.requests import HoldKind
 from fairway.rollout.thresholds import thresholds_of
 from fairway.rollout.values import (
@@ -173,10 +174,21 @@ def _returns_to(state: RouteState) -> Digest | None:
     return rollout.stable.release if soaking and rollout is not None and rollout.stable is not None else None
 
 
+def active_holds(state: RouteState, now: datetime) -> tuple[Hold, ...]:
+    """Every hold in force, one a person: freezes first, then the oldest."""
+    every = (*(() if state.hold is None else (state.hold,)), *state.holds_beside)
+    held = [hold for hold in every if hold.until is None or now < hold.until]
+    return tuple(sorted(held, key=lambda hold: hold.kind is not HoldKind.FREEZE))
+
+
 def active_hold(state: RouteState, now: datetime) -> Hold | None:
-    """The hold in force, or ``None`` when there is none or it has expired."""
-    hold = state.hold
-    return None if hold is None or (hold.until is not None and now >= hold.until) else hold
+    """The hold in force that stops most, or ``None`` when there is none or every one has expired."""
+    return next(iter(active_holds(state, now)), None)
+
+
+def hold_of_another(state: RouteState, now: datetime, actor: str) -> Hold | None:
+    """The hold of somebody else that stops most; ``None`` when only ``actor`` holds, or nobody."""
+    return next((hold for hold in active_holds(state, now) if not same_person(hold.actor, actor)), None)
 
 
 def is_frozen(state: RouteState, now: datetime) -> bool:

@@ -26,7 +26,7 @@ INSTEAD: Mapping[str, str] = {
     "freeze_too_long": "for example: fairway rollout hold --freeze --for 1h --reason '…'; freeze again when it is over",
     "frozen": "ask who froze it, or with the role: fairway rollout release-hold --reason '…'",
     "gate_failed": "fix it and release anew; when the fault lay elsewhere: fairway rollout retry, once it is back",
-    "held": "ask who holds it, or with the role: fairway rollout release-hold --reason '…'",
+    "held": "ask who holds it, or with the role: fairway rollout release-hold --of <name> --reason '…'",
     "mirror_failed": "fix it and release anew; it goes back by itself, and nobody has met it",
     "moved": f"{_STATUS}; ask again if you still want it",
     "never_stable": "fairway deploy <release> takes it through its gates",
@@ -59,6 +59,7 @@ INSTEAD: Mapping[str, str] = {
     "too_late": "fairway rollout abort takes all traffic back, in every phase",
     "trigger_fired": "fairway rollout watch follows it back; if the fault lay elsewhere: fairway rollout retry",
     "unknown_release": "fairway release list shows what there is",
+    "whose_hold": "fairway rollout release-hold --of <name>; fairway rollout status shows whose holds there are",
     "withdrawn": "ask again when it is still wanted",
 }
 """By code; the message says what is wrong, this what to run or change."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fairway.rollout.against import against
-from fairway.rollout.desired import active_hold, is_frozen
+from fairway.rollout.desired import active_holds, hold_of_another, is_frozen
 from fairway.rollout.instances import scaled_down, soak_lacks, why_not_followed
 from fairway.rollout.obeying import Obeyed, apply, begin_rollback, blocked_after, live, refuse, start_rollout
-from fairway.rollout.people import same_person
 from fairway.rollout.requests import Request
 from fairway.rollout.values import DecisionKind, Phase, Plan, RolloutState, RouteState, Snapshot
 from fairway.units import Digest, Verdict
@@ -63,8 +62,8 @@ def _kept_from_its_end(request: Request, state: RouteState, current: RolloutStat
     version = current.candidate.version
     if current.paused:
         return refuse(state, request, "soak_paused", f"the soak of {version} is paused: {current.paused}")
-    hold = active_hold(state, snapshot.now)
-    if hold is not None and not same_person(hold.actor, request.actor):
+    hold = hold_of_another(state, snapshot.now, request.actor)
+    if hold is not None:
         return refuse(state, request, "held", f"{hold.actor} holds the soak of {version}: {hold.reason}")
     if snapshot.measured.error:
         text = f"the soak of {version} cannot be measured now: {snapshot.measured.error}"
@@ -85,8 +84,8 @@ def _why_not_start(request: Request, state: RouteState, snapshot: Snapshot, rele
     if facts.refusal:
         return refuse(state, request, "release_refused", facts.refusal)
     if is_frozen(state, snapshot.now):
-        assert state.hold is not None
-        return refuse(state, request, "frozen", f"{state.hold.actor} froze the route: {state.hold.reason}")
+        freeze = active_holds(state, snapshot.now)[0]
+        return refuse(state, request, "frozen", f"{freeze.actor} froze the route: {freeze.reason}")
     if release in state.blocked:
         return refuse(
             state,

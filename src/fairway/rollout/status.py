@@ -9,13 +9,13 @@ from typing import Any
 from fairway.observe.fold import Block
 from fairway.rollout.approvals import expires_at, next_entering, points, standing, subject_of
 from fairway.rollout.colours import colours_of, colours_wire
-from fairway.rollout.desired import active_hold, desired_of
+from fairway.rollout.desired import active_hold, active_holds, desired_of
 from fairway.rollout.people import NOBODY_LISTED, People
 from fairway.rollout.port import JournalEntry, RolloutLedger
 from fairway.rollout.recording import pending_withdrawals
 from fairway.rollout.requests import Request
 from fairway.rollout.traffic_rate import WINDOW_SECONDS, TrafficRate, traffic_rate
-from fairway.rollout.values import ArmRef, Desired, Phase, RolloutState, RouteState
+from fairway.rollout.values import ArmRef, Desired, Hold, Phase, RolloutState, RouteState
 from fairway.rollout.wire import state_from_wire
 from fairway.units import WHOLE, Parts, RouteId, format_duration, format_share
 from fairway.verdict.mean_findings import present_means
@@ -59,6 +59,7 @@ def status_wire(
         "former": [_arm(arm) for arm in state.history[:5]],
         "blocked": list(state.blocked),
         "hold": _hold(state, now),
+        "holds": [] if now is None else [_hold_wire(hold) for hold in active_holds(state, now)],
         "rollout": None if rollout is None else _rollout(rollout),
         "colours": None if now is None else colours_wire(colours_of(state, now)),
         "desired": None if now is None else _desired(desired_of(state, now)),
@@ -84,8 +85,10 @@ def _arm(arm: ArmRef | None) -> dict[str, Any] | None:
 
 def _hold(state: RouteState, now: datetime | None) -> dict[str, Any] | None:
     hold = state.hold if now is None else active_hold(state, now)
-    if hold is None:
-        return None
+    return None if hold is None else _hold_wire(hold)
+
+
+def _hold_wire(hold: Hold) -> dict[str, Any]:
     until = None if hold.until is None else hold.until.isoformat()
     return {"kind": hold.kind.value, "by": hold.actor, "reason": hold.reason, "until": until}
 

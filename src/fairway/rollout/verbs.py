@@ -8,9 +8,10 @@ from dataclasses import replace
 from fairway.rollout.against import against
 from fairway.rollout.approvals import asks, missing, next_entering, sentence
 from fairway.rollout.approving import approve, revoke
-from fairway.rollout.desired import active_hold
-from fairway.rollout.holding import LONGEST_FREEZE, hold, release_hold
+from fairway.rollout.desired import hold_of_another
+from fairway.rollout.holding import LONGEST_FREEZE, hold, release_hold, to_release
 from fairway.rollout.instances import scaled_down
+from fairway.rollout.judged import begun_anew
 from fairway.rollout.obeying import (
     Obeyed,
     advance,
@@ -31,6 +32,7 @@ from fairway.rollout.starting import cancel, retry, start
 from fairway.rollout.values import (
     ArmRef,
     DecisionKind,
+    Hold,
     Phase,
     Plan,
     RolloutState,
@@ -83,13 +85,17 @@ def _denied(request: Request, state: RouteState, snapshot: Snapshot) -> str:
     """Why the person's roles do not allow it; one's own things need none, and approvals have their own rules."""
     if request.verb in (Verb.APPROVE, Verb.WITHDRAW):
         return ""
-    if request.verb is Verb.RELEASE_HOLD and state.hold is not None and same_person(state.hold.actor, request.actor):
+    if request.verb is Verb.RELEASE_HOLD and _is_own(to_release(request, state, snapshot), request.actor):
         return ""
     if request.verb is Verb.REVOKE and same_person(str(request.args.get("of") or request.actor), request.actor):
         return ""
     current = live(state)
     right = right_of(request, goes_back=current is not None and not current.going_back)
     return why_not(request.actor, right, people=snapshot.people, kind=snapshot.environment_kind)
+
+
+def _is_own(holds: tuple[Hold, ...], actor: str) -> bool:
+    return bool(holds) and all(same_person(hold.actor, actor) for hold in holds)
 
 
 def _loudly(request: Request, state: RouteState, snapshot: Snapshot, obeyed: Obeyed) -> Obeyed:
@@ -147,12 +153,13 @@ def _why_not_further(
     overruled = _over_others(request, state, snapshot, current, full=full)
     if overruled is not None:
         return overruled
-    failed = [finding.gate for finding in snapshot.measured.findings if finding.verdict is Verdict.FAIL]
-    if failed:
-        return refuse(state, request, "gate_failed", f"{', '.join(failed)} failed; the rollout goes back")
     proof = against(snapshot, current)
     if proof is not None:
         return refuse(state, request, proof.code, f"no override goes past this: {proof.text}")
+    failed = [finding for finding in snapshot.measured.findings if finding.verdict is Verdict.FAIL]
+    if failed:
+        told = "; ".join(f"{finding.gate} failed: {finding.reason}" for finding in failed)
+        return refuse(state, request, "gate_failed", f"no override goes past this: {told}")
     if current.scaling is Scaling.STARTING:
         return refuse(state, request, "still_starting", "the instances of this step are still starting; ask again")
     if current != snapshot.state.rollout:
@@ -164,8 +171,8 @@ def _over_others(
     request: Request, state: RouteState, snapshot: Snapshot, current: RolloutState, *, full: bool
 ) -> Obeyed | None:
     """A promotion overrides gates, never another person's word."""
-    other = active_hold(state, snapshot.now)
-    if other is not None and not same_person(other.actor, request.actor):
+    other = hold_of_another(state, snapshot.now, request.actor)
+    if other is not None:
         return refuse(state, request, "held", f"{other.actor} holds the route: {other.reason}")
     if snapshot.router.pinned is not None:
         return refuse(state, request, "pinned", "a person pinned the gateway's traffic; let go of that first")
@@ -223,6 +230,9 @@ def _resume(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     seen = tuple(alarm.name for alarm in snapshot.measured.alarms if alarm.action is AlarmAction.PAUSE)
     seen += overlooked_names(snapshot, snapshot.state.rollout)
     rollout = replace(current, paused="", phase_at=snapshot.now, telemetry_lost_at=None, overlooked=seen)
+    failed = [each for each in snapshot.measured.findings if each.verdict is Verdict.FAIL]
+    if failed and not any(each.damning for each in failed):
+        rollout = begun_anew(rollout, snapshot)  # a limit both arms broke: what was counted is the outage
     moved = replace(state, rollout=rollout)
     why = f": {request.reason}" if request.reason else ""
     return apply(moved, request, snapshot, DecisionKind.OBEY, "resumed", f"{request.actor} resumed{why}")
@@ -240,10 +250,14 @@ def _abort(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
 
 
 def ends_live(request: Request, current: RolloutState) -> bool:
-    """Whether a rollback means the end of the live rollout: it names nothing, or what that would return to."""
+    """Whether a rollback means the end of the live rollout: it names nothing, or what that would return to.
+
+    What goes back already is ended only by the name of the release it left: whoever asks twice asks for one rollback.
+    """
     wanted = request.args.get("to")
-    returns_to = None if current.stable is None else current.stable.release
-    return not current.going_back and (wanted is None or wanted == returns_to)
+    if wanted is None:
+        return not current.going_back
+    return wanted == (None if current.stable is None else current.stable.release)
 
 
 def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
@@ -253,8 +267,36 @@ def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed
         return _abort(request, state, snapshot)
     if current is not None and not current.going_back:
         return refuse(state, request, "rollout_live", "abort the live rollout first, then roll back further")
-    if current is not None:
-        return refuse(state, request, "already_rolling_back", f"already going back to {current.candidate.version}")
+    return _back(request, state, snapshot) if current is None else _elsewhere(request, state, snapshot, current)
+
+
+def _elsewhere(request: Request, state: RouteState, snapshot: Snapshot, current: RolloutState) -> Obeyed:
+    """Back to another release than the one it goes back to now, in its place: not by way of the one that was left.
+
+    A soak that a person cuts short so has shown what it was for, and what it left is blocked as at its end.
+    """
+    wanted = request.args.get("to")
+    if wanted is None or wanted == current.candidate.release:
+        left = "no release" if current.stable is None else current.stable.version
+        text = (
+            f"already going back to {current.candidate.version};"
+            f" --to names another former stable, fairway rollout abort returns to {left}"
+        )
+        return refuse(state, request, "already_rolling_back", text)
+    if current.phase is Phase.ROLLING_BACK:
+        return Obeyed(state=state, answer=None)
+    text = f"{request.actor} goes back further"
+    ended = replace(current, phase=Phase.DONE, phase_at=snapshot.now, cause="replaced", cause_text=text)
+    put_off = replace(state, rollout=ended)
+    if current.phase is Phase.SOAKING:
+        put_off = replace(put_off, blocked=blocked_after(state, current), warm=scaled_down(state, current))
+    obeyed = _back(request, put_off, snapshot)
+    return replace(obeyed, state=state) if obeyed.state is put_off else obeyed
+
+
+def _back(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
+    """All traffic to a former stable, or to a mix of former parts."""
+    wanted = request.args.get("to")
     if wanted is not None and state.stable is not None and wanted == state.stable.release:
         return refuse(state, request, "already_stable", f"{state.stable.version} is already stable")
     target = _former_stable(state, None if wanted is None else Digest(str(wanted)))

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from fairway.rollout.desired import active_holds, is_frozen
 from fairway.rollout.evidence import MirrorPairs, Probed, Smoked, SmokeOutcome
 from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import AnswerKind, HoldKind, Verb
@@ -138,6 +139,40 @@ def test_an_absolute_failure_that_stable_shares_is_no_evidence_against_the_candi
         snapshot(route_state(rollout_state(Phase.STEPPING)), measured=replace(measured(PASS), findings=shared))
     )
     assert decision.kind is not DecisionKind.ROLL_BACK
+
+
+@pytest.mark.parametrize("must_pass", [True, False])
+def test_a_broken_limit_that_is_not_shown_beside_stable_holds_the_step_and_no_override_goes_past_it(must_pass):
+    state = rollout_state(Phase.STEPPING)
+    gates = tuple(replace(gate, must_pass=must_pass and gate.must_pass) for gate in state.plan.steps[0].gates)
+    steps = (replace(state.plan.steps[0], gates=gates), *state.plan.steps[1:])
+    state = replace(state, plan=replace(state.plan, steps=steps))
+    broken = replace(finding(GATES[2], FAIL), worse_than_stable=False)
+    found = replace(measured(PASS), findings=(*measured(PASS).findings[:2], broken))
+    decision = next_step(snapshot(route_state(state), measured=found))
+    assert (decision.kind, decision.code) == (DecisionKind.WAIT, "needs_evidence"), decision.reason
+    assert "FAIL" in decision.reason
+    for verb in (Verb.SKIP, Verb.PROMOTE):
+        told = next_step(
+            snapshot(route_state(state), measured=found, requests=(request(verb, reason="launch", actor="grace"),))
+        )
+        assert told.answers[0].code == "gate_failed", told.answers
+
+
+def test_after_a_shared_outage_a_person_resumes_and_the_evidence_begins_anew():
+    broken = replace(finding(GATES[2], FAIL, stable_fails_too=True), worse_than_stable=False)
+    found = replace(measured(PASS), findings=(*measured(PASS).findings[:2], broken))
+    paused = rollout_state(Phase.STEPPING, paused="both arms suffer")
+    before = paused.step_from
+    over = request(Verb.RESUME, actor="grace", reason="over")
+    asked = snapshot(route_state(paused), measured=found, requests=(over,))
+    after = next_step(asked).state.rollout
+    assert not after.paused
+    assert after.step_from == after.counted_from > before
+    # What a gate holds against the candidate itself is not forgotten by anybody's word.
+    damning = replace(found, findings=(*found.findings[:2], replace(broken, worse_than_stable=True)))
+    kept = next_step(replace(asked, measured=damning)).state.rollout
+    assert kept.counted_from == paused.counted_from
 
 
 def test_an_outage_of_both_arms_pauses_instead_of_rolling_back():
@@ -674,7 +709,9 @@ def test_a_freeze_keeps_the_former_stable_warm():
 def test_one_person_does_not_replace_anothers_freeze():
     freeze = Hold(kind=HoldKind.FREEZE, actor="grace", reason="incident", until=T0 + timedelta(hours=1))
     asked = request(Verb.HOLD, actor="ada", kind="no-advance", reason="mine")
-    assert next_step(snapshot(route_state(hold=freeze), requests=(asked,))).answers[0].code == "held"
+    decision = next_step(snapshot(route_state(hold=freeze), requests=(asked,)))
+    assert [hold.actor for hold in active_holds(decision.state, T0)] == ["grace", "ada"]
+    assert is_frozen(decision.state, T0)
 
 
 def test_an_approval_of_the_first_exposure_is_none_of_a_later_step():

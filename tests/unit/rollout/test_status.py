@@ -204,6 +204,17 @@ def test_a_hold_that_is_over_is_not_told():
     assert status_wire(ledger, ROUTE, None, now=T0 + timedelta(hours=2))["hold"] is None
 
 
+def test_every_hold_is_told_the_freeze_first():
+    launch = Hold(kind=HoldKind.NO_ADVANCE, actor="ada", reason="launch")
+    freeze = Hold(kind=HoldKind.FREEZE, actor="grace", reason="incident", until=T0 + timedelta(hours=1))
+    ledger = recorded(route_state(rollout_state(Phase.STEPPING), hold=launch, holds_beside=(freeze,)))
+    status = status_wire(ledger, ROUTE, None, now=T0)
+    assert ([one["by"] for one in status["holds"]], status["hold"]["by"]) == (["grace", "ada"], "grace")
+    told = describe_status(status)
+    first = "hold       freeze by grace until 2026-01-01 02:00: incident"
+    assert f"{first}\nhold       no-advance by ada: launch" in told
+
+
 VIEW = {
     "at": 1.0,
     "kind": "wait",
