@@ -56,7 +56,7 @@ class ModelledMeasurer:
         while self._next_t0() + SECONDS <= self.clock.now().timestamp():
             block = self.values.of(self.traffic.next_block(split=split))
             arms = {NAMES[release]: arm for release, arm in block.arms.items()}
-            fresh.append(replace(block, arms=arms))
+            fresh.append(replace(block, arms=arms, fence=state.changed_by))
         if self._last is not None and not fresh and self._last[0] is state:
             return self._last[2]
         await self.inner.measure(state)
