@@ -10,7 +10,7 @@ _SAY_WHY = "say why: --reason '…'; it is kept in the audit log"
 INSTEAD: Mapping[str, str] = {
     "aborted": "start it again when you still want it: fairway rollout start <release>",
     "already_rolling": "follow it: fairway rollout watch",
-    "already_rolling_back": "follow it: fairway rollout watch",
+    "already_rolling_back": "follow it: fairway rollout watch; --to <version> goes to another former stable instead",
     "already_stable": "there is nothing to do; fairway rollout status shows it",
     "approval_needed": "somebody who did not write it says: fairway rollout approve <release>",
     "approval_not_due": "approve when the rollout waits for it, or name what you mean: --before 100%",

@@ -262,7 +262,6 @@ def ends_live(request: Request, current: RolloutState) -> bool:
 
 def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     current = live(state)
-    wanted = request.args.get("to")
     if current is not None and ends_live(request, current):
         return _abort(request, state, snapshot)
     if current is not None and not current.going_back:
