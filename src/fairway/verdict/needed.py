@@ -41,12 +41,17 @@ def _clean_units(limit: float, alpha: float, weight: float) -> int:
 
 
 def units_still_needed(spec: GateSpec, state: GateState) -> int | None:
-    """About how many more candidate units until PASS, at the rates seen; ``None`` when those would not pass."""
+    """About how many more candidate units until PASS, at the rates seen; ``None`` when those would not pass.
+
+    0: those seen are enough, once the newest of them count as good (``GateSpec.settle_blocks``).
+    """
     missing = max(0, spec.minimum_units - state.candidate.count)
     total = _units_to_pass(spec, state)
     if total is None:
         return missing or None
-    return max(missing, total - state.candidate.settled, 1)
+    if total > state.candidate.settled:
+        return max(missing, total - state.candidate.count, 0)
+    return max(missing, 1)
 
 
 def _units_to_pass(spec: GateSpec, state: GateState) -> int | None:

@@ -28,7 +28,12 @@ def reason_for(
         f" (e-value {e_value_text(log_e_fail)} of {threshold_text(spec.alpha_fail)} for FAIL,"
         f" {e_value_text(log_e_pass)} of {threshold_text(spec.alpha_pass)} for PASS)"
     )
-    return sentence if needed is None else f"{sentence}; needs about {needed:,} more candidate {spec.unit}"
+    if needed is None:
+        return sentence
+    if needed == 0:
+        young = state.candidate.count - state.candidate.settled
+        return f"{sentence}; the {young:,} newest of them count as good once they have settled"
+    return f"{sentence}; needs about {needed:,} more candidate {spec.unit}"
 
 
 def _now(state: GateState) -> Latch:

@@ -381,7 +381,7 @@ def test_what_is_still_needed_is_said_and_shrinks() -> None:
     some, more = found(FAILURES, steady(6)), found(FAILURES, steady(10))
     assert some.units_needed is not None
     assert more.units_needed is not None
-    assert (some.units_needed, more.units_needed) == (60 - 15, 60 - 35)
+    assert (some.units_needed, more.units_needed) == (60 - 30, 60 - 50)
     assert some.reason.endswith("needs about 45 more candidate conversations")
     assert found(SUCCESS, steady(10)).units_needed == 723 - 35
     # far beyond the margin it will not pass
@@ -402,3 +402,14 @@ def test_a_candidate_worse_than_the_fail_margin_fails_under_a_wide_step_margin_t
             state = observe(spec, state, block, candidate=CANDIDATE, stable=STABLE)
         verdicts[fail_margin] = find(spec, state).verdict
     assert verdicts == {0.05: Verdict.FAIL, None: Verdict.INCONCLUSIVE}
+
+
+def test_what_is_still_needed_counts_down_and_ends_with_waiting_for_the_newest_to_settle() -> None:
+    blocks = [block(10.0 * i, arm(names("c", 200 * i, 200)), arm(names("b", 200 * i, 200))) for i in range(6)]
+    told = [found(FAILURES, blocks[:count]) for count in range(1, 6)]
+    assert [finding.units_needed for finding in told[:3]] == [0, 0, 0]
+    assert "the 200 newest of them count as good once they have settled" in told[0].reason
+    assert told[4].verdict is Verdict.PASS
+    slow = [found(FAILURES, steady(count)).units_needed for count in range(4, 12)]
+    assert slow == sorted(slow, reverse=True), slow
+    assert slow[0] - slow[-1] == 35, slow
