@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from fairway.rollout.desired import desired_of
 from fairway.rollout.evidence import MirrorPairs, Probed
 from fairway.rollout.instances import instances_of
+from fairway.rollout.judged import judged
 from fairway.rollout.mirroring import judge_pairs
 from fairway.rollout.next_step import next_step
 from fairway.rollout.reconcile import ApplyTable, DrainArm, EnsureArm, reconcile
 from fairway.rollout.replay import replay
 from fairway.rollout.requests import HoldKind, Verb
-from fairway.rollout.values import DecisionKind, Hold, Measured, Phase, Scaling, Strategy
+from fairway.rollout.values import DecisionKind, Hold, Measured, Phase, Scaling, Served, Strategy
 from fairway.rollout.wire import (
     decision_to_wire,
     snapshot_from_bytes,
@@ -315,6 +316,71 @@ def test_every_request_that_is_answered_is_answered_once(taken):
     assert set(ids) <= {each.id for each in taken.requests}
     for answer in decision.answers:
         assert answer.code or answer.seq == taken.head.seq + 1
+
+
+@st.composite
+def served_and_judged(draw):
+    """A candidate users meet, in any phase of any strategy, held, paused, pinned or waiting, and its judge's FAIL."""
+    plan = replace(
+        draw(st.sampled_from(PLANS)), approval=draw(st.booleans()), prepare_timeout=draw(st.sampled_from([30.0, 1e6]))
+    )
+    phase = draw(st.sampled_from([Phase.STEPPING, Phase.PROMOTING, Phase.SOAKING]))
+    last = len(plan.steps) - 1
+    step = last if phase is not Phase.STEPPING else draw(st.integers(0, last))
+    in_force = phase is Phase.SOAKING or (phase is Phase.STEPPING and draw(st.booleans()))
+    before = step if phase is Phase.PROMOTING else step - 1
+    rollout = rollout_state(
+        phase,
+        plan=plan,
+        step=step,
+        candidate=replace(CANDIDATE, replicas=3),
+        stable=replace(STABLE, replicas=3),
+        counted_from=None if phase is Phase.STEPPING and not in_force and before < 0 else 0.0,
+        step_from=0.0 if in_force else None,
+        served=None if in_force or before < 0 else Served(step=before, since=0.0),
+        paused=draw(st.sampled_from(["", "grace paused"])),
+        phase_at=draw(st.sampled_from([T0 - timedelta(seconds=5), T0 - timedelta(hours=1)])),
+        scaling=draw(st.sampled_from(Scaling)),
+    )
+    of = judged(rollout)
+    gates = () if of is None else of.gates
+    hold = draw(holds.filter(lambda held: held is None or held.kind is not HoldKind.FREEZE))
+    failing = draw(st.integers(0, len(gates) - 1)) if gates else 0
+    found = tuple(
+        finding(gate, Verdict.FAIL if place == failing else draw(st.sampled_from([Verdict.PASS, Verdict.ERROR])))
+        for place, gate in enumerate(gates)
+    )
+    taken = snapshot(
+        route_state(rollout, hold=hold),
+        arms=draw(arms),
+        measured=replace(draw(measurements), findings=found, shared_cause=""),
+    )
+    if draw(st.booleans()):
+        taken = replace(taken, router=draw(routers))
+    return replace(taken, router=replace(taken.router, pinned=draw(st.sampled_from([None, STABLE.release]))))
+
+
+@given(served_and_judged())
+@settings(max_examples=600, deadline=None)
+def test_whatever_the_phase_what_is_served_and_judged_bad_goes_back_at_the_next_decision(taken):
+    rollout = taken.state.rollout
+    served = desired_of(taken.state, taken.now)
+    roles = {arm.spec.release_digest: arm.spec.role for arm in served.arms}
+    whole = roles.get(CANDIDATE.release) is Role.STABLE
+    if not whole and not served.split:
+        return  # nobody meets it by its share
+    if rollout.counted_from is None:
+        assert rollout.step == 0  # the first gateways have taken its first table: that wait has a cap, and no blocks
+        return
+    assert judged(rollout) is not None, "somebody meets the candidate, and nobody judges it"
+    if not judged(rollout).gates or not taken.measured.findings:
+        return
+    decision = next_step(taken)
+    assert decision.state.rollout.phase is Phase.ROLLING_BACK
+    assert decision.kind is DecisionKind.ROLL_BACK
+    assert decision.desired.split == 0
+    stable = [arm.spec.release_digest for arm in decision.desired.arms if arm.spec.role is Role.STABLE]
+    assert stable == [STABLE.release]
 
 
 @given(snapshots(), st.one_of(st.none(), st.builds(Fence, term=st.integers(0, 2), seq=st.integers(0, 9))))
