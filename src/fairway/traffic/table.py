@@ -128,7 +128,7 @@ class RouteTable:
         keys: Extractors of the unit key, tried in order.
         masks: Releases that get no traffic whatever a rule, pin or bucket says.
         theta: ``{metric: {role: threshold}}``; a request above its arm's threshold marks its unit ``slow`` for
-            ``latency_ms``. Empty: nothing is marked.
+            ``latency_ms``. Empty: nothing is marked. ``tokens_mean`` asks for tokens by unit, at whatever threshold.
         block_seconds: Length of a telemetry block; blocks start at multiples of it (epoch).
         pin_seconds: How long a conversation stays where it began.
         flags: Feature flags in force; every request tells its arm which are on.

@@ -8,7 +8,7 @@ from hashlib import blake2b
 import pytest
 
 from fairway.gateway.telemetry import Cell
-from fairway.gateway.thresholds import NO_THRESHOLDS, Thresholds, thresholds_for
+from fairway.gateway.thresholds import NO_THRESHOLDS, TOKENS_BY_UNIT, Thresholds, thresholds_for
 from fairway.observe.blocks import OTHER_MARKS, bin_of
 from fairway.traffic.fence import Fence
 from fairway.traffic.outcome import Outcome, OutcomeStatus, parse_outcome
@@ -86,7 +86,7 @@ def test_no_thresholds_mark_nobody_and_nothing_passes_them() -> None:
 
 def test_every_mark_a_gate_looks_at_is_one_a_gateway_makes() -> None:
     known = {"failed", "slow", "unknown", *OTHER_MARKS}
-    assert {recipe.mark for recipe in KINDS.values()} <= known
+    assert {recipe.mark for recipe in KINDS.values() if not recipe.value} <= known
     made = marks_of(
         thresholds_for(THETA, Role.STABLE),
         whole=9.0,
@@ -94,7 +94,7 @@ def test_every_mark_a_gate_looks_at_is_one_a_gateway_makes() -> None:
         said=outcome(tool_errors=1, guardrail=1, callback_failed=1, tokens_in=5_000, iterations=99),
     )
     assert made == {"slow", *OTHER_MARKS}
-    assert {recipe.yardstick for recipe in KINDS.values()} - {""} == set(THETA)
+    assert {recipe.yardstick for recipe in KINDS.values()} - {""} == {*THETA, TOKENS_BY_UNIT}
 
 
 def test_an_increment_says_its_split_who_reported_and_the_tokens_of_each_request() -> None:

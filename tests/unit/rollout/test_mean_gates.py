@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
+from fairway.gateway.thresholds import TOKENS_BY_UNIT
 from fairway.rollout.config import RolloutSection
 from fairway.rollout.describe import describe_status
 from fairway.rollout.describe_plan import describe_forecast, plan_report
@@ -16,6 +17,7 @@ from fairway.rollout.next_step import next_step
 from fairway.rollout.plan import compile_plan
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.status import status_wire
+from fairway.rollout.thresholds import thresholds_of
 from fairway.rollout.values import Measured, Phase, Plan
 from fairway.rollout.wire import decision_to_wire, state_from_wire, state_to_wire
 from fairway.stats.paired import Paired, with_differences
@@ -61,6 +63,13 @@ def test_a_mean_is_asked_for_in_one_word_or_in_full() -> None:
     assert {gate.stages for gate in first.values()} == {4}
     state = route_state(rollout_state(Phase.STEPPING, plan=asked))
     assert state_from_wire(state_to_wire(state)) == state
+
+
+def test_gateways_are_asked_for_tokens_by_conversation_only_where_a_gate_looks_at_their_mean() -> None:
+    for asked, told in ((plan(tokens_mean={}), True), (plan(cost_mean={}), False)):
+        rollout = rollout_state(Phase.STEPPING, plan=asked)
+        limits = thresholds_of(rollout, asked.steps[0])
+        assert limits.get(TOKENS_BY_UNIT) == ({"stable": 0.0, "candidate": 0.0} if told else None)
 
 
 def test_a_cap_is_dollars_as_people_write_them() -> None:
