@@ -51,19 +51,25 @@ class RollingYardstick:
     _blocks: deque[Block] = field(default_factory=deque)
     _counts: dict[int, int] = field(default_factory=dict)
     _total: int = 0
+    _added: int = 0
     _highest: int = -(10**9)
 
     def keep(self, block: Block) -> None:
         """One more block, in order of ``t0``."""
-        if block.gap or self.stable not in block.arms:
-            return
-        self._blocks.append(block)
-        self._add(block, 1)
+        if not block.gap and self.stable in block.arms:
+            self._blocks.append(block)
 
     def value(self, now: float) -> float | None:
         """The quantile at ``now`` (epoch seconds), or ``None`` with too few requests."""
-        while self._blocks and self._blocks[0].t0 < now - self.window:
-            self._add(self._blocks.popleft(), -1)
+        blocks = self._blocks
+        while blocks and blocks[0].t0 < now - self.window:
+            gone = blocks.popleft()
+            if self._added:  # else it came and went while nobody asked
+                self._added -= 1
+                self._add(gone, -1)
+        while self._added < len(blocks):
+            self._add(blocks[self._added], 1)
+            self._added += 1
         share = KINDS[self.kind].share
         if self._total < round(BEYOND / (1 - share)):
             return None
@@ -138,6 +144,7 @@ class BlockReader:
     blocks: list[Block] = field(default_factory=list)
     _theta: RollingYardstick = field(init=False)
     _others: dict[str, RollingYardstick] = field(init=False)
+    _yardsticks: tuple[RollingYardstick, ...] = field(init=False)
     _watch: JumpWatch = field(init=False)
     _panel: Panel | None = None
     _taken: int = 0
@@ -150,13 +157,15 @@ class BlockReader:
         self._theta = RollingYardstick(stable=self.stable)
         asked = sorted({gate.kind for step in self.plan.steps for gate in step.gates} & YARDSTICKS)
         self._others = {KINDS[kind].yardstick: RollingYardstick(stable=self.stable, kind=kind) for kind in asked}
+        self._yardsticks = (self._theta, *self._others.values())
         self._watch = JumpWatch(stable=self.stable)
 
     def keep(self, block: Block) -> None:
         """One more mature block, in order of ``t0``."""
         self.blocks.append(block)
-        for yardstick in (self._theta, *self._others.values()):
-            yardstick.window = WINDOW_BLOCKS * block.seconds
+        window = WINDOW_BLOCKS * block.seconds
+        for yardstick in self._yardsticks:
+            yardstick.window = window
             yardstick.keep(block)
 
     def measured(self, rollout: RolloutState, now: float) -> Measured:

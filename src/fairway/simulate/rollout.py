@@ -270,7 +270,7 @@ class ModelledRun:
         measured = NOTHING_MEASURED if rollout is None else self._reader.measured(rollout, self._now.timestamp())
         if not requests and rollout is not None and self._still_waits(rollout, measured):
             return False
-        if measured.theta is not None:
+        if measured.theta is not None and (rollout is None or _has_moved(rollout.theta, measured.theta)):
             measured = replace(measured, yardsticks=self._reader.yardsticks(self._now.timestamp()))
         snapshot = self._snapshot(requests, measured)
         decision = next_step(snapshot)
@@ -305,8 +305,7 @@ class ModelledRun:
         step = rollout.plan.steps[rollout.step]
         if (measured.mature_seconds >= step.dwell) is not (before.mature_seconds >= step.dwell):
             return False
-        seen, known = measured.theta, rollout.theta
-        if seen is not None and (known is None or max(known / seen, seen / known) > YARDSTICK_MOVED):
+        if measured.theta is not None and _has_moved(rollout.theta, measured.theta):
             return False
         return (self._now - rollout.phase_at).total_seconds() <= step.cap
 
@@ -324,6 +323,11 @@ class ModelledRun:
             measured=measured,
             block_seconds=self.traffic.block_seconds,
         )
+
+
+def _has_moved(known: float | None, seen: float) -> bool:
+    """Whether gateways may get another yardstick: the others are looked at only then."""
+    return known is None or max(known / seen, seen / known) > YARDSTICK_MOVED
 
 
 _WAITS = frozenset({"needs_evidence", "paused"})

@@ -11,7 +11,7 @@ import math
 import random
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import NormalDist
@@ -112,7 +112,8 @@ class ModelledTraffic:
     index: int = field(default=0, init=False)
     _rng: random.Random = field(init=False)
     _noise: float = field(default=0.0, init=False)
-    _limits: Mapping[str, Mapping[Role, float]] = field(default_factory=dict, init=False)
+    _limits: Mapping[Role, Mapping[str, float]] = field(default_factory=dict, init=False)
+    _told: object = field(default=None, init=False)
     _units: int = field(default=0, init=False)
     _running: dict[Role, list[tuple[int, list[UnitHash]]]] = field(init=False)
     _heavy: list[tuple[UnitHash, float, float]] = field(init=False)
@@ -141,7 +142,8 @@ class ModelledTraffic:
             limits: ``{threshold: {role: limit}}`` of the other marks, as in ``Desired.thresholds``.
             fence: Sequence number of the table in force.
         """
-        self._limits = {name: {Role(role): limit for role, limit in by.items()} for name, by in (limits or {}).items()}
+        if limits is not self._told:
+            self._told, self._limits = limits, _by_role(limits or {})
         rng = self._rng
         if self.load_noise:
             self._noise = 0.9 * self._noise + rng.gauss(0.0, self.load_noise * math.sqrt(1 - 0.81))
@@ -199,7 +201,8 @@ class ModelledTraffic:
             spread=model.spread,
             slow_above=None if theta is None else theta[role],
             model=model,
-            limits={name: limits[role] for name, limits in self._limits.items() if role in limits},
+            limits=self._limits.get(role, _NO_LIMITS),
+            steady=self.load is calm and not self.load_noise,
             beside=self.beside,
         )
 
@@ -222,13 +225,14 @@ class _Counting:
     model: ArmModel
     limits: Mapping[str, float]
     beside: bool
+    steady: bool
     active: list[UnitHash] = field(default_factory=list)
     failed: list[UnitHash] = field(default_factory=list)
     slow: list[UnitHash] = field(default_factory=list)
     lost: list[UnitHash] = field(default_factory=list)
-    latency: Counter[int] = field(default_factory=Counter)
-    first_byte: Counter[int] = field(default_factory=Counter)
-    tokens: Counter[int] = field(default_factory=Counter)
+    latency: dict[int, int] = field(default_factory=dict)
+    first_byte: dict[int, int] = field(default_factory=dict)
+    tokens: dict[int, int] = field(default_factory=dict)
     marked: dict[str, list[UnitHash]] = field(default_factory=dict)
 
     def turns(self, units: Sequence[UnitHash], proneness: float, older: float = 0.0) -> None:
@@ -249,29 +253,56 @@ class _Counting:
             self._latencies(units, self.log_latency + older)
         if self.beside:
             drawn = self._draw(self.tokens, len(units), _LOG_TOKENS, _TOKEN_SPREAD)
-            self._mark("tokens_high", "tokens", units, drawn, _LOG_TOKENS, _TOKEN_SPREAD)
+            if (limit := self.limits.get("tokens")) is not None:
+                self._mark(units, drawn, [("tokens_high", limit, _LOG_TOKENS)], _TOKEN_SPREAD)
 
     def _latencies(self, units: Sequence[UnitHash], middle: float) -> None:
         drawn = self._draw(self.latency, len(units), middle, self.spread)
-        if self.slow_above is not None:
-            self.slow.extend(_beyond(self.slow_above, units, drawn, middle, self.spread))
-        for threshold, mark in _LATENCY_MARKS:
-            self._mark(mark, threshold, units, drawn, middle, self.spread)
+        if self.slow_above is None and not self.limits:
+            limits = []
+        else:
+            limits = [
+                (mark, limit, middle)
+                for threshold, mark in _LATENCY_MARKS
+                if (limit := self.limits.get(threshold)) is not None
+            ]
+            if self.slow_above is not None:
+                limits.append(("", self.slow_above, middle))
         if self.beside:
-            self.first_byte.update(_bins(drawn, middle + _LOG_FIRST_BYTE, self.spread))
-            self._mark("first_byte_slow", "first_byte_ms", units, drawn, middle + _LOG_FIRST_BYTE, self.spread)
+            first_byte = middle + _LOG_FIRST_BYTE
+            _count(self.first_byte, self._bins(drawn, first_byte, self.spread))
+            if (limit := self.limits.get("first_byte_ms")) is not None:
+                limits.append(("first_byte_slow", limit, first_byte))
+        self._mark(units, drawn, limits, self.spread)
 
-    def _draw(self, histogram: Counter[int], count: int, middle: float, spread: float) -> list[int]:
+    def _draw(self, histogram: dict[int, int], count: int, middle: float, spread: float) -> list[int]:
         drawn = self.rng.choices(_PLACES, k=count)
-        histogram.update(_bins(drawn, middle, spread))
+        _count(histogram, self._bins(drawn, middle, spread))
         return drawn
 
+    def _bins(self, drawn: Sequence[int], middle: float, spread: float) -> Iterable[int]:
+        """Bins of the histogram for these quantiles of a lognormal law; by a table where the law stays."""
+        if self.steady:
+            return map(_bin_table(middle, spread).__getitem__, drawn)
+        normal, ceil, scale, shift = _normal_quantiles(), math.ceil, spread / _LOG_GAMMA, middle / _LOG_GAMMA
+        return [ceil(normal[place] * scale + shift) for place in drawn]
+
     def _mark(
-        self, mark: str, threshold: str, units: Sequence[UnitHash], drawn: Sequence[int], middle: float, spread: float
+        self, units: Sequence[UnitHash], drawn: Sequence[int], limits: list[tuple[str, float, float]], spread: float
     ) -> None:
-        limit = self.limits.get(threshold)
-        if limit is not None and (found := _beyond(limit, units, drawn, middle, spread)):
-            self.marked.setdefault(mark, []).extend(found)
+        """Mark the units whose value lies beyond a limit; ``limits``: mark, limit, and middle of what it is about."""
+        normal = _normal_quantiles()
+        firsts = [(mark, bisect_left(normal, (math.log(limit) - middle) / spread)) for mark, limit, middle in limits]
+        lowest = min([first for _, first in firsts], default=_QUANTILES)
+        if lowest >= _QUANTILES:
+            return
+        high = [(unit, place) for unit, place in zip(units, drawn, strict=True) if place >= lowest]
+        for mark, first in firsts if high else ():
+            found = [unit for unit, place in high if place >= first]
+            if not mark:
+                self.slow.extend(found)
+            elif found:
+                self.marked.setdefault(mark, []).extend(found)
 
     def done(self) -> ArmBlock:
         return ArmBlock(
@@ -283,9 +314,9 @@ class _Counting:
             unknown=len(self.lost),
             reported=len(self.active) - len(self.lost),
             by={"hash": len(self.active)},
-            latency_ms=dict(sorted(self.latency.items())),
-            first_byte_ms=dict(sorted(self.first_byte.items())),
-            tokens=dict(sorted(self.tokens.items())),
+            latency_ms=self.latency,
+            first_byte_ms=self.first_byte,
+            tokens=self.tokens,
             active=tuple(sorted(self.active)),
             failed_units=tuple(sorted(self.failed)),
             slow_units=tuple(sorted(self.slow)),
@@ -303,20 +334,35 @@ _LOG_FIRST_BYTE = math.log(0.4)
 _LOG_TOKENS, _TOKEN_SPREAD = math.log(900.0), 0.6
 
 
-def _bins(drawn: Sequence[int], middle: float, spread: float) -> list[int]:
-    """Bins of the histogram for these quantiles of a lognormal law."""
-    normal, ceil, scale, shift = _normal_quantiles(), math.ceil, spread / _LOG_GAMMA, middle / _LOG_GAMMA
-    return [ceil(normal[place] * scale + shift) for place in drawn]
+def _count(histogram: dict[int, int], bins: Iterable[int]) -> None:
+    """Add values to a histogram; counted in C where it is empty, as it mostly is."""
+    counted = Counter(bins)
+    if not histogram:
+        histogram.update(counted)
+        return
+    for index, count in counted.items():
+        histogram[index] = histogram.get(index, 0) + count
 
 
-def _beyond(
-    limit: float, units: Sequence[UnitHash], drawn: Sequence[int], middle: float, spread: float
-) -> list[UnitHash]:
-    """Units whose quantile lies beyond a limit."""
-    first = bisect_left(_normal_quantiles(), (math.log(limit) - middle) / spread)
-    if first >= _QUANTILES:
-        return []
-    return [unit for unit, place in zip(units, drawn, strict=True) if place >= first]
+_NO_LIMITS: Mapping[str, float] = {}
+
+
+def _by_role(
+    limits: Mapping[str, Mapping[Role, float]] | Mapping[str, Mapping[str, float]],
+) -> dict[Role, dict[str, float]]:
+    """``{role: {threshold: limit}}``."""
+    found: dict[Role, dict[str, float]] = {}
+    for name, by in limits.items():
+        for role, limit in by.items():
+            found.setdefault(Role(role), {})[name] = limit
+    return found
+
+
+@lru_cache(maxsize=64)
+def _bin_table(middle: float, spread: float) -> tuple[int, ...]:
+    """The bin of every quantile of a lognormal law."""
+    scale, shift = spread / _LOG_GAMMA, middle / _LOG_GAMMA
+    return tuple(math.ceil(value * scale + shift) for value in _normal_quantiles())
 
 
 _pool: list[UnitHash] = []

@@ -127,8 +127,9 @@ def with_bad(
         theirs = len(stable & band.stable) if stable else 0
         if not (ours or theirs or lost):
             continue
-        at_risk = len(spent.missing(band.candidate))
-        beside = len(spent.missing(band.stable))
+        at_risk, beside = len(band.candidate), len(band.stable)
+        if not band.new:  # who is new has not had an event
+            at_risk, beside = at_risk - len(spent.among(band.candidate)), beside - len(spent.among(band.stable))
         if not (at_risk and beside):
             continue
         weight = at_risk / (at_risk + beside)

@@ -49,6 +49,7 @@ from dataclasses import replace
 
 from fairway.observe.fold import Block
 from fairway.stats.bernoulli import log_e_above
+from fairway.stats.paired import Paired
 from fairway.stats.quiet_pairs import quiet_differences, with_quiet_differences
 from fairway.units import Digest, Verdict
 from fairway.verdict.evidence import (
@@ -82,7 +83,10 @@ from fairway.verdict.sight import Sight, see
 from fairway.verdict.tally import EMPTY, ArmTally, Census, Cohort, Evidence, GateState, Latch, Reading, beginning
 from fairway.verdict.values import ABSOLUTE_KINDS, MEAN_KINDS, GateFinding, GateKind, GateSpec, Scope
 
-__all__ = ["GateState", "find", "next_step_of", "observe", "observe_sight", "start", "verdict_of"]
+__all__ = [
+    "GateState", "at_reading", "find", "next_step_of", "observe", "observe_sight", "reading_after", "sleeps_through",
+    "start", "verdict_of",
+]  # fmt: skip
 
 UNKNOWN_SHARE = 0.01
 """No gate about outcomes passes while a larger share of the candidate's requests ended unknown."""
@@ -143,14 +147,14 @@ def observe_sight(spec: GateSpec, state: GateState, sight: Sight) -> GateState:
         return state
     early = reading.since is not None and block.t0 < reading.since
     if early or not block.comparable:
-        return _at(state, left_out(reading, sight, skipped=not early))
+        return at_reading(state, left_out(reading, sight, skipped=not early))
     if block.split is not None and block.split != reading.split:
         state = _with_split(spec, state, sight)
         reading = state.reading
     recipe = KINDS[spec.kind]
     ours, theirs = sight.candidate.counted(recipe), sight.stable.counted(recipe)
     if not (ours and theirs) and not _heard(spec, recipe, sight):
-        return _at(state, left_out(reading, sight, skipped=False))
+        return at_reading(state, left_out(reading, sight, skipped=False))
     after = read_on(reading, sight, ours, theirs, settle_blocks=spec.settle_blocks)
     evidence = state.evidence
     marked, beside = sight.candidate.marked(recipe.mark), sight.stable.marked(recipe.mark)
@@ -164,7 +168,81 @@ def observe_sight(spec: GateSpec, state: GateState, sight: Sight) -> GateState:
     if recipe.test is Test.ADDITIVE:
         cohorts, evidence = _with_cohort(spec, cohorts, evidence, sight, ours, theirs)
     changed = GateState(reading=after, evidence=evidence, cohorts=cohorts, idle_units=state.idle_units)
+    if evidence is state.evidence and not _may_latch(spec, recipe, changed, before=reading):
+        return changed
     return _latched(spec, changed, before=state)
+
+
+def _may_latch(spec: GateSpec, recipe: Recipe, state: GateState, *, before: Reading) -> bool:
+    """Whether a block without bad events can decide anything: more units can, as far as they are needed.
+
+    As :func:`_latched` asks, for next to nothing.
+    """
+    evidence, reading = state.evidence, state.reading
+    if evidence.failed is None and _lacks(spec, before.all_of_it):
+        return True
+    if evidence.passed is not None:
+        return False
+    if _lacks(spec, before.census):
+        return True
+    if recipe.test is not Test.ABSOLUTE:
+        return recipe.test is Test.ADDITIVE
+    seen = reading.census.candidate
+    return state.idle_units <= max(len(seen.units) - sum(seen.fresh), evidence.bad_candidate + seen.unfinished)
+
+
+def reading_after(spec: GateSpec, reading: Reading, sight: Sight) -> Reading:
+    """What gates like this one have read after another block of the same split, when none of them counts more."""
+    block = sight.block
+    early = reading.since is not None and block.t0 < reading.since
+    if early or not block.comparable:
+        return left_out(reading, sight, skipped=not early)
+    recipe = KINDS[spec.kind]
+    ours, theirs = sight.candidate.among(recipe.among), sight.stable.among(recipe.among)
+    if not (ours and theirs) and not _heard(spec, recipe, sight):
+        return left_out(reading, sight, skipped=False)
+    return read_on(reading, sight, ours, theirs, settle_blocks=spec.settle_blocks)
+
+
+def sleeps_through(spec: GateSpec, state: GateState, sight: Sight, *, before: Reading, after: Reading) -> bool:
+    """Whether a block leaves a gate as it is, but for its reading: nothing bad, nothing that more units decide.
+
+    Args:
+        spec: The gate.
+        state: Of the gate; its reading may be an older one.
+        sight: The block.
+        before: Its reading before the block.
+        after: The one after it, from :func:`reading_after`.
+    """
+    recipe, evidence = KINDS[spec.kind], state.evidence
+    if recipe.test is not Test.RELATIVE and recipe.test is not Test.ABSOLUTE:
+        return False
+    if sight.has(recipe.mark) or sight.block.split not in (None, before.split):
+        return False
+    if recipe.among is not Among.ACTIVE and not _outcomes_alike(recipe, before.census, after.census):
+        return False
+    absolute = recipe.test is Test.ABSOLUTE
+    if evidence.failed is not None:
+        return not absolute  # whether stable fails too may change
+    if _lacks(spec, before.all_of_it) or (evidence.passed is None and _lacks(spec, before.census)):
+        return False
+    if evidence.passed is not None or not absolute:
+        return True
+    seen = after.census.candidate
+    return state.idle_units > max(len(seen.units) - sum(seen.fresh), evidence.bad_candidate + seen.unfinished)
+
+
+def _outcomes_alike(recipe: Recipe, before: Census, after: Census) -> bool:
+    """Whether as little was unknown before as after, and reports came in: no verdict changes by that."""
+    known, seen = before.candidate, after.candidate
+    if seen.unknown != known.unknown or known.unknown > UNKNOWN_SHARE * known.finished:
+        return False
+    return recipe.among is not Among.REPORTED or known.reported > 0 or before.stable.reported > 0
+
+
+def at_reading(state: GateState, reading: Reading) -> GateState:
+    """The state with nothing but another reading; ``dataclasses.replace`` would cost thrice as much."""
+    return GateState(reading=reading, evidence=state.evidence, cohorts=state.cohorts, idle_units=state.idle_units)
 
 
 def _heard(spec: GateSpec, recipe: Recipe, sight: Sight) -> bool:
@@ -173,11 +251,6 @@ def _heard(spec: GateSpec, recipe: Recipe, sight: Sight) -> bool:
     if spec.kind in ABSOLUTE_KINDS:
         return ours or theirs
     return recipe.among is Among.REPORTED and ours and theirs
-
-
-def _at(state: GateState, reading: Reading) -> GateState:
-    """The state with nothing but another reading; ``dataclasses.replace`` would cost thrice as much."""
-    return GateState(reading=reading, evidence=state.evidence, cohorts=state.cohorts, idle_units=state.idle_units)
 
 
 def _with_split(spec: GateSpec, state: GateState, sight: Sight) -> GateState:
@@ -274,9 +347,9 @@ def _with_events(
         passes=passes,
     )
     expected = 0.0
-    if bad_stable and recipe.test is Test.RELATIVE:
-        at_risk, beside_it = state.evidence.spent.missing(ours), state.evidence.spent.missing(theirs)
-        expected = len(at_risk) * len(bad_stable) / max(1, len(beside_it))
+    if bad_stable and recipe.test is Test.RELATIVE and not recipe.histogram:
+        at_risk = len(ours) - len(evidence.spent.among(ours))
+        expected = at_risk * len(bad_stable) / max(1, len(theirs) - len(evidence.spent.among(theirs)))
     return Evidence(
         spent=evidence.spent.grown(bad | bad_stable),
         bad=evidence.bad + len(bad),
@@ -309,15 +382,35 @@ def _with_cohort(
         paired = with_quiet_differences(
             evidence.paired, pairs, differing, margin=spec.margin, fail_margin=spec.fail_margin
         )
-        evidence = replace(evidence, paired=paired)
+        if paired is not evidence.paired:
+            evidence = _betting(evidence, paired)
     return cohorts[1:], evidence
+
+
+def _betting(evidence: Evidence, paired: Paired) -> Evidence:
+    """The evidence with another T2; ``dataclasses.replace`` would cost twice as much."""
+    return Evidence(
+        spent=evidence.spent,
+        bad=evidence.bad,
+        bad_candidate=evidence.bad_candidate,
+        bad_stable=evidence.bad_stable,
+        fail_ratios=evidence.fail_ratios,
+        pass_ratios=evidence.pass_ratios,
+        pass_top=evidence.pass_top,
+        fail_weights=evidence.fail_weights,
+        paired=paired,
+        pass_start=evidence.pass_start,
+        expected_bad=evidence.expected_bad,
+        stages=evidence.stages,
+        worse=evidence.worse,
+        failed=evidence.failed,
+        passed=evidence.passed,
+    )
 
 
 def _latched(spec: GateSpec, state: GateState, *, before: GateState) -> GateState:
     evidence, known = state.evidence, before.evidence
     test = KINDS[spec.kind].test
-    if evidence is known and test is Test.RELATIVE and not evidence.bad and not evidence.bad_stable:
-        return state
     # Towards FAIL evidence rises with bad events of the candidate; T2 with a cohort, and the agreement of the two
     # tests with what raises the bound of stable's rate. Towards PASS T1 rises with bad events of stable.
     may_fail = evidence.bad != known.bad or _lacks(spec, before.reading.all_of_it)
@@ -380,10 +473,8 @@ def _lacks_units(spec: GateSpec, state: GateState) -> bool:
 
 
 def _lacks(spec: GateSpec, census: Census) -> bool:
-    least = max(1, spec.minimum_units)
-    if len(census.candidate.units) < least:
-        return True
-    return len(census.stable.units) < least and spec.kind not in ABSOLUTE_KINDS
+    seen = len(census.candidate.units) if spec.kind in ABSOLUTE_KINDS else census.least
+    return seen < spec.minimum_units or seen < 1
 
 
 def _unreported(spec: GateSpec, state: GateState) -> bool:

@@ -6,15 +6,27 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from fairway.observe.fold import Block
 from fairway.units import Digest, Verdict
 from fairway.verdict.ages import Ages
 from fairway.verdict.alarms import AlarmState, find_alarms, observe_alarms, start_alarms
-from fairway.verdict.gates import GateState, find, next_step_of, observe_sight, start, verdict_of
+from fairway.verdict.gates import (
+    GateState,
+    at_reading,
+    find,
+    next_step_of,
+    observe_sight,
+    reading_after,
+    sleeps_through,
+    start,
+    verdict_of,
+)
 from fairway.verdict.kinds import Test, limit_of, recipe_of
 from fairway.verdict.shared_cause import RECENT_BLOCKS, suffers
 from fairway.verdict.sight import Sight, see
+from fairway.verdict.tally import Reading
 from fairway.verdict.values import Alarm, AlarmPolicy, GateFinding, GateSpec, Scope
 
 REFRESH_BLOCKS = 6
@@ -22,10 +34,29 @@ REFRESH_BLOCKS = 6
 
 
 @dataclass(slots=True)
+class _Chain:
+    """A reading that gates share, after so many blocks and after one less."""
+
+    key: tuple[object, ...]
+    read: int
+    before: Reading
+    after: Reading
+
+    def go_on(self, spec: GateSpec, sights: Sequence[Sight]) -> None:
+        """Read the next block, unless another gate has."""
+        if self.read < len(sights):
+            self.before, self.after = self.after, reading_after(spec, self.after, sights[self.read])
+            self.read += 1
+
+
+@dataclass(slots=True)
 class _Gate:
     """A gate, how far it has read, and what it last said and when.
 
     ``told`` is the spec as it last came, ``shared`` whether stable suffered as well when a limit was broken.
+
+    Most blocks change nothing of a gate but how much it has read, which it shares with others: it sleeps through them,
+    and what it has read is in its chain.
     """
 
     spec: GateSpec
@@ -36,17 +67,50 @@ class _Gate:
     finding: GateFinding | None = None
     found: int = 0
     shared: bool | None = None
+    chain: _Chain | None = None
+    asleep: bool = False
 
-    def take(self, sights: Sequence[Sight], *, before: float = math.inf) -> None:
+    def take(self, sights: Sequence[Sight], chains: list[_Chain], *, before: float = math.inf) -> None:
         """Read what is new and starts before that (epoch seconds)."""
+        new = len(sights) - self.read
+        if new == 1 and self.chain is not None and sights[-1].block.t0 < before:
+            chain = self.chain
+            chain.go_on(self.spec, sights)
+            self.asleep = sleeps_through(self.spec, self.state, sights[-1], before=chain.before, after=chain.after)
+            if self.asleep:
+                self.read += 1
+                return
+            if self.state.reading is not chain.before:
+                self.state = at_reading(self.state, chain.before)
         while self.read < len(sights) and sights[self.read].block.t0 < before:
             self.state = observe_sight(self.spec, self.state, sights[self.read])
             self.read += 1
+        if new and self.read == len(sights):
+            self.chain = self._chained(chains)
+
+    def _chained(self, chains: list[_Chain]) -> _Chain:
+        """The chain that has read what it has; a new one when there is none."""
+        reading, spec = self.state.reading, self.spec
+        if self.chain is not None and self.chain.after is reading:
+            return self.chain
+        key = recipe_of(spec).among, spec.scope, spec.settle_blocks
+        for chain in chains:
+            if chain.after is reading and chain.key == key:
+                return chain
+        found = _Chain(key, self.read, reading, reading)
+        chains.append(found)
+        return found
+
+    def wake(self) -> None:
+        """Have the reading of its chain."""
+        if self.chain is not None and self.chain.read == self.read and self.state.reading is not self.chain.after:
+            self.state = at_reading(self.state, self.chain.after)
 
     def say(self, sights: Sequence[Sight], *, eager: bool) -> GateFinding:
         """What it finds; ``eager``: with the figures of the newest block, whatever they are needed for."""
         finding = self.finding
         if finding is None or (self.found != self.read and (eager or self._differs(finding))):
+            self.wake()
             finding = self.finding = self._found(sights)
             self.found = self.read
         return finding
@@ -70,6 +134,8 @@ class _Gate:
 
     def _differs(self, finding: GateFinding) -> bool:
         """Whether what a decision looks at can have changed: the verdict, and whether a FAIL speaks against it."""
+        if self.asleep:
+            return False
         if finding.verdict is Verdict.FAIL:
             return self._absolute and not finding.worse_than_stable
         return verdict_of(self.spec, self.state) is not finding.verdict
@@ -97,6 +163,7 @@ class Panel:
     _ages: Ages = field(default_factory=Ages)
     _sights: list[Sight] = field(default_factory=list)
     _gates: dict[str, _Gate] = field(default_factory=dict)
+    _chains: list[_Chain] = field(default_factory=list)
     _alarm_state: AlarmState | None = None
     _alarms_read: int = 0
 
@@ -128,7 +195,7 @@ class Panel:
         gate = self._gates.get(spec.name)
         if gate is None or gate.told is not spec or gate.step_from != step_from:
             gate = self._gates[spec.name] = self._going_on(gate, spec, step_from)
-        gate.take(self._sights)
+        gate.take(self._sights, self._chains)
         figures = spec.must_pass or gate.read - gate.found >= REFRESH_BLOCKS
         return gate.say(self._sights, eager=figures and not self.lazy)
 
@@ -141,10 +208,24 @@ class Panel:
             state = start(asked, since=self.since, pass_since=step_from if later else None)
             return _Gate(spec=asked, told=spec, step_from=step_from, state=state)
         if spec.from_step and gate.step_from != step_from:
-            gate.take(self._sights, before=step_from)
-            gate.state, gate.finding = next_step_of(gate.state, pass_since=step_from), None
+            gate.take(self._sights, self._chains, before=step_from)
+            gate.wake()
+            gate.state, gate.finding = self._next_step(gate.state, step_from), None
+            gate.chain, gate.asleep = None, False
         gate.spec, gate.told, gate.step_from = asked, spec, step_from
         return gate
+
+    def _next_step(self, state: GateState, step_from: float) -> GateState:
+        """The gate at the next step; gates that have read alike go on doing so."""
+        after, reading = next_step_of(state, pass_since=step_from), state.reading
+        if not self._sights:
+            return after
+        key, sight = (id(reading), step_from, "step"), self._sights[-1]
+        found = sight.for_good(key)
+        if found is None:
+            sight.keep(key, reading, after.reading)
+            return after
+        return at_reading(after, cast("Reading", found))
 
     @staticmethod
     def _goes_on(gate: _Gate, spec: GateSpec) -> bool:

@@ -74,12 +74,19 @@ def _with_block(census: Census, sight: Sight, ours: Units, theirs: Units, settle
     return sight.once(
         (id(census), id(ours), id(theirs), settle_blocks),
         (census, ours, theirs),
-        lambda: Census(
-            candidate=_with_arm(census.candidate, sight, sight.candidate, ours, settle_blocks),
-            stable=_with_arm(census.stable, sight, sight.stable, theirs, settle_blocks),
-            blocks=census.blocks + 1,
-            seconds=census.seconds + sight.block.seconds,
-        ),
+        lambda: _censused(census, sight, ours, theirs, settle_blocks),
+    )
+
+
+def _censused(census: Census, sight: Sight, ours: Units, theirs: Units, settle_blocks: int) -> Census:
+    candidate = _with_arm(census.candidate, sight, sight.candidate, ours, settle_blocks)
+    stable = _with_arm(census.stable, sight, sight.stable, theirs, settle_blocks)
+    return Census(
+        candidate=candidate,
+        stable=stable,
+        blocks=census.blocks + 1,
+        seconds=census.seconds + sight.block.seconds,
+        least=min(len(candidate.units), len(stable.units)),
     )
 
 

@@ -56,18 +56,25 @@ class ArmSight:
 
     def counted(self, recipe: Recipe) -> Units:
         """The units that a gate counts: an unknown outcome is none, but a unit known to be bad is bad."""
-        among = recipe.among
-        units = self.known if among is Among.KNOWN else self.active if among is Among.ACTIVE else self.reported
-        marked = self._marks.get(recipe.mark)
+        units, marked = self.among(recipe.among), self._marks.get(recipe.mark)
         return units if marked is None or marked <= units else units | marked
+
+    def among(self, among: Among) -> Units:
+        """The units that count unless they are bad."""
+        return self.known if among is Among.KNOWN else self.active if among is Among.ACTIVE else self.reported
+
+    def has(self, kind: str) -> bool:
+        """Whether any unit has a mark of that kind."""
+        return kind in self._marks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """Units of one age, on both arms."""
+    """Units of one age, on both arms; ``new``: none of them was ever seen before."""
 
     candidate: Units
     stable: Units
+    new: bool = False
 
 
 class Sight:
@@ -89,6 +96,10 @@ class Sight:
         self.stable = stable
         self._made: dict[tuple[object, ...], tuple[object, object]] = {}
         self._kept: dict[tuple[object, ...], tuple[object, object]] = {}
+
+    def has(self, kind: str) -> bool:
+        """Whether a unit of either arm has a mark of that kind, or the candidate lost a request."""
+        return self.candidate.has(kind) or self.stable.has(kind) or self.candidate.lost > 0
 
     def once(self, key: tuple[object, ...], kept: object, make: Callable[[], _Made]) -> _Made:
         """What was made under this key before, else what ``make`` makes now.
@@ -143,12 +154,15 @@ class Sight:
 
     def _by_age(self, candidate: Units, stable: Units) -> tuple[Band, ...]:
         found: list[Band] = []
+        new = newborn(self.ages, t0=self.block.t0)
+        if candidate <= new and stable <= new:
+            return (Band(candidate=candidate, stable=stable, new=True),) if candidate and stable else ()
         for band in bands(self.ages, t0=self.block.t0, seconds=self.block.seconds):
             if not (candidate and stable):
                 return tuple(found)
             ours, theirs = _inside(candidate, band), _inside(stable, band)
             if ours and theirs:
-                found.append(Band(candidate=ours, stable=theirs))
+                found.append(Band(candidate=ours, stable=theirs, new=bool(new) and band == (new,)))
             candidate = candidate - ours if ours else candidate
             stable = stable - theirs if theirs else stable
         if candidate and stable:

@@ -46,12 +46,14 @@ class Census:
     Attributes:
         blocks: Blocks used.
         seconds: Their length.
+        least: Distinct units of the arm that has fewer.
     """
 
     candidate: ArmCount = ArmCount()
     stable: ArmCount = ArmCount()
     blocks: int = 0
     seconds: float = 0.0
+    least: int = 0
 
 
 EMPTY = Census()
