@@ -493,6 +493,8 @@ def test_a_derived_release_is_refused_until_its_own_content_is_proven(place: Pla
     made = cut_derived(place.workspace, again, publisher="ada", now=place.clock.now()).manifest
     assert (made.parent, made.donors) == (new.release_digest, {Component.CODE: old.release_digest})
     assert place.workspace.ledger.find_release(made.agent, "1.1.0-r1").manifest == made
+    shown = CliRunner().invoke(cli, ["release", "show", "1.1.0-r1", "--project", str(place.workspace.project.root)])
+    assert "UNVERIFIED: a mix of former parts that never served as a whole" in shown.output
     third = prepare(place.workspace, place.signed(new), [("code", place.signed(old))], now=place.clock.now())
     assert str(third.version) == "1.1.0-r2"
 

@@ -176,10 +176,37 @@ def show(reference: str, envelope: bool, output: str, project_dir: str | None) -
 
     with _open(project_dir) as place:
         release = place.find(reference)
+        mix = _mix(place, release.manifest) if release.manifest.donors else {}
     if envelope:
         click.echo(release.envelope)
         return
-    emit(manifest_to_wire(release.manifest), output=output, text=lambda: _details(release.manifest))
+    wire = manifest_to_wire(release.manifest) | ({"mix": mix} if mix else {})
+    emit(wire, output=output, text=lambda: _details(release.manifest) + _mix_text(mix))
+
+
+def _mix(place: _Place, manifest: Manifest) -> dict[str, str]:
+    """How far a release of former parts has proved itself as a whole, by environment."""
+    from fairway.rollout.mixes import standing_of
+    from fairway.rollout.values import RouteState
+    from fairway.rollout.wire import state_from_wire
+    from fairway.units import RouteId
+
+    found = {}
+    for environment in manifest.effective:
+        route = RouteId(agent=manifest.agent, environment=environment)
+        wire = place.ledger.head(route).state
+        state = RouteState(route=route) if wire is None else state_from_wire(wire)
+        found[str(environment)] = standing_of(state, manifest.release_digest).value
+    return {where: standing for where, standing in found.items() if where == "production" or standing != "never_served"}
+
+
+def _mix_text(mix: dict[str, str]) -> str:
+    said = {
+        "never_served": "UNVERIFIED: a mix of former parts that never served as a whole",
+        "unverified": "UNVERIFIED: a mix of former parts, no soak has proved it as a whole yet",
+        "verified": "verified: it has served as a whole, through a soak of its own",
+    }
+    return "".join(f"\n  in {where:<13} {said[standing]}" for where, standing in mix.items())
 
 
 @command.command("diff", epilog="Example: fairway release diff 1.1.0 1.2.0")

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 from fairway.rollout.gate_config import GatesSection, TriggersSection
 from fairway.rollout.people_config import ApprovalSetting
 from fairway.rollout.rerun_config import RerunSection, RerunSetting
-from fairway.rollout.strategy_sections import BlueGreenSection, RollingSection, ShadowSection
+from fairway.rollout.strategy_sections import BlueGreenSection, MixSection, RollingSection, ShadowSection
 from fairway.section import Duration, Flag, Positive, Section, Share
 from fairway.units import WHOLE, Parts, format_share
 
@@ -91,6 +91,7 @@ class RolloutSection(Section):
         triggers: What stops a rollout at once, beside its gates.
         trip: ``null`` switches the gateway's own trip off.
         rerun: Which failed requests gateways run again on stable.
+        mix: How long a release of former parts may go unverified.
     """
 
     strategy: Annotated[str, BeforeValidator(_strategy), WithJsonSchema({"enum": list(_STRATEGIES)})] = "canary"
@@ -115,6 +116,7 @@ class RolloutSection(Section):
     replicas: Positive | None = None
     trip: TripSection | None = TripSection()
     rerun: RerunSetting = RerunSection()
+    mix: MixSection = MixSection()
 
     @field_validator("steps")
     @classmethod

@@ -39,7 +39,8 @@ def describe_status(status: Mapping[str, Any]) -> str:
 
 
 def _named(arm: Mapping[str, Any]) -> str:
-    return f"{arm['version']} ({short(arm['release'])})"
+    mix = ", UNVERIFIED: a mix of former parts that has not served as a whole" if arm.get("unverified") else ""
+    return f"{arm['version']} ({short(arm['release'])}{mix})"
 
 
 def _when(text: str) -> str:

@@ -139,7 +139,7 @@ def soak_lacks(rollout: RolloutState, findings: Iterable[GateFinding]) -> tuple[
 
 def goes_back_whole(rollout: RolloutState) -> bool:
     """Whether it returns to what was stable here as a whole; a mix of former parts has gates in its soak to pass."""
-    return rollout.going_back and not rollout.plan.soak_gates
+    return rollout.going_back and not rollout.plan.soak_gates and not rollout.candidate.unverified
 
 
 def scaled_down(state: RouteState, rollout: RolloutState) -> tuple[Warm, ...]:

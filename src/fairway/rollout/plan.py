@@ -58,6 +58,8 @@ def compile_plan(
         warm_replicas=policy.blue_green.warm_replicas if blue_green else None,
         mixed=policy.rolling.mixed,
         alarms=policy.triggers.to_policy(minimum_units=policy.gates.minimum_units, stages=stages_of(steps)),
+        mix_expires=policy.mix.expires,
+        mix_goes_back=policy.mix.then == "roll_back",
         sources=tuple(section.to_gate() for section in policy.gates.custom),
     )
     plan = within_budget(plan, policy.alpha_fail)

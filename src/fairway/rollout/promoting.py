@@ -10,6 +10,7 @@ from fairway.rollout.against import broken_arm, failed_gate, observed_arm
 from fairway.rollout.desired import active_hold
 from fairway.rollout.instances import goes_back_whole, instances_of, last_stable, scaled_down, soak_lacks
 from fairway.rollout.judged import next_block
+from fairway.rollout.mixes import overdue_mix, verified
 from fairway.rollout.obeying import blocked_after
 from fairway.rollout.outcome import (
     Outcome,
@@ -138,7 +139,7 @@ def soaking(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
         outcome = rule(snapshot, rollout)
         if outcome is not None:
             return outcome
-    state = snapshot.state
+    state, rollout = verified(snapshot.state, rollout)
     done = replace(rollout, phase=Phase.DONE, phase_at=snapshot.now, cause="succeeded")
     return Outcome(
         kind=DecisionKind.FINISH,
@@ -201,6 +202,7 @@ _SOAK_RULES: tuple[Callable[[Snapshot, RolloutState], Outcome | None], ...] = (
     _alarm,
     source_failed,
     _health,
+    overdue_mix,
     source_stops,
     _observing,
     source_waits,

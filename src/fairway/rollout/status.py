@@ -80,7 +80,10 @@ def status_wire(
 
 
 def _arm(arm: ArmRef | None) -> dict[str, Any] | None:
-    return None if arm is None else {"version": arm.version, "release": arm.release, "effective": arm.effective}
+    if arm is None:
+        return None
+    wire = {"version": arm.version, "release": arm.release, "effective": arm.effective}
+    return {**wire, "unverified": True} if arm.unverified else wire
 
 
 def _hold(state: RouteState, now: datetime | None) -> dict[str, Any] | None:

@@ -42,6 +42,18 @@ class RollingSection(Section):
     mixed: Flag = False
 
 
+class MixSection(Section):
+    """A release of former parts that goes to everybody in one step, as ``fairway rollback --only`` does.
+
+    Attributes:
+        expires: Seconds its soak may take to verify it; ``null``: for ever.
+        then: What follows when it has not: ``pause`` for a person, or ``roll_back`` to what it replaced.
+    """
+
+    expires: Duration | None = 86400.0
+    then: Literal["pause", "roll_back"] = "pause"
+
+
 class ShadowSection(Section):
     """Copies of requests go to a shadow whose tools are mocked; its answers are compared and thrown away.
 

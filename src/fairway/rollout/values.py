@@ -108,6 +108,8 @@ class Plan:
         mixed: Conversations may change release between requests: the policy accepts a router that is not sticky.
         alarms: What stops the rollout beside its gates; ``None``: nothing.
         sources: Custom gates, of every step in which users meet the candidate, and of the soak; guarantee: none.
+        mix_expires: Seconds a mix of former parts may soak before it has to be verified; ``None``: for ever.
+        mix_goes_back: One that is not by then is rolled back, instead of pausing for a person.
     """
 
     strategy: Strategy
@@ -126,17 +128,24 @@ class Plan:
     mixed: bool = False
     alarms: AlarmPolicy | None = None
     sources: tuple[SourceGate, ...] = ()
+    mix_expires: float | None = None
+    mix_goes_back: bool = False
     version: Literal[1] = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmRef:
-    """A release as it serves (or would) in the route's environment."""
+    """A release as it serves (or would) in the route's environment.
+
+    Attributes:
+        unverified: A mix of former parts that has not served as a whole yet: see :mod:`fairway.rollout.mixes`.
+    """
 
     release: Digest
     effective: Digest
     version: str
     replicas: int = 1
+    unverified: bool = False
 
 
 class Phase(StrEnum):

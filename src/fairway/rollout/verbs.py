@@ -353,7 +353,8 @@ def _derived(request: Request, state: RouteState, snapshot: Snapshot, wanted: Di
     own = facts.plan or snapshot.plan
     proves = tuple(replace(gate, must_pass=True) for gate in own.soak_gates)
     plan = replace(own, strategy=Strategy.DIRECT, steps=(), approval=asks(own), soak_gates=proves)
-    return _goes_back(request, state, snapshot, facts.arm, plan, authors=facts.authors)
+    mix = replace(facts.arm, unverified=True)
+    return _goes_back(request, state, snapshot, mix, plan, authors=facts.authors)
 
 
 def _former_stable(state: RouteState, wanted: Digest | None) -> ArmRef | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fairway.rollout.mixes import MixStanding, standing_of
 from fairway.rollout.next_step import next_step
 from fairway.rollout.people import Quorum
 from fairway.rollout.requests import AnswerKind, HoldKind, Verb
@@ -40,6 +41,7 @@ from fairway.testing.rollout_cases import (
 from fairway.units import Verdict
 
 DERIVED = NEXT
+MIX = replace(DERIVED, unverified=True)
 
 
 def decide(state: RouteState, facts: ReleaseFacts | None) -> Decision:
@@ -57,7 +59,7 @@ def test_parts_that_have_all_served_here_come_back_without_steps_and_prove_their
     assert (decision.answers[0].kind, decision.code) == (AnswerKind.APPLIED, "rollback_requested")
     rollout = decision.state.rollout
     assert rollout is not None
-    assert (rollout.candidate, rollout.phase, rollout.going_back) == (DERIVED, Phase.PREPARING, True)
+    assert (rollout.candidate, rollout.phase, rollout.going_back) == (MIX, Phase.PREPARING, True)
     assert (rollout.plan.strategy, rollout.plan.steps) == (Strategy.DIRECT, ())
     own = canary_plan()
     assert rollout.plan.soak == own.soak
@@ -130,7 +132,7 @@ def soaked(**changes: Any) -> RouteState:
     for _ in range(2):
         state = next_step(snapshot(state, arms=BOTH)).state
     assert state.rollout is not None
-    assert (state.rollout.phase, state.stable) == (Phase.SOAKING, DERIVED)
+    assert (state.rollout.phase, state.stable) == (Phase.SOAKING, MIX)
     return replace(state, rollout=replace(state.rollout, **changes))
 
 
@@ -158,7 +160,7 @@ def test_a_hold_keeps_a_mix_from_everybody_and_a_release_that_was_stable_here_co
     mix = decide(settled(), facts_with()).state
     assert followed(replace(mix, hold=hold))[-1] == "held"
     assert mix.rollout is not None
-    whole = replace(mix.rollout, plan=replace(mix.rollout.plan, soak_gates=()))
+    whole = replace(mix.rollout, candidate=DERIVED, plan=replace(mix.rollout.plan, soak_gates=()))
     assert followed(replace(mix, hold=hold, rollout=whole))[0] == "candidate_ready"
 
 
@@ -187,3 +189,92 @@ def test_what_a_mix_replaced_is_blocked_also_when_the_next_release_ends_its_soak
     facts = {CANDIDATE.release: ReleaseFacts(arm=CANDIDATE)}
     started = next_step(snapshot(soaked(), requests=(asked,), releases=facts, arms=BOTH, measured=PROVED))
     assert (started.code, started.state.blocked) == ("started", (STABLE.release,))
+
+
+# -- unverified until it has served as a whole -------------------------------------------------------------------------
+
+
+def test_a_mix_is_unverified_from_the_start_until_its_soak_has_proved_it():
+    state = soaked()
+    assert state.stable is not None
+    assert state.stable.unverified
+    done = next_step(snapshot(state, arms=BOTH, measured=PROVED)).state
+    assert done.rollout is not None
+    assert (done.rollout.phase, done.stable, done.rollout.candidate) == (Phase.DONE, DERIVED, DERIVED)
+
+
+def test_a_soak_that_a_person_ended_verifies_nothing():
+    asked = request(Verb.SKIP, actor="grace", reason="the shop opens")
+    ended = next_step(snapshot(soaked(), requests=(asked,), arms=BOTH)).state
+    assert ended.rollout is not None
+    assert (ended.rollout.phase, ended.stable) == (Phase.DONE, MIX)
+
+
+def test_a_mix_whose_policy_has_no_gate_for_it_stays_unverified_and_is_held_like_any_other():
+    nothing = replace(canary_plan(), soak_gates=(), soak=0.0)
+    state = decide(settled(), facts_with(nothing)).state
+    hold = Hold(kind=HoldKind.NO_ADVANCE, actor="grace", reason="launch day")
+    assert followed(replace(state, hold=hold))[-1] == "held"
+    for _ in range(4):
+        state = next_step(snapshot(state, arms=BOTH)).state
+    assert state.rollout is not None
+    assert (state.rollout.phase, state.stable) == (Phase.DONE, MIX)
+
+
+def test_a_release_that_was_stable_itself_is_never_marked():
+    wanted = request(Verb.ROLLBACK, to=OLDEST.release)
+    arms = (ready_arm(STABLE), ready_arm(OLDEST))
+    state = next_step(snapshot(settled(), requests=(wanted,), arms=arms)).state
+    assert state.rollout is not None
+    assert not state.rollout.candidate.unverified
+
+
+EXPIRES = replace(canary_plan(), mix_expires=3600.0)
+
+
+def overdue(seconds: float, *, back: bool = False, seen: Measured = NOTHING_MEASURED, **changes: Any) -> Decision:
+    plan = replace(EXPIRES, mix_goes_back=back)
+    state = decide(settled(), facts_with(plan)).state
+    for _ in range(2):
+        state = next_step(snapshot(state, arms=BOTH)).state
+    assert state.rollout is not None
+    state = replace(state, rollout=replace(state.rollout, **changes))
+    assert state.rollout is not None
+    later = state.rollout.phase_at + timedelta(seconds=seconds)
+    return next_step(snapshot(state, arms=BOTH, now=later, measured=seen))
+
+
+def test_a_mix_that_nobody_verified_in_time_waits_for_a_person_once():
+    assert overdue(3600).code == "soaking"
+    decision = overdue(3601)
+    assert (decision.code, decision.state.stable) == ("mix_unverified", MIX)
+    assert "success has not passed" in decision.reason
+    again = overdue(3601, paused="grace paused")
+    assert (again.code, again.state.rollout and again.state.rollout.paused) == ("soaking", "grace paused")
+
+
+def test_what_is_known_of_a_mix_is_told_of_its_release():
+    assert standing_of(settled(), DERIVED.release) is MixStanding.NEVER_SERVED
+    soaking = soaked()
+    assert standing_of(soaking, DERIVED.release) is MixStanding.UNVERIFIED
+    assert standing_of(decide(settled(), facts_with()).state, DERIVED.release) is MixStanding.UNVERIFIED
+    done = next_step(snapshot(soaking, arms=BOTH, measured=PROVED)).state
+    assert standing_of(done, DERIVED.release) is MixStanding.VERIFIED
+    left = replace(done, stable=STABLE, history=(DERIVED,), rollout=None)
+    assert standing_of(left, DERIVED.release) is MixStanding.VERIFIED
+    assert standing_of(replace(left, history=(MIX,)), DERIVED.release) is MixStanding.UNVERIFIED
+    failed = next_step(snapshot(soaking, arms=BOTH, measured=Measured(findings=(finding(GATES[2], Verdict.FAIL),))))
+    assert standing_of(failed.state, DERIVED.release) is MixStanding.UNVERIFIED
+
+
+def test_a_policy_may_take_an_unverified_mix_back_also_while_somebody_paused_it():
+    for paused in ("", "grace paused"):
+        decision = overdue(3601, back=True, paused=paused)
+        assert (decision.code, decision.state.stable) == ("mix_unverified", STABLE)
+        assert decision.state.rollout is not None
+        assert decision.state.rollout.phase is Phase.ROLLING_BACK
+
+
+def test_what_is_proved_in_time_or_no_mix_is_never_overdue():
+    assert overdue(3600, seen=PROVED).code == "done"
+    assert overdue(3601, candidate=DERIVED).code == "soaking"
