@@ -25,6 +25,19 @@ _ABOVE = re.compile(r"^\+\s*(\d+(?:\.\d+)?)\s*%$")
 SECRET_REFERENCE = re.compile(r"^(env|file|sops|vault|k8s|aws-sm):[^\s]+$")
 
 
+class MisplacedError(ValueError):
+    """What a section says of one of its keys once it knows the others; told where that key stands.
+
+    Attributes:
+        at: Keys and indices from the section on; told of the nearest part of it that the file has.
+    """
+
+    def __init__(self, message: str, *at: int | str) -> None:
+        """Keep the place."""
+        super().__init__(message)
+        self.at = at
+
+
 class Section(BaseModel):
     """A mapping of a project file: unknown keys are refused, numbers are finite, the value never changes."""
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fairway.errors import ProjectFileError
+from fairway.section import MisplacedError
 from fairway.yaml_file import KeyPath, YamlDocument, value_at
 
 M = TypeVar("M", bound=BaseModel)
@@ -107,7 +108,7 @@ def validate(model: type[M], document: YamlDocument, path: KeyPath = ()) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_context=True)
+        details = _without_echoes(error.errors(include_url=False, include_context=True))
         raise_all(_translate(model, document, path, detail) for detail in details)
         raise AssertionError("a validation error without details") from error
     except RecursionError as error:  # pragma: no cover - the reader limits depth
@@ -141,6 +142,9 @@ def _translate(model: type[BaseModel], document: YamlDocument, base: KeyPath, de
     kind = detail["type"]
     location = _in_document(document, base, detail["loc"], keep_last=kind in ("missing", "extra_forbidden"))
     path = (*base, *location)
+    mistake = detail.get("ctx", {}).get("error")
+    if isinstance(mistake, MisplacedError):
+        path = _nearest_place(document, path, mistake.at)
     if kind == "extra_forbidden":
         known = _keys_of(model, location[:-1])
         word = str(location[-1]) if location else ""
@@ -150,6 +154,25 @@ def _translate(model: type[BaseModel], document: YamlDocument, base: KeyPath, de
     if kind in ("enum", "literal_error"):
         return _not_one_of(document, path, detail)
     return document.error(path, _in_words(kind, detail, sensitive=any(_SENSITIVE.search(str(part)) for part in path)))
+
+
+def _without_echoes(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without "too short" of a list whose entries are wrong: pydantic counts those that are right."""
+    places = [detail["loc"] for detail in details]
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short"
+        or not any(len(place) > len(detail["loc"]) and place[: len(detail["loc"])] == detail["loc"] for place in places)
+    ]
+
+
+def _nearest_place(document: YamlDocument, base: KeyPath, at: KeyPath) -> KeyPath:
+    """The longest part of ``at`` that stands in the file."""
+    for length in range(len(at), 0, -1):
+        if document.has((*base, *at[:length])):
+            return (*base, *at[:length])
+    return base
 
 
 def _in_document(

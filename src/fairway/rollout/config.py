@@ -10,8 +10,8 @@ from fairway.rollout.gate_config import GatesSection, TriggersSection
 from fairway.rollout.people_config import ApprovalSetting
 from fairway.rollout.rerun_config import RerunSection, RerunSetting
 from fairway.rollout.strategy_sections import BlueGreenSection, MixSection, RollingSection, ShadowSection
-from fairway.section import Duration, Flag, Positive, Section, Share
-from fairway.units import WHOLE, Parts, format_share
+from fairway.section import Duration, Flag, MisplacedError, Positive, Section, Share
+from fairway.units import WHOLE, Parts, format_duration, format_share
 
 AUTO = "auto"
 _STRATEGIES = ("auto", "canary", "blue-green", "rolling", "shadow")
@@ -133,28 +133,50 @@ class RolloutSection(Section):
         count = len(self.comparative_splits())
         for name, margins in self.gates.by_margins().items():
             if margins is not None and len(margins) not in (1, max(1, count)):
-                raise ValueError(
+                raise MisplacedError(
                     f"gates.{name}.margins has {len(margins)} entries; give one for each of the {count} steps"
-                    " below 100%, or a single one for all"
+                    " below 100%, or a single one for all",
+                    "gates",
+                    name,
+                    "margins",
                 )
             if margins is not None and list(margins) != sorted(margins, reverse=True):
-                raise ValueError(f"gates.{name}.margins must not grow from step to step")
+                raise MisplacedError(f"gates.{name}.margins must not grow from step to step", "gates", name, "margins")
         if not count:
-            raise ValueError("steps need at least one share below 100%: else nothing is compared with stable")
+            raise MisplacedError("steps need a share below 100%: else nothing is compared with stable", "steps")
         gates = self.gates
         if not gates.that_must_pass():
-            raise ValueError("gates need at least one with must_pass: true, else a step could pass without evidence")
+            words = "gates need at least one with must_pass: true, else a step could pass without evidence"
+            raise MisplacedError(words, "gates")
         if self.strategy == "blue-green" and self.blue_green.gray is None and not gates.success.enabled:
-            raise ValueError("blue-green without blue_green.gray needs gates.success: else nothing is ever proved")
+            words = "blue-green without blue_green.gray needs gates.success: else nothing is ever proved"
+            raise MisplacedError(words, "gates", "success")
         for number, step in enumerate(self.steps, start=1):
             dwell = self.dwell if step.dwell is None else step.dwell
             cap = self.cap if step.cap is None else step.cap
             if cap < dwell:
-                raise ValueError(f"step {number}: cap ({cap:g}s) is shorter than dwell ({dwell:g}s)")
+                words = f"cap ({self._cap_in_words(step)}) is shorter than dwell ({format_duration(dwell)})"
+                raise MisplacedError(f"step {number}: {words}", *self._place_of_times(number, step))
             for gate in gates.custom:
                 if gate.for_ >= cap:
-                    raise ValueError(f"step {number}: cap ({cap:g}s) leaves no time for custom gate {gate.name}")
+                    told = self._cap_in_words(step)
+                    words = f"step {number}: cap ({told}) leaves no time for custom gate {gate.name}"
+                    raise MisplacedError(words, *self._place_of_times(number, step))
         return self
+
+    def _cap_in_words(self, step: StepSection) -> str:
+        if step.cap is not None:
+            return format_duration(step.cap)
+        return format_duration(self.cap) + ("" if "cap" in self.model_fields_set else " by default")
+
+    def _place_of_times(self, number: int, step: StepSection) -> tuple[int | str, ...]:
+        """Where a step's dwell was written, else its cap."""
+        for name in ("dwell", "cap"):
+            if getattr(step, name) is not None:
+                return "steps", number - 1, name
+            if name in self.model_fields_set:
+                return (name,)
+        return ("steps",)
 
     def comparative_splits(self) -> tuple[Parts, ...]:
         """Shares of the steps below 100 %, where candidate and stable are compared."""

@@ -184,9 +184,17 @@ MISTAKES = [
         "fairway.yaml",
         "[5pt, 2.5pt, 1pt, 0.005]",
         "[5pt, 2.5pt]",
-        "  strategy: canary",
-        "rollout",
+        "margins: [5pt, 2.5pt]",
+        "rollout.gates.failures.margins",
         "one for each of the 4 steps",
+    ),
+    (
+        "fairway.yaml",
+        "  dwell: 10m\n  cap: 2h",
+        "  dwell: 3h",
+        "  dwell: 3h",
+        "rollout.dwell",
+        "cap (2h by default) is shorter than dwell (3h)",
     ),
     ("fairway.yaml", "2.5pt", "2.5parts", "2.5parts", "rollout.gates.failures.margins[1]", "write points such as 5pt"),
     (
@@ -339,6 +347,15 @@ def test_a_mistake_is_told_with_file_line_key_and_what_is_right(
     assert (file, line, key) in told
     assert says in str(caught.value)
     assert all(error.column is not None for error in errors)
+
+
+def test_entries_that_are_wrong_are_not_told_as_a_list_that_is_too_short_as_well(
+    write_project: WriteProject, minimal_file: str
+) -> None:
+    with pytest.raises(ProjectFileError) as caught:
+        load_project(write_project({"fairway.yaml": minimal_file + "rollout: {steps: [5, 10]}\n"}))
+    told = [(error.key, error.message) for error in all_of(caught.value)]
+    assert [key for key, _ in told] == ["rollout.steps[0]", "rollout.steps[1]"], told
 
 
 @pytest.mark.parametrize(

@@ -382,8 +382,8 @@ def test_what_is_still_needed_is_said_and_shrinks() -> None:
     assert some.units_needed is not None
     assert more.units_needed is not None
     assert (some.units_needed, more.units_needed) == (60 - 30, 60 - 50)
-    assert some.reason.endswith("needs about 45 more candidate conversations")
-    assert found(SUCCESS, steady(10)).units_needed == 723 - 35
+    assert some.reason.endswith("needs about 30 more candidate conversations")
+    assert found(SUCCESS, steady(10)).units_needed == 723 - 50
     # far beyond the margin it will not pass
     assert found(replace(FAILURES, alpha_fail=1e-9), steady(6, failed=2)).units_needed is None
 
