@@ -152,8 +152,18 @@ def advance(state: RouteState, snapshot: Snapshot, *, full: bool = False) -> Rou
     return replace(state, rollout=moved)
 
 
-def overridden(state: RouteState, request: Request, snapshot: Snapshot, *, verb: str) -> RouteState:
-    """The state, as moved by a person, with it on record what stood open when they did."""
+def overridden(
+    state: RouteState, request: Request, snapshot: Snapshot, *, verb: str, past: str | None = None
+) -> RouteState:
+    """The state, as moved by a person, with it on record what stood open when they did.
+
+    Args:
+        state: After the move.
+        request: Who asked, and why.
+        snapshot: As it was.
+        verb: As the override is called.
+        past: What they went past; by default how far the evidence was.
+    """
     rollout = state.rollout
     assert rollout is not None
     override = Override(
@@ -161,8 +171,8 @@ def overridden(state: RouteState, request: Request, snapshot: Snapshot, *, verb:
         actor=request.actor,
         at=snapshot.now,
         reason=request.reason,
-        past=_stands_open(snapshot),
-        whole=rollout.phase is Phase.PROMOTING,
+        past=_stands_open(snapshot) if past is None else past,
+        whole=rollout.phase is Phase.PROMOTING and verb != "resume",
     )
     return replace(state, rollout=replace(rollout, overrides=(*rollout.overrides, override)))
 

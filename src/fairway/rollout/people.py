@@ -83,7 +83,7 @@ class Override:
     """A person moved a rollout where its evidence had not: never to be read as a pass.
 
     Attributes:
-        verb: ``promote``, ``promote_full``, ``skip`` or ``retry``.
+        verb: ``promote``, ``promote_full``, ``skip``, or ``resume`` in spite of an alarm.
         past: What stood open when they did, in words.
         whole: All traffic went to the candidate by it: no step after it could still have judged.
     """

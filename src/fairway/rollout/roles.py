@@ -24,6 +24,7 @@ class Right(StrEnum):
     RETRY = "retry"
     PAUSE = "pause"
     RESUME = "resume"
+    RESUME_PAST = "resume_past_alarm"
     ABORT = "abort"
     ROLLBACK = "rollback"
     HOLD = "hold"
@@ -55,6 +56,7 @@ _AT_PRODUCTION: Mapping[Right, frozenset[Role]] = {
     Right.RETRY: _RELEASING,
     Right.PAUSE: _WORKING,
     Right.RESUME: _OPERATING,
+    Right.RESUME_PAST: _RELEASING,
     Right.ABORT: _ANYBODY,
     Right.ROLLBACK: _RUNNING,
     Right.HOLD: _WORKING,
@@ -91,19 +93,30 @@ MATRIX: Mapping[EnvironmentKind, Mapping[Right, frozenset[Role]]] = {
 }
 """Which roles may use a right, by kind of environment. A person needs one of them."""
 
-OVERRIDES = frozenset({Right.PROMOTE, Right.PROMOTE_FULL, Right.SKIP, Right.RETRY, Right.LIFT_BLOCK, Right.FREEZE})
+OVERRIDES = frozenset(
+    {
+        Right.PROMOTE,
+        Right.PROMOTE_FULL,
+        Right.SKIP,
+        Right.RETRY,
+        Right.LIFT_BLOCK,
+        Right.FREEZE,
+        Right.RESUME_PAST,
+    }
+)
 """What overrules evidence or automation, and therefore never goes without a reason."""
 
 _OPEN_TO_ALL = frozenset({Right.ABORT, Right.NOTE})
 """Open also to people the project does not list."""
 
 
-def right_of(request: Request, *, goes_back: bool = False) -> Right:
+def right_of(request: Request, *, goes_back: bool = False, past_alarm: bool = False) -> Right:
     """The row of the matrix a request falls under.
 
     Args:
         request: What is asked.
         goes_back: A rollout is live that a rollback would end: then it is an abort, which nothing blocks.
+        past_alarm: Something asks for a person that a resume would overrule.
     """
     match request.verb:
         case Verb.START if request.args.get("supersede"):
@@ -114,6 +127,8 @@ def right_of(request: Request, *, goes_back: bool = False) -> Right:
             return Right.FREEZE
         case Verb.ROLLBACK if goes_back:
             return Right.ABORT
+        case Verb.RESUME if past_alarm:
+            return Right.RESUME_PAST
     return Right(request.verb.value) if request.verb.value in _NAMES else Right.LIFT_BLOCK
 
 

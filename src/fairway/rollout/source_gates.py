@@ -59,11 +59,6 @@ def stopping(snapshot: Snapshot, rollout: RolloutState | None) -> tuple[SourceFi
     )
 
 
-def overlooked_names(snapshot: Snapshot, rollout: RolloutState | None) -> tuple[str, ...]:
-    """What a person who resumes now has seen: these pause no more, and still hold."""
-    return tuple(overlooked_name(finding) for finding in stopping(snapshot, rollout))
-
-
 def overlooked_name(finding: SourceFinding) -> str:
     """What a rollout remembers such a gate by."""
     return f"custom:{finding.gate}"

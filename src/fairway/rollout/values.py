@@ -248,7 +248,8 @@ class RolloutState:
         theta: Stable's P95 in ms, carried in the route table: as the step began, or as last refreshed.
         theta_at: When it was refreshed within the step.
         yardsticks: Stable's other quantiles, refreshed with theta; by the name the route table has for them.
-        overlooked: Alarms (and ``custom:<gate>``) in spite of which a person resumed; they pause no more.
+        overlooked: Alarms (and ``custom:<gate>``) in spite of which a person resumed; they do not pause again before
+            they have ended.
         going_back: It returns to a former stable; the release it leaves is blocked once it is done.
         requested_by: Who started it.
         authors: Of the candidate: who may neither approve it nor promote it past an approval.

@@ -23,11 +23,11 @@ from fairway.rollout.obeying import (
     refuse,
     start_rollout,
 )
+from fairway.rollout.overlooking import past_alarms
 from fairway.rollout.people import BrokenGlass, is_among, same_person
 from fairway.rollout.recording import note, take_back, withdraw, withdrawn
 from fairway.rollout.requests import AnswerKind, Request, Verb
 from fairway.rollout.roles import right_of, why_not
-from fairway.rollout.source_gates import overlooked_names
 from fairway.rollout.starting import cancel, retry, start
 from fairway.rollout.values import (
     ArmRef,
@@ -42,7 +42,6 @@ from fairway.rollout.values import (
     Strategy,
 )
 from fairway.units import Digest, Verdict
-from fairway.verdict.values import AlarmAction
 
 __all__ = [
     "LONGEST_FREEZE",
@@ -90,7 +89,8 @@ def _denied(request: Request, state: RouteState, snapshot: Snapshot) -> str:
     if request.verb is Verb.REVOKE and same_person(str(request.args.get("of") or request.actor), request.actor):
         return ""
     current = live(state)
-    right = right_of(request, goes_back=current is not None and not current.going_back)
+    past = request.verb is Verb.RESUME and current is not None and bool(past_alarms(snapshot, current))
+    right = right_of(request, goes_back=current is not None and not current.going_back, past_alarm=past)
     return why_not(request.actor, right, people=snapshot.people, kind=snapshot.environment_kind)
 
 
@@ -227,15 +227,21 @@ def _resume(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     current = live(state)
     if current is None or not current.paused:
         return refuse(state, request, "not_paused", "the rollout is not paused" if current else "no rollout is live")
-    seen = tuple(alarm.name for alarm in snapshot.measured.alarms if alarm.action is AlarmAction.PAUSE)
-    seen += overlooked_names(snapshot, snapshot.state.rollout)
+    past = past_alarms(snapshot, current)
+    if past and not request.reason:
+        text = f"resuming in spite of {', '.join(past)} is an override; say why"
+        return refuse(state, request, "reason_needed", text)
+    seen = (*(name for name in current.overlooked if name not in past), *past)
     rollout = replace(current, paused="", phase_at=snapshot.now, telemetry_lost_at=None, overlooked=seen)
     failed = [each for each in snapshot.measured.findings if each.verdict is Verdict.FAIL]
     if failed and not any(each.damning for each in failed):
         rollout = begun_anew(rollout, snapshot)  # a limit both arms broke: what was counted is the outage
     moved = replace(state, rollout=rollout)
+    if past:
+        moved = overridden(moved, request, snapshot, verb="resume", past="; ".join(past.values()))
+    spite = f" in spite of {', '.join(past)}" if past else ""
     why = f": {request.reason}" if request.reason else ""
-    return apply(moved, request, snapshot, DecisionKind.OBEY, "resumed", f"{request.actor} resumed{why}")
+    return apply(moved, request, snapshot, DecisionKind.OBEY, "resumed", f"{request.actor} resumed{spite}{why}")
 
 
 def _abort(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:

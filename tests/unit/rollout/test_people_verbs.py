@@ -118,16 +118,19 @@ OVERRIDING = [
     (Right.RETRY, ROLLED_BACK, request(Verb.RETRY, actor="ada", release=CANDIDATE.release)),
     (Right.LIFT_BLOCK, ROLLED_BACK, request(Verb.LIFT_BLOCK, actor="ada", release=CANDIDATE.release)),
     (Right.FREEZE, rollout_state(Phase.STEPPING), request(Verb.HOLD, actor="ada", kind="freeze")),
+    (Right.RESUME_PAST, rollout_state(Phase.STEPPING, paused="the split"), request(Verb.RESUME, actor="ada")),
 ]
+SPLIT = Alarm(name="sample_ratio", action=AlarmAction.PAUSE, reason="the split does not arrive as told")
 
 
 @pytest.mark.parametrize(("right", "rollout", "asked"), OVERRIDING, ids=[row[0].value for row in OVERRIDING])
 def test_an_override_needs_a_reason_and_a_role(right, rollout, asked):
     assert right in OVERRIDES
     state = route_state(rollout, blocked=(CANDIDATE.release,))
-    assert told(state, asked, people=PEOPLE).answers[0].code == "reason_needed"
+    alarming = replace(measured(OPEN), alarms=(SPLIT,))
+    assert told(state, asked, people=PEOPLE, measured=alarming).answers[0].code == "reason_needed"
     by_ken = replace(asked, actor="ken", reason="I want to")
-    assert told(state, by_ken, people=PEOPLE).answers[0].code == "role_missing"
+    assert told(state, by_ken, people=PEOPLE, measured=alarming).answers[0].code == "role_missing"
     assert {row[0] for row in OVERRIDING} == OVERRIDES
 
 

@@ -146,7 +146,7 @@ def test_a_source_that_cannot_be_read_pauses_after_so_many_errors_and_never_goes
 
 def test_who_resumes_in_spite_of_it_is_not_paused_again_and_the_step_is_held_all_the_same():
     broken = (reading(CPU, Answered.UNREACHABLE, errors=3),)
-    resume = request(Verb.RESUME)
+    resume = request(Verb.RESUME, reason="the dashboard is wrong")
     resumed = next_step(at_step(CPU, readings=broken, paused="its source cannot be read", requests=(resume,)))
     assert resumed.state.rollout.overlooked == ("custom:cpu",)
     after = next_step(at_step(CPU, readings=broken, overlooked=("custom:cpu",)))
@@ -335,9 +335,9 @@ def test_the_status_shows_custom_gates_with_what_they_are_worth():
     finding_wire = decision_to_wire(next_step(at_step(CPU, readings=(reading(CPU),))))["sources"]
     status = dict.fromkeys(
         ["stable", "rollout", "desired", "observed", "why", "waits_for", "hold", "controller"], None
-    ) | dict.fromkeys(["glass", "overrides", "alarms", "evidence", "approvals", "requests", "blocked"], ())
+    ) | dict.fromkeys(["glass", "overrides", "holds", "alarms", "evidence", "approvals", "requests", "blocked"], ())
     shown = describe_status({**status, "route": "support/production", "seq": 1, "sources": finding_wire})
-    assert "custom     cpu (guarantee: none): PASS - 0.5, asked for at most 0.8: kept for 30s of 30s" in shown
+    assert "custom     cpu (guarantee: none): PASS - 0.5, asked for at most 0.8: kept for 30s" in shown
 
 
 def test_a_simulation_asks_nobody_outside():
