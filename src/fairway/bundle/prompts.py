@@ -332,7 +332,8 @@ def changed_error(path: str) -> ProjectFileError:
         "is locked and was changed; a released version never changes",
         file=path,
         code="prompt_changed",
-        hint="put the change into a new version file, and restore this one (git checkout)",
+        hint="put the change into a new version file and restore this one (git checkout); where neither it nor its line"
+        " in prompts.lock was ever committed, take the line out and lock it again",
     )
 
 

@@ -212,7 +212,7 @@ def _resolved(
         return effective_digests(project, derived.digest)
     except (NotFoundError, RefusedError) as error:
         others = [
-            f"--only {part.value}={donor.release_version}"
+            f"{part.value} of {donor.release_version} (--only {part.value})"
             for donor in donors
             for part in (Component.POLICIES, Component.MODELS, Component.PROMPTS, Component.TOOLS)
             if part not in derived.donors and donor.components[part] != base.components[part]
