@@ -17,7 +17,8 @@ from pathlib import Path
 import uvloop
 
 from fairway.bootstrap import ControllerParts, build_controller, open_workspace
-from fairway.controller.engine import LEASE_SECONDS, STANDBY_SECONDS
+from fairway.controller.engine import LEASE_SECONDS, POLL_SECONDS, STANDBY_SECONDS
+from fairway.controller.fleet import Fleet
 from fairway.controller.live_view import LiveView
 from fairway.errors import FairwayError, PermanentError
 from fairway.recovery.recorder import Recording
@@ -113,7 +114,10 @@ async def _run(parts: ControllerParts, stop: _Stop) -> None:
     driving = asyncio.create_task(parts.target.run())
     stopped = asyncio.create_task(asked.wait())
     cut = asyncio.create_task(leash_cut())
-    ticking = asyncio.create_task(parts.controller.run(lambda: asked.is_set() or cut.done()))
+    fleet = Fleet(
+        controllers=[parts.controller], clock=parts.controller.clock, pass_seconds=POLL_SECONDS, soon=POLL_SECONDS
+    )
+    ticking = asyncio.create_task(fleet.run(lambda: asked.is_set() or cut.done()))
     try:
         await asyncio.wait({driving, stopped, cut, ticking}, return_when=asyncio.FIRST_COMPLETED)
         if driving.done():
