@@ -151,15 +151,6 @@ class RouteController:
     def __post_init__(self) -> None:
         self._policy_digest = policy_digest(self.policy)
 
-    async def run(self, stopping: Callable[[], bool]) -> None:
-        """Tick until told to stop; give the lease back at the end. Arms and gateways go on without it."""
-        while not stopping():
-            again = await self.tick_safely()
-            await self.clock.sleep(min(again, POLL_SECONDS))
-        if self.lease is not None:
-            self.ledger.release_lease(self.lease)
-            self.lease = None
-
     async def tick_safely(self) -> float:
         """One tick; a busy ledger or a lost lease costs a tick, never the loop."""
         try:
