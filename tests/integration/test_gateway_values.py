@@ -27,7 +27,7 @@ async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
     await made.close()
 
 
-def table(stable: str, candidate: str) -> RouteTable:
+def table(stable: str, candidate: str, *, tokens: bool = True) -> RouteTable:
     return RouteTable(
         route=RouteId(agent=AgentName("support"), environment=EnvironmentName("production")),
         fence=Fence(term=1, seq=1),
@@ -39,6 +39,7 @@ def table(stable: str, candidate: str) -> RouteTable:
         salt="r-1",
         keys=(KeyExtractor(kind=KeyKind.HEADER, name="x-conversation-id"),),
         block_seconds=86_400.0,
+        theta={"tokens_mean": {Role.STABLE: 0.0, Role.CANDIDATE: 0.0}} if tokens else {},
     )
 
 
@@ -111,6 +112,30 @@ async def test_what_an_agent_says_of_a_request_is_in_the_block_of_its_conversati
 
 def by_unit(times: dict[UnitHash, int], value: int) -> dict[UnitHash, tuple[int, int]]:
     return {unit: (value * count, count) for unit, count in times.items()}
+
+
+async def test_tokens_are_told_by_conversation_only_where_a_gate_asks_for_them(harness: Harness) -> None:
+    key = keys(1, candidate=True)[0]
+    async with ScriptedArm(replies) as stable, ScriptedArm(replies) as candidate:
+        await harness.start(table(stable.endpoint, candidate.endpoint, tokens=False))
+        async with connected(harness.port) as client:
+            for _ in range(2):
+                await client.ask(f"X-Conversation-Id: {key}", target="/chat", method="POST", body=b"q")
+        arm = (await counted(harness))[NEW]
+    assert set(arm.values) == {"cost", "score"}
+    assert arm.sums["tokens_in"] == 200
+
+
+async def test_what_stable_says_in_a_candidates_stead_is_no_value_of_the_candidate(harness: Harness) -> None:
+    key = keys(1, candidate=True)[0]
+    async with ScriptedArm(replies) as stable:
+        await harness.start(table(stable.endpoint, "127.0.0.1:1"))
+        async with connected(harness.port) as client:
+            reply = await client.ask(f"X-Conversation-Id: {key}", target="/chat", method="POST", body=b"q")
+            assert (reply.status, reply.version) == (200, "1.0.0")
+        arms = await counted(harness)
+    assert (arms[NEW].failed, arms[NEW].values) == (1, {})
+    assert OLD not in arms
 
 
 async def test_what_cannot_be_read_is_unknown_and_no_value(harness: Harness) -> None:

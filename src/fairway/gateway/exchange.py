@@ -366,7 +366,8 @@ class Exchange(Sending):
             if outcome is not None:
                 self._outcome = outcome
                 cell.add(outcome)
-                if outcome.values and self.unit is not None and not self._moved:
+                told = outcome.values or (cell.tells_tokens and outcome.counted)
+                if told and self.unit is not None and not self._moved:
                     cell.valued.append((self.unit, outcome))
                 if self.unit is not None and not self._moved and (outcome.marks or self._serving.thresholds):
                     limits = self._serving.thresholds_of(self._placement.decision.role)

@@ -54,7 +54,7 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
     if outcome is not None:
         cell.add(outcome)
         if unit is not None:
-            if outcome.values:
+            if outcome.values or (cell.tells_tokens and outcome.counted):
                 cell.valued.append((unit, outcome))
             if outcome.marks or outcome.tokens > known.tokens_above or outcome.iterations > known.iterations_above:
                 known.thresholds.mark_outcome(cell, unit, outcome)

@@ -12,6 +12,7 @@ from fairway.gateway.framing import RefusalError, RequestHead, forwarded_head, p
 from fairway.gateway.placing import place
 from fairway.gateway.serving import ArmServing, Known, Placement, Serving
 from fairway.gateway.telemetry import Cell
+from fairway.gateway.thresholds import TOKENS_BY_UNIT
 from fairway.gateway.upstream import Upstream
 from fairway.traffic.flags import flag_lines
 from fairway.traffic.rerun import IDEMPOTENT
@@ -168,6 +169,7 @@ class Sending:
                     fence=serving.table.fence,
                     regime=serving.regime,
                     split=int(serving.table.split),
+                    tells_tokens=TOKENS_BY_UNIT in serving.table.theta,
                 )
             self.cell = cell
             cell.start(decision.by)

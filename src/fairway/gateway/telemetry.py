@@ -50,6 +50,7 @@ class Cell:
         "split",
         "sums",
         "t0",
+        "tells_tokens",
         "told",
         "unknown",
         "valued",
@@ -57,7 +58,16 @@ class Cell:
     )  # fmt: skip
 
     def __init__(
-        self, *, t0: float, end: float, release: Digest, role: Role, fence: Fence, regime: str, split: int | None = None
+        self,
+        *,
+        t0: float,
+        end: float,
+        release: Digest,
+        role: Role,
+        fence: Fence,
+        regime: str,
+        split: int | None = None,
+        tells_tokens: bool = False,
     ) -> None:
         self.t0 = t0
         self.end = end
@@ -66,6 +76,7 @@ class Cell:
         self.fence = fence
         self.regime = regime
         self.split = split
+        self.tells_tokens = tells_tokens
         self.active: set[bytes] = set()
         self.seen: dict[str, set[bytes]] = {"active": self.active}
         self.exemplars: list[dict[str, str]] = []
@@ -137,8 +148,10 @@ class Cell:
     def _values(self) -> dict[str, dict[UnitHash, tuple[int, int]]]:
         """Of each kind of value, the sum and the number of requests that said it, by unit."""
         found: dict[str, dict[bytes, list[int]]] = {}
+        tells_tokens = self.tells_tokens
         for unit, outcome in self.valued:
-            for kind, value in outcome.values:
+            tokens = (("tokens", outcome.tokens),) if tells_tokens and outcome.counted else ()
+            for kind, value in (*outcome.values, *tokens):
                 by_unit = found.get(kind)
                 if by_unit is None:
                     by_unit = found[kind] = {}
@@ -260,14 +273,24 @@ class Telemetry:
         fence: Fence,
         regime: str,
         split: int | None = None,
+        tells_tokens: bool = False,
     ) -> Cell:
-        """The cell a request that starts now belongs to."""
+        """The cell a request that starts now belongs to; ``tells_tokens``: by unit, because a gate asks for that."""
         t0 = start - start % block_seconds
         key = (t0, release, role, fence, regime)
         cell = self._cells.get(key)
         if cell is None:
             end = t0 + block_seconds
-            cell = Cell(t0=t0, end=end, release=release, role=role, fence=fence, regime=regime, split=split)
+            cell = Cell(
+                t0=t0,
+                end=end,
+                release=release,
+                role=role,
+                fence=fence,
+                regime=regime,
+                split=split,
+                tells_tokens=tells_tokens,
+            )
             self._cells[key] = cell
         return cell
 

@@ -17,6 +17,9 @@ _TIMES = (
     ("latency_ms", "slow"), ("latency_last_ms", "slow_last"), ("latency_p99_ms", "slow_p99"),
     ("latency_limit_ms", "too_slow"),
 )  # fmt: skip
+TOKENS_BY_UNIT = "tokens_mean"
+"""Threshold in the table that asks for the tokens of every request by its unit, whatever it says: others are few, and
+marks; this is for a mean."""
 _FIRST_BYTE, _TOKENS, _ITERATIONS = "first_byte_ms", "tokens", "iterations"
 
 

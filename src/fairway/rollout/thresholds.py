@@ -22,6 +22,8 @@ def thresholds_of(rollout: RolloutState, step: Step) -> dict[str, dict[str, floa
         known = rollout.yardsticks.get(recipe.yardstick)
         if recipe.test is Test.RELATIVE and recipe.yardstick != _P95 and known is not None:
             found[recipe.yardstick] = _limits(known, known * gate.margin)
+        elif gate.kind is GateKind.TOKENS_MEAN:
+            found[recipe.yardstick] = _limits(0.0, 0.0)  # asks for them by conversation: most agents report tokens
         elif gate.threshold is not None and recipe.yardstick:
             found[recipe.yardstick] = _limits(gate.threshold, gate.threshold)
     alarms = rollout.plan.alarms

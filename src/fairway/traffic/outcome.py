@@ -40,6 +40,7 @@ class Outcome:
         guardrail: Guardrail hits.
         callback_failed: Callbacks that could not be delivered.
         diverged: Tool calls of a mirrored request that could not be replayed: what followed says nothing.
+        shadow: 1: it was answered as a shadow, and reached no real tool.
         model: Model that answered, ``""`` when not said.
         cost: US dollars of the request, all calls together; ``None``: not said, which is not nothing.
         score: What a judge, or the agent itself, gives its answer, in [0, 1].
@@ -48,8 +49,8 @@ class Outcome:
         counted: Whether tokens were said: true of ``tokens_in=0``, an answer that took none.
         tokens: All of them.
         marks: What a unit is marked with by it: ``tool_error``, ``guardrail``, ``callback_failed``.
-        values: ``(kind, value)`` of what means are taken of, as whole numbers, which add up the same in any order:
-            ``tokens``; ``cost`` in micro-dollars; ``score`` and ``feedback`` in millionths.
+        values: ``(kind, value)`` of ``cost``, ``score`` and ``feedback``, of which means are taken, as whole millionths:
+            they add up the same in any order.
     """
 
     status: OutcomeStatus
@@ -61,6 +62,7 @@ class Outcome:
     guardrail: int = 0
     callback_failed: int = 0
     diverged: int = 0
+    shadow: int = 0
     model: str = ""
     cost: Decimal | None = None
     score: Decimal | None = None
@@ -76,23 +78,19 @@ class Outcome:
         object.__setattr__(self, "marks", tuple(mark for name, mark in _MARKS if getattr(self, name)))
         if self.tokens and not self.counted:
             object.__setattr__(self, "counted", True)
-        said: tuple[tuple[str, int], ...] = (("tokens", self.tokens),) if self.counted else ()
         if self.cost is not None or self.score is not None or self.feedback is not None:
-            said += tuple(
-                (name, _millionths(value)) for name in _DECIMALS if (value := getattr(self, name)) is not None
-            )
-        object.__setattr__(self, "values", said)
+            said = [(name, _millionths(value)) for name in _DECIMALS if (value := getattr(self, name)) is not None]
+            object.__setattr__(self, "values", tuple(said))
 
     def counts(self) -> dict[str, int]:
         """The figures that are not zero, by the names telemetry sums them under.
 
-        Of a value beside tokens the sum in millionths, and how often it was said: ``cost_micros``, ``cost_reports``.
+        Of a value the sum in millionths, and how often it was said: ``cost_micros``, ``cost_reports``.
         """
         found = self._figures()
         for kind, value in self.values:
-            if kind != "tokens":
-                found[f"{kind}_micros"] = value
-                found[f"{kind}_reports"] = 1
+            found[f"{kind}_micros"] = value
+            found[f"{kind}_reports"] = 1
         return found
 
     def _figures(self) -> dict[str, int]:
@@ -100,9 +98,11 @@ class Outcome:
 
 
 VALUE_KINDS = ("tokens", "cost", "score", "feedback")
-"""What means are taken of: the kinds of :attr:`Outcome.values`."""
+"""What means are taken of: tokens, and the kinds of :attr:`Outcome.values`."""
 
-_COUNTS = ("tokens_in", "tokens_out", "tools", "tool_errors", "iterations", "guardrail", "callback_failed", "diverged")
+_COUNTS = (
+    "tokens_in", "tokens_out", "tools", "tool_errors", "iterations", "guardrail", "callback_failed", "diverged", "shadow",
+)  # fmt: skip
 _MARKS = (("tool_errors", "tool_error"), ("guardrail", "guardrail"), ("callback_failed", "callback_failed"))
 _COUNT = re.compile(r"[0-9]{1,12}")
 _DECIMALS = {

@@ -96,7 +96,8 @@ KINDS: Mapping[GateKind, Recipe] = {
         test=Test.MEAN_RATIO, mark="", among=Among.ACTIVE, did="cost of a request", value="cost", per_unit=1_000_000
     ),
     GateKind.TOKENS_MEAN: Recipe(
-        test=Test.MEAN_RATIO, mark="", among=Among.ACTIVE, did="tokens of a request", value="tokens"
+        test=Test.MEAN_RATIO, mark="", among=Among.ACTIVE, did="tokens of a request", value="tokens",
+        yardstick="tokens_mean",
     ),
     GateKind.SCORE_MEAN: Recipe(
         test=Test.MEAN_POINTS, mark="", among=Among.ACTIVE, did="score of a request", value="score", per_unit=1_000_000

@@ -47,8 +47,9 @@ def batches(seed: int) -> tuple[list[Batch], dict[tuple[float, Digest, str, str]
             for _ in range(rng.randrange(5)):
                 release, role = rng.choice([(STABLE, Role.STABLE), (CANDIDATE, Role.CANDIDATE)])
                 cell = telemetry.cell(
-                    start=now, block_seconds=10.0, release=release, role=role, fence=Fence(term=1, seq=1), regime="r"
-                )
+                    start=now, block_seconds=10.0, release=release, role=role, fence=Fence(term=1, seq=1), regime="r",
+                    tells_tokens=worker == 0,
+                )  # fmt: skip
                 unit, told = f"c-{rng.randrange(6)}", outcome(rng)
                 cell.start("hash")
                 cell.mark("active", unit.encode())
@@ -56,7 +57,8 @@ def batches(seed: int) -> tuple[list[Batch], dict[tuple[float, Digest, str, str]
                 cell.valued.append((unit.encode(), told))
                 cell.open -= 1
                 cell.finished += 1
-                for kind, value in told.values:
+                tokens = [("tokens", told.tokens)] if told.counted and worker == 0 else []
+                for kind, value in (*told.values, *tokens):
                     said[cell.t0, release, kind, unit_hash(unit)].append(value)
             sent.append(telemetry.flush(block_seconds=10.0, timeout=5.0, last=second == 29))
     return sent, said
