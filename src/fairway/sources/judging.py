@@ -183,5 +183,6 @@ def _told(gate: SourceGate, reading: SourceReading, seconds: float, *, within: b
     if gate.compares and reading.stable is not None:
         beside = f" against {reading.stable.value or 0.0:.6g} on stable"
     how = "kept" if within else "broken"
-    lasted = f" for {format_duration(seconds)} of {format_duration(gate.holds_for)}" if gate.holds_for else ""
-    return f"{figure}{beside}, asked for {limit_words(gate)}: {how}{lasted}"
+    lasted = f" for {format_duration(seconds)}" if gate.holds_for else ""
+    rest = f" of {format_duration(gate.holds_for)}" if seconds < gate.holds_for else ""
+    return f"{figure}{beside}, asked for {limit_words(gate)}: {how}{lasted}{rest}"

@@ -135,7 +135,9 @@ def test_without_a_limit_the_answer_is_yes_or_no():
 def test_what_is_found_says_that_nothing_is_guaranteed():
     found = judge_source(GATE, read(GATE, [value(0.5)] * 4), now=1031.0)
     assert found.guarantee == "none"
-    assert found.reason == "0.5, asked for at most 0.8: kept for 30s of 30s"
+    assert found.reason == "0.5, asked for at most 0.8: kept for 30s"
+    undecided = judge_source(GATE, read(GATE, [value(0.9)] * 2), now=1011.0)
+    assert undecided.reason == "0.9, asked for at most 0.8: broken for 10s of 30s"
 
 
 answers = st.one_of(
@@ -148,7 +150,7 @@ gates = st.sampled_from(
 )
 
 
-@given(gates, st.lists(st.tuples(answers, answers, st.floats(0, 60)), max_size=12), st.floats(-100, 200))
+@given(gates, st.lists(st.tuples(answers, answers, st.floats(0.01, 60)), max_size=12), st.floats(-100, 200))
 def test_a_pass_or_a_fail_rests_on_figures_alone_without_a_gap(gate, course, later):
     at, reading = 1000.0, SourceReading(gate=gate.name)
     taken = []
