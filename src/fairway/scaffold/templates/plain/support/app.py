@@ -122,7 +122,7 @@ def _answer(turn: Turn, thread_id: str) -> dict[str, Any]:
 
 @app.post("/feedback")
 async def feedback(body: FeedbackRequest) -> JSONResponse:
-    """Note what the user says; the header ``x-conversation-id`` takes it to the release that served the conversation."""
+    """Note what the user says; the header ``x-conversation-id`` takes it to the release that served it."""
     return JSONResponse({"status": "noted"}, headers={"Fairway-Outcome": f"status=ok, feedback={body.rating:.6f}"})
 
 
