@@ -8,6 +8,7 @@ import click
 
 from fairway.cli.output import emit, output_option, project_option, say
 from fairway.cli.rollback_record import close, list_rollbacks, show
+from fairway.cli.steering import LAST_SEQ
 from fairway.cli.workspaces import opened, refuse_without_right
 
 if TYPE_CHECKING:
@@ -54,6 +55,13 @@ Examples:
 @click.option("--again", is_flag=True, help="With --database: an earlier one has no known end, and I have looked.")
 @click.option("--rehearse", is_flag=True, help="Do everything but move traffic, and record how long it takes.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, how long it takes and at what risk.")
+@click.option("--to-nothing", is_flag=True, help="Also where it is the first release, and every request is refused.")
+@click.option(
+    "--if-version",
+    type=click.IntRange(0, LAST_SEQ),
+    default=None,
+    help="Refuse unless the route's last event is this one (seq of rollout status -o json).",
+)
 @click.option("--reason", default="", help="Why; kept in the audit log.")
 @click.option(
     "--break-glass",
@@ -67,7 +75,10 @@ def command(context: click.Context, /, reason: str, project_dir: str | None, out
     """Take all traffic back: to the last stable release, or to one that was stable here before.
 
     While a rollout is live this aborts it. The release that is left behind is blocked until somebody lifts it
-    (`fairway rollout lift-block`). What happened is recorded step by step: `fairway rollback show`.
+    (`fairway rollout lift-block`). For ten minutes after production went back, it goes further back only when the
+    release is named (--to), or the event that was seen (--if-version): two people who press it mean one step.
+
+    What happened is recorded step by step: `fairway rollback show`.
     """
     if context.invoked_subcommand is not None:
         return
@@ -102,6 +113,10 @@ def _refuse_mixed(wanted: dict[str, Any]) -> None:
             raise UserError(f"--{option} goes with --database", code="bad_option")
     if wanted["plan"] is not None and not wanted["only"]:
         raise UserError("--plan goes with --only", code="bad_option")
+    if wanted["if_version"] is not None and given and given != ["--only"]:
+        raise UserError(f"--if-version does not go with {given[0]}", code="bad_option")
+    if wanted["to_nothing"] and given:
+        raise UserError(f"--to-nothing does not go with {given[0]}", code="bad_option")
     if wanted["break_glass"] and given and given != ["--only"]:
         raise UserError(f"--break-glass does not go with {given[0]}", code="bad_option")
 
@@ -111,12 +126,17 @@ def _refuse_mixed(wanted: dict[str, Any]) -> None:
 
 def _whole(workspace: Workspace, wanted: dict[str, Any], reason: str, output: str) -> None:
     from fairway.cli.verbs import ask
+    from fairway.recovery.options import refuse_to_leave_nothing, refuse_where_nothing_serves
     from fairway.rollout.requests import Verb
 
     to, target = None, wanted["target"]
     if target is not None:
         to = workspace.ledger.find_release(workspace.project.name, target).manifest.release_digest
-    _told(ask(workspace, Verb.ROLLBACK, args={"to": to}, reason=reason, break_glass=wanted["break_glass"]), output)
+    refuse_where_nothing_serves(workspace)
+    if to is None and not wanted["to_nothing"]:
+        refuse_to_leave_nothing(workspace)
+    said = {key: wanted[key] for key in ("break_glass", "if_version")}
+    _told(ask(workspace, Verb.ROLLBACK, args={"to": to}, reason=reason, **said), output)
 
 
 def _told(answer: Answer, output: str) -> None:
@@ -134,11 +154,12 @@ def _only(workspace: Workspace, wanted: dict[str, Any], reason: str, output: str
     from fairway.cli.verbs import ask
     from fairway.rollout.requests import Verb
 
+    said = {key: wanted[key] for key in ("break_glass", "if_version")}
     base, donor = _stable(workspace), _donor(workspace, wanted["target"])
     if _is_all(base, donor, wanted["only"]):
         say(f"nothing else differs: this is {donor.manifest.release_version} itself")
-        args, glass = {"to": donor.manifest.release_digest}, wanted["break_glass"]
-        _told(ask(workspace, Verb.ROLLBACK, args=args, reason=reason, break_glass=glass), output)
+        args = {"to": donor.manifest.release_digest}
+        _told(ask(workspace, Verb.ROLLBACK, args=args, reason=reason, **said), output)
         return
     made = make_derived(workspace, base, [(name, donor) for name in wanted["only"]], run=wanted["run"])
     if made is None:
@@ -151,12 +172,12 @@ def _only(workspace: Workspace, wanted: dict[str, Any], reason: str, output: str
             " for, and proves itself in a soak: each of its parts was stable here"
         )
         args = {"to": digest, "release": digest}
-        _told(ask(workspace, Verb.ROLLBACK, args=args, reason=reason, break_glass=wanted["break_glass"]), output)
+        _told(ask(workspace, Verb.ROLLBACK, args=args, reason=reason, **said), output)
         return
     why = f"{', '.join(missing)} was never stable here" if missing else "as asked"
     say(f"{made.manifest.release_version} goes live by the policy's steps: {why}")
     begin = {"release": digest, "supersede": False}
-    _told(ask(workspace, Verb.START, args=begin, reason=reason, break_glass=wanted["break_glass"]), output)
+    _told(ask(workspace, Verb.START, args=begin, reason=reason, **said), output)
 
 
 def _is_all(base: SignedRelease, donor: SignedRelease, only: tuple[str, ...]) -> bool:
@@ -223,6 +244,8 @@ def _way_text(way: WayBack) -> str:
     facts = way.choice.facts
     to = "nothing to go back to" if way.to is None else way.to.release_version
     lines = [f"from {'nothing' if way.leaves is None else way.leaves.release_version} to {to}: {way.choice.why}"]
+    if way.leaves_nothing:
+        lines.append("  ALL TRAFFIC  would be refused (503): it is the first release, and it needs --to-nothing")
     if way.to is not None:
         lines.append(f"  intact       {'signature and every file verify' if way.intact else way.problem}")
     if facts is not None:

@@ -133,10 +133,21 @@ resume = _plain("resume", summary="Go on after a pause.", example="fairway rollo
 
 
 @click.command("abort", epilog="Example: fairway rollout abort --reason 'wrong answers about refunds'")
+@click.option("--to-nothing", is_flag=True, help="Also where it is the first release, and every request is refused.")
 @steers(glass=False)
-def abort(**options: Any) -> None:
-    """Take all traffic back to stable now; works in every phase, and nothing ever blocks it."""
-    request_verb("abort", **options)
+def abort(to_nothing: bool, **options: Any) -> None:
+    """Take all traffic back to stable now; works in every phase, and nothing ever blocks it.
+
+    Where there is no stable release to take it to, it asks for --to-nothing.
+    """
+    from fairway.recovery.options import refuse_to_leave_nothing
+
+    def checked(workspace: Workspace) -> Mapping[str, Any]:
+        if not to_nothing:
+            refuse_to_leave_nothing(workspace)
+        return {}
+
+    request_verb("abort", args=checked, **options)
 
 
 @click.command("promote", epilog="Example: fairway rollout promote --full --reason 'hotfix, reviewed by hand'")

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 10.0
 _CONFLICTS = frozenset(
-    {"moved", "rollout_live", "already_rolling", "already_stable", "already_rolling_back", "aborted", "withdrawn"}
+    {
+        "moved",
+        "rollout_live",
+        "already_rolling",
+        "already_stable",
+        "already_rolling_back",
+        "just_rolled_back",
+        "aborted",
+        "withdrawn",
+    }
 )
 _MISSING = frozenset(
     {
@@ -92,7 +101,7 @@ def ask(
             raise refusal(answer)
         if workspace.ledger.lease_of(workspace.route) is None:
             raise TransientError(
-                f"no controller is running; request {request.id[:8]} is recorded and will be applied when one is",
+                f"no controller is running; request {request.id[:8]} is recorded and will be answered when one is",
                 code="no_controller",
                 hint="start it in another terminal: fairway up; "
                 f"or take it back: fairway rollout withdraw {request.id[:8]}",

@@ -9,7 +9,7 @@ from typing import Any
 from fairway.bootstrap import Workspace
 from fairway.controller.flags import LedgerFlags
 from fairway.controller.live_view import read_live_view
-from fairway.errors import FairwayError, NotFoundError
+from fairway.errors import FairwayError, NotFoundError, RefusedError
 from fairway.flags.values import guarding
 from fairway.incident.config import DatabaseSection
 from fairway.incident.kinds import KINDS, Choice, Kind, Possible, choose
@@ -17,7 +17,8 @@ from fairway.incident.rehearsal import Rehearsed, rehearsed
 from fairway.release.materialise import verify_release
 from fairway.release.trust import trusted_keys
 from fairway.release.values import Component, Manifest, SignedRelease
-from fairway.rollout.values import ArmRef, RouteState
+from fairway.rollout.requests import Verb
+from fairway.rollout.values import ArmRef, Phase, RouteState
 from fairway.rollout.wire import state_from_wire
 from fairway.targets.port import InstanceState
 
@@ -35,6 +36,7 @@ class WayBack:
         rehearsal: What is known of rehearsals of it.
         flags: Flags that are on and off by default.
         database: ``declared``, ``none`` or ``unknown``.
+        leaves_nothing: Whether production would be left without a release, so that every request is refused.
     """
 
     leaves: Manifest | None
@@ -45,6 +47,7 @@ class WayBack:
     rehearsal: Rehearsed | None
     flags: tuple[str, ...]
     database: str
+    leaves_nothing: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         """A JSON-able value."""
@@ -61,6 +64,7 @@ class WayBack:
             "rehearsal": None if self.rehearsal is None else self.rehearsal.to_wire(),
             "flags_that_are_on": list(self.flags),
             "database": self.database,
+            "leaves_nothing": self.leaves_nothing,
             "kinds": [_kind(kind) for kind in KINDS],
         }
 
@@ -108,7 +112,46 @@ def way_back(workspace: Workspace, to: SignedRelease | None = None) -> WayBack:
         rehearsal=None if back is None else rehearsal_of(workspace, back),
         flags=flags,
         database=_database(workspace),
+        leaves_nothing=leaves_nothing(state),
     )
+
+
+def leaves_nothing(state: RouteState | None) -> bool:
+    """Whether ending the live rollout would leave production without a release: it is the first, and serves."""
+    rollout = None if state is None else state.rollout
+    first = rollout is not None and rollout.live and rollout.stable is None
+    return first and rollout is not None and rollout.phase in (Phase.PROMOTING, Phase.SOAKING)
+
+
+def refuse_to_leave_nothing(workspace: Workspace) -> None:
+    """Refuse to take the first release away from everybody, unless that was said.
+
+    Raises:
+        RefusedError: ``leaves_nothing``.
+    """
+    state = route_state(workspace)
+    if leaves_nothing(state) and state is not None and state.rollout is not None:
+        raise RefusedError(
+            f"{state.rollout.candidate.version} is the first release: without it every request is refused (503)",
+            code="leaves_nothing",
+            hint="fairway deploy <release> replaces it; if nothing at all shall serve, say --to-nothing",
+        )
+
+
+def refuse_where_nothing_serves(workspace: Workspace) -> None:
+    """Refuse a rollback that no controller could ever obey, at once.
+
+    Raises:
+        NotFoundError: ``no_stable``: there is no release, none is on its way and none was asked for.
+    """
+    state = route_state(workspace)
+    serves = state is not None and (state.stable is not None or (state.rollout is not None and state.rollout.live))
+    if not serves and not any(one.verb is Verb.START for one in workspace.ledger.pending(workspace.route)):
+        raise NotFoundError(
+            "nothing serves in production: there is no release to go back from",
+            code="no_stable",
+            hint="fairway deploy <release>",
+        )
 
 
 def rehearsal_of(workspace: Workspace, manifest: Manifest) -> Rehearsed:

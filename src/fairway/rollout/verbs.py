@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 from fairway.rollout.against import against
 from fairway.rollout.approvals import asks, missing, next_entering, sentence
@@ -41,7 +42,7 @@ from fairway.rollout.values import (
     Snapshot,
     Strategy,
 )
-from fairway.units import Digest, Verdict
+from fairway.units import Digest, Verdict, format_duration
 
 __all__ = [
     "LONGEST_FREEZE",
@@ -57,6 +58,8 @@ __all__ = [
     "withdrawn",
 ]
 
+ONE_STEP_BACK = timedelta(minutes=10)
+"""For so long after production went back, whoever asks for a rollback without a name is taken to ask for the same."""
 GLASS_KEPT = 50
 """Breakings of glass remembered in a route's state; every one stays in the audit log."""
 
@@ -304,6 +307,9 @@ def _back(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     wanted = request.args.get("to")
     if wanted is not None and state.stable is not None and wanted == state.stable.release:
         return refuse(state, request, "already_stable", f"{state.stable.version} is already stable")
+    went_back = _just_went_back(state, snapshot)
+    if wanted is None and request.if_version is None and went_back:
+        return refuse(state, request, "just_rolled_back", went_back)
     target = _former_stable(state, None if wanted is None else Digest(str(wanted)))
     if target is not None and target.release in state.blocked:
         text = f"{target.version} was rolled back here; lift its block before going back to it"
@@ -322,6 +328,23 @@ def _back(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         return refuse(state, request, code, text)
     plan = replace(snapshot.plan, strategy=Strategy.DIRECT, steps=(), approval=False, soak=0.0, soak_gates=())
     return _goes_back(request, state, snapshot, target, plan)
+
+
+def _just_went_back(state: RouteState, snapshot: Snapshot) -> str:
+    """What to say to whoever asks for a rollback right after one: two people who press it mean one step back.
+
+    Empty when nothing went back just now; also when a rollback came to nothing itself, and production is where it was.
+    """
+    ended = state.rollout
+    if ended is None or state.stable is None:
+        return ""
+    left = ended.phase is Phase.DONE if ended.going_back else ended.phase is Phase.ROLLED_BACK
+    if not left or snapshot.now - ended.phase_at > ONE_STEP_BACK:
+        return ""
+    ago = format_duration(max(1.0, round((snapshot.now - ended.phase_at).total_seconds())))
+    further = _former_stable(state, None)
+    to = "there is no release further back" if further is None else f"{further.version} would be next: say --to"
+    return f"production went back to {state.stable.version} {ago} ago; {to}"
 
 
 def _goes_back(

@@ -12,6 +12,7 @@ from fairway.rollout.evidence import MirrorPairs, Probed, Smoked, SmokeOutcome
 from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import AnswerKind, HoldKind, Verb
 from fairway.rollout.values import Approval, DecisionKind, Hold, Measured, Phase, ReleaseFacts, Scaling, Strategy, Warm
+from fairway.rollout.verbs import ONE_STEP_BACK
 from fairway.targets.port import InstanceState
 from fairway.targets.shadow import shadow_configuration
 from fairway.testing.rollout_cases import (
@@ -578,13 +579,37 @@ def rolled_back_once():
 def test_a_second_rollback_goes_further_back_and_never_forward_to_the_release_that_was_left():
     state = rolled_back_once()
     assert state.blocked == (CANDIDATE.release,)
-    decision = next_step(snapshot(state, requests=(request(Verb.ROLLBACK, actor="ada"),)))
+    later = T0 + ONE_STEP_BACK + timedelta(seconds=1)
+    decision = next_step(replace(snapshot(state, requests=(request(Verb.ROLLBACK, actor="ada"),)), now=later))
     assert decision.state.rollout.candidate == OLDEST
+
+
+def rolled_back_in_a_step():
+    return route_state(rollout_state(Phase.ROLLED_BACK))
+
+
+@pytest.mark.parametrize("state", [rolled_back_once(), rolled_back_in_a_step()], ids=["a rollback", "an abort"])
+def test_two_people_who_press_rollback_go_back_one_release_and_a_name_or_a_version_goes_further(state):
+    again = next_step(snapshot(state, requests=(request(Verb.ROLLBACK, actor="grace"),)))
+    (answer,) = again.answers
+    assert (answer.kind, answer.code) == (AnswerKind.REFUSED, "just_rolled_back")
+    assert f"went back to {STABLE.version} " in answer.message
+    assert f"{OLDEST.version} would be next: say --to" in answer.message
+    assert (again.state.stable, again.state.rollout, again.state.blocked) == (STABLE, state.rollout, state.blocked)
+    named = next_step(snapshot(state, requests=(request(Verb.ROLLBACK, to=OLDEST.release),)))
+    assert named.state.rollout.candidate == OLDEST
+    seen = snapshot(state)
+    meant = replace(request(Verb.ROLLBACK), if_version=seen.head.seq)
+    assert next_step(replace(seen, requests=(meant,))).state.rollout.candidate == OLDEST
+    late = replace(request(Verb.ROLLBACK), if_version=seen.head.seq - 1)
+    assert next_step(replace(seen, requests=(late,))).answers[0].code == "moved"
 
 
 def test_with_nothing_unblocked_to_go_back_to_a_rollback_is_refused():
     state = replace(rolled_back_once(), history=(CANDIDATE,))
-    assert next_step(snapshot(state, requests=(request(Verb.ROLLBACK),))).answers[0].code == "no_previous"
+    later = T0 + ONE_STEP_BACK + timedelta(seconds=1)
+    refused = next_step(replace(snapshot(state, requests=(request(Verb.ROLLBACK),)), now=later))
+    assert refused.answers[0].code == "no_previous"
     asked = request(Verb.ROLLBACK, to=CANDIDATE.release)
     assert next_step(snapshot(state, requests=(asked,))).answers[0].code == "blocked"
 
