@@ -50,7 +50,7 @@ def read_prometheus(status: int, body: bytes) -> SourceAnswer:
     if envelope["status"] == "error":
         return unknown(Answered.REFUSED, told or "the server answered with an error")
     if envelope.get("warnings"):
-        return unknown(Answered.PARTIAL, f"not all of the data was read: {_shown(envelope['warnings'])}")
+        return unknown(Answered.PARTIAL, f"the server warns that it is not whole: {_shown(envelope['warnings'])}")
     data = envelope.get("data")
     if not isinstance(data, dict):
         return unknown(Answered.MALFORMED, "the answer has no data")

@@ -46,7 +46,7 @@ class Answered(StrEnum):
     """A range, a text, a histogram, or nothing at the pointer."""
     MALFORMED = "malformed"
     PARTIAL = "partial"
-    """The server answered with a warning: not all of the data was read."""
+    """The server answered with a warning: not all of the data may have been read."""
     REFUSED = "refused"
     """A status other than 200."""
     TIMED_OUT = "timed_out"
