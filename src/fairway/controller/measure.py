@@ -32,6 +32,8 @@ log = logging.getLogger("fairway.controller")
 REMEMBERED_SECONDS = 900.0
 """How far back blocks are kept in memory when no rollout needs them: enough for theta's ten minutes."""
 
+LATE_SECONDS = 30.0
+"""So long after telemetry came late the instrument counts as broken: once is told, again and again pauses."""
 
 KNOWN_SECONDS = 120.0
 """How far back of its first counted block a gate is shown who was there already, at least."""
@@ -62,6 +64,8 @@ class BlockMeasurer:
     _held_from: float = math.inf
     _panels: dict[tuple[str, float], Panel] = field(default_factory=dict)
     _soaks: dict[tuple[str, float], SoakWatch] = field(default_factory=dict)
+    _late: int = 0
+    _late_at: float = -math.inf
 
     def forget(self) -> None:
         """Drop what is held in memory."""
@@ -72,12 +76,13 @@ class BlockMeasurer:
         self._blocks.clear()
         self._panels.clear()
         self._soaks.clear()
+        self._late, self._late_at = 0, -math.inf
 
     async def measure(self, state: RouteState) -> Measured:
         """What the gates of the live rollout find now; a source that does not answer is ``Measured.error``."""
-        error = ""
         try:
             await self._pull(state)
+            error = self._came_late()
         except TransientError as failure:
             error = failure.message
         rollout = live(state)
@@ -95,10 +100,19 @@ class BlockMeasurer:
         pulled = await self.source.pull(self.route, after=self._cursor)
         assert self._fold is not None
         folded = fold_all(self._fold, pulled.batches)
+        if self._cursor is not None and folded.late > self._fold.late:  # the first pull brings what was read before
+            self._late, self._late_at = self._late + folded.late - self._fold.late, self.clock.now().timestamp()
         fresh, folded = mature_blocks(folded, self.clock.now().timestamp())
         self.keep(fresh)
         self._fold, self._cursor = folded, pulled.cursor
         self._trim(state)
+
+    def _came_late(self) -> str:
+        """That telemetry came after its blocks had been read, a short while ago; empty when it did not."""
+        if self.clock.now().timestamp() - self._late_at > LATE_SECONDS:
+            self._late = 0
+            return ""
+        return f"telemetry came late: {self._late:,} reports of blocks already read, which say less than happened"
 
     def keep(self, blocks: tuple[Block, ...]) -> None:
         """Record mature blocks, in order of ``t0``; then gates may read them."""

@@ -2,7 +2,8 @@
 
 :func:`fold` adds what was pulled, :func:`mature_blocks` takes out the blocks nothing more will be known about. What is
 never known is said and never counted as zero: a sequence number that did not arrive makes the blocks it could have
-touched a *gap*, a request that has no end when its block matures has *failed*.
+touched a *gap*, and so does a worker that fell silent without a good-bye; a request that has no end when its block
+matures has *failed*.
 """
 
 from __future__ import annotations
@@ -236,13 +237,16 @@ class FoldState:
     Attributes:
         watermark: Blocks that start before it were handed out (or are not wanted). To go on after a restart, begin with
             the end of the last recorded block and pull from the beginning of what is kept.
-        late: Increments that came for blocks already handed out, and were dropped.
+        late: Increments that came for blocks already handed out, and were dropped: those blocks say less than happened.
+        gone: The last sequence number of each worker that is no longer in ``workers``: so that what is pulled again
+            does not count as late.
     """
 
     watermark: float = -math.inf
     late: int = 0
     workers: Mapping[WorkerKey, _Worker] = field(default_factory=dict)
     open: Mapping[float, _OpenBlock] = field(default_factory=dict)
+    gone: Mapping[WorkerKey, int] = field(default_factory=dict)
 
 
 def fold(state: FoldState, batch: Batch) -> FoldState:
@@ -258,7 +262,7 @@ def fold_all(state: FoldState, batches: Iterable[Batch]) -> FoldState:
     for batch in batches:
         key = (batch.gateway, batch.boot, batch.worker)
         worker = workers.get(key, _Worker())
-        if worker.has(batch.seq):
+        if worker.has(batch.seq) or batch.seq <= state.gone.get(key, 0):
             continue
         workers[key] = _with_batch(worker, batch)
         for increment in batch.increments:
@@ -275,7 +279,8 @@ def mature_blocks(state: FoldState, now: float) -> tuple[tuple[Block, ...], Fold
     A block is mature when every worker that lives has reported past its end and all its requests have ended; at the
     latest at its *deadline*, ``t0 + seconds + timeout``, when every live worker has reported past that or is silent
     (for
-    ``SILENT_SECONDS``). A silent worker never makes a block mature early; one silent for a timeout more is gone.
+    ``SILENT_SECONDS``). A silent worker never makes a block mature early; one silent for a timeout more is gone. What
+    it did after its last word is not known, so a block that ends after that is a gap, until it is gone.
 
     Args:
         state: What was folded.
@@ -289,7 +294,7 @@ def mature_blocks(state: FoldState, now: float) -> tuple[tuple[Block, ...], Fold
         if not _is_mature(state, t0, blocks[t0], now=now, holes=holes):
             break
         block = blocks.pop(t0)
-        done.append(_close(t0, block, gap=holes))
+        done.append(_close(t0, block, gap=holes or _unheard(state, t0, block)))
         watermark = max(watermark, t0 + block.seconds)
     if not done:
         return (), state
@@ -300,7 +305,10 @@ def mature_blocks(state: FoldState, now: float) -> tuple[tuple[Block, ...], Fold
         # Its last words are older than any block that could still change: a duplicate of them is late anyway.
         if worker.at + worker.timeout + SILENT_SECONDS >= horizon
     }
-    return tuple(done), replace(state, open=blocks, workers=workers, watermark=watermark)
+    gone = {key: worker.ranges[-1].high for key, worker in state.workers.items() if key not in workers}
+    return tuple(done), replace(
+        state, open=blocks, workers=workers, watermark=watermark, gone={**state.gone, **gone} if gone else state.gone
+    )
 
 
 def _with_batch(worker: _Worker, batch: Batch) -> _Worker:
@@ -337,6 +345,18 @@ def _is_mature(state: FoldState, t0: float, block: _OpenBlock, *, now: float, ho
     if now < deadline:
         return False
     return all(worker.at >= deadline or now - worker.at > SILENT_SECONDS for worker in known)
+
+
+def _unheard(state: FoldState, t0: float, block: _OpenBlock) -> bool:
+    """Whether a worker that may have served in this block said nothing of its end, and no good-bye.
+
+    It counts as gone a timeout after its last word: what restarted it has its own name.
+    """
+    end = t0 + block.seconds
+    return any(
+        not worker.last and worker.at < end and worker.at + worker.timeout + SILENT_SECONDS >= t0
+        for worker in state.workers.values()
+    )
 
 
 def _holes_touching(state: FoldState, t0: float, block: _OpenBlock) -> bool:

@@ -79,7 +79,33 @@ def test_the_requests_of_a_killed_worker_have_failed_at_the_deadline_and_not_bef
     (block, *_) = matured(killed, *alive, now=75.0)
     assert block.arms[STABLE].unfinished == 4
     assert block.arms[STABLE].failed == 4
-    assert not block.gap
+    assert block.gap  # what it served after its last word, nobody knows
+
+
+def test_a_worker_silent_without_a_good_bye_makes_gaps_until_it_counts_as_gone() -> None:
+    def alive(upto: int) -> list[Batch]:
+        one = increment(0, assigned=1, finished=1)
+        return [batch(1 + i, 1.0 + i, replace(one, t0=i // 10 * 10.0), worker=1) for i in range(upto)]
+
+    silent = batch(1, 5.0, increment(0, assigned=1, finished=1))
+    blocks = matured(silent, *alive(200), now=200.0)
+    told = {block.t0: block.gap for block in blocks}
+    gone = silent.at + TIMEOUT + SILENT_SECONDS
+    assert told == {10.0 * n: 10.0 * n <= gone for n in range(20)}
+    said_so = matured(replace(silent, last=True), *alive(200), now=200.0)
+    assert not any(block.gap for block in said_so)
+    back = matured(silent, *alive(200), *[batch(n, 5.0 + n) for n in range(2, 195)], now=200.0)
+    assert not any(block.gap for block in back)
+
+
+def test_what_is_pulled_again_of_a_worker_that_is_gone_is_not_late_and_what_is_new_is() -> None:
+    worker = [batch(1 + i, 1.0 + i, increment(0, assigned=1, finished=1)) for i in range(5)]
+    other = [batch(1 + i, 1.0 + i, increment(i // 10 * 10.0), worker=1) for i in range(200)]
+    blocks, state = mature_blocks(fold_all(FoldState(), [*worker, *other]), 200.0)
+    assert len(blocks) == 20
+    again = fold_all(state, [*worker, *other])
+    assert again.late == 0
+    assert fold(again, batch(6, 6.0, increment(0, assigned=100, finished=100, failed=100))).late == 1
 
 
 def test_a_silent_worker_delays_the_block_and_a_worker_that_said_good_bye_does_not() -> None:
