@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from fairway.errors import RefusedError
+from fairway.errors import ConflictError, RefusedError
 from fairway.state_dir import StateDir
 from fairway.targets.local.instance import Timing
 from fairway.targets.local.service import LocalService
 from fairway.targets.local.target import LocalTarget, PreparedArm, stop_left_behind
 from fairway.targets.port import ArmSpec, InstanceState, ObservedArm, Target
 from fairway.testing.memory_target import Behaviour, MemoryTarget
+from fairway.traffic.fence import Fence
 from fairway.traffic.table import Role
 from fairway.units import AgentName, Digest, EnvironmentName, RouteId
 
@@ -205,6 +206,60 @@ async def test_an_ended_arm_can_be_ensured_again(target: Target) -> None:
     await until(target, [])
     await target.ensure(ROUTE, spec())
     await until(target, [READY])
+
+
+OLD, NEW, NEWER = Fence(term=1, seq=9), Fence(term=2, seq=3), Fence(term=2, seq=4)
+
+
+@pytest.mark.parametrize("heard", ["by a verb", "by word"])
+async def test_under_an_older_fence_nothing_starts_and_nothing_is_taken_out_of_service(
+    target: Target, heard: str
+) -> None:
+    await target.ensure(ROUTE, spec(), fence=OLD)
+    await until(target, [READY])
+    if heard == "by a verb":
+        await target.ensure(ROUTE, spec(), fence=NEW)
+    else:
+        assert await target.follow(ROUTE, NEW) == NEW
+    for late in (OLD, Fence(term=2, seq=2)):
+        with pytest.raises(ConflictError) as refused:
+            await target.drain(ROUTE, GOOD, fence=late)
+        assert refused.value.code == "stale_fence"
+        with pytest.raises(ConflictError):
+            await target.ensure(ROUTE, spec(BETTER), fence=late)
+        with pytest.raises(ConflictError):
+            await target.ensure(ROUTE, spec(replicas=0), fence=late)
+    assert await states(target) == [READY]
+    assert await states(target, BETTER) == []
+    assert await target.follow(ROUTE, OLD) == NEW  # who comes late hears of who leads
+    await target.drain(ROUTE, GOOD, fence=NEWER)
+    await until(target, [])
+
+
+async def test_a_fence_is_of_its_route_and_a_verb_without_one_is_not_refused(target: Target) -> None:
+    await target.follow(ROUTE, NEW)
+    await target.ensure(STAGING, spec(), fence=OLD)
+    await target.ensure(ROUTE, spec())
+    await until(target, [READY])
+    await until(target, [READY], route=STAGING)
+    await target.drain(ROUTE, GOOD)
+    await until(target, [])
+
+
+async def test_the_next_supervisor_of_a_folder_knows_the_newest_fence(tmp_path: Path) -> None:
+    state = StateDir(tmp_path / ".fairway")
+    before = LocalTarget(state=state, files=Files())
+    await before.follow(ROUTE, NEW)
+    before.close()
+    after = LocalTarget(state=state, files=Files())
+    assert await after.follow(ROUTE, OLD) == NEW
+    with pytest.raises(ConflictError):
+        await after.drain(ROUTE, GOOD, fence=OLD)
+    after.close()
+    (state.arms / "fences.json").write_text("[1")
+    begins_anew = LocalTarget(state=state, files=Files())
+    assert await begins_anew.follow(ROUTE, OLD) == OLD
+    begins_anew.close()
 
 
 async def test_a_refused_release_raises_and_starts_nothing(target: Target) -> None:

@@ -147,6 +147,7 @@ class RouteController:
     _held_since: float = field(init=False, default=0.0)
     _known: _Known | None = field(init=False, default=None)
     _quiet: _Quiet | None = field(init=False, default=None)
+    _led: int | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._policy_digest = policy_digest(self.policy)
@@ -177,6 +178,10 @@ class RouteController:
         lease = self._hold_lease()
         if lease is None:
             return STANDBY_SECONDS
+        if self._led != lease.term:
+            lease = await self._lead(lease)
+            if lease is None:
+                return STANDBY_SECONDS
         snapshot = await self.gather(lease)
         if self._quiet is not None and self._quiet.holds(snapshot):
             if self.show is not None:
@@ -196,7 +201,8 @@ class RouteController:
             self.show(snapshot, decision)
         operations = self._missing(snapshot, decision)
         for operation in operations:
-            await self._start(operation, decision, snapshot.arms)
+            self._still_leads(lease)
+            await self._start(operation, decision, snapshot.arms, Fence(term=lease.term, seq=snapshot.head.seq))
         idle = decision.kind is DecisionKind.IDLE and not operations and decision.state == snapshot.state
         self._quiet = _Quiet.of(snapshot, decision) if idle else None
         return decision.look_again_after
@@ -213,8 +219,43 @@ class RouteController:
         self.lease = lease
         return lease
 
+    async def _lead(self, lease: Lease) -> Lease | None:
+        """Tell the target that this controller leads now: whoever had the route before takes nothing out of service.
+
+        A target that has heard of a newer term knows of a controller after this one, or of a ledger that was restored
+        since: which of the two, the ledger says.
+
+        Returns:
+            The lease, of a higher term where the target asks for it; ``None`` when another controller has it.
+        """
+        try:
+            newest = await self.target.follow(self.route, Fence(term=lease.term, seq=0))
+            if newest.term > lease.term:
+                log.warning("%s: its arms were led under %s; taking over", self.route, newest)
+                again = self._hold_lease(at_least=newest.term + 1)
+                if again is None:
+                    return None
+                lease = again
+                await self.target.follow(self.route, Fence(term=lease.term, seq=0))
+        except TransientError as error:
+            log.warning("%s: the target does not answer: %s", self.route, error.message)
+            return lease
+        self._led = lease.term
+        return lease
+
+    def _still_leads(self, lease: Lease) -> None:
+        """Renew the lease when it is time, before the world is changed: an operation may take longer than it.
+
+        Raises:
+            ConflictError: ``lease_lost`` when another controller has it by now.
+        """
+        held = self._hold_lease()
+        if held is None or held.term != lease.term:
+            raise ConflictError(f"another controller leads {self.route}", code="lease_lost")
+
     def _forget(self) -> None:
         self.lease = None
+        self._led = None
         self.published = None
         self._known = None
         self._quiet = None
@@ -330,15 +371,19 @@ class RouteController:
             route_policy=snapshot.route_policy,
         )
 
-    async def _start(self, operation: Operation, decision: Decision, arms: tuple[ObservedArm, ...]) -> None:
+    async def _start(
+        self, operation: Operation, decision: Decision, arms: tuple[ObservedArm, ...], under: Fence
+    ) -> None:
         match operation:
             case EnsureArm(spec=spec):
                 try:
-                    await self.target.ensure(self.route, spec)
+                    await self.target.ensure(self.route, spec, fence=under)
                     self.refused.pop(spec.release_digest, None)
                 except RefusedError as error:
                     self.refused[spec.release_digest] = error.message
                 except FairwayError as error:
+                    if error.code == "stale_fence":
+                        raise
                     log.warning("%s: cannot start %s: %s", self.route, spec.release_digest, error.message)
                     if not isinstance(error, TransientError):
                         self.refused[spec.release_digest] = error.message
@@ -347,4 +392,4 @@ class RouteController:
                 await self.router.apply(table_of(decision.state, desired, arms, self.policy, fence))
                 self.published = fence
             case DrainArm(release=release, effective=effective):
-                await self.target.drain(self.route, release, effective)
+                await self.target.drain(self.route, release, effective, fence=under)

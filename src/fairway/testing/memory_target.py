@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 
 from fairway.clock import Clock, SystemClock
 from fairway.errors import RefusedError, TransientError
-from fairway.targets.port import ArmSpec, AttestedBy, InstanceState, ObservedArm, ObservedInstance
+from fairway.targets.port import ArmSpec, AttestedBy, InstanceState, ObservedArm, ObservedInstance, newest_fence
+from fairway.traffic.fence import Fence
 from fairway.units import Digest, RouteId, short
 
 _FIRST_PORT = 20_000
@@ -80,6 +81,7 @@ class MemoryTarget:
         self._default = default or Behaviour()
         self._behaviours: dict[Digest, Behaviour] = {}
         self._arms: dict[tuple[RouteId, Digest, Digest], _Arm] = {}
+        self._fences: dict[RouteId, Fence] = {}
         self._started = 0
         self.calls: list[tuple[str, RouteId, Digest]] = []
         self.unreachable = False
@@ -113,14 +115,25 @@ class MemoryTarget:
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
-    async def ensure(self, route: RouteId, spec: ArmSpec) -> None:
+    async def follow(self, route: RouteId, fence: Fence) -> Fence:
+        """From now on refuse whoever has an older fence; the newest it has heard of.
+
+        Raises:
+            TransientError: While unreachable.
+        """
+        self._refuse_when_unreachable()
+        newest = self._fences[route] = max(fence, self._fences.get(route, fence))
+        return newest
+
+    async def ensure(self, route: RouteId, spec: ArmSpec, *, fence: Fence | None = None) -> None:
         """Start what is missing of an arm, drain what is too many.
 
         Raises:
             RefusedError: When the release is scripted as refused.
+            ConflictError: When a newer fence was heard of.
             TransientError: While unreachable.
         """
-        self._called("ensure", route, spec.release_digest)
+        self._called("ensure", route, spec.release_digest, fence)
         if self._behaviour(spec.release_digest).refused:
             raise RefusedError(f"release {short(spec.release_digest)} is not signed by a trusted key", code="signature")
         self._forget_ended()
@@ -158,13 +171,16 @@ class MemoryTarget:
             if of == route and arm.instances
         )
 
-    async def drain(self, route: RouteId, release: Digest, effective: Digest | None = None) -> None:
+    async def drain(
+        self, route: RouteId, release: Digest, effective: Digest | None = None, *, fence: Fence | None = None
+    ) -> None:
         """Take the arm (in every configuration, or in one) out of service; it is gone after its ``drains_in``.
 
         Raises:
+            ConflictError: When a newer fence was heard of.
             TransientError: While unreachable.
         """
-        self._called("drain", route, release)
+        self._called("drain", route, release, fence)
         for one in self._of(route, release, effective):
             if one.draining_since is None:
                 one.draining_since = self._clock.monotonic()
@@ -182,10 +198,12 @@ class MemoryTarget:
 
     # -- what follows from the script ---------------------------------------------------------------------------------
 
-    def _called(self, verb: str, route: RouteId, release: Digest) -> None:
-        """Note a call."""
+    def _called(self, verb: str, route: RouteId, release: Digest, fence: Fence | None = None) -> None:
+        """Note a call; refuse it under a fence that is not the newest."""
         self.calls.append((verb, route, release))
         self._refuse_when_unreachable()
+        if fence is not None:
+            self._fences[route] = newest_fence(route, self._fences.get(route), fence)
 
     def _refuse_when_unreachable(self) -> None:
         """Fail as a machine that does not answer."""

@@ -15,12 +15,14 @@ from typing import Protocol
 from fairway.clock import Clock, SystemClock
 from fairway.errors import ConflictError
 from fairway.state_dir import StateDir
+from fairway.targets.local.fences import FenceFile
 from fairway.targets.local.instance import Instance, PortPool, Timing
 from fairway.targets.local.process import GroupProcess, ProcessIdentity, find_marked, is_running
 from fairway.targets.local.records import Goal, InstanceRecord, RecordFolder
 from fairway.targets.local.restarts import RestartPolicy
 from fairway.targets.local.service import LocalService, Placement
 from fairway.targets.port import ArmSpec, InstanceState, ObservedArm
+from fairway.traffic.fence import Fence
 from fairway.units import Digest, RouteId, short
 
 _LOCK_POLL_SECONDS = 0.1
@@ -106,6 +108,7 @@ class LocalTarget:
         self._policy = policy or RestartPolicy()
         self._lock_wait = lock_wait
         self._records = RecordFolder(state.arms / "instances")
+        self._fences = FenceFile(state.arms / "fences.json")
         self._ports = PortPool()
         self._arms: dict[_ArmKey, list[Instance]] = {}
         self._locks: dict[_ArmKey, asyncio.Lock] = {}
@@ -115,14 +118,24 @@ class LocalTarget:
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
-    async def ensure(self, route: RouteId, spec: ArmSpec) -> None:
+    async def follow(self, route: RouteId, fence: Fence) -> Fence:
+        """From now on refuse whoever has an older fence, also after a restart; the newest it has heard of.
+
+        Raises:
+            ConflictError: When another process supervises this state folder.
+        """
+        await self._open()
+        return self._fences.follow(route, fence)
+
+    async def ensure(self, route: RouteId, spec: ArmSpec, *, fence: Fence | None = None) -> None:
         """Start what is missing of an arm, drain what is too many; returns before anything is ready.
 
         Raises:
             RefusedError: When the release's signature or files do not verify; nothing was started.
-            ConflictError: When another process supervises this state folder.
+            ConflictError: When another process supervises this state folder, or a newer fence was heard of.
         """
         await self._open()
+        self._fences.take(route, fence)
         key = _ArmKey(route=route, release=spec.release_digest, effective=spec.effective_digest)
         async with self._lock_of(key):
             serving = [instance for instance in self._arms.get(key, ()) if instance.goal is Goal.SERVE]
@@ -144,9 +157,16 @@ class LocalTarget:
                 arms.append(ObservedArm(release_digest=key.release, effective_digest=key.effective, instances=living))
         return tuple(arms)
 
-    async def drain(self, route: RouteId, release: Digest, effective: Digest | None = None) -> None:
-        """End every instance of the release once its clients have gone, at the latest after its grace."""
+    async def drain(
+        self, route: RouteId, release: Digest, effective: Digest | None = None, *, fence: Fence | None = None
+    ) -> None:
+        """End every instance of the release once its clients have gone, at the latest after its grace.
+
+        Raises:
+            ConflictError: When another process supervises this state folder, or a newer fence was heard of.
+        """
         await self._open()
+        self._fences.take(route, fence)
         self._ask(route, release, Goal.DRAIN, effective)
 
     async def stop(self, route: RouteId, release: Digest) -> None:
