@@ -160,6 +160,7 @@ async def _run(project: Project, options: RunOptions, display: RunDisplay) -> Ru
                 listeners=[display],
                 stop=stop,
                 waiting_for=waiting_for,
+                attended=sys.stderr.isatty(),
                 begun=lambda run_id, nodes: display.begin(run_id, [node.id for node in nodes]),
             ),
         )

@@ -27,7 +27,7 @@ INSTEAD: Mapping[str, str] = {
     "frozen": "ask who froze it, or with the role: fairway rollout release-hold --reason '…'",
     "gate_failed": "fix it and release anew; when the fault lay elsewhere: fairway rollout retry, once it is back",
     "held": "ask who holds it, or with the role: fairway rollout release-hold --of <name> --reason '…'",
-    "just_rolled_back": "if what serves now is bad too: fairway rollback --to <version>, or --if-version <seq of status>",
+    "just_rolled_back": "if what serves now is bad too: fairway rollback --to <version>, or --if-version <its seq>",
     "mirror_failed": "fix it and release anew; it goes back by itself, and nobody has met it",
     "moved": f"{_STATUS}; ask again if you still want it",
     "never_stable": "fairway deploy <release> takes it through its gates",

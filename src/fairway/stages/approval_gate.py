@@ -43,7 +43,7 @@ class ApprovalGate:
         route = project.route(environment)
         head = context.ledger.head(route)
         state = None if head.state is None else state_from_wire(head.state)
-        if standing_of(state, manifest.release_digest) is Standing.SERVING:
+        if standing_of(state, manifest.release_digest) in (Standing.PROVING, Standing.SERVING):
             return StageOutcome(status=StageStatus.CACHED, summary="it serves already", details={"required": True})
         effective = manifest.effective.get(route.environment, Digest(""))
         found = best(standing_before_exposure(state, manifest, effective, plan, context.clock.now()) for plan in plans)

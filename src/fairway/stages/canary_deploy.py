@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from fairway.pipeline.port import StageOutcome, StageStatus
-from fairway.rollout.people import Override
 from fairway.rollout.refusals import INSTEAD
 from fairway.rollout.requests import Answer, AnswerKind
 from fairway.stages.config import RolloutStageSection
 from fairway.stages.context import DeliveryContext
 from fairway.stages.rollout_watch import RolloutWatcher, Standing, Watched, by_hand, find_manifest, rolled_back
 
-_THROUGH = frozenset({Standing.PROMOTING, Standing.SERVING})
+_THROUGH = frozenset({Standing.PROMOTING, Standing.PROVING, Standing.SERVING})
 
 
 class CanaryDeploy:
@@ -42,21 +41,23 @@ class CanaryDeploy:
             answer = await watcher.ask()
             if answer.kind is AnswerKind.REFUSED and answer.code not in ("already_rolling", "already_stable"):
                 return _refused(answer)
-        watched = await watcher.follow(_THROUGH, limit=settings.timeout)
+        watched = await watcher.follow(_THROUGH, limit=settings.timeout, paused=settings.paused)
         if watched.standing in _THROUGH:
-            return _through(manifest.release_version, watched, watcher.overrides())
+            return _through(manifest.release_version, watched, watcher)
         return rolled_back(watched)
 
 
-def _through(version: str, watched: Watched, overrides: tuple[Override, ...]) -> StageOutcome:
-    """Passed on evidence; where a person took it to 100 % past the gates it is no pass, and does not read like one."""
+def _through(version: str, watched: Watched, watcher: RolloutWatcher) -> StageOutcome:
+    """Passed on evidence; what no gate has judged - past the gates, or not yet - is no pass, and does not read so."""
+    overrides = watcher.overrides()
     past = next((one for one in overrides if one.whole), None)
-    status = StageStatus.PASSED if past is None else StageStatus.SKIPPED
-    summary = (
-        f"{version} went through every step"
-        if past is None
-        else f"not judged: {past.actor} promoted {version} past its gates ({past.past}): {past.reason}"
-    )
+    summary = f"{version} went through every step"
+    if past is not None:
+        summary = f"not judged: {past.actor} promoted {version} past its gates ({past.past}): {past.reason}"
+    elif watcher.proved_in_soak():
+        summary = f"not judged yet: {version} is compared with stable only after the switch, by production_deploy"
+    judged = past is None and not watcher.proved_in_soak()
+    status = StageStatus.PASSED if judged else StageStatus.SKIPPED
     return StageOutcome(status=status, summary=summary, details=watched.details, findings=by_hand(overrides))
 
 

@@ -195,10 +195,12 @@ class RolloutStageSection(StageSection):
 
     Attributes:
         timeout: Seconds the stage watches before it leaves the rollout to itself.
+        paused: Seconds a paused rollout, which only a person can take on, is waited for where no terminal shows that.
     """
 
     environment: Text = "production"
     timeout: Duration = 4 * 3600.0
+    paused: Duration = 600.0
 
 
 class SlaSnapshotSection(StageSection):

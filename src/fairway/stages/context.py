@@ -74,6 +74,7 @@ class Delivery:
         open_ledger, open_store: Open them; called at most once, only by a stage that needs them.
         vouching: Stages without whose findings nothing goes to production: one that breaks is a finding too.
         waiting_for: What a living controller says about a route just now; ``None``: nothing is known.
+        attended: Whether a person sees the run as it goes.
         results: Of finished stages.
         staging: The release running in staging, while a stage holds it.
         packaged: The release, once it is cut.
@@ -93,6 +94,7 @@ class Delivery:
     engine: str = __version__
     vouching: frozenset[str] = frozenset()
     waiting_for: Callable[[RouteId], str | None] = lambda _: None
+    attended: bool = False
     results: dict[str, StageResult] = field(default_factory=dict)
     staging: ReadyService | None = None
     packaged: SignedRelease | None = None

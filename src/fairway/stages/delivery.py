@@ -52,6 +52,7 @@ class Wiring:
         stop: Set to interrupt it.
         begun: Told the id of the run before the first stage.
         waiting_for: What a living controller says about a route just now.
+        attended: Whether a person sees the run as it goes.
     """
 
     clock: Clock
@@ -62,6 +63,7 @@ class Wiring:
     stop: asyncio.Event | None = None
     begun: Callable[[str, Sequence[Node]], None] | None = None
     waiting_for: Callable[[RouteId], str | None] = lambda _: None
+    attended: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +143,7 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
             engine=stage_code_version(),
             vouching=vouching(project),
             waiting_for=wiring.waiting_for,
+            attended=wiring.attended,
         )
         if wiring.begun is not None:
             wiring.begun(journal.run_id, [node for node in plan.nodes if node.id in plan.subject.selected])

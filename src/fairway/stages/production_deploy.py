@@ -7,10 +7,14 @@ from fairway.pipeline.port import StageOutcome, StageStatus
 from fairway.stages.config import RolloutStageSection
 from fairway.stages.context import DeliveryContext
 from fairway.stages.rollout_watch import RolloutWatcher, Standing, find_manifest, rolled_back
+from fairway.units import format_duration
 
 
 class ProductionDeploy:
-    """Follows the promotion to its end; says so at once when the release serves already."""
+    """Follows the promotion to its end; says so at once when the release serves already.
+
+    Where nothing compared the release before the switch, its end is that of the soak, which does.
+    """
 
     id = "production_deploy"
     title = "Production"
@@ -34,7 +38,7 @@ class ProductionDeploy:
                 status=StageStatus.CACHED, summary=f"{manifest.release_version} serves already", details=details
             )
         began = context.clock.now()
-        watched = await watcher.follow(frozenset({Standing.SERVING}), limit=settings.timeout)
+        watched = await watcher.follow(frozenset({Standing.SERVING}), limit=settings.timeout, paused=settings.paused)
         serves = watched.standing is Standing.SERVING
         context.ledger.record_deployment(
             DeploymentRecord(
@@ -52,11 +56,18 @@ class ProductionDeploy:
         )
         if not serves:
             return rolled_back(watched)
+        serving = f"{manifest.release_version} serves 100% of {settings.environment}"
         return StageOutcome(
             status=StageStatus.PASSED,
-            summary=f"{manifest.release_version} serves 100% of {settings.environment}{_by_hand(watcher)}",
+            summary=f"{serving}{_by_hand(watcher)}{_soak(watcher)}",
             details={**details, **watched.details},
         )
+
+
+def _soak(watcher: RolloutWatcher) -> str:
+    """What is still to come."""
+    seconds = watcher.soak()
+    return f"; it soaks for {format_duration(seconds)}, and goes back if that fails" if seconds else ""
 
 
 def _by_hand(watcher: RolloutWatcher) -> str:

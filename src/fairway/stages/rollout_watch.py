@@ -12,10 +12,11 @@ from typing import Any
 from fairway.errors import NotFoundError, TransientError
 from fairway.pipeline.port import Finding, StageOutcome, StageStatus
 from fairway.release.values import Manifest
+from fairway.rollout.advised import proved_in_soak, ways_on
 from fairway.rollout.people import Override
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Answer, AnswerKind, Request, Verb
-from fairway.rollout.values import Phase, RouteState
+from fairway.rollout.values import Phase, RolloutState, RouteState
 from fairway.rollout.wire import state_from_wire
 from fairway.stages.context import DeliveryContext
 from fairway.units import Digest, RouteId, format_duration
@@ -36,6 +37,8 @@ class Standing(StrEnum):
     STEPPING = "stepping"
     PROMOTING = "promoting"
     """It has gone through every step; the last traffic is moving."""
+    PROVING = "proving"
+    """All traffic is on it, and only now it is compared with what was stable: until that has passed it may go back."""
     SERVING = "serving"
     GOING_BACK = "going_back"
     ROLLED_BACK = "rolled_back"
@@ -58,6 +61,8 @@ def standing_of(state: RouteState | None, release: Digest) -> Standing:
                 return Standing.GOING_BACK
             case Phase.ROLLED_BACK:
                 return Standing.ROLLED_BACK
+            case Phase.SOAKING if proved_in_soak(rollout):
+                return Standing.PROVING
             case Phase.SOAKING | Phase.DONE:
                 pass  # then it is stable, unless something came after
     if state.stable is not None and state.stable.release == release:
@@ -87,6 +92,7 @@ class RolloutWatcher:
         self._last: JournalEntry | None = None
         self._said = ""
         self._said_at = context.clock.monotonic()
+        self._paused_since: float | None = None
 
     def state(self) -> RouteState | None:
         """The route as it is in the ledger."""
@@ -131,29 +137,33 @@ class RolloutWatcher:
             answer = self._ledger.answer(answer.request_id)
         return answer
 
-    async def follow(self, until: frozenset[Standing], *, limit: float) -> Watched:
+    async def follow(self, until: frozenset[Standing], *, limit: float, paused: float) -> Watched:
         """Follow the rollout until the release stands where it is waited for, is rolled back or replaced.
 
         Args:
             until: Standings that end the watching, beside rolled back and absent.
             limit: Seconds.
+            paused: Seconds a paused rollout is waited for when nobody sees the run.
 
         Raises:
-            TransientError: ``no_controller`` when nobody decides any more, ``watch_timeout`` when time is up; the
-                rollout is left as it is.
+            TransientError: ``no_controller`` when nobody decides any more, ``rollout_paused`` when only a person can
+                go on and none did, ``watch_timeout`` when time is up; the rollout is left as it is.
         """
         try:
-            return await self._follow(until, limit=limit)
+            return await self._follow(until, limit=limit, paused=paused)
         except asyncio.CancelledError:
-            left = "no longer followed; the rollout goes on by itself (fairway rollout status, fairway rollout abort)"
-            raise asyncio.CancelledError(left) from None
+            waits = self._paused()
+            goes_on = "goes on by itself (fairway rollout status, fairway rollout abort)"
+            left = goes_on if waits is None else f"does not go on by itself: {_ways(waits)}"
+            raise asyncio.CancelledError(f"no longer followed; the rollout {left}") from None
 
-    async def _follow(self, until: frozenset[Standing], *, limit: float) -> Watched:
+    async def _follow(self, until: frozenset[Standing], *, limit: float, paused: float) -> Watched:
         deadline = self._context.clock.monotonic() + limit
         ends = until | {Standing.ROLLED_BACK, Standing.ABSENT}
         absent = _Absence(self._context)
         while (standing := self.standing()) not in ends:
             self._tell_news()
+            self._wait_for_a_person(paused)
             absent.note(self._ledger.lease_of(self._route) is not None)
             if self._context.clock.monotonic() > deadline:
                 raise TransientError(
@@ -164,6 +174,30 @@ class RolloutWatcher:
             await self._context.clock.sleep(_POLL_SECONDS)
         self._tell_news()
         return Watched(standing=standing, reason=self._reason(), details=self._details())
+
+    def _paused(self) -> RolloutState | None:
+        """Our rollout, while it waits for a person."""
+        state = self.state()
+        rollout = state.rollout if state else None
+        ours = rollout is not None and rollout.live and rollout.candidate.release == self._release
+        return rollout if ours and rollout is not None and rollout.paused else None
+
+    def _wait_for_a_person(self, limit: float) -> None:
+        """Say that a person is needed; where nobody sees that, for so long only."""
+        rollout = self._paused()
+        now = self._context.clock.monotonic()
+        if rollout is None:
+            self._paused_since = None
+            return
+        if self._paused_since is None:
+            self._paused_since = now
+            self._context.progress(f"paused, a person is needed: {_ways(rollout)}")
+        if now - self._paused_since > limit and not self._context.delivery.attended:
+            raise TransientError(
+                f"paused for {format_duration(limit)}, and no person went on: {rollout.paused}",
+                code="rollout_paused",
+                hint=f"{_ways(rollout)}; then fairway run --resume takes this up again",
+            )
 
     def _tell_news(self) -> None:
         for event in self._ledger.events(self._route, after=self._seen):
@@ -214,10 +248,28 @@ class RolloutWatcher:
         ours = rollout is not None and rollout.candidate.release == self._release
         return rollout.overrides if ours and rollout is not None else ()
 
+    def proved_in_soak(self) -> bool:
+        """Whether only its soak compares it with what was stable."""
+        state = self.state()
+        rollout = state.rollout if state else None
+        ours = rollout is not None and rollout.candidate.release == self._release
+        return ours and rollout is not None and proved_in_soak(rollout)
+
+    def soak(self) -> float:
+        """Seconds of observed traffic after which it counts as done, while it soaks; 0 when it does not."""
+        state = self.state()
+        rollout = state.rollout if state else None
+        ours = rollout is not None and rollout.candidate.release == self._release
+        return rollout.plan.soak if ours and rollout is not None and rollout.phase is Phase.SOAKING else 0.0
+
     def _evidence(self) -> Any:
         """What the last rollback or promotion of this watch was decided on."""
         decision = self._last.decision if self._last else {}
         return decision.get("evidence") or None
+
+
+def _ways(rollout: RolloutState) -> str:
+    return " | ".join(ways_on(rollout))
 
 
 class _Absence:

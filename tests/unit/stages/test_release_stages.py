@@ -20,7 +20,7 @@ from fairway.rollout.wire import state_to_wire
 from fairway.stages.approval_gate import possible_plans, standing_before_exposure
 from fairway.stages.rollout_watch import Standing, standing_of
 from fairway.testing.memory_ledger import MemoryLedger
-from fairway.testing.rollout_cases import CANDIDATE, NEXT, ROUTE, STABLE, canary_plan, rollout_state, route_state
+from fairway.testing.rollout_cases import CANDIDATE, GATES, NEXT, ROUTE, STABLE, canary_plan, rollout_state, route_state
 from fairway.testing.virtual_clock import EPOCH, VirtualClock
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Role
@@ -436,6 +436,87 @@ async def test_a_paused_rollout_is_waited_for_until_time_is_up(released) -> None
         await released.run("canary_deploy", delivery=delivery)
     assert caught.value.code == "watch_timeout"
     assert released.said.count("now: ada paused: launch in an hour") == 1  # said once, not every tick
+
+
+def stopped(released) -> RouteState:
+    reason = "undecided after 20s"
+    return released.clock.at(None, rollout=rollout_state(Phase.STEPPING, candidate=released.clock.arm, paused=reason))
+
+
+async def test_a_pause_only_a_person_ends_is_said_with_its_commands_and_where_nobody_sees_it_not_waited_out(
+    released,
+) -> None:
+    released.clock.walk(Phase.PREPARING)
+    released.clock.script.append(released.clock.say(stopped(released), "pause"))
+    with pytest.raises(TransientError) as caught:
+        await released.run("canary_deploy", version="1.0.0")
+    assert caught.value.code == "rollout_paused"
+    assert "undecided after 20s" in caught.value.message
+    ways = "fairway rollout resume | fairway rollout skip --reason '…' | fairway rollout abort"
+    assert ways in (caught.value.hint or "")
+    assert released.said.count(f"paused, a person is needed: {ways}") == 1
+    assert 600 <= (released.clock.now() - EPOCH).total_seconds() < 660
+
+
+async def test_a_pause_somebody_sees_is_waited_out_and_one_that_ended_in_time_costs_nothing(released) -> None:
+    released.clock.walk(Phase.PREPARING)
+    released.clock.script.append(released.clock.say(stopped(released), "pause"))
+    delivery = released.delivery(version="1.0.0")
+    delivery.attended = True
+    idle = [lambda: None] * 4000  # 800 seconds of pause
+    released.clock.script += [*idle, released.clock.say(released.clock.at(Phase.PROMOTING))]
+    assert (await released.run("canary_deploy", delivery=delivery)).status is StageStatus.PASSED
+
+
+async def test_ctrl_c_on_a_paused_rollout_does_not_say_that_it_goes_on(released) -> None:
+    released.clock.walk(Phase.PREPARING)
+    released.clock.script.append(released.clock.say(stopped(released), "pause"))
+    delivery = released.delivery(version="1.0.0")
+    delivery.attended = True
+    task = asyncio.create_task(released.run("canary_deploy", delivery=delivery))
+    while released.clock.script:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError, match="does not go on by itself: fairway rollout resume"):
+        await task
+
+
+def soaks(released, phase: Phase = Phase.SOAKING) -> RouteState:
+    """After a switch that nothing was compared before: gates of the soak have to pass."""
+    plan = canary_plan(steps=(), soak_gates=tuple(replace(gate, must_pass=True) for gate in GATES))
+    rollout = rollout_state(phase, candidate=released.clock.arm, plan=plan, cause_text="failed after promotion")
+    serves = released.clock.arm if phase in (Phase.SOAKING, Phase.DONE) else STABLE
+    return released.clock.at(None, rollout=rollout, stable=serves)
+
+
+async def test_a_switch_nothing_was_compared_before_is_no_pass_until_its_soak_has_shown_something(released) -> None:
+    released.clock.walk(Phase.PREPARING)
+    released.clock.script.append(released.clock.say(soaks(released)))
+    canary = await released.run("canary_deploy", version="1.0.0")
+    assert canary.status is StageStatus.SKIPPED
+    assert canary.summary.startswith("not judged yet: 1.0.0 is compared with stable only after the switch")
+    back = [
+        released.clock.say(soaks(released, phase), "roll_back") for phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
+    ]
+    released.clock.script = [*[lambda: None] * 20, *back]
+    production = await released.run("production_deploy", version="1.0.0")
+    assert (production.status, production.summary) == (StageStatus.FAILED, "rolled back: failed after promotion")
+
+
+async def test_a_switch_whose_soak_passed_is_a_pass_and_one_compared_before_says_what_is_still_to_come(
+    released,
+) -> None:
+    released.clock.walk(Phase.PREPARING)
+    released.clock.script += [released.clock.say(soaks(released)), released.clock.say(soaks(released, Phase.DONE))]
+    proved = await released.run("canary_deploy", version="1.0.0")
+    production = await released.run("production_deploy", version="1.0.0")
+    assert (proved.status, production.status) == (StageStatus.SKIPPED, StageStatus.PASSED)
+    released.clock.say(released.clock.at(Phase.PROMOTING))()
+    released.clock.script = [released.clock.say(released.clock.at(Phase.SOAKING))]
+    compared = await released.run("production_deploy", version="1.0.0")
+    assert compared.status is StageStatus.PASSED
+    assert "it soaks for" in compared.summary
+    assert "goes back if that fails" in compared.summary
 
 
 async def test_a_release_that_was_never_cut_is_not_deployed(released) -> None:
