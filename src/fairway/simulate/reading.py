@@ -52,7 +52,8 @@ class RollingYardstick:
     _counts: dict[int, int] = field(default_factory=dict)
     _total: int = 0
     _added: int = 0
-    _highest: int = -(10**9)
+    _cursor: int = 0
+    _reached: int = 0
 
     def keep(self, block: Block) -> None:
         """One more block, in order of ``t0``."""
@@ -74,28 +75,26 @@ class RollingYardstick:
         if self._total < round(BEYOND / (1 - share)):
             return None
         counts, needed = self._counts, share * self._total - 1e-9
-        index = self._highest
-        while not counts.get(index):
-            index -= 1
-        self._highest = index
-        at_or_below = self._total
-        found = index
-        while at_or_below >= needed:
-            count = counts.get(index, 0)
-            if count:
-                found = index
-                at_or_below -= count
-            index -= 1
-        return bin_value(found)
+        cursor, reached = self._cursor, self._reached
+        while reached < needed:
+            cursor += 1
+            reached += counts.get(cursor, 0)
+        while not (here := counts.get(cursor, 0)) or reached - here >= needed:
+            reached -= here
+            cursor -= 1
+        self._cursor, self._reached = cursor, reached
+        return bin_value(cursor)
 
     def _add(self, block: Block, sign: int) -> None:
-        counts = self._counts
+        """Add a block or take it away; how much is at or below the cursor is kept, as the quantile moves little."""
+        counts, cursor, below = self._counts, self._cursor, 0
         histogram: Mapping[int, int] = getattr(block.arms[self.stable], KINDS[self.kind].histogram)
         for index, count in histogram.items():
             counts[index] = counts.get(index, 0) + sign * count
+            if index <= cursor:
+                below += count
         self._total += sign * sum(histogram.values())
-        if sign > 0 and histogram:
-            self._highest = max(self._highest, *histogram)
+        self._reached += sign * below
 
 
 @dataclass(slots=True, kw_only=True)

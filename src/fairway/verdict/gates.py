@@ -214,18 +214,25 @@ def sleeps_through(spec: GateSpec, state: GateState, sight: Sight, *, before: Re
         before: Its reading before the block.
         after: The one after it, from :func:`reading_after`.
     """
-    recipe, evidence = KINDS[spec.kind], state.evidence
-    if recipe.test is not Test.RELATIVE and recipe.test is not Test.ABSOLUTE:
+    if not sight.block.comparable:
+        return True
+    recipe, evidence, split = KINDS[spec.kind], state.evidence, sight.block.split
+    if split is not None and split != before.split:
         return False
-    if sight.has(recipe.mark) or sight.block.split not in (None, before.split):
+    bad = sight.has(recipe.mark)
+    if after.census is before.census and after.whole is before.whole:  # left out
+        return not bad or (not sight.candidate.active and not sight.candidate.has(recipe.mark))
+    if bad or (recipe.test is not Test.RELATIVE and recipe.test is not Test.ABSOLUTE):
         return False
     if recipe.among is not Among.ACTIVE and not _outcomes_alike(recipe, before.census, after.census):
         return False
     absolute = recipe.test is Test.ABSOLUTE
     if evidence.failed is not None:
         return not absolute  # whether stable fails too may change
-    if _lacks(spec, before.all_of_it) or (evidence.passed is None and _lacks(spec, before.census)):
+    if _lacks(spec, before.all_of_it) and not _lacks(spec, after.all_of_it):
         return False
+    if evidence.passed is None and _lacks(spec, before.census):
+        return _lacks(spec, after.census)
     if evidence.passed is not None or not absolute:
         return True
     seen = after.census.candidate
@@ -247,10 +254,12 @@ def at_reading(state: GateState, reading: Reading) -> GateState:
 
 def _heard(spec: GateSpec, recipe: Recipe, sight: Sight) -> bool:
     """Whether a block without units to compare says something all the same."""
-    ours, theirs = (arm.block is not None and arm.block.assigned > 0 for arm in (sight.candidate, sight.stable))
+    ours, theirs = sight.candidate.block, sight.stable.block
     if spec.kind in ABSOLUTE_KINDS:
-        return ours or theirs
-    return recipe.among is Among.REPORTED and ours and theirs
+        return (ours is not None and ours.assigned > 0) or (theirs is not None and theirs.assigned > 0)
+    if recipe.among is not Among.REPORTED or ours is None or theirs is None:
+        return False
+    return ours.assigned > 0 and theirs.assigned > 0
 
 
 def _with_split(spec: GateSpec, state: GateState, sight: Sight) -> GateState:

@@ -126,6 +126,33 @@ def test_a_gate_in_company_says_what_it_says_alone() -> None:
         assert find(spec, state) == finding
 
 
+@pytest.mark.parametrize("candidate", CANDIDATES.values(), ids=CANDIDATES.keys())
+def test_a_gate_that_sleeps_through_blocks_says_after_each_what_one_says_that_reads_them_all(candidate: dict) -> None:
+    asked = plan(**ALL_PASS, tool_errors={"maximum": "3%", "must_pass": True})
+    blocks, begins = course(9, asked, **candidate)
+    together, compared = panel(asked, begins), 0
+    states = {}
+    for block in blocks:
+        together.take(block)
+        if block.t0 < begins[0]:
+            continue
+        step = step_at(block, begins)
+        findings = together.judge(asked.steps[step].gates, step_from=begins[step])
+        for spec, finding in zip(asked.steps[step].gates, findings, strict=True):
+            if not spec.must_pass or (spec.from_step and step):
+                continue
+            known = states.get(spec.name)
+            if known is None or known[0] != spec:
+                states[spec.name] = known = spec, start(spec, since=begins[0]), 0
+            _, state, read = known
+            for each in blocks[read : blocks.index(block) + 1]:
+                state = observe(spec, state, each, candidate=MODELLED_CANDIDATE, stable=MODELLED_STABLE)
+            states[spec.name] = spec, state, blocks.index(block) + 1
+            assert replace(find(spec, state), stable_fails_too=finding.stable_fails_too) == finding
+            compared += 1
+    assert compared > 200
+
+
 def test_a_block_twice_or_late_changes_nothing() -> None:
     asked = plan()
     blocks, begins = course(6, asked)
