@@ -437,3 +437,108 @@ async def test_pairs_begun_under_another_regime_are_counted_nowhere(harness: Har
             await harness.install(table(stable.endpoint, shadow.endpoint, mirror=0, seq=2))
             await until_idle(harness)
         assert await sums_of(harness) == {}
+
+
+# --- a shadow that has to say that it is one ---------------------------------------------------------------------
+
+
+def attested(stable: ScriptedArm, shadow: ScriptedArm) -> RouteTable:
+    return table(stable.endpoint, shadow.endpoint, shadow_says=True)
+
+
+async def test_a_shadow_that_says_so_is_mirrored_to_as_ever(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says("status=ok, shadow=1")) as shadow:
+        await harness.start(attested(stable, shadow))
+        async with connected(harness.port) as client:
+            for number in range(5):
+                await ask(client, f"c-{number}")
+                await until_idle(harness)
+        sums = await sums_of(harness)
+        assert sums["shadow_pairs"] == 5
+        assert "shadow_unattested" not in sums
+
+
+@pytest.mark.parametrize("outcome", ["status=ok", "status=ok, shadow=0", None, "status=what", "status=failed"])
+async def test_one_answer_without_the_word_ends_the_mirror_for_everybody(harness: Harness, outcome: str | None) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says(outcome)) as shadow:
+        await harness.start(attested(stable, shadow))
+        async with connected(harness.port) as client:
+            for number in range(6):
+                await ask(client, f"c-{number}")
+                await ask(client, f"c-{number}")
+                await until_idle(harness)
+        assert len(shadow.requests) == 1, "what it did once is once too often"
+        assert len(stable.requests) == 12
+        counted = await harness.counted()
+        assert counted[Role.SHADOW].sums["shadow_unattested"] >= 6
+        assert "shadow_pairs" not in counted[Role.SHADOW].sums
+        assert counted[Role.STABLE].failed == 0
+
+
+async def test_until_the_first_word_a_single_copy_is_under_way(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says("status=ok", after=0.3)) as shadow:
+        await harness.start(attested(stable, shadow))
+        async with connected(harness.port) as client:
+            for number in range(40):
+                await ask(client, f"c-{number}")
+        await until_idle(harness)
+        assert len(shadow.requests) == 1
+        assert (await sums_of(harness))["shadow_dropped"] == 39
+
+
+async def test_a_shadow_that_stops_saying_so_is_left_and_what_waits_is_not_sent(harness: Harness) -> None:
+    answered = 0
+
+    async def forgets(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        nonlocal answered
+        answered += 1
+        await asyncio.sleep(0 if answered < 3 else 0.2)
+        writer.write(answer(outcome="status=ok, shadow=1" if answered < 3 else "status=ok"))
+
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(forgets) as shadow:
+        await harness.start(attested(stable, shadow))
+        async with connected(harness.port) as client:
+            for _ in range(2):
+                await ask(client)
+                await until_idle(harness)
+            for _ in range(5):
+                await ask(client)  # one under way, four waiting behind it
+            await until_idle(harness)
+            await ask(client, "c-9")
+        assert len(shadow.requests) == 3
+
+
+async def test_a_shadow_that_only_fails_has_not_acted_against_its_word(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says(None, status="503 No")) as shadow:
+        await harness.start(attested(stable, shadow))
+        async with connected(harness.port) as client:
+            for number in range(3):
+                await ask(client, f"c-{number}")
+                await until_idle(harness)
+        sums = await sums_of(harness)
+        assert (sums["shadow_failed"], len(shadow.requests)) == (3, 3)
+        assert "shadow_unattested" not in sums
+
+
+async def test_an_answer_to_what_changes_nothing_need_not_say_it(harness: Harness) -> None:
+    async with ScriptedArm(always(answer(outcome=None))) as stable, ScriptedArm(says(None)) as shadow:
+        await harness.start(attested(stable, shadow))
+        async with connected(harness.port) as client:
+            for _ in range(3):
+                assert (await client.ask("X-Conversation-Id: c-1", target="/history")).status == 200
+                await until_idle(harness)
+        assert len(shadow.requests) == 3
+        assert "shadow_unattested" not in await sums_of(harness)
+
+
+async def test_another_table_of_the_same_mirror_does_not_forget(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says("status=ok")) as shadow:
+        first = attested(stable, shadow)
+        await harness.start(first)
+        async with connected(harness.port) as client:
+            await ask(client)
+            await until_idle(harness)
+            await harness.install(replace(first, fence=Fence(term=1, seq=2)))
+            await ask(client, "c-2")
+            await until_idle(harness)
+        assert len(shadow.requests) == 1

@@ -145,6 +145,7 @@ _SHADOW_FAMILIES: tuple[tuple[str, str, str, Mapping[str, tuple[str, float]]], .
             "shadow_diverged": ("diverged", 1),
             "shadow_unknown": ("unknown", 1),
             "shadow_client_left": ("client_left", 1),
+            "shadow_unattested": ("unattested", 1),
             "shadow_both_failed": ("both_failed", 1),
             "shadow_dropped": ("dropped", 1),
             "shadow_skipped": ("skipped", 1),

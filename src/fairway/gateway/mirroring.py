@@ -13,6 +13,7 @@ from collections.abc import Callable
 from time import time
 from typing import TYPE_CHECKING
 
+from fairway.gateway.attesting import Attesting
 from fairway.gateway.comparing import BODY_BYTES, Side, body_digest, compare
 from fairway.gateway.serving import MirrorPlan, Serving
 from fairway.gateway.shadow_copy import ShadowCopy
@@ -30,6 +31,7 @@ SHADOW_LINE = b"x-fairway-shadow: 1\r\n"
 """Marks a copy, so that the agent mocks its tools; a client's own header of that name never gets here."""
 
 _NOT_FOLLOWED = 0
+_SAFE = (b"GET ", b"HEAD ", b"OPTIONS ")
 
 
 class Pair:
@@ -89,8 +91,9 @@ class Pair:
 
     def shadow_ended(self, copy: ShadowCopy, side: Side) -> None:
         """What became of the copy."""
-        self._shadow = side
-        self._settle()
+        if self._mirror.hears(self, side, safe=copy.data.startswith(_SAFE)):
+            self._shadow = side
+            self._settle()
         self._mirror.ended(copy)
 
     def _settle(self) -> None:
@@ -112,6 +115,7 @@ class Mirror:
         """Copies under way or waiting."""
         self.held_bytes = 0
         """Bytes of requests in them."""
+        self._attesting: dict[tuple[int, str], Attesting] = {}  # by salt and release of the shadow; the last one
 
     def begin(self, serving: Serving, key: bytes, request: bytes, *, fresh: bool, now: float) -> Pair | None:
         """A request of a conversation begins; ``None`` when it is not to be copied.
@@ -126,6 +130,9 @@ class Mirror:
         plan = serving.mirror
         if plan is None or not plan.takes(key):
             return None
+        if plan.says and self._attested(plan).broken:
+            self._count(serving, plan, {"shadow_unattested": 1})  # what is read later still shows that it ended
+            return None
         unit = plan.unit(key)
         if fresh:
             self._note(plan, unit, plan.arm.tag, now + max(1.0, serving.table.pin_seconds))
@@ -139,6 +146,9 @@ class Mirror:
     def copy(self, pair: Pair, data: bytes) -> None:
         """Send a copy, after the other copies of its conversation; or drop it."""
         if self.in_flight >= MAX_COPIES or self.held_bytes + len(data) > MAX_BYTES or self._worker.draining:
+            self.drop(pair)
+            return
+        if pair.plan.says and not self._may_copy(pair):
             self.drop(pair)
             return
         copy = ShadowCopy(pair, pair.plan.arm, pair.serving.table, data)
@@ -180,6 +190,22 @@ class Mirror:
         else:
             del self._copies[unit]
 
+    def hears(self, pair: Pair, shadow: Side, *, safe: bool) -> bool:
+        """Whether an answer of a shadow may be compared; the first that does not say it is one's ends the mirror.
+
+        Args:
+            pair: Its own.
+            shadow: The answer.
+            safe: The request's method changes nothing: its answer need not say what it did.
+        """
+        plan = pair.plan
+        if not plan.says or self._attested(plan).heard(shadow, safe=safe):
+            return True
+        self.lose(pair)
+        self._count(pair.serving, plan, {"shadow_unattested": 1})
+        self._stop(plan)
+        return False
+
     def settle(self, pair: Pair, primary: Side, shadow: Side) -> None:
         """Both halves of a pair have ended: compare and count them."""
         found = compare(primary, shadow)
@@ -192,6 +218,25 @@ class Mirror:
                 status = f"{shadow.status} ({primary.status})"
                 cell.describe({"request": pair.request.decode(), "status": status, "reason": found.reason})
         self._count(pair.serving, pair.plan, found.sums)
+
+    def _attested(self, plan: MirrorPlan) -> Attesting:
+        key = (plan.salt_tag, plan.arm.arm.release)
+        known = self._attesting.get(key)
+        if known is None:
+            known = Attesting()
+            self._attesting = {key: known}
+        return known
+
+    def _may_copy(self, pair: Pair) -> bool:
+        """Whether one more copy may go out: until a shadow has said that it is one, a single copy at a time."""
+        known = self._attested(pair.plan)
+        return not known.broken and (known.proved or not self.in_flight)
+
+    def _stop(self, plan: MirrorPlan) -> None:
+        """Nothing that waits goes to a shadow that may have acted; what is under way cannot be taken back."""
+        for unit in tuple(self._copies):
+            if self._copies[unit][0].pair.plan.arm is plan.arm:
+                self._give_up(unit)
 
     def _give_up(self, unit: bytes) -> None:
         """What waits of a conversation that is not followed any longer is not sent."""

@@ -47,7 +47,7 @@ WIRE: Mapping[str, tuple[type, str]] = {
     "route-state": (RouteState, "Where a route is, its rollout included."),
     "decision": (Decision, "What a controller decided, and why."),
 }
-_COMPLETE: Mapping[str, frozenset[str]] = {"route-table": frozenset({"flags", "rerun"})}
+_COMPLETE: Mapping[str, frozenset[str]] = {"route-table": frozenset({"flags", "rerun", "shadow_says"})}
 """Values whose wire form always carries every key but these."""
 _PAIRED_FENCE = frozenset({"route-table", "batch"})
 """Values of the data plane, where a fence is ``[term, seq]``; elsewhere it is a mapping."""

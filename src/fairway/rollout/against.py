@@ -62,6 +62,8 @@ def failed_smoke(snapshot: Snapshot, rollout: RolloutState) -> Proof | None:
     if step is None:
         return None
     if step.mirroring is not None:
+        if (unattested := shadow_unattested(snapshot, rollout)) is not None:
+            return unattested
         verdict, reason = judge_pairs(step.mirroring, snapshot.measured.pairs)
         return Proof(code="mirror_failed", text=reason) if verdict is Verdict.FAIL else None
     if not step.probe or probed is None:
@@ -75,6 +77,18 @@ def failed_smoke(snapshot: Snapshot, rollout: RolloutState) -> Proof | None:
     if not probed.error:
         return None
     return Proof(code="probe_failed", text=f"{candidate.version} failed its smoke: {probed.error}")
+
+
+def shadow_unattested(snapshot: Snapshot, rollout: RolloutState) -> Proof | None:
+    """A shadow that answered without saying that it is one: its tools may have been real."""
+    pairs = snapshot.measured.pairs
+    if pairs is None or not pairs.unattested:
+        return None
+    text = (
+        f"an answer of the shadow of {rollout.candidate.version} did not say that it was one (shadow=1 in its outcome),"
+        " although rollout.shadow.heeded declares it: its tools may have been real; nothing more is copied to it"
+    )
+    return Proof(code="shadow_unattested", text=text)
 
 
 def crashed(snapshot: Snapshot, rollout: RolloutState) -> Proof | None:

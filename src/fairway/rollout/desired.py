@@ -152,6 +152,7 @@ def _exposed(rollout: RolloutState, arms: tuple[DesiredArm, ...], step: Step) ->
     salt = rollout.bucket_salt
     return Desired(arms=arms, split=split, exposure=step.exposure, mirror=step.mirror, salt=salt, theta=theta,
         thresholds=thresholds_of(rollout, step),
+        shadow_says=step.mirroring is not None and step.mirroring.says,
     )  # fmt: skip
 
 
@@ -233,6 +234,7 @@ def table_of(
         pin_seconds=policy.pin_seconds,
         flags=policy.flags,
         rerun=policy.rerun,
+        shadow_says=desired.shadow_says,
     )
 
 
@@ -284,6 +286,7 @@ def served_digest(desired: Desired, observed: tuple[ObservedArm, ...], route_pol
                 if desired.thresholds
                 else {}
             ),
+            **({"shadow_says": True} if desired.shadow_says else {}),
         }
     )
 

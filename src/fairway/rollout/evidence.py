@@ -17,6 +17,7 @@ class MirrorGate:
         alpha_fail, alpha_pass: Error bounds towards FAIL and PASS.
         minimum_pairs: Compared pairs before any verdict but NO_DATA.
         max_diverged: Share of all pairs that may have diverged or be unknown; above it, too little can be compared.
+        says: Each answer of the shadow has to say that it is one.
     """
 
     margin: float
@@ -24,6 +25,7 @@ class MirrorGate:
     alpha_pass: float
     minimum_pairs: int = 50
     max_diverged: float = 0.5
+    says: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class MirrorPairs:
         unknown: Pairs in which what became of one of the two is not known: excluded.
         client_left: Pairs whose client left before stable had answered, which says nothing of either: excluded, and
             of no weight in how much could be compared.
+        unattested: Answers of the shadow that did not say that it is one, and what was not copied after them: it may
+            have reached real tools.
         both_failed: Pairs in which both sides failed or both refused, which says nothing of the shadow: excluded.
         dropped: Requests of mirrored conversations that were not copied, for want of room or because the shadow no
             longer knew what stable knew: not in any other count.
@@ -51,6 +55,7 @@ class MirrorPairs:
     dropped: int = 0
     both_failed: int = 0
     client_left: int = 0
+    unattested: int = 0
 
 
 class SmokeOutcome(StrEnum):

@@ -44,6 +44,7 @@ def pairs_of(blocks: Iterable[Block], candidate: Digest) -> MirrorPairs | None:
         unknown=total("shadow_unknown"),
         both_failed=total("shadow_both_failed"),
         client_left=total("shadow_client_left"),
+        unattested=total("shadow_unattested"),
         dropped=total("shadow_dropped") + total("shadow_skipped"),
     )
 

@@ -152,6 +152,7 @@ def _mirrored(policy: RolloutSection) -> Step:
         alpha_pass=policy.alpha_pass,
         minimum_pairs=told.minimum_pairs,
         max_diverged=told.max_diverged / WHOLE,
+        says=told.heeded,
     )
     return Step(
         split=NO_SHARE,

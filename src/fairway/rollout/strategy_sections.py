@@ -66,8 +66,8 @@ class ShadowSection(Section):
         replicas: Instances of the shadow.
         environment: Variables that look like secrets and that the shadow may have all the same: its model's key. Any
             other such variable is kept from it.
-        heeded: The agent is known to reach no real tool when it is told to be a shadow; without it ``auto`` mirrors
-            nothing.
+        heeded: The agent is known to reach no real tool when it is told to be a shadow, and says so in each outcome
+            (``shadow=1``): the first answer that does not ends the mirror. Without it ``auto`` mirrors nothing.
     """
 
     mirror: Share = 10_000

@@ -353,6 +353,7 @@ class Desired:
         salt: Of the bucket hash: the rollout id.
         theta: Latency limits in ms by role, for the gateway's ``slow`` mark; empty: no marking.
         thresholds: Limits by metric and role, for its other marks.
+        shadow_says: Copies go on only as long as each answer of the shadow says that it is one.
     """
 
     arms: tuple[DesiredArm, ...]
@@ -363,6 +364,7 @@ class Desired:
     salt: str = ""
     theta: Mapping[str, float] = field(default_factory=dict)
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    shadow_says: bool = False
 
 
 class DecisionKind(StrEnum):

@@ -133,6 +133,8 @@ class RouteTable:
         pin_seconds: How long a conversation stays where it began.
         flags: Feature flags in force; every request tells its arm which are on.
         rerun: Which failed requests are run again on stable.
+        shadow_says: Each answer of a shadow has to say that it is one (``shadow=1`` in its outcome); else nothing more
+            is copied to it.
     """
 
     route: RouteId
@@ -152,6 +154,7 @@ class RouteTable:
     pin_seconds: float = 3600.0
     flags: tuple[TableFlag, ...] = ()
     rerun: Rerun = DEFAULT_RERUN
+    shadow_says: bool = False
     version: Literal[1] = TABLE_VERSION
 
     def __post_init__(self) -> None:
@@ -235,6 +238,8 @@ class RouteTable:
             wire["flags"] = [flag.to_wire() for flag in self.flags]
         if self.rerun != DEFAULT_RERUN:
             wire["rerun"] = self.rerun.to_wire()
+        if self.shadow_says:
+            wire["shadow_says"] = True
         return wire
 
     @classmethod
@@ -251,6 +256,7 @@ class RouteTable:
         known = {
             "version", "route", "fence", "arms", "rules", "split", "salt", "keys", "mirror", "masks", "timeouts",
             "limits", "trip", "theta", "block_seconds", "pin_seconds", "flags", "rerun",
+            "shadow_says",
         }  # fmt: skip
         if unknown := set(wire) - known:
             raise ValueError(f"route table has unknown keys {sorted(unknown)}")
@@ -300,4 +306,16 @@ class RouteTable:
             pin_seconds=float(wire["pin_seconds"]),
             flags=tuple(TableFlag.from_wire(flag) for flag in wire.get("flags", ())),
             rerun=Rerun.from_wire(wire["rerun"]) if "rerun" in wire else DEFAULT_RERUN,
+            shadow_says=_flag(wire.get("shadow_says", False)),
         )
+
+
+def _flag(value: Any) -> bool:
+    """True or false, and nothing that looks like it.
+
+    Raises:
+        TypeError: When it is neither.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value

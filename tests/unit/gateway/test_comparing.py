@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -139,6 +140,9 @@ class NotedMirror:
     def settle(self, pair: Pair, primary: Side, shadow: Side) -> None:
         self.settled.append((primary, shadow))
 
+    def hears(self, pair: Pair, shadow: Side, *, safe: bool) -> bool:
+        return True
+
     def ended(self, copy: object) -> None:
         """The copy is over."""
 
@@ -155,7 +159,8 @@ def test_a_pair_is_compared_once_whichever_half_ends_first(first: str) -> None:
     assert mirror.copied == b"GET / HTTP/1.1\r\nx-fairway-shadow: 1\r\nhost: a\r\n\r\n"
     pair.primary_data(b"hel")
     pair.primary_data(b"lo")
-    halves = [lambda: pair.primary_ended(side()), lambda: pair.shadow_ended(None, side())]  # type: ignore[arg-type]
+    copy = SimpleNamespace(data=mirror.copied)
+    halves = [lambda: pair.primary_ended(side()), lambda: pair.shadow_ended(copy, side())]  # type: ignore[arg-type]
     for end in halves if first == "primary" else reversed(halves):
         end()
     for what in mirror.later:

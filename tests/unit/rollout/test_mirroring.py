@@ -124,12 +124,20 @@ def block(t0: float, sums: dict[str, float], *, role: Role = Role.SHADOW, **chan
 def test_pairs_are_added_up_over_blocks_that_can_be_compared():
     sums = {"shadow_pairs": 10, "shadow_failed": 1, "shadow_primary_failed": 2, "shadow_diverged": 3,
             "shadow_unknown": 4, "shadow_dropped": 5, "shadow_skipped": 6, "shadow_both_failed": 7,
-            "shadow_client_left": 8}  # fmt: skip
+            "shadow_client_left": 8, "shadow_unattested": 9}  # fmt: skip
     found = pairs_of(
         [block(0, sums), block(10, sums), block(20, sums, gap=True), block(30, sums, fence=None)], CANDIDATE.release
     )
     assert found == MirrorPairs(
-        compared=20, shadow_failed=2, stable_failed=4, diverged=6, unknown=8, dropped=22, both_failed=14, client_left=16
+        compared=20,
+        shadow_failed=2,
+        stable_failed=4,
+        diverged=6,
+        unknown=8,
+        dropped=22,
+        both_failed=14,
+        client_left=16,
+        unattested=18,
     )
 
 

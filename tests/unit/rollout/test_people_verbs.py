@@ -446,6 +446,7 @@ REFUSED = replace(SILENT, error="", smokes=True, smoke=SAID_NO)
 
 AGAINST = [
     ("mirror_failed", Strategy.SHADOW, {"measured": measured(pairs=WORSE)}),
+    ("shadow_unattested", Strategy.SHADOW, {"measured": measured(pairs=replace(WORSE, unattested=1))}),
     ("probe_failed", Strategy.BLUE_GREEN, {"probed": SILENT}),
     ("smoke_failed", Strategy.BLUE_GREEN, {"probed": REFUSED}),
     ("trigger_fired", Strategy.CANARY, {"measured": measured(OPEN, alarms=(GRAVE,))}),

@@ -32,9 +32,10 @@ TABLE = RouteTable(
         replace(TABLE, arms=(CANDIDATE, replace(STABLE, endpoints=("h:3", "h:4")))),
         replace(TABLE, timeouts=Timeouts(idle=1.0), limits=Limits(in_flight=1)),
         replace(TABLE, rerun=Rerun(when=RerunWhen.ON_FAILURE)),
+        RouteTable.from_wire(replace(TABLE, shadow_says=True).to_wire()),
         RouteTable.from_wire(TABLE.to_wire()),
     ],
-    ids=["fence", "a crash", "a restart", "limits", "re-runs", "read back"],
+    ids=["fence", "a crash", "a restart", "limits", "re-runs", "a shadow that has to say so", "read back"],
 )
 def test_a_restarted_arm_is_the_same_regime(same: RouteTable) -> None:
     assert same.regime == TABLE.regime

@@ -47,6 +47,7 @@ class Turn:
     tokens_in: int = 0
     tokens_out: int = 0
     provider_down: bool = False
+    shadow: bool = False  # answered as a shadow: no tool was real
 
     def outcome(self, model: str) -> str:
         """The outcome of the request as Fairway reads it, from a header or the last event of a stream."""
@@ -56,6 +57,7 @@ class Turn:
             f"status={self.status}, tokens_in={self.tokens_in}, tokens_out={self.tokens_out}, "
             f"tools={len(self.tools)}, tool_errors={errors}, iterations={self.iterations}, model={model}"
             + (f", diverged={diverged}" if diverged else "")
+            + (", shadow=1" if self.shadow else "")
         )
 
 
@@ -77,7 +79,7 @@ class Agent:
             message: What the user says.
             on_text: Gets each piece of text as the model writes it.
         """
-        turn = Turn()
+        turn = Turn(shadow=self._tools.replay)
         messages = [
             {"role": "system", "content": self._system_prompt},
             *self._memory.history(thread_id),

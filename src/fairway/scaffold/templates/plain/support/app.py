@@ -72,9 +72,13 @@ Conversation = Annotated[str | None, Header(alias="x-conversation-id")]
 def _agent(request: Request) -> Agent:
     """Who answers: mirrored requests have an agent of their own, whose tools reach nothing real."""
     state = request.app.state
-    mirrored = request.headers.get("x-fairway-shadow") == "1"  # set by the gateway alone
-    agent: Agent = state.shadow if mirrored else state.agent
+    agent: Agent = state.shadow if _mirrored(request) else state.agent
     return agent
+
+
+def _mirrored(request: Request) -> bool:
+    """Whether it is a copy of a user's request; the header is set by the gateway alone."""
+    return request.headers.get("x-fairway-shadow") == "1"
 
 
 @app.post("/chat")
@@ -121,9 +125,10 @@ def _answer(turn: Turn, thread_id: str) -> dict[str, Any]:
 
 
 @app.post("/feedback")
-async def feedback(body: FeedbackRequest) -> JSONResponse:
+async def feedback(body: FeedbackRequest, request: Request) -> JSONResponse:
     """Note what the user says; the header ``x-conversation-id`` takes it to the release that served it."""
-    return JSONResponse({"status": "noted"}, headers={"Fairway-Outcome": f"status=ok, feedback={body.rating:.6f}"})
+    said = f"status=ok, feedback={body.rating:.6f}" + (", shadow=1" if _mirrored(request) else "")
+    return JSONResponse({"status": "noted"}, headers={"Fairway-Outcome": said})
 
 
 @app.get("/healthz")

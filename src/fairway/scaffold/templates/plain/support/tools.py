@@ -43,7 +43,7 @@ class Toolbox:
     """
 
     def __init__(self, specs: Iterable[ToolSpec], shop: sqlite3.Connection, *, replay: bool = False) -> None:
-        self._replay = replay
+        self.replay = replay
         self._specs = {spec.name: spec for spec in specs}
         functions: dict[str, Callable[..., Any]] = {
             "lookup_order": lookup_order,
@@ -85,7 +85,7 @@ class Toolbox:
         result = self._functions[name](self._shop, **parsed)
         if inspect.isawaitable(result):  # a tool that calls out is async, and held to its time limit
             result = await asyncio.wait_for(result, spec.timeout_seconds)
-        return ToolUse(name=name, arguments=parsed, result=result, diverged=self._replay and "error" in result)
+        return ToolUse(name=name, arguments=parsed, result=result, diverged=self.replay and "error" in result)
 
 
 def check_arguments(schema: dict[str, Any], arguments: dict[str, Any]) -> str | None:

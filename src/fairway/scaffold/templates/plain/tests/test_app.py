@@ -54,6 +54,15 @@ def test_a_mirrored_request_has_an_agent_of_its_own(client: TestClient) -> None:
     assert [messages(), messages(), messages(**{"x-fairway-shadow": "1"})] == [2, 4, 2]
 
 
+@pytest.mark.parametrize("path", ["/chat", "/chat/stream", "/feedback"])
+def test_an_answer_to_a_mirrored_request_says_so_and_no_other_does(client: TestClient, path: str) -> None:
+    def said(**headers: str) -> bool:
+        answer = client.post(path, json={"message": "Hi", "rating": 1}, headers=headers)
+        return "shadow=1" in answer.headers.get("fairway-outcome", "") + answer.text
+
+    assert [said(), said(**{"x-fairway-shadow": "1"})] == [False, True]
+
+
 def test_what_a_user_says_is_told_to_fairway(client: TestClient) -> None:
     answer = client.post("/feedback", json={"rating": 0.25}, headers={"x-conversation-id": "c7"})
     assert answer.headers["fairway-outcome"] == "status=ok, feedback=0.250000"
