@@ -101,7 +101,8 @@ VALUE_KINDS = ("tokens", "cost", "score", "feedback")
 """What means are taken of: tokens, and the kinds of :attr:`Outcome.values`."""
 
 _COUNTS = (
-    "tokens_in", "tokens_out", "tools", "tool_errors", "iterations", "guardrail", "callback_failed", "diverged", "shadow",
+    "tokens_in", "tokens_out", "tools", "tool_errors", "iterations", "guardrail", "callback_failed", "diverged",
+    "shadow",
 )  # fmt: skip
 _MARKS = (("tool_errors", "tool_error"), ("guardrail", "guardrail"), ("callback_failed", "callback_failed"))
 _COUNT = re.compile(r"[0-9]{1,12}")
