@@ -61,7 +61,8 @@ async def replies(request: ArmRequest, writer: asyncio.StreamWriter) -> None:
 
 async def counted(harness: Harness) -> dict[Digest, ArmBlock]:
     """The arms of all blocks there are, as a controller reads them; they are one or two."""
-    blocks, _ = mature_blocks(fold_all(FoldState(), await harness.reported()), 1e12)
+    await harness.drained()
+    blocks, _ = mature_blocks(fold_all(FoldState(), harness.batches), 1e12)
     found: dict[Digest, ArmBlock] = {}
     for block in blocks:
         assert block.comparable

@@ -27,7 +27,7 @@ from fairway.verdict.kinds import Test, limit_of, recipe_of
 from fairway.verdict.shared_cause import RECENT_BLOCKS, suffers
 from fairway.verdict.sight import Sight, see
 from fairway.verdict.tally import Reading
-from fairway.verdict.values import Alarm, AlarmPolicy, GateFinding, GateSpec, Scope
+from fairway.verdict.values import MEAN_KINDS, Alarm, AlarmPolicy, GateFinding, GateSpec, Scope
 
 REFRESH_BLOCKS = 6
 """The figures of a gate that need not pass are taken again so often, and whenever its verdict changes."""
@@ -85,7 +85,8 @@ class _Gate:
         while self.read < len(sights) and sights[self.read].block.t0 < before:
             self.state = observe_sight(self.spec, self.state, sights[self.read])
             self.read += 1
-        if new and self.read == len(sights):
+        # A gate on a mean looks at every value: no block without bad events leaves it as it is.
+        if new and self.read == len(sights) and self.spec.kind not in MEAN_KINDS:
             self.chain = self._chained(chains)
 
     def _chained(self, chains: list[_Chain]) -> _Chain:
