@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,7 +134,7 @@ def command(
 
 def _run(studies: Sequence[Study], seed: int) -> bool:
     """Simulate everything; whether somebody pressed Ctrl-C, which keeps what is done so far."""
-    progress = sys.stderr.isatty()
+    progress, begun = sys.stderr.isatty(), time.process_time()
     try:
         for number, study in enumerate(studies, start=1):
             for done, _ in enumerate(study.run(seed), start=1):
@@ -146,4 +147,6 @@ def _run(studies: Sequence[Study], seed: int) -> bool:
     finally:
         if progress:
             click.echo("\r\x1b[2K", nl=False, err=True)
+    taken, rollouts = time.process_time() - begun, sum(len(study.outcomes) for study in studies)
+    say(f"{rollouts:,} rollouts in {taken:.1f} s of one core: {60 * rollouts / max(taken, 1e-3):,.0f} a minute")
     return False

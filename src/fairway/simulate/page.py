@@ -38,12 +38,14 @@ def page_of(groups: Sequence[Group], *, runs: int, seed: int) -> str:
 def _asked(groups: Sequence[Group]) -> Iterator[tuple[str, str, str]]:
     """The figures asked for, beside those of the tables below."""
     healthy, margins, delays, exposed = groups
-    rolled_back = _sum(healthy, Ending.ROLLED_BACK)
-    good = rolled_back.hits / rolled_back.of <= 0.01 and rolled_back.interval[1] <= 0.02
-    yield "A/A: false rollback ≤ 1 %, upper limit ≤ 2 %, in all traffic together", rate(rolled_back), _met(good)
-    promoted = _sum(margins, Ending.PROMOTED)
-    share = promoted.hits / promoted.of
-    yield "at the margins and beyond: false promotion ≤ 5 %", rate(promoted), _met(share <= 0.05)
+    for shape in Shape:
+        rolled_back = _sum(_of_shape(healthy, shape), Ending.ROLLED_BACK)
+        good = rolled_back.hits / rolled_back.of <= 0.01 and rolled_back.interval[1] <= 0.02
+        yield f"A/A, {shape.value}: false rollback ≤ 1 %, upper limit ≤ 2 %", rate(rolled_back), _met(good)
+    for effect in (Effect.MARGIN_ERRORS, Effect.MARGIN_P95):
+        promoted = _sum([study for study in margins.studies if study.scenario.effect is effect], Ending.PROMOTED)
+        met = _met(promoted.interval[1] <= 0.05)
+        yield f"{EFFECTS[effect]}: false promotion ≤ 5 %, with its upper limit", rate(promoted), met
     for effect, shape, split, limit in _LIMITS:
         for study in delays.studies:
             scenario = study.scenario
@@ -72,10 +74,13 @@ def _met(yes: bool) -> str:
     return "yes" if yes else "**no**"
 
 
-def _sum(group: Group, ending: Ending) -> Rate:
+def _of_shape(group: Group, shape: Shape) -> list[Study]:
+    return [study for study in group.studies if study.scenario.shape is shape]
+
+
+def _sum(studies: Sequence[Study], ending: Ending) -> Rate:
     return Rate(
-        hits=sum(study.ended(ending).hits for study in group.studies),
-        of=sum(len(study.outcomes) for study in group.studies),
+        hits=sum(study.ended(ending).hits for study in studies), of=sum(len(study.outcomes) for study in studies)
     )
 
 
@@ -117,12 +122,15 @@ def _healthy_row(study: Study) -> tuple[str, ...]:
 
 def _together(group: Group) -> tuple[str, ...]:
     """All rollouts of a group: the interval that many of them allow."""
-    ended = [_sum(group, ending) for ending in (Ending.ROLLED_BACK, Ending.PROMOTED, Ending.PAUSED)]
+    return "**all**", "", "", *_healthy_cells(group.studies)
+
+
+def _healthy_cells(studies: Sequence[Study]) -> tuple[str, ...]:
+    ended = [_sum(studies, ending) for ending in (Ending.ROLLED_BACK, Ending.PROMOTED, Ending.PAUSED)]
     rules = [
-        Delays.of([each.rivals[place] for study in group.studies for each in study.outcomes])
-        for place in range(len(_RULES))
+        Delays.of([each.rivals[place] for study in studies for each in study.outcomes]) for place in range(len(_RULES))
     ]
-    return "**all**", "", "", rate(ended[0]), rate(ended[1]), str(ended[2].hits), *(stopped(each) for each in rules)
+    return rate(ended[0]), rate(ended[1]), str(ended[2].hits), *(stopped(each) for each in rules)
 
 
 def _margin_row(study: Study) -> tuple[str, ...]:

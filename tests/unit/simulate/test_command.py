@@ -71,6 +71,7 @@ def test_a_person_gets_tables_and_a_picture(tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert re.search(r"errors-1-10\s+heavy\s+300\s+stepped", shown.stdout)
     assert "best possible" in shown.stdout
+    assert re.search(r"^4 rollouts in [\d.]+ s of one core: [\d,]+ a minute$", shown.stderr, re.MULTILINE)
     picture = ElementTree.fromstring((tmp_path / "p.svg").read_text())
     assert sum(element.tag.endswith("polyline") for element in picture.iter()) >= 4
 
@@ -155,7 +156,7 @@ def test_the_page_has_a_row_for_every_study_and_says_how_it_was_made() -> None:
     page = page_of(groups, runs=1, seed=7)
     assert "fairway simulate --all --runs 1 --seed 7 --write docs/simulations.md" in page
     rows = [line for line in page.splitlines() if line.startswith("| ")]
-    asked = 1 + 2 + 6 + 1 + 3
+    asked = 1 + len(Shape) + 2 + 6 + 1 + 3
     assert len(rows) == asked + 1 + sum(1 + len(group.studies) for group in groups)
     tables = [part.splitlines() for part in page.split("\n\n") if part.startswith("| ")]
     assert [len({line.count("|") for line in table}) for table in tables] == [1, 1, 1, 1, 1]
