@@ -23,7 +23,7 @@ from fairway.observe.fold import Block
 from fairway.rollout.config import RolloutSection
 from fairway.rollout.next_step import next_step
 from fairway.rollout.plan import compile_plan
-from fairway.rollout.values import Measured, Phase, RouteState, Snapshot
+from fairway.rollout.values import READING_VERSION, Measured, Phase, RouteState, Snapshot
 from fairway.rollout.wire import decision_to_wire, snapshot_from_bytes, snapshot_to_bytes
 from fairway.sources.values import SourceReading
 from fairway.testing.modelled_rollout import CANDIDATE, ModelledRollout
@@ -217,7 +217,7 @@ def test_what_gates_of_another_version_read_is_counted_and_not_compared(
     code, body = audit_replay(ledger_file)
     gates = body["gates"]
     assert (code, gates["findings"], list(gates["not_reread"])) == (0, 0, ["other_version"])
-    assert "gates of version 1 read the blocks, these are version next" in told(ledger_file)
+    assert f"gates of version {READING_VERSION} read the blocks, these are version next" in told(ledger_file)
 
 
 def written_again(path: Path, lie: Callable[[Snapshot], Snapshot]) -> Path:

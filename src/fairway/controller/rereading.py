@@ -20,6 +20,7 @@ from fairway.controller.same_findings import FoundOtherwise, found_otherwise
 from fairway.errors import FairwayError, NotFoundError
 from fairway.observe.fold import Block
 from fairway.observe.port import Pulled
+from fairway.rollout.judged import judged
 from fairway.rollout.port import JournalEntry, RolloutLedger
 from fairway.rollout.values import (
     NOTHING_MEASURED,
@@ -164,10 +165,8 @@ def _specs(state: RouteState) -> Mapping[str, GateSpec]:
     rollout = state.rollout
     if rollout is None:
         return {}
-    gates = rollout.plan.soak_gates
-    if rollout.phase is not Phase.SOAKING and rollout.plan.steps:
-        gates = rollout.plan.steps[rollout.step].gates
-    return {gate.name: gate for gate in gates}
+    of = judged(rollout)
+    return {} if of is None else {gate.name: gate for gate in of.gates}
 
 
 @dataclass(slots=True, kw_only=True)

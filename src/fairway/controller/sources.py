@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass, field
 
 from fairway.clock import Clock
+from fairway.rollout.judged import judged
 from fairway.rollout.source_gates import asked_now
 from fairway.rollout.values import ArmRef, RolloutState
 from fairway.sources.answers import unknown
@@ -57,16 +58,17 @@ class SourceWatch:
     def look(self, rollout: RolloutState | None) -> tuple[SourceReading, ...]:
         """What the answers came to so far; asks again what is due, and returns at once."""
         gates = () if rollout is None else asked_now(rollout)
-        if rollout is None or rollout.step_from is None or not gates:
+        of = None if rollout is None else judged(rollout)
+        if rollout is None or of is None or not gates:
             self.forget()
             return ()
-        step = (rollout.id, rollout.step_from)
+        step = (rollout.id, of.since)
         if self._step != step:
             self.forget()
             self._step = step
         for gate in gates:
             self._take_in(gate)
-            if self.clock.now().timestamp() >= rollout.step_from:
+            if self.clock.now().timestamp() >= of.since:
                 self._begin(gate, names_of(self.route, rollout))
         return tuple(self._readings[gate.name] for gate in gates if gate.name in self._readings)
 

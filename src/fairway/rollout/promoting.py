@@ -94,6 +94,7 @@ def _last_instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
         or _held(snapshot, rollout)
         or unapproved(snapshot, rollout, entering=len(rollout.plan.steps))
         or instrument(snapshot, rollout)
+        or source_stops(snapshot, rollout)
     )
     if waits is not None:
         return waits

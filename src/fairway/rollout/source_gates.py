@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fairway.rollout.values import Phase, RolloutState, Snapshot
+from fairway.rollout.judged import judged
+from fairway.rollout.values import Phase, RolloutState, Scaling, Snapshot
 from fairway.sources.judging import judge_source
 from fairway.sources.placeholders import needs_stable
 from fairway.sources.values import OnFail, SourceFinding, SourceGate
@@ -14,18 +15,19 @@ from fairway.units import Verdict
 def asked_now(rollout: RolloutState) -> tuple[SourceGate, ...]:
     """The custom gates of a rollout where it is: while users meet the candidate by its share, and in the soak.
 
-    Nobody has met it in a smoke or a mirrored step, so nothing outside can know it yet. At 100 % stable has no traffic
-    of its own left to compare with, so that gates that compare end with the last step; and what names stable is not
-    asked for a first release.
+    They go on with the traffic that is served: while the next step's instances start, and until the last gateway has
+    confirmed 100 %. Nobody has met it in a smoke or a mirrored step, so nothing outside can know it yet. At 100 %
+    stable has no traffic of its own left to compare with, so that gates that compare end with the last step; and what
+    names stable is not asked for a first release.
     """
-    gates = rollout.plan.sources
-    if not gates or rollout.step_from is None:
+    gates, of = rollout.plan.sources, judged(rollout)
+    if not gates or of is None:
         return ()
-    if rollout.phase is Phase.STEPPING and rollout.plan.steps:
-        step = rollout.plan.steps[rollout.step]
-        met = step.split > 0 and not step.probe and step.mirroring is None
-        return gates if met else ()
-    if rollout.phase is not Phase.SOAKING or not rollout.plan.soak:
+    if of.step is not None:
+        met = of.step.split > 0 and not of.step.probe and of.step.mirroring is None
+        whole = rollout.phase is Phase.PROMOTING and rollout.scaling is not Scaling.STARTING
+        return tuple(gate for gate in gates if met and not (whole and gate.compares))
+    if not rollout.plan.soak:
         return ()
     known = rollout.stable is not None
     return tuple(gate for gate in gates if not gate.compares and (known or not needs_stable(gate.question)))

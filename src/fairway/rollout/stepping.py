@@ -112,6 +112,7 @@ def _instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
         or _no_advance(snapshot, rollout)
         or unapproved(snapshot, rollout, entering=rollout.step)
         or instrument(snapshot, rollout)
+        or source_stops(snapshot, rollout)
     )
     if waits is not None:
         return waits
