@@ -53,6 +53,7 @@ INSTEAD: Mapping[str, str] = {
     "role_missing": "ask one of them; in an emergency add --break-glass with a reason, which is recorded loudly",
     "rollout_live": "fairway rollout status shows it; fairway rollout abort ends it, "
     "and fairway deploy --supersede starts another in its place",
+    "shadow_unattested": "look at what it did; let its answers say shadow=1, or take rollout.shadow.heeded out",
     "smoke_failed": "fix it and release anew; it goes back by itself, and nobody has met it",
     "soak_paused": "fairway rollout resume lets it end; fairway deploy --supersede takes it back and starts the other",
     "soak_unseen": "mend telemetry and ask again; with the role: fairway rollout skip --reason '…' ends the soak",
