@@ -15,6 +15,7 @@ from fairway.rollout.next_step import next_step
 from fairway.rollout.replay import decide_again
 from fairway.rollout.requests import AnswerKind, Verb
 from fairway.rollout.source_gates import asked_now
+from fairway.rollout.status import status_wire
 from fairway.rollout.values import DecisionKind, Phase, Scaling, Served, Strategy
 from fairway.rollout.wire import decision_to_wire, snapshot_from_bytes, snapshot_to_bytes, state_to_wire
 from fairway.simulate.rollout import exposing
@@ -27,9 +28,11 @@ from fairway.sources.values import (
     SourceKind,
     SourceReading,
 )
+from fairway.testing.memory_ledger import MemoryLedger
 from fairway.testing.rollout_cases import (
     CANDIDATE,
     GATES,
+    ROUTE,
     STABLE,
     T0,
     canary_plan,
@@ -42,6 +45,7 @@ from fairway.testing.rollout_cases import (
     route_state,
     snapshot,
 )
+from fairway.testing.virtual_clock import VirtualClock
 from fairway.units import Verdict
 
 NOW = T0.timestamp()
@@ -242,7 +246,9 @@ readings = st.builds(
     age=st.sampled_from([0.0, 10.0, 34.0, 36.0, -5.0]),
 )
 asked = st.lists(
-    st.sampled_from([request(Verb.PROMOTE, reason="ok"), request(Verb.RESUME, reason="ok"), request(Verb.SKIP, reason="ok")]),
+    st.sampled_from(
+        [request(Verb.PROMOTE, reason="ok"), request(Verb.RESUME, reason="ok"), request(Verb.SKIP, reason="ok")]
+    ),
     max_size=1,  # of two, one may move the rollout because the other was refused
 ).map(tuple)
 
@@ -359,10 +365,8 @@ def test_that_nothing_is_guaranteed_is_said_wherever_a_custom_gate_is_shown():
 
 def test_the_status_shows_custom_gates_with_what_they_are_worth():
     finding_wire = decision_to_wire(next_step(at_step(CPU, readings=(reading(CPU),))))["sources"]
-    status = dict.fromkeys(
-        ["stable", "rollout", "desired", "observed", "why", "waits_for", "hold", "controller"], None
-    ) | dict.fromkeys(["glass", "overrides", "holds", "alarms", "evidence", "approvals", "requests", "blocked"], ())
-    shown = describe_status({**status, "route": "support/production", "seq": 1, "sources": finding_wire})
+    view = {"sources": finding_wire, "evidence": []}
+    shown = describe_status(status_wire(MemoryLedger(clock=VirtualClock()), ROUTE, view))
     assert "custom     cpu (guarantee: none): PASS - 0.5, asked for at most 0.8: kept for 30s" in shown
 
 
