@@ -365,7 +365,7 @@ def test_that_nothing_is_guaranteed_is_said_wherever_a_custom_gate_is_shown():
 
 def test_the_status_shows_custom_gates_with_what_they_are_worth():
     finding_wire = decision_to_wire(next_step(at_step(CPU, readings=(reading(CPU),))))["sources"]
-    view = {"sources": finding_wire, "evidence": []}
+    view = {"at": NOW, "sources": finding_wire, "evidence": []}
     shown = describe_status(status_wire(MemoryLedger(clock=VirtualClock()), ROUTE, view))
     assert "custom     cpu (guarantee: none): PASS - 0.5, asked for at most 0.8: kept for 30s" in shown
 
