@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from fairway.cli import following
 from fairway.cli.main import cli
 from fairway.errors import FairwayError
 from fairway.ledger import open_ledger
@@ -21,7 +23,10 @@ from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Request, Verb
 from fairway.rollout.values import Phase, RouteState
 from fairway.rollout.wire import decision_to_wire, state_to_wire
-from fairway.testing.rollout_cases import CANDIDATE, rollout_state, route_state, snapshot
+from fairway.state_dir import StateDir
+from fairway.supervise.info import ChildInfo, ChildState, UpInfo, UpLock, write_info
+from fairway.targets.local.process import identify
+from fairway.testing.rollout_cases import CANDIDATE, GATES, canary_plan, rollout_state, route_state, snapshot
 from fairway.traffic.fence import Fence
 from fairway.units import RouteId
 
@@ -137,3 +142,52 @@ def test_what_is_asked_without_a_controller_will_be_answered_not_applied_for_sur
     assert "is recorded and will be answered when one is" in asked.message
     assert [one.if_version for one in pending(root)] == [7]
     assert refused("rollback", "--dry-run", "--if-version", "7").code == "bad_option"
+
+
+def test_who_follows_a_rollout_is_told_that_nobody_decides(
+    root: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_SAID_EVERY_SECONDS", 0.0)
+    journal(route_state(rollout_state(Phase.STEPPING)))
+    watched = run("rollout", "watch", "--lines", "--timeout", "1s")
+    assert isinstance(watched.exception, FairwayError)
+    assert watched.exception.code == "watch_timeout"
+    assert watched.stdout.count("no controller is running: fairway up") == 1
+
+
+def unproved(phase: Phase) -> RouteState:
+    """After a switch that nothing was compared before: gates of the soak have to pass."""
+    plan = canary_plan(steps=(), soak_gates=tuple(replace(gate, must_pass=True) for gate in GATES))
+    return route_state(rollout_state(phase, plan=plan))
+
+
+def test_a_switch_nothing_was_compared_before_is_watched_until_its_soak_has_ended(root: Path, journal: Journal) -> None:
+    journal(route_state(rollout_state(Phase.SOAKING)))
+    assert run("rollout", "watch", "--timeout", "1s").exit_code == 0  # its steps have compared it
+    journal(unproved(Phase.SOAKING))
+    pending_soak = run("rollout", "watch", "--timeout", "1s")
+    assert isinstance(pending_soak.exception, FairwayError)
+    assert "still soaking" in pending_soak.exception.message
+    journal(unproved(Phase.ROLLED_BACK))
+    assert run("rollout", "watch", "--timeout", "1s").exit_code == 1
+    journal(unproved(Phase.DONE))
+    assert run("rollout", "watch", "--timeout", "1s").exit_code == 0
+
+
+def test_a_second_up_is_not_told_to_use_one_whose_controller_keeps_ending(root: Path) -> None:
+    state = StateDir(root / ".fairway")
+    me = identify(os.getpid())
+    assert me is not None
+    loops = ChildInfo(name="controller", state=ChildState.CRASH_LOOP, detail="exited with code 3", process=me)
+    url = "http://127.0.0.1:1"
+    for children, said in (({}, "use it as it is"), ({"controller": loops}, "fairway doctor")):
+        lock = UpLock(state)
+        lock.take()
+        write_info(state, UpInfo(process=me, project=root, url=url, admin_url=url, children=children))
+        second = refused("up", "--detach")
+        lock.release()
+        assert second.code == "already_up"
+        assert said in (second.hint or "")
+        assert ("the controller keeps ending: exited with code 3" in second.message) is bool(children)
+    status = run("rollout", "status").stdout
+    assert "controller the controller keeps ending: exited with code 3" in status

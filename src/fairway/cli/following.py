@@ -47,11 +47,20 @@ class Lines:
         if self._json or time.monotonic() - self._said_at < _SAID_EVERY_SECONDS:
             return
         self._said_at = time.monotonic()
-        waits = self._status().get("waits_for") or {}
+        status = self._status()
+        waits = status.get("waits_for") or {}
         text = str(waits.get("text", ""))
         if text and text != self._waiting:
             self._waiting = text
-            click.echo(f"{'':10}waits for {text.removeprefix('waits for ')}")
+            if status["controller"] is None:
+                click.echo(f"{'':10}{status['controller_trouble'] or text}")
+            else:
+                click.echo(f"{'':10}waits for {text.removeprefix('waits for ')}{_person(status)}")
+
+
+def _person(status: Mapping[str, Any]) -> str:
+    """What a person can do, where one is waited for."""
+    return f"; next: {' | '.join(status['next'])}" if status["next"] else ""
 
 
 class Screen:

@@ -112,8 +112,9 @@ def status(project_dir: str | None, output: str) -> None:
 
 
 def _status(workspace: Workspace) -> Mapping[str, Any]:
-    from fairway.controller.live_view import read_live_view
+    from fairway.controller.live_view import read_last_view, read_live_view
     from fairway.rollout.status import status_wire
+    from fairway.supervise.trouble import controller_trouble
 
     return status_wire(
         workspace.ledger,
@@ -121,6 +122,8 @@ def _status(workspace: Workspace) -> Mapping[str, Any]:
         read_live_view(workspace.state, workspace.route),
         now=workspace.clock.now(),
         people=workspace.project.people.to_people(),
+        last_view=read_last_view(workspace.state, workspace.route),
+        trouble=controller_trouble(workspace.state),
     )
 
 
@@ -133,7 +136,7 @@ def _status(workspace: Workspace) -> Mapping[str, Any]:
     type=click.Choice(["promoted", "done"]),
     default="promoted",
     show_default=True,
-    help="promoted: all traffic confirmed on it; done: also after its soak.",
+    help="promoted: all traffic confirmed on it, and compared with stable before or since; done: also after its soak.",
 )
 @click.option(
     "--screen/--lines", default=None, help="The whole status, live, or a line an event; by default as the terminal is."
@@ -164,7 +167,7 @@ def watch(timeout: str, until: str, screen: bool | None, project_dir: str | None
             phase = _follow(workspace, display, until=until, deadline=deadline, seen=max(0, head.fence.seq - 1))
     finally:
         workspace.close()
-    if phase in ENDED or (phase == "soaking" and until == "promoted"):
+    if phase in ENDED or (phase == "promoted" and until == "promoted"):
         raise SystemExit(1 if phase == "rolled_back" else 0)
     raise TransientError(
         f"still {phase} after {timeout}", code="watch_timeout", hint="the rollout goes on; watch again"
@@ -179,7 +182,7 @@ def _follow(workspace: Workspace, display: Lines | Screen, *, until: str, deadli
             seen = event.fence.seq
             display.event(event)
         phase = _phase(workspace)
-        if phase in ENDED or (phase == "soaking" and until == "promoted"):
+        if phase in ENDED or (phase == "promoted" and until == "promoted"):
             break
         display.tick()
         time.sleep(0.2)
@@ -187,9 +190,15 @@ def _follow(workspace: Workspace, display: Lines | Screen, *, until: str, deadli
 
 
 def _phase(workspace: Workspace) -> str:
-    state = workspace.ledger.head(workspace.route).state or {}
-    rollout: Mapping[str, Any] = state.get("rollout") or {}
-    return str(rollout.get("phase", ""))
+    """Where the rollout is; ``promoted``: it soaks, and what had to be shown before that has been."""
+    from fairway.recovery.options import route_state
+    from fairway.rollout.advised import proved_in_soak
+
+    state = route_state(workspace)
+    rollout = None if state is None else state.rollout
+    if rollout is None:
+        return ""
+    return "promoted" if rollout.phase == "soaking" and not proved_in_soak(rollout) else rollout.phase.value
 
 
 for verb in VERBS:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from fairway.project.load import Project
     from fairway.supervise.board import LineBoard
-    from fairway.supervise.info import UpInfo
+    from fairway.supervise.info import UpInfo, UpLock
     from fairway.supervise.supervisor import Supervisor
 
 EPILOG = """\b
@@ -81,8 +81,23 @@ def _refuse_second(project: Project) -> None:
     from fairway.supervise.info import UpLock
 
     lock = UpLock(project.state)
-    lock.take()
+    _take(lock, project)
     lock.release()
+
+
+def _take(lock: UpLock, project: Project) -> None:
+    """Take it, or say who has it - and where that one is in trouble, not to use it as it is."""
+    from fairway.errors import UserError
+    from fairway.supervise.trouble import controller_trouble
+
+    try:
+        lock.take()
+    except UserError as error:
+        trouble = controller_trouble(project.state)
+        if not trouble:
+            raise
+        hint = "fairway doctor says more; fairway up --stop ends it"
+        raise UserError(f"{error.message}, but {trouble}", code=error.code, hint=hint) from None
 
 
 def _serving_text(info: UpInfo) -> str:
@@ -106,7 +121,7 @@ async def _serve(project: Project, *, port: int | None, admin_port: int | None, 
     # A Ctrl-C from before the line above has cancelled this task: here it ends, with nothing started.
     await asyncio.sleep(0)
     lock = UpLock(project.state)
-    lock.take()
+    _take(lock, project)
     processes = Processes(project, environment=SERVING_ENVIRONMENT, port=port, admin_port=admin_port)
     try:
         supervisor = Supervisor(

@@ -117,10 +117,14 @@ def _finite(figure: float) -> float | None:
 
 def read_live_view(state: StateDir, route: RouteId) -> Mapping[str, Any] | None:
     """What a living controller last saw; ``None`` when there is none or it has gone quiet."""
+    view = read_last_view(state, route)
+    return None if view is None or time.time() - float(view.get("at", 0)) > FRESH_SECONDS else view
+
+
+def read_last_view(state: StateDir, route: RouteId) -> Mapping[str, Any] | None:
+    """What a controller saw last, however long ago; ``None`` when none was ever there."""
     try:
         view = json.loads(_path(state, route).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(view, dict) or time.time() - float(view.get("at", 0)) > FRESH_SECONDS:
-        return None
-    return view
+    return view if isinstance(view, dict) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from fairway.rollout.colours import describe_colours
@@ -27,15 +27,23 @@ def describe_status(status: Mapping[str, Any]) -> str:
     stable = status["stable"]
     lines = [
         f"route      {status['route']} (event {status['seq']})",
-        f"stable     {'none yet' if stable is None else _named(stable)}",
+        f"stable     {_nothing(status) if stable is None else _named(stable)}",
     ]
     if status["controller"] is None:
-        lines.append("controller none is running: start one with fairway up")
+        lines.append(f"controller {status['controller_trouble'] or 'none is running: start one with fairway up'}")
     for part in (_loud, _rollout, _serving, _why, _gates, _word):
         lines.extend(part(status))
     if status["blocked"]:
         lines.append("blocked    " + ", ".join(short(digest) for digest in status["blocked"]))
     return "\n".join(lines)
+
+
+def _nothing(status: Mapping[str, Any]) -> str:
+    """There is none: nothing was deployed yet, or what was has been taken away."""
+    rollout = status["rollout"]
+    if rollout is None or rollout["phase"] != "rolled_back":
+        return "none yet"
+    return "NONE: every request is refused (503), until a release is deployed"
 
 
 def _named(arm: Mapping[str, Any]) -> str:
@@ -79,6 +87,8 @@ def _rollout(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"paused     {rollout['paused']}"
     if rollout["cause_text"]:
         yield f"because    {rollout['cause_text']}"
+    if status["next"]:
+        yield f"next       {' | '.join(status['next'])}"
 
 
 def _serving(status: Mapping[str, Any]) -> Iterator[str]:
@@ -89,6 +99,7 @@ def _serving(status: Mapping[str, Any]) -> Iterator[str]:
         mirror = f", {format_share(desired['mirror'])} mirrored" if desired["mirror"] else ""
         yield f"desired    {arms}; {format_share(desired['split'])} to the candidate{mirror}"
     if observed is None:
+        yield from _last_seen(status)
         return
     versions = {arm["release"]: arm["version"] for arm in (desired or {}).get("arms", ())}
     for arm in observed["arms"]:
@@ -98,6 +109,21 @@ def _serving(status: Mapping[str, Any]) -> Iterator[str]:
     yield _gateways(observed)
     if observed["telemetry_error"]:
         yield f"telemetry  {observed['telemetry_error']}"
+
+
+def _last_seen(status: Mapping[str, Any]) -> Iterator[str]:
+    """What the last controller saw, as that: what serves now is not known without one."""
+    seen = status["last_seen"]
+    if seen is None:
+        return
+    versions = {arm["release"]: arm["version"] for arm in (status["desired"] or {}).get("arms", ())}
+    arms = [
+        f"{versions.get(arm['release'], short(arm['release']))} {ready} of {len(arm['instances'])} ready"
+        for arm in seen["arms"]
+        for ready in [sum(instance["state"] == "ready" for instance in arm["instances"])]
+    ]
+    when = datetime.fromtimestamp(seen["at"], UTC)
+    yield f"last seen  {when:%Y-%m-%d %H:%M:%S} UTC: {', '.join(arms) or 'no arm'}; what is true now is not known"
 
 
 def _trouble(arm: Mapping[str, Any]) -> str:
@@ -171,6 +197,9 @@ def _word(status: Mapping[str, Any]) -> Iterator[str]:
         gone = f", withdrawn by {request['withdrawn_by']}" if request["withdrawn_by"] else ""
         what = f"{request['id'][:_ID]} {request['verb'].replace('_', ' ')}"
         yield f"request    {what} by {request['by']} at {_when(request['at'])}, not answered{gone}"
+    for one in status["refused"]:
+        what = f"{one['verb'].replace('_', ' ')} by {one['by']}, asked at {_when(one['asked_at'])}"
+        yield f"REFUSED    {what}, when a controller came at {_when(one['at'])}: {one['message']}"
 
 
 def _counted(one: Mapping[str, Any]) -> str:

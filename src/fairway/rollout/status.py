@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from fairway.observe.fold import Block
+from fairway.rollout.advised import next_commands
 from fairway.rollout.approvals import expires_at, next_entering, points, standing, subject_of
 from fairway.rollout.colours import colours_of, colours_wire
 from fairway.rollout.desired import active_hold, active_holds, desired_of
@@ -15,6 +16,7 @@ from fairway.rollout.port import JournalEntry, RolloutLedger
 from fairway.rollout.recording import pending_withdrawals
 from fairway.rollout.requests import Request
 from fairway.rollout.traffic_rate import WINDOW_SECONDS, TrafficRate, traffic_rate
+from fairway.rollout.unheard import unheard_refusals
 from fairway.rollout.values import ArmRef, Desired, Hold, Phase, RolloutState, RouteState
 from fairway.rollout.wire import state_from_wire
 from fairway.units import WHOLE, Parts, RouteId, format_duration, format_share
@@ -22,6 +24,13 @@ from fairway.verdict.mean_findings import present_means
 from fairway.verdict.values import MEAN_KINDS
 
 STATUS_VERSION = 2
+_NO_CONTROLLER: Mapping[str, Any] = {
+    "code": "no_controller",
+    "text": "no controller is running: fairway up",
+    "conversations": None,
+    "seconds": None,
+}
+"""What every route without a living controller waits for; nothing moves meanwhile, so there is nothing to foretell."""
 
 
 def status_wire(
@@ -31,6 +40,8 @@ def status_wire(
     *,
     now: datetime | None = None,
     people: People = NOBODY_LISTED,
+    last_view: Mapping[str, Any] | None = None,
+    trouble: str = "",
 ) -> dict[str, Any]:
     """Where a route stands, as a value.
 
@@ -40,6 +51,8 @@ def status_wire(
         view: What a living controller last saw, or ``None``.
         now: Decides what has expired; ``None``: the time of the last event.
         people: Who has which role.
+        last_view: What a controller saw last, however long ago; it is shown as that, never as what is true now.
+        trouble: Why no controller stays alive, where that is known.
     """
     head = ledger.head(route)
     state = RouteState(route=route) if head.state is None else state_from_wire(head.state)
@@ -49,12 +62,15 @@ def status_wire(
     now = now or (None if last is None else last.at)
     rate = None if now is None else _rate(ledger, route, now)
     rollout = state.rollout
+    last_view = view or last_view
+    view = None if lease is None else view  # of one that has gone: what it saw last, not what is
     evidence = _evidence(rollout, view, last)
     return {
         "version": STATUS_VERSION,
         "route": str(route),
         "seq": head.fence.seq,
         "controller": None if lease is None else lease.holder,
+        "controller_trouble": trouble if lease is None else "",
         "stable": _arm(state.stable),
         "former": [_arm(arm) for arm in state.history[:5]],
         "blocked": list(state.blocked),
@@ -64,13 +80,16 @@ def status_wire(
         "colours": None if now is None else colours_wire(colours_of(state, now)),
         "desired": None if now is None else _desired(desired_of(state, now)),
         "observed": None if view is None else _observed(state, view),
+        "last_seen": None if view is not None or last_view is None else _last_seen(state, last_view),
         "why": _why(view, last),
         "evidence": evidence,
         "sources": _sources(view, last),
         "traffic": None if rate is None else {"per_hour": round(rate.per_second * 3600, 1), "seconds": rate.seconds},
-        "waits_for": _waits_for(state, view, last, evidence, rate),
+        "waits_for": _NO_CONTROLLER if lease is None else _waits_for(state, view, last, evidence, rate),
+        "next": list(next_commands(state)),
         "approvals": [] if now is None else _approvals(state, now),
         "requests": _requests(ledger.pending(route), people),
+        "refused": [] if now is None else unheard_refusals(ledger, route, head=head.fence.seq, now=now),
         "alarms": [] if view is None else list(view.get("alarms", ())),
         "overrides": [] if rollout is None else _overrides(rollout),
         "glass": [_glass(one) for one in state.glass],
@@ -154,6 +173,11 @@ def _observed(state: RouteState, view: Mapping[str, Any]) -> dict[str, Any]:
         "pinned": view.get("pinned"),
         "telemetry_error": view.get("telemetry_error", ""),
     }
+
+
+def _last_seen(state: RouteState, view: Mapping[str, Any]) -> dict[str, Any]:
+    seen = _observed(state, view)
+    return {key: seen[key] for key in ("at", "arms", "gateways", "confirmed")}
 
 
 def _why(view: Mapping[str, Any] | None, last: JournalEntry | None) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ from fairway.supervise.outside import look_at_sources
 from fairway.supervise.people import look_at_people
 from fairway.supervise.processes import GATEWAY, uses_mock_models
 from fairway.supervise.readiness import look_at_flags, look_at_the_way_back
+from fairway.supervise.trouble import child_trouble
 from fairway.targets.local.process import LOOPBACK, is_running, listener_of, port_is_free
 from fairway.targets.local.records import RecordFolder
 from fairway.targets.local.service import agent_path
@@ -279,8 +280,9 @@ def _up(project: Project) -> Iterator[Check]:
         alive = child.process is not None and is_running(child.process)
         if child.state is ChildState.SERVING and alive:
             yield ok(child.name, f"serving (pid {child.process.pid if child.process else 0})")
-        elif child.state is ChildState.CRASH_LOOP:
-            yield fail(child.name, child.detail, f"see {project.state.logs / child.name}.log")
+        elif child.state is ChildState.CRASH_LOOP or child.state is ChildState.SERVING:
+            trouble = child_trouble(project.state, info, child.name)
+            yield fail(child.name, trouble, f"see {project.state.logs / child.name}.log")
         else:
             hint = f"wait a moment, else see {project.state.logs / child.name}.log"
             yield warn(child.name, f"{child.state.value} {child.detail}".strip(), hint)

@@ -197,7 +197,13 @@ def test_what_runs_is_ok_and_a_crash_loop_fails(root: Path) -> None:
     broken = ChildInfo(name="controller", state=ChildState.CRASH_LOOP, detail="exited with code 3")
     write_info(state(root), replace(info, children={**info.children, "controller": broken}))
     (check,) = about(root, "controller")
-    assert (check.status, check.detail) == (CheckStatus.FAIL, "exited with code 3")
+    assert (check.status, check.detail) == (CheckStatus.FAIL, "the controller keeps ending: exited with code 3")
+    gone = replace(info.children["controller"], process=ProcessIdentity(pid=1, mark="another"))
+    write_info(state(root), replace(info, children={**info.children, "controller": gone}))  # as with a full disk
+    (check,) = about(root, "controller")
+    assert check.status is CheckStatus.FAIL
+    assert check.detail.startswith("the controller has ended")
+    assert "wait a moment" not in str(check.hint)
 
 
 def test_what_a_killed_up_left_is_a_warning(root: Path) -> None:
