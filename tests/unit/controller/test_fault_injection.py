@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import pytest
 
+from fairway.rollout.evidence import SmokeOutcome
 from fairway.rollout.requests import Verb
 from fairway.rollout.values import Phase, Plan, Strategy
 from fairway.testing.memory_target import Behaviour
@@ -76,6 +77,9 @@ async def run_schedule(seed: int, *, pauses: int = 0) -> RolloutWorld:
         world.measurer.bad.add(CANDIDATE.release)
     if chance.random() < 0.1:
         world.fails_smoke.add(CANDIDATE.release)
+    other = random.Random(f"smoke {seed}")
+    if other.random() < 0.3:
+        world.smokes[CANDIDATE.release] = other.choice(list(SmokeOutcome))
     if chance.random() < 0.2:
         world.target.script(CANDIDATE.release, Behaviour(ready_after=chance.choice([None, 5.0]), drains_in=2.0))
     world.ask(Verb.START, release=CANDIDATE.release)
@@ -98,7 +102,9 @@ async def run_schedule(seed: int, *, pauses: int = 0) -> RolloutWorld:
 
 
 async def come_to_rest(world: RolloutWorld) -> None:
-    """A person lets go of everything and says yes to everything, until nothing moves."""
+    """A person mends what cannot be run, lets go of everything and says yes to everything, until nothing moves."""
+    if world.smokes.get(CANDIDATE.release) in (SmokeOutcome.ERROR, SmokeOutcome.TIMEOUT):
+        world.smokes.clear()  # they mend the suite
     for _ in range(12):
         world.ask(Verb.RELEASE_HOLD)
         world.ask(Verb.RESUME)
@@ -118,6 +124,9 @@ def check(world: RolloutWorld, seed: int) -> None:
     overridden = any(event.code in OVERRIDES for event in world.events)
     if world.measurer.bad and not overridden:
         assert world.state.stable.release != CANDIDATE.release, f"{where}: a bad release was promoted"
+    failed = world.smokes.get(CANDIDATE.release) is SmokeOutcome.FAILED and world.plan.strategy is Strategy.BLUE_GREEN
+    if failed and not overridden:
+        assert world.state.stable.release != CANDIDATE.release, f"{where}: promoted past a smoke that failed"
 
 
 @pytest.mark.slow
@@ -136,7 +145,8 @@ async def test_killed_at_any_point_of_any_strategy_the_controller_converges_to_w
     points = ("ledger.acquire_lease", "ledger.journal", "router.apply", "target.ensure", "target.drain")
     assert {f"{when} {point}" for when in ("before", "after") for point in points} <= kills
     assert {"aborted", "superseded", "retried", "promoted_by_person", "step_skipped", "frozen", "instances_ready",
-            "probe_failed", "mirror_failed", "gate_failed", "soak_failed", "done"} <= codes  # fmt: skip
+            "probe_failed", "smoke_failed", "smoke_error", "mirror_failed", "gate_failed", "soak_failed",
+            "done"} <= codes  # fmt: skip
 
 
 @pytest.mark.slow
