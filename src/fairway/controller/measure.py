@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from fairway.clock import Clock
@@ -15,6 +14,7 @@ from fairway.observe.fold import Block, FoldState, fold_all, mature_blocks
 from fairway.observe.port import ObservationSource
 from fairway.rollout.instances import goes_back_whole
 from fairway.rollout.judged import judged
+from fairway.rollout.measuring import Reading, measured
 from fairway.rollout.mirroring import pairs_of
 from fairway.rollout.port import RolloutLedger
 from fairway.rollout.values import NOTHING_MEASURED, BlocksRead, Measured, Phase, RolloutState, RouteState
@@ -22,10 +22,8 @@ from fairway.rollout.verbs import live
 from fairway.units import Digest, RouteId
 from fairway.verdict.kinds import KINDS
 from fairway.verdict.panel import Panel
-from fairway.verdict.shared_cause import shared_cause
 from fairway.verdict.soak_alarms import SoakWatch
 from fairway.verdict.theta import YARDSTICKS, theta, yardstick
-from fairway.verdict.values import Alarm
 
 log = logging.getLogger("fairway.controller")
 
@@ -151,43 +149,34 @@ class BlockMeasurer:
         if of is None:
             return Measured(theta=limit, yardsticks=others, error=error, read=self._what_is_read(rollout, now))
         begins = of.begins(self._blocks)
-        # In the soak the former stable still serves what began on it: it tells an outage from a bad release.
-        panel = self._panel(rollout, since=begins if of.soaking else rollout.counted_from, soaking=of.soaking)
-        findings = panel.judge(of.gates, step_from=begins)
+        candidate = rollout.candidate.release
         seen = [block for block in self._blocks if block.t0 >= begins and block.comparable]
+        counted = begins if of.soaking or rollout.counted_from is None else rollout.counted_from
         mirrored = of.step is not None and of.step.mirroring is not None
-        outage = ""
-        alarms: tuple[Alarm, ...] = ()
-        if not of.soaking and stable is not None:
-            since = [block for block in self._blocks if block.t0 >= (rollout.counted_from or begins)]
-            outage = shared_cause(findings, since, candidate=rollout.candidate.release, stable=stable)
-            alarms = panel.alarming(since)
-        elif of.soaking:
-            alarms = self._soak_alarms(rollout, seen, since=begins)
-        return Measured(
-            findings=findings,
-            mature_seconds=sum(block.seconds for block in seen if rollout.candidate.release in block.arms),
-            shared_cause=outage,
-            theta=limit,
-            yardsticks=others,
-            error=error,
-            # What a shared cause explains is no alarm.
-            alarms=() if outage else alarms,
-            pairs=pairs_of(seen, rollout.candidate.release) if mirrored else None,
-            read=self._what_is_read(rollout, now),
+        reading = Reading(
+            # In the soak the former stable still serves what began on it: it tells an outage from a bad release.
+            panel=self._panel(rollout, since=counted, soaking=of.soaking),
+            begins=begins,
+            mature_seconds=sum(block.seconds for block in seen if candidate in block.arms),
+            counted=() if of.soaking else [block for block in self._blocks if block.t0 >= counted],
+            soak=seen if of.soaking else (),
+            watch=self._watch(rollout, since=begins) if of.soaking else None,
+            pairs=pairs_of(seen, candidate) if mirrored else None,
         )
+        found = measured(rollout, of, reading)
+        return replace(found, theta=limit, yardsticks=others, error=error, read=self._what_is_read(rollout, now))
 
-    def _soak_alarms(self, rollout: RolloutState, blocks: Sequence[Block], *, since: float) -> tuple[Alarm, ...]:
-        """Triggers of the soak; nothing for what goes back whole: it would be left for what it was to replace."""
+    def _watch(self, rollout: RolloutState, *, since: float) -> SoakWatch | None:
+        """Triggers of the soak; none for what goes back whole: it would be left for what it was to replace."""
         policy = rollout.plan.alarms
         if policy is None or goes_back_whole(rollout):
-            return ()
+            return None
         watch = self._soaks.get((rollout.id, since))
         if watch is None:
             former = None if rollout.stable is None else rollout.stable.release
             watch = SoakWatch(candidate=rollout.candidate.release, former=former, policy=policy)
             self._soaks = {(rollout.id, since): watch}
-        return watch.alarming(blocks)
+        return watch
 
     def _what_is_read(self, rollout: RolloutState, now: float) -> BlocksRead:
         """The blocks everything is worked out from: those known now, from the earliest that can matter."""
@@ -206,9 +195,8 @@ class BlockMeasurer:
         """Sixty blocks: the ten minutes of the contract at ten seconds a block, less where blocks are shorter."""
         return 600.0 if not self._blocks else 60.0 * self._blocks[-1].seconds
 
-    def _panel(self, rollout: RolloutState, *, since: float | None, soaking: bool) -> Panel:
+    def _panel(self, rollout: RolloutState, *, since: float, soaking: bool) -> Panel:
         """The gates of the rollout, or of its soak, with every block that is new to them."""
-        assert since is not None
         panel = self._panels.get((rollout.id, since))
         if panel is None:
             panel = Panel(

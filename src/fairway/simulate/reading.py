@@ -1,7 +1,7 @@
 """What gates find in modelled blocks, taken again only where it can have changed.
 
-The evidence is folded by ``verdict.panel.Panel``, and said by ``theta`` and ``shared_cause``: what a controller
-measures with (``controller.measure``). What is left out is repetition: a finding whose verdict cannot have changed is
+The evidence is folded by ``verdict.panel.Panel``, and what follows from it is said by ``rollout.measuring``: what a
+controller measures with (``controller.measure``). What is left out is repetition: a finding that cannot have changed is
 kept (a *lazy* panel), stable's quantiles come from histograms that roll on, and a jump of stable's failures is looked
 into only where the plain rates leave one possible. A test compares the decisions with those of the engine.
 """
@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fairway.controller.measure import known_from
 from fairway.observe.blocks import bin_value
 from fairway.observe.fold import Block
-from fairway.rollout.values import Measured, Phase, Plan, RolloutState
-from fairway.units import Digest, UnitHash, Verdict
+from fairway.rollout.judged import judged
+from fairway.rollout.measuring import Reading, measured
+from fairway.rollout.values import Measured, Plan, RolloutState
+from fairway.units import Digest, UnitHash
 from fairway.verdict.kinds import KINDS
 from fairway.verdict.panel import Panel
 from fairway.verdict.shared_cause import (
@@ -25,10 +27,9 @@ from fairway.verdict.shared_cause import (
     JUMP_POINTS,
     RECENT_BAD_UNITS,
     RECENT_BLOCKS,
-    shared_cause,
 )
 from fairway.verdict.theta import YARDSTICKS
-from fairway.verdict.values import GateFinding, GateKind
+from fairway.verdict.values import GateKind
 
 WINDOW_BLOCKS = 60
 """As in ``controller.measure``: ten minutes of blocks of ten seconds."""
@@ -168,21 +169,22 @@ class BlockReader:
             yardstick.keep(block)
 
     def measured(self, rollout: RolloutState, now: float) -> Measured:
-        """As ``controller.measure.BlockMeasurer`` would measure the rollout now (epoch seconds), but ``yardsticks``."""
-        theta = self._theta.value(now)
-        if rollout.step_from is None or rollout.phase is not Phase.STEPPING:
+        """As ``controller.measure.BlockMeasurer`` would measure the rollout now (epoch seconds), but ``yardsticks``.
+
+        A simulation ends where the soak begins, so that nothing is measured of one.
+        """
+        theta, of = self._theta.value(now), judged(rollout)
+        if of is None or of.soaking:
             return Measured(theta=theta)
-        panel = self._reading(rollout, now)
-        findings = panel.judge(rollout.plan.steps[rollout.step].gates, step_from=rollout.step_from)
-        outage = self._shared_cause(findings)
-        alarms = panel.alarming(self._counted)
-        return Measured(
-            findings=findings,
-            mature_seconds=self._mature(rollout.step_from),
-            shared_cause=outage,
-            theta=theta,
-            alarms=() if outage else alarms,
+        begins, panel = of.begins(self.blocks), self._reading(rollout, now)
+        reading = Reading(
+            panel=panel,
+            begins=begins,
+            mature_seconds=self._mature(begins),
+            counted=self._counted,
+            jumps=self._watch.possible(),
         )
+        return replace(measured(rollout, of, reading), theta=theta)
 
     def yardsticks(self, now: float) -> dict[str, float]:
         """Stable's other quantiles, where a gate of the plan needs one and there is enough to know it."""
@@ -216,9 +218,3 @@ class BlockReader:
                 self._step_seconds += block.seconds
         self._step_upto = len(self.blocks)
         return self._step_seconds
-
-    def _shared_cause(self, findings: tuple[GateFinding, ...]) -> str:
-        absolute = any(finding.verdict is Verdict.FAIL and finding.stable_fails_too for finding in findings)
-        if not absolute and not self._watch.possible():
-            return ""
-        return shared_cause(findings, self._counted, candidate=self.candidate, stable=self.stable)
