@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fairway.rollout.describe import describe_status
 from fairway.rollout.describe_plan import describe_forecast, plan_report
 from fairway.rollout.next_step import next_step
+from fairway.rollout.port import JournalEntry
 from fairway.rollout.replay import decide_again
 from fairway.rollout.requests import AnswerKind, Verb
 from fairway.rollout.source_gates import asked_now
@@ -46,6 +47,7 @@ from fairway.testing.rollout_cases import (
     snapshot,
 )
 from fairway.testing.virtual_clock import VirtualClock
+from fairway.traffic.fence import Fence
 from fairway.units import Verdict
 
 NOW = T0.timestamp()
@@ -364,10 +366,27 @@ def test_that_nothing_is_guaranteed_is_said_wherever_a_custom_gate_is_shown():
 
 
 def test_the_status_shows_custom_gates_with_what_they_are_worth():
-    finding_wire = decision_to_wire(next_step(at_step(CPU, readings=(reading(CPU),))))["sources"]
-    view = {"at": NOW, "sources": finding_wire, "evidence": []}
-    shown = describe_status(status_wire(MemoryLedger(clock=VirtualClock()), ROUTE, view))
-    assert "custom     cpu (guarantee: none): PASS - 0.5, asked for at most 0.8: kept for 30s" in shown
+    ledger = MemoryLedger(clock=VirtualClock())
+    lease = ledger.acquire_lease(ROUTE, "controller-1", seconds=10.0)
+    decision = next_step(at_step(CPU, readings=(reading(CPU, seconds=10.0),)))
+    ledger.journal(
+        JournalEntry(
+            route=ROUTE,
+            fence=Fence(term=lease.term, seq=1),
+            at=T0,
+            kind=decision.kind.value,
+            code=decision.code,
+            reason=decision.reason,
+            actor=decision.actor,
+            state=state_to_wire(decision.state),
+            decision=decision_to_wire(decision),
+        ),
+        lease,
+    )
+    status = status_wire(ledger, ROUTE, None, now=T0)
+    assert [(one["gate"], one["guarantee"]) for one in status["sources"]] == [("cpu", "none")]
+    shown = "custom     cpu (guarantee: none): INCONCLUSIVE - 0.5, asked for at most 0.8: kept for 10s of 30s"
+    assert shown in describe_status(status)
 
 
 def test_a_simulation_asks_nobody_outside():
