@@ -175,6 +175,16 @@ def test_a_taken_port_is_named_with_its_owner_before_anything_starts(cli: Cli) -
     assert cli.left() == []
 
 
+async def test_a_background_up_has_begun_to_serve_when_nothing_is_missing_any_more(cli: Cli) -> None:
+    lacking = ["no instance is ready yet"] * 3
+    info = await start_detached(
+        cli.state, cli.root, ("--port", "0"), starting=lambda _: lacking.pop() if lacking else ""
+    )
+    assert lacking == []
+    assert info.serving()
+    assert cli.run("up", "--stop")[0] == 0
+
+
 async def test_a_background_up_that_ends_without_a_reason_is_told_with_its_last_words(cli: Cli) -> None:
     with pytest.raises(UserError) as mistaken:
         await start_detached(cli.state, cli.root, ("--no-such-option",))

@@ -59,7 +59,9 @@ def command(
     if detach:
         _refuse_second(project)
         options = _options(port=port, admin_port=admin_port)
-        info = asyncio.run(start_detached(project.state, project.root, options))
+        info = asyncio.run(
+            start_detached(project.state, project.root, options, starting=lambda info: _starting(project, info))
+        )
         emit(info.to_wire(), output=output, text=lambda: _serving_text(info))
         return
     if asyncio.run(_serve(project, port=port, admin_port=admin_port, output=output)):
@@ -133,7 +135,7 @@ async def _serve(project: Project, *, port: int | None, admin_port: int | None, 
         )
         interrupts.reach(supervisor.stop)
         with board:
-            watching = asyncio.create_task(_watch(supervisor, board, output))
+            watching = asyncio.create_task(_watch(project, supervisor, board, output))
             try:
                 await supervisor.run()
             finally:
@@ -177,18 +179,32 @@ class _Interrupts:
         self._board.line("draining; once more ends at once" if self._count == 1 else "ending at once")
 
 
-async def _watch(supervisor: Supervisor, board: LineBoard, output: str) -> None:
-    """Follow the arms, and say once when everything serves."""
+def _starting(project: Project, info: UpInfo) -> str:
+    """What is missing until clients are served, when gateway and controller run."""
+    from fairway.supervise.served import still_starting
+
+    return still_starting(project, since=info.started_at)
+
+
+async def _watch(project: Project, supervisor: Supervisor, board: LineBoard, output: str) -> None:
+    """Follow the arms, and say once when everything serves; until then what is missing.
+
+    A program gets the addresses as soon as they answer: what it starts then may bring the first release.
+    """
     import asyncio
 
-    said = False
+    told, said, lacked = False, False, ""
     while True:
         board.arms()
         if not said and supervisor.info.serving():
-            said = True
-            board.line(f"serving {supervisor.info.url}; Ctrl-C drains and ends it")
-            if output == "json":
+            if output == "json" and not told:
                 emit(supervisor.info.to_wire(), output=output, text=str)
+            lacks = _starting(project, supervisor.info)
+            if lacks and lacks != lacked:
+                board.line(f"starting: {lacks}")
+            told, said, lacked = True, not lacks, lacks
+            if said:
+                board.line(f"serving {supervisor.info.url}; Ctrl-C drains and ends it")
         await asyncio.sleep(0.5)
 
 

@@ -25,7 +25,13 @@ _LEFTOVER_GRACE_SECONDS = 10.0
 
 
 async def start_detached(
-    state: StateDir, project: Path, options: Sequence[str], *, within: float = 60.0, clock: Clock | None = None
+    state: StateDir,
+    project: Path,
+    options: Sequence[str],
+    *,
+    within: float = 60.0,
+    clock: Clock | None = None,
+    starting: Callable[[UpInfo], str] = lambda _: "",
 ) -> UpInfo:
     """Start ``fairway up`` as a process of its own and wait until everything serves.
 
@@ -35,6 +41,7 @@ async def start_detached(
         options: Further options of ``fairway up``.
         within: Seconds to wait.
         clock: Time.
+        starting: What is missing until clients are served, asked once gateway and controller run; empty: nothing.
 
     Raises:
         UserError, PermanentError: What the process says of why it ends at once, with its exit code; ``up_ended`` with
@@ -48,20 +55,23 @@ async def start_detached(
     command = (sys.executable, "-m", "fairway", "up", "--project", str(project), "-o", "json", *options)
     process = GroupProcess.start(command, cwd=project, environment=os.environ, log=log)
     deadline = time.monotonic() + within
+    lacks = ""
     try:
         while time.monotonic() < deadline:
             if (ended := process.poll()) is not None:
                 raise _why_it_ended(log, since, ended.code)
             info = running(state)
             if info is not None and info.process.pid == process.identity.pid:
-                if info.serving():
+                lacks = starting(info) if info.serving() else ""
+                if info.serving() and not lacks:
                     return info
                 _complain_of_crash_loop(info)
             await time.sleep(_POLL_SECONDS)
     finally:
         process.disown()
     raise TransientError(
-        f"fairway up (pid {process.identity.pid}) runs, but not everything serves after {within:g} s",
+        f"fairway up (pid {process.identity.pid}) runs, but not everything serves after {within:g} s"
+        + (f": {lacks}" if lacks else ""),
         code="up_slow",
         hint=f"see {log} and `fairway doctor`; `fairway up --stop` ends it\n{tail(log, since=since)}",
     )
