@@ -113,7 +113,7 @@ class Setting:
         self.target = LocalTarget(state=self.state, files=files, timing=timing)
         self.smoke = IdleSmoke(
             route=self.route, root=self.root, releases=self.ledger,
-            records=RecordFolder(self.state.arms / "instances"), clock=clock,
+            records=RecordFolder(self.state.arms / "instances"), clock=clock, shortest=0.0,
         )  # fmt: skip
 
     def git(self, *words: str) -> None:

@@ -49,6 +49,7 @@ SHADOW = (
     + """\
   strategy: shadow # copies first, then the canary's steps
   shadow:
+    heeded: true # as a shadow its tools are mocked, and each answer says so: one that did not would end it
     mirror: 100%
     dwell: 4s
     margin: 5pt

@@ -60,6 +60,7 @@ class IdleSmoke:
         root: The project whose repository has the released commits, and so their suites.
         releases: Where the release, and what was found about it, is kept.
         records: Where instances listen, and with which files they run.
+        shortest: Seconds it has at least: a policy that looks for a moment only does not hurry a model.
     """
 
     route: RouteId
@@ -67,10 +68,11 @@ class IdleSmoke:
     releases: ReleaseStore
     records: RecordFolder = field(repr=False)
     clock: Clock
+    shortest: float = 10.0
 
     async def __call__(self, arm: ObservedArm, *, seconds: float) -> Smoked:
         """Run it once, within ``seconds``; what goes wrong is the result, not an error."""
-        began = self.clock.monotonic()
+        seconds, began = max(seconds, self.shortest), self.clock.monotonic()
         try:
             async with asyncio.timeout(seconds):
                 said = await self._smoke(arm, seconds)
