@@ -121,6 +121,10 @@ def _missing(spec: GateSpec, state: MeanState) -> str:
         return f"neither release reports {value} in its outcome, so this cannot be measured"
     if state.cap.value is None:
         known = len(state.cap.values)
+        if known >= CAP_UNITS:
+            return (
+                f"{value} of stable is 0 in all of {known} {spec.unit}, of which no ratio can be taken; give it a cap"
+            )
         return f"{known} {spec.unit} of stable reported {value}, its P99 needs {CAP_UNITS}; none is counted before"
     return f"{_reports(spec, state)}; at least {least} of each are needed"
 

@@ -251,7 +251,8 @@ def _with_cap(spec: GateSpec, state: MeanState, sight: Sight) -> MeanState:
     known = cap_of(values) if len(values) >= CAP_UNITS else None
     if known is not None:
         return replace(state, cap=Cap(value=known))
-    return replace(state, cap=Cap(values=values, units=cap.units.grown(frozenset(new))))
+    # All of them nothing, or too few: the newest are kept, so that a stable that is free costs no memory.
+    return replace(state, cap=Cap(values=values[-CAP_UNITS:], units=cap.units.grown(frozenset(new))))
 
 
 def cap_of(values: Sequence[float]) -> float | None:

@@ -307,6 +307,18 @@ def test_without_a_cap_stables_p99_is_taken_before_anything_is_counted() -> None
     assert folded(spec, blocks).ours.count == 1
 
 
+def test_where_stable_is_free_a_ratio_needs_a_cap_and_the_gate_says_so() -> None:
+    spec = replace(COST, cap=None)
+    free = [many(index, 0.5, 0.0) for index in range(6)]
+    finding = find(spec, folded(spec, free))
+    assert finding.verdict is Verdict.NO_DATA
+    assert finding.reason == (
+        "cost of stable is 0 in all of 100 conversations, of which no ratio can be taken; give it a cap"
+    )
+    assert find(COST, folded(COST, free)).verdict is Verdict.FAIL
+    assert folded(spec, [*free, many(6, 0.5, 0.1)]).cap.value == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize(
     ("values", "cap"), [([0.0] * 100, None), ([0.0] * 99 + [3.0], 3.0), ([*range(1, 101)], 99), ([2.0], 2.0)]
 )
