@@ -400,6 +400,18 @@ async def test_a_release_that_was_rolled_back_is_archived_as_that(place: Place) 
     assert (taken.status, taken.success_rate) == (SlaStatus.ROLLBACKED, 0.7)
 
 
+@pytest.mark.parametrize("unverified", [True, False])
+def test_a_mix_that_no_soak_has_proved_is_never_verified_by_its_figures(place: Place, unverified: bool) -> None:
+    mix = place.release("1.0.0")
+    stable = replace(place.arm(mix), unverified=unverified)
+    place.journal(RouteState(route=place.workspace.route, stable=stable), "finish", "soak_skipped")
+    place.serve(60, v1_0_0=0)
+    policy = SlaPolicy(clean_seconds=60.0, callback_fail_rate=None)
+    source = SlaSource(ledger=place.workspace.ledger, route=place.workspace.route, policy=policy)
+    taken = take_snapshot(source, mix, now=place.clock.now())
+    assert taken.status is (SlaStatus.WATCHING if unverified else SlaStatus.VERIFIED), taken.reason
+
+
 def test_the_history_is_that_of_earlier_releases(place: Place) -> None:
     first = place.release("1.0.0")
     place.serve(60, v1_0_0=0)

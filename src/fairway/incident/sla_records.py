@@ -11,6 +11,7 @@ from fairway.errors import UserError
 from fairway.observe.fold import Block
 from fairway.release.port import ReleaseStore
 from fairway.release.values import Evidence, Manifest
+from fairway.rollout.mixes import MixStanding, standing_of
 from fairway.rollout.port import RolloutLedger
 from fairway.rollout.values import Phase, RouteState
 from fairway.rollout.wire import state_from_wire
@@ -74,6 +75,7 @@ def _of_blocks(source: SlaSource, manifest: Manifest, state: RouteState | None, 
         historical_p95_ms=historical_p95(_earlier(source, manifest)),
         policy=source.policy,
         rolled_back=was_rolled_back(state, release),
+        unverified=state is not None and standing_of(state, release) is MixStanding.UNVERIFIED,
     )
 
 

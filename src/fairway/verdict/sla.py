@@ -134,6 +134,7 @@ def snapshot(
     historical_p95_ms: float | None = None,
     policy: SlaPolicy | None = None,
     rolled_back: bool = False,
+    unverified: bool = False,
 ) -> SlaSnapshot:
     """How a release did, from its complete blocks; what it answered as a shadow is left out.
 
@@ -147,6 +148,7 @@ def snapshot(
             with, then latency does not block.
         policy: The limits; ``None``: the defaults.
         rolled_back: Whether it was rolled back where it served: then that is what it is, whatever the figures say.
+        unverified: Whether it is a mix of former parts that no soak has proved as a whole: then no figures verify it.
     """
     counted = _count([block for block in blocks if not block.gap], release)
     status, action, reason = (
@@ -154,6 +156,9 @@ def snapshot(
         if rolled_back
         else _judge(policy or SlaPolicy(), counted, historical_p95_ms)
     )
+    if unverified and status is SlaStatus.VERIFIED:
+        status, action = SlaStatus.WATCHING, None
+        reason += "; a mix of former parts, and no soak has proved it as a whole yet"
     return SlaSnapshot(
         version=version,
         start_ts=start_ts,

@@ -125,6 +125,15 @@ def test_a_release_that_was_rolled_back_is_that_whatever_its_figures() -> None:
     assert (gone.status, gone.action, gone.success_rate) == (SlaStatus.ROLLBACKED, None, 1.0)
 
 
+def test_no_figures_verify_a_mix_that_no_soak_has_proved() -> None:
+    assert sla(hour()).status is SlaStatus.VERIFIED
+    mix = sla(hour(), unverified=True)
+    assert (mix.status, mix.action) == (SlaStatus.WATCHING, None)
+    assert "a mix of former parts" in mix.reason
+    bad = [block(10.0 * i, failed=1) for i in range(30)]
+    assert sla(bad, unverified=True).status is SlaStatus.BLOCKED, "and what breaks a limit breaks it"
+
+
 def test_gaps_and_what_was_answered_as_a_shadow_do_not_count() -> None:
     gaps = sla([*hour(), *(block(4000.0 + i, failed=20, gap=True) for i in range(60))])
     assert (gaps.failed, gaps.status) == (0, SlaStatus.VERIFIED)
