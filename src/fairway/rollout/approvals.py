@@ -145,16 +145,36 @@ def next_entering(rollout: RolloutState) -> int:
 
 def spend(state: RouteState, rollout: RolloutState, now: datetime, *, entering: int) -> RouteState:
     """The state in which the approvals an exposure is made on are used: they stay until revoked, for this attempt."""
+    return _spent_on(state, rollout, now, points(rollout.plan, entering=entering))
+
+
+def _spent_on(state: RouteState, rollout: RolloutState, now: datetime, steps: tuple[int | None, ...]) -> RouteState:
     subject = subject_of(rollout)
-    used = [
-        approval
-        for step in points(rollout.plan, entering=entering)
-        for approval in counting(state.approvals, subject, step=step, now=now)
-    ]
+    used = [approval for step in steps for approval in counting(state.approvals, subject, step=step, now=now)]
     if not used:
         return state
     marked = tuple(replace(one, used_by=rollout.id) if one in used else one for one in state.approvals)
     return replace(state, approvals=marked)
+
+
+def entered(rollout: RolloutState) -> int:
+    """How far a rollout has come, as :func:`points` counts ``entering``; 0 while nobody meets the candidate."""
+    if rollout.phase is Phase.STEPPING:
+        return rollout.step
+    return 0 if rollout.phase is Phase.PREPARING else len(rollout.plan.steps)
+
+
+def passed(rollout: RolloutState) -> tuple[int | None, ...]:
+    """The points whose exposure is made already: a yes that is missing there was taken back."""
+    exposed = rollout.phase in (Phase.STEPPING, Phase.PROMOTING, Phase.SOAKING)
+    return points(rollout.plan, entering=entered(rollout)) if exposed else ()
+
+
+def spend_again(state: RouteState, rollout: RolloutState, now: datetime) -> RouteState:
+    """The state in which a quorum that is met again, after a yes was taken back, stays: people are exposed on it."""
+    subject = subject_of(rollout)
+    met = (step for step in passed(rollout) if asked(state.approvals, subject, step=step, now=now).met)
+    return _spent_on(state, rollout, now, tuple(met))
 
 
 def with_approval(given: tuple[Approval, ...], approval: Approval) -> tuple[Approval, ...]:
@@ -216,9 +236,17 @@ def point_named(plan: Plan, name: str) -> int | None:
     return found[name]
 
 
-def sentence(found: Asked, *, version: str, plan: Plan) -> str:
-    """What is waited for, for people."""
-    where = "before first exposure" if found.step is None else f"before {_entered(plan, found.step)}"
+def sentence(found: Asked, *, version: str, plan: Plan, again: bool = False) -> str:
+    """What is waited for, for people.
+
+    Args:
+        found: The quorum that is not met.
+        version: Of the candidate.
+        plan: That asks for it.
+        again: The exposure it allows was made already, on a yes that was taken back since.
+    """
+    at = "first exposure" if found.step is None else _entered(plan, found.step)
+    where = f"to go on: one for {at}, which is past, was taken back" if again else f"before {at}"
     if found.needed == 1:
         return f"{version} waits for an approval {where}"
     said = f" ({', '.join(found.given)} approved)" if found.given else ""

@@ -10,10 +10,12 @@ from fairway.rollout.approvals import (
     asked,
     asks,
     before,
+    entered,
     missing,
     next_entering,
     point_named,
     points,
+    spend_again,
     standing,
     with_approval,
     without,
@@ -68,6 +70,9 @@ def approve(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         reason=request.reason,
     )
     moved = replace(state, approvals=with_approval(state.approvals, approval))
+    current = live(moved)
+    if current is not None and current.candidate.release == release:
+        moved = spend_again(moved, current, snapshot.now)
     where = "" if step is None else f" before {before(plan, step)}"
     reason = f"{request.actor} approved {facts.arm.version}{where}{_so_far(moved, approval, facts, plan, snapshot)}"
     return apply(moved, request, snapshot, DecisionKind.OBEY, "approved", reason)
@@ -162,8 +167,7 @@ def revoke(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     current = live(moved)
     if current is None or current.candidate.release != release or not _stops(current):
         return apply(moved, request, snapshot, DecisionKind.OBEY, "approval_revoked", reason)
-    entered = current.step if current.phase is Phase.STEPPING else len(current.plan.steps)
-    if all(one.met for one in standing(moved, current, snapshot.now, entering=entered)):
+    if all(one.met for one in standing(moved, current, snapshot.now, entering=entered(current))):
         return apply(moved, request, snapshot, DecisionKind.OBEY, "approval_revoked", reason)
     moved = replace(moved, rollout=replace(current, paused=reason))
     return apply(moved, request, snapshot, DecisionKind.PAUSE, "approval_revoked", reason)

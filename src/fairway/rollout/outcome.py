@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from fairway.rollout.approvals import missing, sentence
+from fairway.rollout.approvals import missing, passed, sentence
 from fairway.rollout.desired import desired_of, served_digest
 from fairway.rollout.values import DecisionKind, Exposure, Phase, RolloutState, RouteState, Snapshot, Step
 from fairway.rollout.verbs import advance, begin_rollback
@@ -99,7 +99,8 @@ def unapproved(snapshot: Snapshot, rollout: RolloutState, *, entering: int) -> O
     lacking = missing(snapshot.state, rollout, snapshot.now, entering=entering)
     if lacking is None:
         return None
-    reason = sentence(lacking, version=rollout.candidate.version, plan=rollout.plan)
+    again = lacking.step in passed(rollout)
+    reason = sentence(lacking, version=rollout.candidate.version, plan=rollout.plan, again=again)
     return wait(snapshot.state, "approval_needed", reason)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from fairway.rollout.against import against
-from fairway.rollout.approvals import asks, missing, next_entering, sentence
+from fairway.rollout.approvals import asks, missing, next_entering, passed, sentence
 from fairway.rollout.approving import approve, revoke
 from fairway.rollout.desired import hold_of_another
 from fairway.rollout.holding import LONGEST_FREEZE, hold, release_hold, to_release
@@ -182,7 +182,8 @@ def _over_others(
     entering = len(current.plan.steps) if full else next_entering(current)
     lacking = missing(state, current, snapshot.now, entering=entering)
     if lacking is not None:
-        waits = sentence(lacking, version=current.candidate.version, plan=current.plan)
+        again = lacking.step in passed(current)
+        waits = sentence(lacking, version=current.candidate.version, plan=current.plan, again=again)
         return refuse(state, request, "approval_needed", f"no override goes past an approval: {waits}")
     if asks(current.plan) and not current.plan.quorum.authors_may and is_among(request.actor, current.authors):
         return refuse(state, request, "author_promotes", f"{request.actor} wrote it; somebody else promotes it")

@@ -166,6 +166,36 @@ def test_an_approval_that_an_exposure_was_made_on_expires_no_longer_but_can_be_t
     assert next_step(snapshot(resumed.state, measured=measured(PASS))).code == "approval_needed"
 
 
+def test_a_yes_given_again_once_people_are_exposed_expires_no_longer():
+    plan = with_points(canary_plan(quorum=Quorum(count=2, expires=25.0)), ("first",))
+    used = (yes(used_by="1.1.0-r1"), yes("linus", used_by="1.1.0-r1"))
+    state = route_state(rollout_state(Phase.STEPPING, plan=plan, step=1), approvals=used)
+    for asked_for in (
+        request(Verb.REVOKE, reason="let me look", release=CANDIDATE.release),
+        request(Verb.RESUME),
+        request(Verb.APPROVE, release=CANDIDATE.release),
+    ):
+        state = next_step(facts_with(state, plan, requests=(asked_for,), measured=measured(PASS))).state
+    later = T0 + timedelta(seconds=60)
+    assert next_step(facts_with(state, plan, now=later, measured=measured(PASS))).code == "gates_passed"
+
+
+def test_a_quorum_that_is_not_met_again_is_not_kept_and_says_that_its_exposure_is_past():
+    plan = with_points(canary_plan(quorum=Quorum(count=3, expires=25.0)), ("first",))
+    state = route_state(rollout_state(Phase.STEPPING, plan=plan, step=1), approvals=(yes("linus", used_by="1.1.0-r1"),))
+    asked_for = request(Verb.APPROVE, release=CANDIDATE.release)
+    state = next_step(facts_with(state, plan, requests=(asked_for,), measured=measured(PASS))).state
+    assert [one.used_by for one in state.approvals] == ["1.1.0-r1", None]
+    waits = next_step(facts_with(state, plan, measured=measured(PASS)))
+    assert waits.code == "approval_needed"
+    assert waits.reason == (
+        "1.1.0 waits for 1 of 3 approvals to go on: one for first exposure, which is past, was taken back"
+        " (linus, grace approved)"
+    )
+    later = next_step(facts_with(state, plan, now=T0 + timedelta(seconds=60), measured=measured(PASS)))
+    assert "2 of 3" in later.reason
+
+
 @pytest.mark.parametrize(("phase", "entered"), [(Phase.STEPPING, 1), (Phase.PROMOTING, 4)])
 def test_an_approval_taken_back_while_instances_of_the_step_start_stops_its_exposure(phase, entered):
     plan = with_points(canary_plan(), (10_000, 100_000))
@@ -305,6 +335,10 @@ class Oracle:
         needed = [None, *[left for left in (1, 3) if entered > left]]
         return all(self._met(rollout, point, now) for point in needed)
 
+    def stands_on(self, rollout, point, now):
+        """People are exposed past ``point`` already: a quorum that is met again is one they are exposed on."""
+        self._met(rollout, point, now)
+
     def _met(self, rollout, point, now):
         counted = set()
         for one in self.given:
@@ -341,6 +375,10 @@ def exposure_of(rollout):
     if rollout is None or not rollout.live or rollout.phase in (Phase.PREPARING, Phase.ROLLING_BACK):
         return 0
     return rollout.step + 1 if rollout.phase is Phase.STEPPING else len(rollout.plan.steps) + 1
+
+
+def already_past(rollout, point):
+    return exposure_of(rollout) > (0 if point is None else point + 1)
 
 
 def asked_by(move, number, now):
@@ -383,6 +421,8 @@ def one_tick(state, oracle, asks, now, verdict):
         if answer.kind is AnswerKind.APPLIED and ask.verb in (Verb.APPROVE, Verb.REVOKE):
             step = decision.state.approvals[-1].step if ask.verb is Verb.APPROVE else None
             oracle.note(ask.verb, ask.actor, step, now)
+            if ask.verb is Verb.APPROVE and after is not None and already_past(after, step):
+                oracle.stands_on(after.id, step, now)
     if exposure_of(after) > (exposure_of(before) if before is not None and after.id == before.id else 0):
         entered = len(LAW_PLAN.steps) if after.phase is Phase.PROMOTING else after.step
         assert oracle.allows(after.id, entered, now), (decision.code, decision.state.approvals)
