@@ -175,6 +175,7 @@ def test_a_taken_port_is_named_with_its_owner_before_anything_starts(cli: Cli) -
     assert cli.left() == []
 
 
+@pytest.mark.slow
 async def test_a_background_up_has_begun_to_serve_when_nothing_is_missing_any_more(cli: Cli) -> None:
     lacking = ["no instance is ready yet"] * 3
     info = await start_detached(
