@@ -11,7 +11,7 @@ import math
 import random
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import NormalDist
@@ -212,6 +212,44 @@ class ModelledTraffic:
         return units
 
 
+class LateHistogram(Mapping[int, int]):
+    """A histogram that is counted when somebody looks: most of a block's are never looked at."""
+
+    __slots__ = ("_bins", "_counts")
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._bins: list[Iterable[int]] = []
+        self._counts: dict[int, int] = {}
+
+    def later(self, bins: Iterable[int]) -> None:
+        """Count these values, too, once it is looked at."""
+        self._bins.append(bins)
+
+    def counts(self) -> dict[int, int]:
+        """``{bin: count}``."""
+        while self._bins:
+            _count(self._counts, self._bins.pop())
+        return self._counts
+
+    def __getitem__(self, index: int) -> int:
+        return self.counts()[index]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.counts())
+
+    def __len__(self) -> int:
+        return len(self.counts())
+
+    def items(self) -> ItemsView[int, int]:
+        """As of a dictionary."""
+        return self.counts().items()
+
+    def values(self) -> ValuesView[int]:
+        """As of a dictionary."""
+        return self.counts().values()
+
+
 @dataclass(slots=True, kw_only=True)
 class _Counting:
     role: Role
@@ -231,8 +269,8 @@ class _Counting:
     slow: list[UnitHash] = field(default_factory=list)
     lost: list[UnitHash] = field(default_factory=list)
     latency: dict[int, int] = field(default_factory=dict)
-    first_byte: dict[int, int] = field(default_factory=dict)
-    tokens: dict[int, int] = field(default_factory=dict)
+    first_byte: LateHistogram = field(default_factory=LateHistogram)
+    tokens: LateHistogram = field(default_factory=LateHistogram)
     marked: dict[str, list[UnitHash]] = field(default_factory=dict)
 
     def turns(self, units: Sequence[UnitHash], proneness: float, older: float = 0.0) -> None:
@@ -252,12 +290,14 @@ class _Counting:
         if self.spread > 0:
             self._latencies(units, self.log_latency + older)
         if self.beside:
-            drawn = self._draw(self.tokens, len(units), _LOG_TOKENS, _TOKEN_SPREAD)
+            drawn = self.rng.choices(_PLACES, k=len(units))
+            self.tokens.later(self._bins(drawn, _LOG_TOKENS, _TOKEN_SPREAD))
             if (limit := self.limits.get("tokens")) is not None:
                 self._mark(units, drawn, [("tokens_high", limit, _LOG_TOKENS)], _TOKEN_SPREAD)
 
     def _latencies(self, units: Sequence[UnitHash], middle: float) -> None:
-        drawn = self._draw(self.latency, len(units), middle, self.spread)
+        drawn = self.rng.choices(_PLACES, k=len(units))
+        _count(self.latency, self._bins(drawn, middle, self.spread))
         if self.slow_above is None and not self.limits:
             limits = []
         else:
@@ -270,15 +310,10 @@ class _Counting:
                 limits.append(("", self.slow_above, middle))
         if self.beside:
             first_byte = middle + _LOG_FIRST_BYTE
-            _count(self.first_byte, self._bins(drawn, first_byte, self.spread))
+            self.first_byte.later(self._bins(drawn, first_byte, self.spread))
             if (limit := self.limits.get("first_byte_ms")) is not None:
                 limits.append(("first_byte_slow", limit, first_byte))
         self._mark(units, drawn, limits, self.spread)
-
-    def _draw(self, histogram: dict[int, int], count: int, middle: float, spread: float) -> list[int]:
-        drawn = self.rng.choices(_PLACES, k=count)
-        _count(histogram, self._bins(drawn, middle, spread))
-        return drawn
 
     def _bins(self, drawn: Sequence[int], middle: float, spread: float) -> Iterable[int]:
         """Bins of the histogram for these quantiles of a lognormal law; by a table where the law stays."""
