@@ -22,7 +22,7 @@ from fairway.rollout.verbs import live
 from fairway.units import Digest, RouteId
 from fairway.verdict.kinds import KINDS
 from fairway.verdict.panel import Panel
-from fairway.verdict.soak_alarms import SoakWatch
+from fairway.verdict.soak_alarms import UNKNOWN_BEFORE, SoakWatch, stood_before
 from fairway.verdict.theta import YARDSTICKS, theta, yardstick
 
 log = logging.getLogger("fairway.controller")
@@ -174,7 +174,10 @@ class BlockMeasurer:
         watch = self._soaks.get((rollout.id, since))
         if watch is None:
             former = None if rollout.stable is None else rollout.stable.release
-            watch = SoakWatch(candidate=rollout.candidate.release, former=former, policy=policy)
+            earliest = known_from(rollout, self.clock.now().timestamp())
+            earlier = [block for block in self._blocks if earliest <= block.t0 < since and block.comparable]
+            before = UNKNOWN_BEFORE if former is None else stood_before(policy, earlier, former)
+            watch = SoakWatch(candidate=rollout.candidate.release, former=former, policy=policy, before=before)
             self._soaks = {(rollout.id, since): watch}
         return watch
 

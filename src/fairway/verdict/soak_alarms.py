@@ -1,10 +1,12 @@
 """Triggers after the promotion, when nothing serves beside the release that it could be compared with. Pure.
 
 A trigger fires when its point rule holds *and* the shares of bad units of the soak's blocks are shown to be above its
-limit (:mod:`fairway.stats.share_process`), whatever the rate before. What the former stable still serves - the
-conversations that began on it - tells an outage from a bad release: where it breaks the limit too, the alarm pauses
-for a person and does not go back. Where it serves nothing any more, nothing can tell them apart; the trigger then goes
-back, because a release that answers badly for minutes is to be left at once, and the one before did not.
+limit (:mod:`fairway.stats.share_process`), *and* stable kept the limit before the promotion: an agent that takes eight
+seconds by custom is not left for taking them. Where stable broke the limit then, the trigger says nothing; where
+nobody knows, it pauses for a person. What the former stable still serves - the conversations that began on it - tells
+an outage from a bad release: where it breaks the limit now, the alarm pauses too. Where it serves nothing any more,
+nothing can tell them apart; the trigger then goes back, because a release that answers badly for minutes is to be left
+at once, and the one before did not. A first release has no stable before it: its gates alone speak.
 
 Error bound: :data:`SOAK_SHARE` of the triggers' alpha for a release whose shares are at the limits, much less for one
 below; it is spent beside that of the steps.
@@ -27,6 +29,38 @@ SOAK_SHARE = 0.1
 
 _PROCESSES = 2
 _P95 = 0.95
+_TIMES = 100
+"""Finished requests of stable before anything is said of its P95."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """Whether the former stable kept each limit before the promotion; ``None``: too little is known."""
+
+    error_rate: bool | None = None
+    latency: bool | None = None
+
+
+UNKNOWN_BEFORE = Before()
+
+
+def stood_before(policy: AlarmPolicy, blocks: Iterable[Block], former: Digest) -> Before:
+    """What stable was like before a soak.
+
+    Args:
+        policy: The limits.
+        blocks: Comparable ones before the soak.
+        former: What was stable then.
+    """
+    arms = [block.arms[former] for block in blocks if former in block.arms]
+    failed, units = _units(arms)
+    rate, latency = policy.error_rate, policy.latency_ms
+    times = merged(arm.latency_ms for arm in arms)
+    p95 = quantile(times, _P95) if sum(times.values()) >= _TIMES else None
+    return Before(
+        error_rate=None if rate is None or len(units) < policy.minimum_units else len(failed) <= rate * len(units),
+        latency=None if latency is None or p95 is None else p95 <= latency,
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,13 +69,15 @@ class SoakWatch:
 
     Attributes:
         candidate: Stable by now.
-        former: What was stable before; ``None`` for a first release.
+        former: What was stable before; ``None`` for a first release, of which these triggers say nothing.
         policy: Limits and windows; a limit of ``None`` switches that trigger off.
+        before: Whether the former stable kept the limits.
     """
 
     candidate: Digest
     former: Digest | None
     policy: AlarmPolicy
+    before: Before = UNKNOWN_BEFORE
     _failures: ShareProcess | None = None
     _slow: ShareProcess | None = None
     _upto: float = field(default=float("-inf"))
@@ -53,6 +89,8 @@ class SoakWatch:
             blocks: Mature, comparable blocks since the soak began, in order of ``t0``; those seen before are not read
                 again.
         """
+        if self.former is None:
+            return ()
         usable = [block for block in blocks if self.candidate in block.arms]
         for block in usable:
             if block.t0 > self._upto:
@@ -87,7 +125,7 @@ class SoakWatch:
             f"{len(failed):,} of {len(units):,} conversations failed in the last {seconds:g} s after the promotion"
             f" ({len(failed) / len(units):.1%}, the limit is {limit:.1%})"
         )
-        return self._alarm("error_rate", told, recent, self._fails_too(recent, limit))
+        return self._alarm("error_rate", told, recent, self.before.error_rate, shared=self._fails_too(recent, limit))
 
     def _failed_traces(self, blocks: Sequence[Block]) -> Alarm | None:
         most, limit = self.policy.failed_traces, self.policy.error_rate
@@ -101,7 +139,7 @@ class SoakWatch:
             f"{failed:,} requests failed since the promotion, {beyond:,.0f} more than {limit:.1%} of them"
             f" (the limit is {most:,})"
         )
-        return self._alarm("failed_traces", told, blocks, self._fails_too(blocks, limit))
+        return self._alarm("failed_traces", told, blocks, self.before.error_rate, shared=self._fails_too(blocks, limit))
 
     def _latency(self, blocks: Sequence[Block]) -> Alarm | None:
         limit, seconds = self.policy.latency_ms, self.policy.latency_window
@@ -111,7 +149,8 @@ class SoakWatch:
             return None
         theirs = quantile(merged(arm.latency_ms for arm in self._beside(recent)), _P95)
         told = f"P95 was {ours:,.0f} ms in the last {seconds:g} s after the promotion, the limit is {limit:,.0f} ms"
-        return self._alarm("latency", told, recent, theirs is not None and theirs > limit)
+        shared = theirs is not None and theirs > limit
+        return self._alarm("latency", told, recent, self.before.latency, shared=shared)
 
     def _beside(self, blocks: Sequence[Block]) -> list[ArmBlock]:
         """What the former stable did in them."""
@@ -122,9 +161,11 @@ class SoakWatch:
         failed, units = _units(self._beside(blocks))
         return len(failed) > limit * len(units)
 
-    def _alarm(self, name: str, told: str, blocks: Sequence[Block], shared: bool) -> Alarm:
-        if self.former is None:
-            text = f"{told}; there is no earlier release to go back to"
+    def _alarm(self, name: str, told: str, blocks: Sequence[Block], kept: bool | None, *, shared: bool) -> Alarm | None:
+        if kept is False:
+            return None  # it is the custom of the house
+        if kept is None:
+            text = f"{told}; what stable did before the promotion is not known"
             return Alarm(name=name, action=AlarmAction.PAUSE, reason=text)
         if shared:
             text = f"{told}; so it is on the former stable, which looks like an outage of both"

@@ -90,3 +90,18 @@ async def test_a_limit_that_is_off_or_wide_is_so_in_the_soak_too(limits: dict[st
     rollout = await soaked(calm(3), 30, followed=plan(**limits), bad=BAD)
     assert phase(rollout) is Phase.SOAKING
     assert "trigger_fired" not in codes(rollout)
+
+
+async def test_a_release_as_slow_as_stable_always_was_soaks_on() -> None:
+    slow = ArmModel(failure=0.004, latency_ms=4_000.0)
+    traffic = ModelledTraffic(seed=6, units_per_block=60, stable=slow, candidate=slow)
+    rollout = await soaked(traffic, 40)
+    assert phase(rollout) is Phase.SOAKING
+    assert not {"trigger_fired", "trigger_paused"} & set(codes(rollout))
+
+
+async def test_a_release_that_grows_slow_after_the_promotion_goes_back() -> None:
+    rollout = await soaked(calm(7), 40, bad=ArmModel(failure=0.004, latency_ms=6_000.0))
+    assert phase(rollout) in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
+    reason = next(event.reason for event in rollout.ledger.events(ROUTE, after=0) if event.code == "trigger_fired")
+    assert reason.startswith("latency: ")

@@ -15,7 +15,7 @@ from fairway.testing.modelled_traffic import (
     drift,
     outage,
 )
-from fairway.verdict.soak_alarms import SoakWatch
+from fairway.verdict.soak_alarms import Before, SoakWatch, stood_before
 from fairway.verdict.values import Alarm, AlarmAction, AlarmPolicy
 
 POLICY = AlarmPolicy()
@@ -26,8 +26,12 @@ def soak(traffic: ModelledTraffic, blocks: int, *, split: float = 1.0) -> list[B
     return [traffic.next_block(split=split) for _ in range(blocks)]
 
 
-def watch(policy: AlarmPolicy = POLICY, *, first: bool = False) -> SoakWatch:
-    return SoakWatch(candidate=MODELLED_CANDIDATE, former=None if first else MODELLED_STABLE, policy=policy)
+KEPT = Before(error_rate=True, latency=True)
+
+
+def watch(policy: AlarmPolicy = POLICY, *, first: bool = False, before: Before = KEPT) -> SoakWatch:
+    former = None if first else MODELLED_STABLE
+    return SoakWatch(candidate=MODELLED_CANDIDATE, former=former, policy=policy, before=before)
 
 
 def first_alarm(blocks: list[Block], policy: AlarmPolicy = POLICY, *, first: bool = False) -> tuple[int, Alarm] | None:
@@ -92,10 +96,43 @@ def test_a_former_stable_that_is_well_blames_the_release() -> None:
     assert "nothing served beside it" not in found[1].reason
 
 
-def test_a_first_release_has_nothing_to_go_back_to() -> None:
-    found = first_alarm(soak(traffic(candidate=ArmModel(failure=0.2)), 60), first=True)
-    assert found is not None
-    assert found[1].action is AlarmAction.PAUSE
+def test_of_a_first_release_its_gates_alone_speak() -> None:
+    bad = ArmModel(failure=0.2, latency_ms=4_000.0)
+    assert first_alarm(soak(traffic(candidate=bad), 60), first=True) is None
+
+
+SLOW, FAILING = ArmModel(failure=0.005, latency_ms=4_000.0), ArmModel(failure=0.2)
+
+
+@pytest.mark.parametrize(
+    ("model", "before"),
+    [
+        (SLOW, Before(error_rate=True, latency=False)),
+        (FAILING, Before(error_rate=False, latency=True)),
+    ],
+    ids=["slow by custom", "failing by custom"],
+)
+def test_what_stable_did_before_is_no_reason_to_leave_the_release_that_does_it_too(
+    model: ArmModel, before: Before
+) -> None:
+    blocks = soak(traffic(candidate=model), 60)
+    assert watch(before=before).alarming(blocks) == ()
+    pauses = watch(before=Before()).alarming(blocks)
+    assert pauses
+    assert {alarm.action for alarm in pauses} == {AlarmAction.PAUSE}
+    assert all("is not known" in alarm.reason for alarm in pauses)
+
+
+def test_what_stable_was_like_is_read_off_the_blocks_before() -> None:
+    def before(model: ArmModel, blocks: int = 20, units: float = 60) -> Before:
+        served = [traffic(units=units, stable=model).next_block(split=0.1) for _ in range(blocks)]
+        return stood_before(POLICY, served, MODELLED_STABLE)
+
+    assert before(HEALTHY) == KEPT
+    assert before(SLOW) == Before(error_rate=True, latency=False)
+    assert before(FAILING) == Before(error_rate=False, latency=True)
+    assert before(HEALTHY, blocks=0) == Before()
+    assert stood_before(POLICY, soak(traffic(), 20), MODELLED_STABLE) == Before(), "it served nothing then"
 
 
 @pytest.mark.parametrize("policy", [replace(POLICY, error_rate=None), replace(POLICY, latency_ms=None)])
