@@ -16,7 +16,7 @@ from fairway.traffic.table import Role
 from fairway.units import WHOLE, Verdict
 from fairway.verdict.gates import find, log_e_values, observe, start, verdict_of
 from fairway.verdict.panel import Panel
-from fairway.verdict.values import GateFinding
+from fairway.verdict.values import GateFinding, GateKind, GateSpec
 
 STEP_BLOCKS = 15
 WARM = 12
@@ -151,6 +151,27 @@ def test_a_gate_that_sleeps_through_blocks_says_after_each_what_one_says_that_re
             assert replace(find(spec, state), stable_fails_too=finding.stable_fails_too) == finding
             compared += 1
     assert compared > 200
+
+
+@pytest.mark.parametrize("kind", [GateKind.EXCESS_FAILURES, GateKind.SUCCESS])
+def test_a_gate_wakes_when_it_has_the_units_it_needs_though_nothing_is_bad_then(kind: GateKind) -> None:
+    margin = 0.9 if kind is GateKind.SUCCESS else 1.0
+    spec = GateSpec(name="gate", kind=kind, margin=margin, alpha_fail=0.05, alpha_pass=0.05, minimum_units=40)
+    healthy, broken = ArmModel(failure=0.0), ArmModel(failure=0.9)
+    traffic = ModelledTraffic(seed=4, units_per_block=12, stable=healthy, candidate=broken)
+    blocks = [traffic.next_block(split=0.5) for _ in range(3)]
+    traffic.candidate = healthy
+    blocks += [traffic.next_block(split=0.5) for _ in range(12)]
+    judged = Panel(candidate=MODELLED_CANDIDATE, stable=MODELLED_STABLE, since=0.0, lazy=True)
+    state, verdicts = start(spec, since=0.0), []
+    for block in blocks:
+        judged.take(block)
+        (finding,) = judged.judge([spec], step_from=0.0)
+        state = observe(spec, state, block, candidate=MODELLED_CANDIDATE, stable=MODELLED_STABLE)
+        assert finding.verdict is verdict_of(spec, state)
+        verdicts.append(finding.verdict)
+    assert verdicts[3] is Verdict.NO_DATA
+    assert verdicts[-1] is Verdict.FAIL
 
 
 def test_a_block_twice_or_late_changes_nothing() -> None:
