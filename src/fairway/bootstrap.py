@@ -13,6 +13,7 @@ from fairway.controller.facts import ReleaseFactsLookup
 from fairway.controller.flags import flags_reader, published
 from fairway.controller.holder import holder_name, release_dead_lease
 from fairway.controller.measure import BlockMeasurer
+from fairway.controller.people import PeopleFile
 from fairway.controller.policy import plan_of
 from fairway.controller.probing import ArmProber, LocalQuestion
 from fairway.controller.sources import SourceWatch
@@ -197,6 +198,13 @@ def build_controller(workspace: Workspace, *, asker: Asker) -> ControllerParts:
         clock=workspace.clock,
         holder=holder_name(),
         people=project.people.to_people(),
+        people_of=PeopleFile(
+            root=project.root,
+            route=route,
+            ledger=workspace.ledger,
+            clock=workspace.clock,
+            in_force=project.people.to_people(),
+        ),
         environment_kind=project.environment(SERVING_ENVIRONMENT).kind,
     )
     return ControllerParts(controller=controller, target=target, router=router)

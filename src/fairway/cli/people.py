@@ -27,6 +27,8 @@ def command(environment: str, project_dir: str | None, output: str) -> None:
     """Show who has which role, who you are, and which roles may do what in an environment.
 
     Roles stand in fairway.yaml (people: roles:). With nobody listed every local user has every role.
+    A controller takes a changed file over within a second or two and puts it on record:
+    fairway audit log --kind people.
     """
     from pathlib import Path
 
@@ -38,13 +40,19 @@ def command(environment: str, project_dir: str | None, output: str) -> None:
 
 
 def _told(project: Project, kind: EnvironmentKind, environment: str) -> dict[str, Any]:
+    from fairway.bootstrap import SERVING_ENVIRONMENT
     from fairway.cli.verbs import actor_of
+    from fairway.controller.live_view import read_live_view
+    from fairway.controller.people import people_digest, unlike
     from fairway.rollout.people import Role
     from fairway.rollout.roles import MATRIX, Right, why_not
 
     people = project.people.to_people()
     actor = actor_of(project.root)
+    view = read_live_view(project.state, project.route(SERVING_ENVIRONMENT))
     return {
+        "digest": people_digest(people),
+        "trouble": "" if view is None else unlike(str(view.get("people", "")), people),
         "listed": people.listed,
         "environment": environment,
         "kind": kind.value,
@@ -64,6 +72,8 @@ def _told(project: Project, kind: EnvironmentKind, environment: str) -> dict[str
 def _text(told: dict[str, Any]) -> str:
     you = told["you"]
     lines = [f"you are {you['name']}: {', '.join(you['roles']) if you['roles'] else 'no role'}"]
+    if told["trouble"]:
+        lines.append(f"BUT {told['trouble']}")
     if not told["listed"]:
         lines.append("nobody is listed in people.roles of fairway.yaml: every local user has every role")
     lines.extend(f"{role:<18} {', '.join(names)}" for role, names in told["roles"].items() if names)

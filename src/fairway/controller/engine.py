@@ -119,6 +119,7 @@ class RouteController:
         prober: Asks an arm that has no traffic yet; ``None``: plans that need it are refused.
         flags_of: Feature flags in force, read at each tick; ``None``: those of ``policy``.
         people, environment_kind: Who may do what; see :mod:`fairway.rollout.roles`.
+        people_of: Who has which role now, asked at each tick; ``None``: ``people`` for good.
         lease_seconds: How long the route stays its without a word; longer than the time between two ticks.
     """
 
@@ -141,6 +142,7 @@ class RouteController:
     prober: Prober | None = None
     flags_of: Callable[[], tuple[TableFlag, ...]] | None = None
     people: People = NOBODY_LISTED
+    people_of: Callable[[], People] | None = None
     environment_kind: EnvironmentKind = EnvironmentKind.PRODUCTION
     lease_seconds: float = LEASE_SECONDS
     _policy_digest: str = field(init=False)
@@ -266,6 +268,8 @@ class RouteController:
     async def gather(self, lease: Lease) -> Snapshot:
         """Everything the decision looks at."""
         self._read_flags()
+        if self.people_of is not None:
+            self.people = self.people_of()
         known = self._read_head()
         state = known.state
         requests = self.ledger.pending(self.route)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fairway.controller.people import people_digest
 from fairway.rollout.values import Decision, Snapshot
 from fairway.state_dir import StateDir
 from fairway.units import RouteId
@@ -107,6 +108,7 @@ def _view(snapshot: Snapshot, decision: Decision) -> dict[str, Any]:
         ],
         "tripped": list(snapshot.router.tripped),
         "pinned": snapshot.router.pinned,
+        "people": people_digest(snapshot.people),
     }
 
 

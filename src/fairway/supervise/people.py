@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fairway.bootstrap import SERVING_ENVIRONMENT
+from fairway.controller.live_view import read_live_view
+from fairway.controller.people import unlike
 from fairway.project.load import Project
 from fairway.rollout.people import People
 from fairway.rollout.people_config import ApprovalSection
 from fairway.rollout.roles import MATRIX, Right
-from fairway.supervise.examined import Check, fail, ok
+from fairway.supervise.examined import Check, fail, ok, warn
 
 
 def look_at_people(project: Project) -> Iterator[Check]:
     """Who is listed, and whether enough of them may approve."""
     people = project.people.to_people()
+    view = read_live_view(project.state, project.route(SERVING_ENVIRONMENT))
+    told = "" if view is None else unlike(str(view.get("people", "")), people)
+    if told:
+        yield warn("people", told, f"see {project.state.logs / 'controller'}.log, then fairway up again")
     if not people.listed:
         yield ok("people", "nobody is listed in people.roles: every local user has every role")
         return

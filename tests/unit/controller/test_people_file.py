@@ -1,0 +1,113 @@
+"""Roles are obeyed as fairway.yaml says them now, put on record, and never dropped by a broken file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fairway.controller.people import PeopleFile, people_digest, unlike
+from fairway.ledger import open_ledger
+from fairway.ledger.sql_ledger import SqlLedger
+from fairway.project.load import load_project
+from fairway.rollout.people import NOBODY_LISTED, People, Role
+from fairway.rollout.requests import AnswerKind, Verb
+from fairway.rollout.values import Phase
+from fairway.testing.rollout_cases import ROUTE
+from fairway.testing.rollout_world import RolloutWorld
+from fairway.testing.virtual_clock import VirtualClock
+
+BASE = """version: 1
+agent: {name: shop}
+service: {command: python app.py, health: /health, ready: /ready}
+"""
+LISTED = "people: {roles: {release_manager: [ada], developer: [ken]}}\n"
+OTHERS = "people: {roles: {release_manager: [grace]}}\n"
+
+
+def _write(root: Path, text: str) -> None:
+    """Another file in its place, whose time differs from the last one's whatever the file system counts in."""
+    path = root / "fairway.yaml"
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    path.write_text(BASE + text)
+    os.utime(path, ns=(before + 1_000_000_000, before + 1_000_000_000))
+
+
+def _reader(root: Path, ledger: SqlLedger) -> PeopleFile:
+    in_force = load_project(root).people.to_people()
+    return PeopleFile(root=root, route=ROUTE, ledger=ledger, clock=VirtualClock(), in_force=in_force)
+
+
+def _twice(reader: PeopleFile) -> People:
+    reader()
+    return reader()
+
+
+def _recorded(ledger: SqlLedger) -> list[object]:
+    return [entry.payload["payload"]["digest"] for entry in ledger.audit_log(0, kind="people") if entry.payload]
+
+
+def test_roles_added_while_it_runs_are_in_force_from_then_on_and_on_record(tmp_path: Path) -> None:
+    _write(tmp_path, "")
+    ledger = open_ledger(tmp_path / "ledger.db")
+    reader = _reader(tmp_path, ledger)
+    assert _twice(reader) == NOBODY_LISTED
+    assert _recorded(ledger) == []
+    _write(tmp_path, LISTED)
+    assert _twice(reader).roles[Role.RELEASE_MANAGER] == ("ada",)
+    _write(tmp_path, OTHERS)
+    assert _twice(reader).roles == {Role.RELEASE_MANAGER: ("grace",)}
+    assert len(_recorded(ledger)) == len(set(_recorded(ledger))) == 2
+    again = _reader(tmp_path, ledger)
+    _twice(again)
+    assert len(_recorded(ledger)) == 2
+    ledger.close()
+
+
+@pytest.mark.parametrize("text", ["people: {roles: {tsar: [ada]}}\n", "people: [\n", "people: {roles: {qa: []}}\n", ""])
+def test_what_cannot_be_read_or_lists_nobody_leaves_the_roles_in_force(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _write(tmp_path, LISTED)
+    ledger = open_ledger(tmp_path / "ledger.db")
+    reader = _reader(tmp_path, ledger)
+    before = _twice(reader)
+    _write(tmp_path, text)
+    for _ in range(5):
+        assert reader() == before
+    assert len([one for one in caplog.records if "the roles in force stay" in one.message]) == 1
+    assert unlike(people_digest(before), NOBODY_LISTED).startswith("the controller still obeys other roles")
+    _write(tmp_path, OTHERS)
+    assert _twice(reader).roles == {Role.RELEASE_MANAGER: ("grace",)}
+    assert unlike(people_digest(reader.in_force), load_project(tmp_path).people.to_people()) == ""
+    ledger.close()
+
+
+def test_a_file_that_is_being_written_is_read_once_it_rests(tmp_path: Path) -> None:
+    _write(tmp_path, LISTED)
+    ledger = open_ledger(tmp_path / "ledger.db")
+    reader = _reader(tmp_path, ledger)
+    before = _twice(reader)
+    _write(tmp_path, OTHERS)
+    assert reader() == before
+    _write(tmp_path, OTHERS + "x-more: 1\n")
+    assert reader() == before
+    assert reader() != before
+    ledger.close()
+
+
+async def test_a_controller_refuses_by_the_roles_of_now() -> None:
+    world = RolloutWorld(1, kills=0)
+    world.serve_first()
+    await world.until(Phase.DONE)
+    world.controller.people_of = lambda: people
+    people = NOBODY_LISTED
+    first = world.ask(Verb.HOLD, kind="no-advance")
+    await world.run(2)
+    people = People(roles={Role.RELEASE_MANAGER: ("ada",)})
+    second = world.ask(Verb.HOLD, kind="no-advance")
+    await world.run(2)
+    told = {answer.request_id: answer for event in world.events for answer in event.answers}
+    assert told[first].kind is AnswerKind.APPLIED
+    assert told[second].code == "role_missing"
