@@ -24,6 +24,7 @@ from fairway.project.load import Project, load_project
 from fairway.release.store import FileContentStore
 from fairway.release.trust import trusted_keys
 from fairway.rollout.desired import RoutePolicy
+from fairway.rollout.guarding import plan_to_follow
 from fairway.rollout.requests import Request, Verb
 from fairway.rollout.values import Plan, RouteState
 from fairway.rollout.wire import state_from_wire
@@ -123,7 +124,7 @@ def plan_of_release(workspace: Workspace, reference: str) -> Plan:
     if facts is None or facts.plan is None:
         why = "" if facts is None else f": {facts.refusal}"
         raise RefusedError(f"release {manifest.release_version} has no plan{why}", code="release_refused")
-    return facts.plan
+    return plan_to_follow(facts, facts.plan, state)
 
 
 def _facts_lookup(workspace: Workspace) -> ReleaseFactsLookup:

@@ -12,6 +12,11 @@ from fairway.cli.steering import steers
 @click.command("deploy", epilog="Example: fairway deploy v1.1.0")
 @click.argument("release")
 @click.option("--supersede", is_flag=True, help="Abort a rollout that is live, then start this one.")
+@click.option(
+    "--override",
+    is_flag=True,
+    help="Also past what is not known of stable, or a policy that asks less than stable's; needs a reason.",
+)
 @click.option("--no-wait", is_flag=True, help="Start it and return; follow it with `fairway rollout watch`.")
 @click.option(
     "--timeout", default="2h", show_default=True, help="Give up waiting after this long; the rollout goes on."
@@ -23,6 +28,7 @@ def command(
     /,
     release: str,
     supersede: bool,
+    override: bool,
     no_wait: bool,
     timeout: str,
     project_dir: str | None,
@@ -37,7 +43,13 @@ def command(
     from fairway.cli import rollout
 
     context.invoke(
-        rollout.start, release=release, supersede=supersede, project_dir=project_dir, output=output, **options
+        rollout.start,
+        release=release,
+        supersede=supersede,
+        override=override,
+        project_dir=project_dir,
+        output=output,
+        **options,
     )
     if not no_wait:
         context.invoke(

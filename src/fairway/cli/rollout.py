@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fairway.rollout.values import Plan
 
 ENDED = ("done", "rolled_back")
+OVERRIDE = "Also past what is not known of stable, or a policy that asks less than stable's; needs a reason."
 
 
 @click.group(
@@ -82,13 +83,14 @@ def _traffic_of(project: Project, told: float | None) -> Traffic | None:
 @command.command("start", epilog="Example: fairway rollout start v1.1.0")
 @click.argument("release")
 @click.option("--supersede", is_flag=True, help="Abort a rollout that is live, then start this one.")
+@click.option("--override", is_flag=True, help=OVERRIDE)
 @steers()
-def start(release: str, supersede: bool, **options: Any) -> None:
+def start(release: str, supersede: bool, override: bool = False, **options: Any) -> None:
     """Start a rollout of RELEASE (version, tag, digest or commit) to production."""
 
     def named(workspace: Workspace) -> Mapping[str, Any]:
         manifest = workspace.ledger.find_release(workspace.project.name, release).manifest
-        return {"release": manifest.release_digest, "supersede": supersede}
+        return {"release": manifest.release_digest, "supersede": supersede, **({"override": True} if override else {})}
 
     request_verb("start", args=named, **options)
 

@@ -52,6 +52,14 @@ class _Verified:
     profile: Profile | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stable:
+    """What is read of a stable release: what it is made of, and what its own policy makes of a rollout."""
+
+    profile: Profile
+    planner: Planner
+
+
 @dataclass(slots=True, kw_only=True)
 class ReleaseFactsLookup:
     """Implements :data:`fairway.controller.engine.FactsOf`: the release's signature, files, policy and evidence.
@@ -66,7 +74,7 @@ class ReleaseFactsLookup:
     clock: Clock = field(default_factory=SystemClock)
     _verified: dict[_Key, _Verified] = field(default_factory=dict)
     _running: dict[_Key, asyncio.Task[None]] = field(default_factory=dict)
-    _profiles: dict[tuple[Digest, str], Profile] = field(default_factory=dict)
+    _stables: dict[tuple[Digest, str], _Stable] = field(default_factory=dict)
 
     async def prepare(
         self, requests: Collection[Request], state: RouteState, *, seconds: float = PREPARE_SECONDS
@@ -120,36 +128,54 @@ class ReleaseFactsLookup:
             refusal = verified.refusal or self._cannot_follow(manifest, verified, request, state)
         except FairwayError as error:
             return ReleaseFacts(arm=arm, refusal=error.message, authors=authors)
-        plan = self._plan(verified, request, state)
+        stable = self._stable(request.route, state.stable.release) if state.stable is not None else None
+        plan = _plan(verified, stable, state)
         if plan is not None:
             arm = replace(arm, replicas=plan.replicas)
         never = None
         if request.verb is Verb.ROLLBACK:
             never = parts_never_stable(self.releases, request.route.agent, manifest, state)
-        return ReleaseFacts(arm=arm, refusal=refusal, authors=authors, plan=plan, never_stable=never)
+        return ReleaseFacts(
+            arm=arm,
+            refusal=refusal,
+            authors=authors,
+            plan=plan,
+            never_stable=never,
+            compared=state.stable is not None,
+            stable_plan=_plan_by_stable(verified, stable),
+            unknown=self._unknown(request, state),
+        )
 
-    def _plan(self, verified: _Verified, request: Request, state: RouteState) -> Plan | None:
-        """The plan of the release's own policy; under ``auto`` by what it changes of the present stable."""
-        if verified.planner is None:
+    def _unknown(self, request: Request, state: RouteState) -> str:
+        """What is not known of stable, so that nobody can say whether a release may serve beside it."""
+        if state.stable is None or self._manifest(request.route, state.stable.release) is not None:
+            return ""
+        return (
+            f"the release that is stable, {state.stable.version}, is not in this ledger: whether it could go on with"
+            " conversations of the new one is not known"
+        )
+
+    def _manifest(self, route: RouteId, release: Digest) -> Manifest | None:
+        try:
+            return self.releases.find_release(route.agent, release).manifest
+        except NotFoundError:
             return None
-        if not verified.planner.automatic or state.stable is None or verified.profile is None:
-            return verified.planner.plan()
-        stable = self._profile(request.route, state.stable.release)
-        changes = None if stable is None else changes_between(stable, verified.profile)
-        return verified.planner.plan(choose(changes, heeded=verified.planner.policy.shadow.heeded))
 
-    def _profile(self, route: RouteId, release: Digest) -> Profile | None:
+    def _stable(self, route: RouteId, release: Digest) -> _Stable | None:
         """What a stable release is made of; ``None`` when it cannot be read. It never changes, so it is read once."""
         key = (release, route.environment)
-        if key not in self._profiles:
+        if key not in self._stables:
             try:
                 manifest = self.releases.find_release(route.agent, release).manifest
                 with tempfile.TemporaryDirectory(prefix="fairway-stable-") as folder:
                     project = load_project(materialise(manifest.tree, self.store, Path(folder)))
-                    self._profiles[key] = profile_of(project, route.environment, manifest)
+                    self._stables[key] = _Stable(
+                        profile=profile_of(project, route.environment, manifest),
+                        planner=planner_of(project, route.environment),
+                    )
             except (FairwayError, OSError):
                 return None
-        return self._profiles[key]
+        return self._stables[key]
 
     def _find(self, request: Request) -> SignedRelease | None:
         try:
@@ -171,8 +197,8 @@ class ReleaseFactsLookup:
     async def _verify_apart(self, key: _Key, signed: SignedRelease, state: RouteState) -> None:
         try:
             verified = self._verified[key] = await asyncio.to_thread(self._verify, key, signed)
-            if state.stable is not None and verified.planner is not None and verified.planner.automatic:
-                await asyncio.to_thread(self._profile, state.route, state.stable.release)
+            if state.stable is not None and verified.planner is not None:
+                await asyncio.to_thread(self._stable, state.route, state.stable.release)
         finally:
             self._running.pop(key, None)
 
@@ -190,7 +216,7 @@ class ReleaseFactsLookup:
                     planner=planner,
                     required=required,
                     rungs=rungs_below(project.environments, project.environment(environment).name, required),
-                    profile=profile_of(project, environment, manifest) if planner.automatic else None,
+                    profile=profile_of(project, environment, manifest),
                 )
         except FairwayError as error:
             return _Verified(at=self.clock.monotonic(), refusal=error.message)
@@ -206,10 +232,9 @@ class ReleaseFactsLookup:
             return missing
         if state.stable is None:
             return ""
-        try:
-            stable = self.releases.find_release(request.route.agent, state.stable.release).manifest
-        except NotFoundError:
-            return ""
+        stable = self._manifest(request.route, state.stable.release)
+        if stable is None:
+            return ""  # a person may start it all the same: ReleaseFacts.unknown
         if manifest.state_schema not in stable.reads:
             return (
                 f"it writes conversation state {manifest.state_schema!r}, which stable {stable.release_version} cannot"
@@ -239,6 +264,28 @@ class ReleaseFactsLookup:
                 where = f"release {manifest.release_version} has not passed {rung.environment}"
                 return f"{where} ({_named(lacks)}); {again}"
         return ""
+
+
+def _plan(verified: _Verified, stable: _Stable | None, state: RouteState) -> Plan | None:
+    """The plan of the release's own policy; under ``auto`` by what it changes of the present stable."""
+    if verified.planner is None:
+        return None
+    if not verified.planner.automatic or state.stable is None:
+        return verified.planner.plan()
+    return _chosen(verified.planner, verified, stable)
+
+
+def _plan_by_stable(verified: _Verified, stable: _Stable | None) -> Plan | None:
+    """What the policy of the present stable would make of a rollout of the release; ``None``: not known."""
+    return None if stable is None else _chosen(stable.planner, verified, stable)
+
+
+def _chosen(planner: Planner, verified: _Verified, stable: _Stable | None) -> Plan:
+    if not planner.automatic:
+        return planner.plan()
+    known = stable is not None and verified.profile is not None
+    changes = changes_between(stable.profile, verified.profile) if known and stable and verified.profile else None
+    return planner.plan(choose(changes, heeded=planner.policy.shadow.heeded))
 
 
 def parts_never_stable(

@@ -35,7 +35,7 @@ class Planner:
         return self.policy.strategy == AUTO
 
     def plan(self, choice: Choice | None = None) -> Plan:
-        """The plan; ``choice`` is what ``auto`` chose, ``None`` when what changed is not known."""
+        """The plan; ``choice`` is what ``auto`` chose, ``None`` when what changed has not been looked at."""
         return compile_plan(self.policy, replicas=self.replicas, approval=self.approval, choice=choice)
 
 

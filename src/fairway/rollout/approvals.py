@@ -28,6 +28,7 @@ class Subject:
     Attributes:
         authors: Whose yes does not count, unless the quorum lets them.
         rollout: The attempt that asks; ``None`` before it has begun.
+        loosens: Where the plan asks less than stable's: each of it was told to who approved.
     """
 
     release: Digest
@@ -36,6 +37,7 @@ class Subject:
     quorum: Quorum
     authors: tuple[str, ...] = ()
     rollout: RolloutId | None = None
+    loosens: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,7 @@ def subject_of(rollout: RolloutState) -> Subject:
         quorum=rollout.plan.quorum,
         authors=rollout.authors,
         rollout=rollout.id,
+        loosens=rollout.plan.loosens,
     )
 
 
@@ -95,6 +98,8 @@ def counting(given: Iterable[Approval], subject: Subject, *, step: int | None, n
 def _counts(approval: Approval, subject: Subject, step: int | None, now: datetime) -> bool:
     named = (approval.release, approval.effective, approval.policy_digest, approval.step)
     if named != (subject.release, subject.effective, subject.policy_digest, step):
+        return False
+    if not set(subject.loosens) <= set(approval.loosens):
         return False
     quorum = subject.quorum
     if not quorum.authors_may and is_among(approval.actor, subject.authors):
@@ -247,10 +252,11 @@ def sentence(found: Asked, *, version: str, plan: Plan, again: bool = False) -> 
     """
     at = "first exposure" if found.step is None else _entered(plan, found.step)
     where = f"to go on: one for {at}, which is past, was taken back" if again else f"before {at}"
+    why = f"; its policy asks less than stable's: {'; '.join(plan.loosens)}" if plan.loosens else ""
     if found.needed == 1:
-        return f"{version} waits for an approval {where}"
+        return f"{version} waits for an approval {where}{why}"
     said = f" ({', '.join(found.given)} approved)" if found.given else ""
-    return f"{version} waits for {found.needed - len(found.given)} of {found.needed} approvals {where}{said}"
+    return f"{version} waits for {found.needed - len(found.given)} of {found.needed} approvals {where}{said}{why}"
 
 
 def _entered(plan: Plan, left: int) -> str:

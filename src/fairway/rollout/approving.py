@@ -20,6 +20,7 @@ from fairway.rollout.approvals import (
     with_approval,
     without,
 )
+from fairway.rollout.guarding import in_words, plan_to_follow
 from fairway.rollout.obeying import Obeyed, apply, live, refuse
 from fairway.rollout.people import is_among, same_person
 from fairway.rollout.requests import Request
@@ -68,13 +69,16 @@ def approve(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         step=step,
         roles=snapshot.people.roles_of(request.actor),
         reason=request.reason,
+        loosens=plan.loosens,
     )
     moved = replace(state, approvals=with_approval(state.approvals, approval))
     current = live(moved)
     if current is not None and current.candidate.release == release:
         moved = spend_again(moved, current, snapshot.now)
     where = "" if step is None else f" before {before(plan, step)}"
-    reason = f"{request.actor} approved {facts.arm.version}{where}{_so_far(moved, approval, facts, plan, snapshot)}"
+    so_far = _so_far(moved, approval, facts, plan, snapshot)
+    laxer = f"; {in_words(plan)}" if plan.loosens else ""
+    reason = f"{request.actor} approved {facts.arm.version}{where}{so_far}{laxer}"
     return apply(moved, request, snapshot, DecisionKind.OBEY, "approved", reason)
 
 
@@ -84,7 +88,7 @@ def _plan_of(state: RouteState, facts: ReleaseFacts, snapshot: Snapshot) -> Plan
     follows = current is not None and current.candidate.release == facts.arm.release
     if current is not None and follows and (not current.going_back or asks(current.plan)):
         return current.plan
-    return facts.plan or snapshot.plan
+    return plan_to_follow(facts, snapshot.plan, state)
 
 
 def _wrong_role(request: Request, plan: Plan, snapshot: Snapshot) -> str:
@@ -141,6 +145,7 @@ def _so_far(state: RouteState, approval: Approval, facts: ReleaseFacts, plan: Pl
         quorum=plan.quorum,
         authors=facts.authors,
         rollout=None if current is None else current.id,
+        loosens=plan.loosens,
     )
     found = asked(state.approvals, subject, step=approval.step, now=snapshot.now)
     why = f": {approval.reason}" if approval.reason else ""

@@ -49,6 +49,9 @@ _UNHEEDED = (
     " reaches no real tool as a shadow"
 )
 
+NOT_COMPARED = Choice(strategy=Strategy.CANARY, why="what it changes of a stable release has not been looked at")
+"""Of a plan for nobody in particular, and of a first release, which has no steps."""
+
 POSSIBLE = (
     Choice(strategy=Strategy.CANARY, why=""),
     Choice(strategy=Strategy.CANARY, why="", approval=True),
@@ -67,7 +70,7 @@ def choose(changes: Changes | None, *, heeded: bool = False) -> Choice:
     ============================================  ==============================================
     what changed                                  strategy
     ============================================  ==============================================
-    unknown (stable's release cannot be read)     canary
+    unknown (stable's release cannot be read)     canary, once a person said yes
     breaking: declared, major version, state      blue-green; mirrored first with a risky tool
     a tool of high or critical risk is new        shadow: mirrored first, then the canary's steps
     prompts, models, tools or policies            canary
@@ -84,7 +87,8 @@ def choose(changes: Changes | None, *, heeded: bool = False) -> Choice:
         heeded: The project declares that its agent reaches no real tool as a shadow.
     """
     if changes is None:
-        return Choice(strategy=Strategy.CANARY, why="what changed since stable is not known")
+        why = "what changed since stable is not known, so a person approves it"
+        return Choice(strategy=Strategy.CANARY, approval=True, why=why)
     shadow = f"new tools of high risk ({', '.join(changes.risky_tools)})" if changes.risky_tools else ""
     if changes.breaking:
         first = f"; {shadow}, so {'requests are mirrored first' if heeded else _UNHEEDED}" if shadow else ""

@@ -83,6 +83,8 @@ def _rollout(status: Mapping[str, Any]) -> Iterator[str]:
     yield f"rollout    {_named(rollout['candidate'])}: {where}, asked by {rollout['requested_by']}{again}"
     if status.get("colours"):
         yield f"colours    {describe_colours(status['colours'])}"
+    for one in rollout.get("loosens", ()):
+        yield f"LAXER      than stable's policy: {one}"
     if rollout["paused"]:
         yield f"paused     {rollout['paused']}"
     if rollout["cause_text"]:

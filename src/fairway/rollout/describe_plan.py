@@ -96,6 +96,7 @@ def describe_forecast(plan: Plan, traffic: Traffic | None) -> str:
     risk, cost = RISK_AND_COST[plan.strategy]
     lines = [f"strategy  {plan.strategy.value}{f': {plan.why}' if plan.why else ''}", f"risk      {risk}"]
     lines += [f"cost      {cost}", f"policy    {short(plan.policy_digest)}, {_budget(plan)}", _traffic(traffic)]
+    lines.extend(f"LAXER     than stable's policy: {one}" for one in plan.loosens)
     if plan.approval:
         lines.append(f"approval  {_people(plan)} before the first exposure")
     lines.append(f"0. start the candidate, ready within {format_duration(plan.prepare_timeout)}")

@@ -172,7 +172,7 @@ def overridden(
         at=snapshot.now,
         reason=request.reason,
         past=_stands_open(snapshot) if past is None else past,
-        whole=rollout.phase is Phase.PROMOTING and verb != "resume",
+        whole=rollout.phase is Phase.PROMOTING and verb not in ("resume", "start"),
     )
     return replace(state, rollout=replace(rollout, overrides=(*rollout.overrides, override)))
 

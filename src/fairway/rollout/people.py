@@ -83,7 +83,8 @@ class Override:
     """A person moved a rollout where its evidence had not: never to be read as a pass.
 
     Attributes:
-        verb: ``promote``, ``promote_full``, ``skip``, or ``resume`` in spite of an alarm.
+        verb: ``promote``, ``promote_full``, ``skip``, ``resume`` in spite of an alarm, or ``start`` past what is not
+            known of stable or a policy that asks less than its.
         past: What stood open when they did, in words.
         whole: All traffic went to the candidate by it: no step after it could still have judged.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fairway.canonical import value_digest
 from fairway.rollout.approvals import with_points
-from fairway.rollout.choose import Choice, choose
+from fairway.rollout.choose import NOT_COMPARED, Choice
 from fairway.rollout.config import AUTO, RolloutSection, StepSection
 from fairway.rollout.evidence import MirrorGate
 from fairway.rollout.gate_plan import MIRROR, SOAK, alpha_of, gates_of, stages_of, success_of, within_budget
@@ -29,13 +29,14 @@ def compile_plan(
         policy: The section, validated.
         replicas: Instances of the candidate, when the policy does not say.
         approval: Whether the environment asks for one, when the policy does not say.
-        choice: What ``auto`` chose; ``None``: what changed is not known. Heeded under ``strategy: auto`` alone.
+        choice: What ``auto`` chose; ``None``: what changed has not been looked at. Heeded under ``strategy: auto``
+            alone.
 
     Raises:
         PermanentError: When the gates would err more often than ``alpha_fail`` allows; a defect of Fairway.
     """
     automatic = policy.strategy == AUTO
-    chosen = (choice or choose(None)) if automatic else _as_written(policy)
+    chosen = (choice or NOT_COMPARED) if automatic else _as_written(policy)
     instances = policy.replicas or replicas
     steps = _steps(policy, chosen, instances)
     blue_green = chosen.strategy is Strategy.BLUE_GREEN

@@ -16,6 +16,8 @@ INSTEAD: Mapping[str, str] = {
     "approval_not_due": "approve when the rollout waits for it, or name what you mean: --before 100%",
     "approval_not_asked": "fairway rollout plan shows where the policy asks; rollout.approval changes it",
     "author_approves": "ask somebody else for fairway rollout approve <release>, or set rollout.approval.authors_may",
+    "author_loosens": "ask somebody else for fairway rollout approve <release>;"
+    " fairway rollout plan --release <release> shows what its policy loosens",
     "author_promotes": "ask somebody who did not write it, or let the gates decide",
     "bad_hold": "for example: fairway rollout hold --for 2h --reason 'launch'",
     "blocked": "fairway rollout retry starts it again with every gate anew; lift-block only lifts the block",
@@ -57,6 +59,8 @@ INSTEAD: Mapping[str, str] = {
     "smoke_failed": "fix it and release anew; it goes back by itself, and nobody has met it",
     "soak_paused": "fairway rollout resume lets it end; fairway deploy --supersede takes it back and starts the other",
     "soak_unseen": "mend telemetry and ask again; with the role: fairway rollout skip --reason '…' ends the soak",
+    "stable_unknown": "run it where stable was released; with the role: fairway rollout start <release> --override"
+    " --reason '…'",
     "still_starting": "ask again in a moment; fairway rollout watch shows when",
     "too_late": "fairway rollout abort takes all traffic back, in every phase",
     "trigger_fired": "fairway rollout watch follows it back; if the fault lay elsewhere: fairway rollout retry",

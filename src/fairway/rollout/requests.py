@@ -44,12 +44,11 @@ class Request:
 
     Attributes:
         id: Chosen by the caller; the same id again is the same request.
-        args: ``start``: ``{"release": digest, "supersede": bool}``; ``rollback``: ``{"to": digest | None}``;
-            ``promote``: ``{"full": bool}``; ``hold``: ``{"kind": …, "until": ISO time}``; ``release_hold``: ``{"of":
-            actor | None}``; ``approve``, ``lift_block``,
-            ``retry``: ``{"release": digest}``; ``approve`` also ``{"before": "first" | share}``; ``revoke``:
-            ``{"release": digest, "of": actor | None}``; ``withdraw``: ``{"request": id}``; ``note``:
-            ``{"event": seq}``, the text is the reason. Any: ``{"break_glass": bool}``.
+        args: ``start``: ``{"release": digest, "supersede": bool, "override": bool}``; ``rollback``: ``{"to": digest |
+            None}``; ``promote``: ``{"full": bool}``; ``hold``: ``{"kind": …, "until": ISO time}``; ``release_hold``:
+            ``{"of": actor | None}``; ``approve``, ``lift_block``, ``retry``: ``{"release": digest}``; ``approve`` also
+            ``{"before": "first" | share}``; ``revoke``: ``{"release": digest, "of": actor | None}``; ``withdraw``:
+            ``{"request": id}``; ``note``: ``{"event": seq}``, the text is the reason. Any: ``{"break_glass": bool}``.
         actor: Who, as known to git or the operating system.
         auth: How the actor was established: ``local`` or an issuer.
         reason: Why; required for overrides.

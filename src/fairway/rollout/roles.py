@@ -17,6 +17,7 @@ class Right(StrEnum):
     """A row of the matrix: a verb, or the grave form of one."""
 
     START = "start"
+    START_PAST = "start_past"
     SUPERSEDE = "supersede"
     PROMOTE = "promote"
     PROMOTE_FULL = "promote_full"
@@ -49,6 +50,7 @@ _ANYBODY = frozenset(EVERY_ROLE)
 
 _AT_PRODUCTION: Mapping[Right, frozenset[Role]] = {
     Right.START: _RUNNING,
+    Right.START_PAST: _RELEASING,
     Right.SUPERSEDE: _OPERATING,
     Right.PROMOTE: _RELEASING,
     Right.PROMOTE_FULL: _RELEASING,
@@ -102,6 +104,7 @@ OVERRIDES = frozenset(
         Right.LIFT_BLOCK,
         Right.FREEZE,
         Right.RESUME_PAST,
+        Right.START_PAST,
     }
 )
 """What overrules evidence or automation, and therefore never goes without a reason."""
@@ -119,6 +122,8 @@ def right_of(request: Request, *, goes_back: bool = False, past_alarm: bool = Fa
         past_alarm: Something asks for a person that a resume would overrule.
     """
     match request.verb:
+        case Verb.START if request.args.get("override"):
+            return Right.START_PAST
         case Verb.START if request.args.get("supersede"):
             return Right.SUPERSEDE
         case Verb.PROMOTE if request.args.get("full"):

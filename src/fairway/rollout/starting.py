@@ -6,10 +6,21 @@ from dataclasses import replace
 
 from fairway.rollout.against import against
 from fairway.rollout.desired import active_holds, hold_of_another, is_frozen
+from fairway.rollout.guarding import in_words, may_be_waived, plan_to_follow
 from fairway.rollout.instances import scaled_down, soak_lacks, why_not_followed
-from fairway.rollout.obeying import Obeyed, apply, begin_rollback, blocked_after, live, refuse, start_rollout
+from fairway.rollout.obeying import (
+    Obeyed,
+    apply,
+    begin_rollback,
+    blocked_after,
+    live,
+    overridden,
+    refuse,
+    start_rollout,
+)
+from fairway.rollout.people import is_among
 from fairway.rollout.requests import Request
-from fairway.rollout.values import DecisionKind, Phase, Plan, RolloutState, RouteState, Snapshot
+from fairway.rollout.values import DecisionKind, Phase, Plan, ReleaseFacts, RolloutState, RouteState, Snapshot
 from fairway.units import Digest, Verdict
 
 
@@ -35,14 +46,39 @@ def start(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         text = f"superseded by {facts.arm.version}"
         state = begin_rollback(state, snapshot.now, cause="superseded", text=text)
         return Obeyed(state=state, answer=None, kind=DecisionKind.ROLL_BACK, code="superseded", reason=text)
-    plan = facts.plan or snapshot.plan
-    if (unable := _cannot_follow(request, state, plan, snapshot)) is not None:
-        return unable
+    over = bool(request.args.get("override"))
+    plan = plan_to_follow(facts, snapshot.plan, state, waived=over)
+    unable = _cannot_follow(request, state, plan, snapshot)
+    if (refusal := unable or _not_past(request, state, facts, plan, snapshot)) is not None:
+        return refusal
     state = start_rollout(state, facts.arm, plan, request, snapshot.now, authors=facts.authors)
+    past = "; ".join(filter(None, (facts.unknown, in_words(plan))))
+    if over and past:
+        state = overridden(state, request, snapshot, verb="start", past=past)
     was = "no release" if state.stable is None else state.stable.version
-    return apply(
-        state, request, snapshot, DecisionKind.START, "started", f"rollout of {facts.arm.version} started; {was} serves"
-    )
+    told = f"; {past}" if past else ""
+    reason = f"rollout of {facts.arm.version} started; {was} serves{told}"
+    return apply(state, request, snapshot, DecisionKind.START, "started", reason)
+
+
+def _not_past(
+    request: Request, state: RouteState, facts: ReleaseFacts, plan: Plan, snapshot: Snapshot
+) -> Obeyed | None:
+    """Why a release does not start past what is not known of stable, or a person not past what its policy loosens."""
+    over = bool(request.args.get("override"))
+    if facts.unknown and not over:
+        return refuse(state, request, "stable_unknown", facts.unknown)
+    if not over:
+        return None
+    if not request.reason:
+        return refuse(state, request, "reason_needed", "starting in spite of that is an override and needs a reason")
+    if plan.loosens and not may_be_waived(facts):
+        text = f"no override goes past the approvals that stable's policy asks for; {in_words(plan)}"
+        return refuse(state, request, "approval_needed", text)
+    if plan.loosens and snapshot.people.listed and is_among(request.actor, facts.authors):
+        text = f"{request.actor} wrote or published it, and {in_words(plan)}; somebody else starts or approves it"
+        return refuse(state, request, "author_loosens", text)
+    return None
 
 
 def _may_cut_short(request: Request, state: RouteState, current: RolloutState, snapshot: Snapshot) -> bool:
@@ -147,7 +183,9 @@ def retry(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     if refusal is not None:
         return replace(refusal, state=state)
     facts = snapshot.releases[release]
-    plan = facts.plan or snapshot.plan
+    plan = plan_to_follow(facts, snapshot.plan, state)
+    if facts.unknown:
+        return refuse(state, request, "stable_unknown", facts.unknown)
     if (unable := _cannot_follow(request, state, plan, snapshot)) is not None:
         return unable
     begun = start_rollout(unblocked, facts.arm, plan, request, snapshot.now, authors=facts.authors)

@@ -132,6 +132,7 @@ def _rollout(rollout: RolloutState) -> dict[str, Any]:
         "requested_by": rollout.requested_by,
         "authors": list(rollout.authors),
         "policy": rollout.plan.policy_digest,
+        "loosens": list(rollout.plan.loosens),
         "paused": rollout.paused,
         "cause": rollout.cause,
         "cause_text": rollout.cause_text,

@@ -110,6 +110,7 @@ class Plan:
         sources: Custom gates, of every step in which users meet the candidate, and of the soak; guarantee: none.
         mix_expires: Seconds a mix of former parts may soak before it has to be verified; ``None``: for ever.
         mix_goes_back: One that is not by then is rolled back, instead of pausing for a person.
+        loosens: Where it asks less than the policy of what was stable when it began, in words.
     """
 
     strategy: Strategy
@@ -130,6 +131,7 @@ class Plan:
     sources: tuple[SourceGate, ...] = ()
     mix_expires: float | None = None
     mix_goes_back: bool = False
+    loosens: tuple[str, ...] = ()
     version: Literal[1] = 1
 
 
@@ -193,6 +195,7 @@ class Approval:
         roles: What the approver was then.
         reason: What they said with it.
         used_by: The rollout that was exposed on it: it no longer expires, and counts for no other.
+        loosens: Where the plan asked less than stable's, as it was told to who approved it.
     """
 
     actor: str
@@ -204,6 +207,7 @@ class Approval:
     roles: tuple[Role, ...] = ()
     reason: str = ""
     used_by: RolloutId | None = None
+    loosens: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -419,6 +423,9 @@ class ReleaseFacts:
         plan: What a rollout of it follows: its own policy; ``None``: the snapshot's plan.
         never_stable: Of a release a rollback names: its components that were in no release that was stable here;
             ``None``: not known.
+        compared: There is a stable release, so that its policy has to be compared with this one's.
+        stable_plan: What the policy of the stable release would make of this rollout; ``None``: not known.
+        unknown: What nobody knows of stable, so that it is not known whether this may serve beside it; empty: nothing.
     """
 
     arm: ArmRef
@@ -426,6 +433,9 @@ class ReleaseFacts:
     authors: tuple[str, ...] = ()
     plan: Plan | None = None
     never_stable: tuple[str, ...] | None = None
+    compared: bool = False
+    stable_plan: Plan | None = None
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,6 @@ from fairway.testing.rollout_cases import digest_of
 CODE, PROMPTS, MODELS, TOOLS, POLICIES = Component
 
 TABLE = [
-    (None, Strategy.CANARY, False, "not known"),
     (Changes(), Strategy.CANARY, False, "nothing"),
     (Changes(components=frozenset({CODE})), Strategy.ROLLING, False, "only code"),
     (Changes(infrastructure=True), Strategy.ROLLING, False, "only infrastructure"),
@@ -69,6 +68,13 @@ def test_nothing_that_changes_behaviour_is_ever_rolled_and_no_risky_tool_is_met_
                 assert choice.approval is (bool(risky) and not heeded)
                 assert replace(choice, why="") in POSSIBLE
                 assert choice.why
+
+
+def test_what_is_not_known_to_have_changed_is_approved_by_a_person():
+    choice = choose(None, heeded=True)
+    assert (choice.strategy, choice.shadow_first, choice.approval) == (Strategy.CANARY, False, True)
+    assert choice.why == "what changed since stable is not known, so a person approves it"
+    assert replace(choice, why="") in POSSIBLE
 
 
 def test_every_strategy_says_what_it_risks_and_costs():

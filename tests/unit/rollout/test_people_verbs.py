@@ -107,6 +107,8 @@ def test_the_grave_form_of_a_verb_has_a_row_of_its_own():
     assert right_of(request(Verb.PROMOTE, full=True)) is Right.PROMOTE_FULL
     assert right_of(request(Verb.HOLD, kind="freeze")) is Right.FREEZE
     assert right_of(request(Verb.START, release="x", supersede=True)) is Right.SUPERSEDE
+    assert right_of(request(Verb.START, release="x", supersede=True, override=True)) is Right.START_PAST
+    assert right_of(request(Verb.RESUME), past_alarm=True) is Right.RESUME_PAST
     assert right_of(request(Verb.ROLLBACK)) is Right.ROLLBACK
     assert right_of(request(Verb.ROLLBACK), goes_back=True) is Right.ABORT
 
@@ -118,6 +120,7 @@ OVERRIDING = [
     (Right.RETRY, ROLLED_BACK, request(Verb.RETRY, actor="ada", release=CANDIDATE.release)),
     (Right.LIFT_BLOCK, ROLLED_BACK, request(Verb.LIFT_BLOCK, actor="ada", release=CANDIDATE.release)),
     (Right.FREEZE, rollout_state(Phase.STEPPING), request(Verb.HOLD, actor="ada", kind="freeze")),
+    (Right.START_PAST, None, request(Verb.START, actor="ada", release=NEXT.release, override=True)),
     (Right.RESUME_PAST, rollout_state(Phase.STEPPING, paused="the split"), request(Verb.RESUME, actor="ada")),
 ]
 SPLIT = Alarm(name="sample_ratio", action=AlarmAction.PAUSE, reason="the split does not arrive as told")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,8 +12,9 @@ from fairway.release.required import CHECKS
 from fairway.release.store import FileContentStore
 from fairway.release.trust import trusted_keys
 from fairway.release.values import Evidence, Manifest
+from fairway.rollout.guarding import NOT_KNOWN, loosened, plan_to_follow
 from fairway.rollout.requests import Request, Verb
-from fairway.rollout.values import ArmRef, Plan, RouteState, Strategy
+from fairway.rollout.values import ArmRef, Plan, ReleaseFacts, RouteState, Strategy
 from fairway.stages.approval_gate import possible_plans
 from fairway.stages.packaging import package
 from fairway.stages.registry import required_for_release
@@ -49,12 +51,6 @@ class History:
     def plan(self, stable: Manifest | None, candidate: Manifest) -> Plan:
         """What a rollout of the candidate would follow now."""
         route = self.project.route("production")
-        lookup = ReleaseFactsLookup(
-            releases=self.bench.ledger,
-            store=FileContentStore(self.project.state.blobs),
-            trusted=partial(trusted_keys, self.project.state.keys),
-            clock=self.bench.clock,
-        )
         arm = None
         if stable is not None:
             arm = ArmRef(
@@ -62,12 +58,24 @@ class History:
                 effective=stable.effective[route.environment],
                 version=stable.release_version,
             )
+        facts = self.facts(arm, candidate)
+        assert facts.plan is not None, facts.refusal
+        return facts.plan
+
+    def facts(self, arm: ArmRef | None, candidate: Manifest) -> ReleaseFacts:
+        """What a controller knows when a rollout of the candidate is asked for."""
+        route = self.project.route("production")
+        lookup = ReleaseFactsLookup(
+            releases=self.bench.ledger,
+            store=FileContentStore(self.project.state.blobs),
+            trusted=partial(trusted_keys, self.project.state.keys),
+            clock=self.bench.clock,
+        )
         args = {"release": candidate.release_digest}
         asked = Request(id="r", route=route, verb=Verb.START, actor="ada", at=EPOCH, args=args)
         facts = lookup(asked, RouteState(route=route, stable=arm))
         assert facts is not None
-        assert facts.plan is not None, facts.refusal
-        return facts.plan
+        return facts
 
 
 @pytest.mark.parametrize(
@@ -135,3 +143,56 @@ def test_what_cannot_be_compared_is_a_canary(bench) -> None:
     history = History(bench)
     candidate = history.release("1.0.0", {})
     assert history.plan(None, candidate).strategy is Strategy.CANARY
+
+
+def _arm(history: History, manifest: Manifest, **changes: object) -> ArmRef:
+    effective = manifest.effective[history.project.route("production").environment]
+    return replace(
+        ArmRef(release=manifest.release_digest, effective=effective, version=manifest.release_version), **changes
+    )
+
+
+LAX = "smoke_test: {}\nrollout: {approval: none, alpha_pass: 0.2, steps: [50%, 100%], gates: {success: {minimum: 50%}}}"
+
+
+def test_a_release_is_compared_by_the_policy_that_serves_not_by_the_one_it_brings(bench) -> None:
+    history = History(bench)
+    stable = history.release("1.0.0", {}, "smoke_test: {}\nrollout: {approval: {quorum: 2, steps: [first, 100%]}}")
+    candidate = history.release("1.1.0", {"server.py": "x = 2\n"}, LAX)
+    facts = history.facts(_arm(history, stable), candidate)
+    assert facts.plan is not None
+    assert not facts.plan.approval
+    state = RouteState(route=history.project.route("production"), stable=_arm(history, stable))
+    guarded = plan_to_follow(facts, facts.plan, state)
+    assert (guarded.approval, guarded.quorum.count, guarded.steps[-1].approval) == (True, 2, True)
+    words = "; ".join(guarded.loosens)
+    for told in ("first exposure", "steps: 1 before 100%", "gate success: 50%", "in 0.2 instead of 0.05", "approval:"):
+        assert told in words
+
+
+def test_the_same_policy_under_auto_loosens_nothing_whatever_changed(bench) -> None:
+    history = History(bench)
+    stable = history.release("1.0.0", {})
+    candidate = history.release("2.0.0", {"server.py": "x = 2\n"})
+    facts = history.facts(_arm(history, stable), candidate)
+    assert facts.plan is not None
+    assert facts.plan.strategy is Strategy.BLUE_GREEN
+    assert (facts.compared, loosened(facts, facts.plan)) == (True, ())
+
+
+def test_a_stable_release_this_ledger_does_not_know_is_named_and_its_policy_counts_as_stricter(bench) -> None:
+    history = History(bench)
+    known = history.release("1.0.0", {})
+    candidate = history.release("1.1.0", {"server.py": "x = 2\n"})
+    facts = history.facts(_arm(history, known, release="sha256:" + "7" * 64), candidate)
+    assert "1.0.0, is not in this ledger" in facts.unknown
+    assert facts.plan is not None
+    assert facts.plan.approval, "auto cannot know what changed"
+    assert loosened(facts, facts.plan) == (NOT_KNOWN,)
+
+
+def test_a_first_release_has_nothing_to_be_compared_with(bench) -> None:
+    history = History(bench)
+    facts = history.facts(None, history.release("1.0.0", {}, LAX))
+    assert facts.plan is not None
+    assert (facts.compared, facts.unknown, loosened(facts, facts.plan)) == (False, "", ())
