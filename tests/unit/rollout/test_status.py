@@ -285,3 +285,12 @@ def test_status_says_whose_yes_a_release_of_former_parts_waits_for():
     ledger = recorded(route_state(rollout_state(Phase.PREPARING, plan=plan, going_back=True)))
     (asked,) = status_wire(ledger, ROUTE, None, now=T0)["approvals"]
     assert (asked["before"], asked["needed"], asked["missing"], asked["due"]) == ("first exposure", 2, 2, True)
+
+
+def test_a_mix_that_nobody_verified_is_told_wherever_it_is_named():
+    mix = replace(STABLE, unverified=True)
+    wire = status_wire(recorded(route_state(None, stable=mix, history=(NEXT,))), ROUTE, None)
+    assert (wire["stable"]["unverified"], "unverified" in wire["former"][0]) == (True, False)
+    assert f"stable     {STABLE.version} (" in describe_status(wire)
+    assert "UNVERIFIED: a mix of former parts" in describe_status(wire)
+    assert "UNVERIFIED" not in describe_status(status_wire(recorded(route_state(None, stable=STABLE)), ROUTE, None))
