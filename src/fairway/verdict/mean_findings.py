@@ -130,15 +130,24 @@ def _missing(spec: GateSpec, state: MeanState) -> str:
 
 
 def _needed(spec: GateSpec, state: MeanState) -> int | None:
-    """About how many more candidate units until PASS, at the differences seen; ``None`` when those would not pass."""
+    """About how many more candidate units until PASS, at the differences seen; ``None`` when those would not pass.
+
+    Not all of them come to a value: few users give feedback.
+    """
     missing = max(0, spec.minimum_units - state.ours.count)
     paired = state.to_pass
     if paired.count < 2 or lacks_units(spec, state):
-        return missing or None
+        return _with_silent(state, missing) or None
     margin = 0.0 if recipe_of(spec).test is Test.MEAN_RATIO else spec.margin
     mean = paired.total / paired.count
     growth = pair_growth(margin - mean, max(paired.squares / paired.count - mean * mean, 0.0))
     if growth < 1e-9:
-        return missing or None
+        return _with_silent(state, missing) or None
     pairs = max(0.0, -math.log(spec.alpha_pass) - paired.log_e_pass) / growth
-    return max(missing, math.ceil(pairs * state.ours.count / paired.count), 1)
+    return max(_with_silent(state, max(missing, pairs * state.ours.count / paired.count)), 1)
+
+
+def _with_silent(state: MeanState, units: float) -> int:
+    """So many units with a value, with those that come without one, at the share seen so far."""
+    seen, said = len(state.ours.seen), state.ours.said
+    return math.ceil(units * seen / said) if said else math.ceil(units)

@@ -385,6 +385,21 @@ def test_stable_that_says_nothing_lets_nothing_pass() -> None:
     assert "0 of 1,500 on stable; at least 20 of each are needed" in finding.reason
 
 
+def test_what_a_gate_still_needs_counts_those_who_come_without_a_value() -> None:
+    spec = gate(GateKind.FEEDBACK_MEAN, 0.05, minimum_units=20)
+    quarter = []
+    for index in range(4):
+        ours = {unit("c", 100 * index + i): 1.0 if i % 4 == 0 else None for i in range(12)}
+        theirs = {unit("a", 100 * index + i): 1.0 if i % 4 == 0 else None for i in range(24)}
+        quarter.append(block(index, ours, theirs, kind="feedback"))
+    finding = find(spec, folded(spec, quarter))
+    assert (finding.verdict, finding.units_candidate) == (Verdict.NO_DATA, 12)
+    assert finding.units_needed == 8 * 4
+    assert finding.reason == (
+        "12 of the candidate's 48 conversations reported feedback, 24 of 96 on stable; at least 20 of each are needed"
+    )
+
+
 # --- laws --------------------------------------------------------------------------------------------------------
 
 
