@@ -12,8 +12,11 @@ from fairway.cli.steering import LAST_SEQ
 from fairway.cli.workspaces import opened, refuse_without_right
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fairway.bootstrap import Workspace
     from fairway.recovery.database import DatabaseAct
+    from fairway.recovery.database_request import RestoreRequest
     from fairway.recovery.options import WayBack
     from fairway.recovery.rehearsing import Rehearsal
     from fairway.release.values import SignedRelease
@@ -49,9 +52,9 @@ Examples:
 )
 @click.option("--run/--no-run", default=True, help="With --only: run the checks that are missing, or refuse.")
 @click.option("--flag", "flag_name", default=None, metavar="NAME", help="Turn this feature flag off for everybody.")
-@click.option("--database", is_flag=True, help="Put the agent's database back; needs --yes.")
+@click.option("--database", is_flag=True, help="Ask to put the agent's database back; what is asked.")
 @click.option("--backup", default=None, metavar="NAME", help="With --database: which backup; by default the last.")
-@click.option("--yes", is_flag=True, help="With --database: what was written since the backup may be lost.")
+@click.option("--yes", is_flag=True, help="With --database: carry out what is approved.")
 @click.option("--again", is_flag=True, help="With --database: an earlier one has no known end, and I have looked.")
 @click.option("--rehearse", is_flag=True, help="Do everything but move traffic, and record how long it takes.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, how long it takes and at what risk.")
@@ -325,26 +328,70 @@ def _flag_off(workspace: Workspace, name: str, reason: str, output: str) -> None
 
 
 def _database(workspace: Workspace, wanted: dict[str, Any], reason: str, output: str) -> None:
+    """Ask for it, show what is asked, or carry it out: what is lost comes first, and others have to say yes."""
     import asyncio
 
     from fairway.cli.verbs import actor_of
     from fairway.errors import RefusedError, UserError
-    from fairway.recovery.database import backup_to_restore, declared, restore
+    from fairway.recovery.database import declared
+    from fairway.recovery.database_request import ask_restore, carry_out, open_request
 
     declared(workspace)
-    name = backup_to_restore(workspace, wanted["backup"])
-    if not reason.strip():
-        raise UserError("putting a database back needs a reason", code="reason_needed", hint="say it with --reason")
-    if not wanted["yes"]:
+    actor, request = actor_of(workspace.project.root), open_request(workspace)
+    if request is None or wanted["yes"]:
+        refuse_without_right(workspace, actor, "database", str(workspace.route.environment))
+    if request is None:
+        if not reason.strip():
+            raise UserError("putting a database back needs a reason", code="reason_needed", hint="say it with --reason")
+        request = ask_restore(workspace, wanted["backup"], actor=actor, reason=reason)
+    elif wanted["backup"] not in (None, request.backup):
         raise RefusedError(
-            f"everything written since {name} would be lost, the writes of the good release too",
-            code="database_asks",
-            hint="if that is what you want, say --yes",
+            f"{request.actor} asked for {request.backup} already: {request.id}",
+            code="restore_asked",
+            hint="carry that out or let it run out first",
         )
-    actor = actor_of(workspace.project.root)
-    refuse_without_right(workspace, actor, "database", str(workspace.route.environment))
-    done = asyncio.run(restore(workspace, name, actor=actor, reason=reason, again=wanted["again"]))
-    _told_act(done, output)
+    if wanted["yes"]:
+        _told_act(asyncio.run(carry_out(workspace, request, actor=actor, again=wanted["again"])), output)
+    _told_request(workspace, request, output)
+
+
+def _told_request(workspace: Workspace, request: RestoreRequest, output: str) -> None:
+    from fairway.recovery.database_request import lost_since
+
+    wire = request.to_wire(workspace.clock.now(), lost_since(workspace, request.backup))
+    emit(wire, output=output, text=lambda: _request_text(wire))
+
+
+def _request_text(wire: Mapping[str, Any]) -> str:
+    roles = f" ({' or '.join(wire['roles'])})" if wire["roles"] else ""
+    said = f" by {', '.join(wire['given'])}" if wire["given"] else ""
+    if not wire["needed"]:
+        waits = "nobody is listed in people.roles, so nobody else is asked; carry it out with --yes"
+    elif wire["missing"]:
+        waits = (
+            f"approved{said or ' by nobody'}, {wire['missing']} of {wire['needed']} missing{roles}: somebody who"
+            f" did not ask says fairway rollout approve {wire['request']}"
+        )
+    else:
+        waits = f"approved{said}; carry it out with fairway rollback --database --yes"
+    return "\n".join(
+        [
+            f"request    {wire['request']} by {wire['by']}: put {wire['backup']} back ({wire['reason']})",
+            f"lost       {wire['lost']['text']}",
+            f"waits for  {waits}",
+            f"void       at {wire['expires'][:16].replace('T', ' ')} UTC",
+        ]
+    )
+
+
+def approve_restore(number: str, project_dir: str | None, output: str) -> None:
+    """``fairway rollout approve restore-…``: one yes to putting a backup back."""
+    from fairway.cli.verbs import actor_of
+    from fairway.recovery import database_request
+
+    with opened(project_dir) as workspace:
+        actor = actor_of(workspace.project.root)
+        _told_request(workspace, database_request.approve_restore(workspace, number, actor=actor), output)
 
 
 def _told_act(done: DatabaseAct, output: str) -> None:

@@ -211,7 +211,15 @@ def supersede(release: str, **options: Any) -> None:
 )
 @steers(glass=False)
 def approve(release: str, before: str | None, **options: Any) -> None:
-    """Approve RELEASE for production; it counts only for exactly this release, configuration, policy and step."""
+    """Approve RELEASE for production; it counts only for exactly this release, configuration, policy and step.
+
+    A request to put the agent's database back (restore-…) is approved by its name as well.
+    """
+    if release.startswith("restore-"):
+        from fairway.cli.rollback import approve_restore
+
+        approve_restore(release, options["project_dir"], options["output"])
+        return
     given = {} if before is None else {"before": before}
     request_verb("approve", args=lambda workspace: {**_named(release)(workspace), **given}, **options)
 

@@ -156,6 +156,23 @@ async def restore(workspace: Workspace, name: str, *, actor: str, reason: str, a
     return await _once(workspace, "restore", command, section, name, actor, reason, again=again)
 
 
+def without_unknown(workspace: Workspace, *, again: bool) -> tuple[DatabaseAct, ...]:
+    """Acts without an end on record; none, unless a person has looked.
+
+    Raises:
+        RefusedError: ``database_unknown`` when there are some and nobody has.
+    """
+    unknown = tuple(one for one in acts(workspace) if not one.ended)
+    if unknown and not again:
+        last = unknown[-1]
+        raise RefusedError(
+            f"nobody knows how the {last.verb} of {last.at:%Y-%m-%d %H:%M} UTC ended",
+            code="database_unknown",
+            hint="look at the database, then say --again",
+        )
+    return unknown
+
+
 async def _once(
     workspace: Workspace,
     verb: str,
@@ -167,15 +184,7 @@ async def _once(
     *,
     again: bool,
 ) -> DatabaseAct:
-    unknown = [one for one in acts(workspace) if not one.ended]
-    if unknown and not again:
-        last = unknown[-1]
-        raise RefusedError(
-            f"nobody knows how the {last.verb} of {last.at:%Y-%m-%d %H:%M} UTC ended",
-            code="database_unknown",
-            hint="look at the database, then say --again",
-        )
-    for one in unknown:
+    for one in without_unknown(workspace, again=again):
         _record(workspace, one.verb, actor, {**_wire(one), "ended": True})  # a person has looked
     number = uuid.uuid4().hex[:12]
     wire = {"id": number, "verb": verb, "reason": reason, "backup": name, "code": None, "ended": False}
