@@ -316,6 +316,8 @@ class Exchange(Sending):
         self.done = True
         cell = self.cell
         if cell is None:
+            if reason == "transport":
+                self.client.worker.count_refused(code)
             return
         if self._rerun:
             self._record_rerun(reason, cell)

@@ -98,6 +98,8 @@ class Gateway:
         self.metrics = MetricsBook()
         self.refused_total: dict[str, int] = {}
         self.draining = False
+        self._arms_known = settings.controller_socket is None
+        """Whether the table in force names arms that were there in this life; see the workers' of the same name."""
         self.started = time.time()
         self._archive = Archive()
         self._on_ready = on_ready
@@ -279,6 +281,7 @@ class Gateway:
             "table": table.to_wire(),
             "withheld": sorted(withheld),
             "attested": list(self.decisions.attested),
+            "arms_known": self._arms_known,
         }
 
     def _push(self) -> None:
@@ -346,6 +349,7 @@ class Gateway:
     async def install(self, table: RouteTable) -> None:
         """Put a newer table in force, and wait (a little) for the workers to have it."""
         self.table_error = None
+        self._arms_known = self._arms_known or any(arm.endpoints for arm in table.arms)
         self._adopt(table)
         await self.applied(ACK_SECONDS)
 

@@ -49,6 +49,9 @@ class Sending:
     _body: RequestBody | None = None
     """What has been read of the request's body; ``None``: all of it, or it has none."""
     cell: Cell | None = None
+    """Where it is counted; ``None``: nowhere, or not yet."""
+    _uncounted: Cell | None = None
+    """Where it is counted once an arm is reached, while none has been since this gateway began."""
     _served: ArmServing | None = None
     _placement: Placement
     _head: RequestHead | None = None
@@ -171,13 +174,10 @@ class Sending:
                     split=int(serving.table.split),
                     tells_tokens=TOKENS_BY_UNIT in serving.table.theta,
                 )
-            self.cell = cell
-            cell.start(decision.by)
-            if placement.key is not None:
-                self.unit = placement.key.encode("utf-8", "surrogateescape")
-                cell.mark("active", self.unit)
-                if serving.mirror is not None and decision.served_as_assigned and decision.role is Role.STABLE:
-                    self._pair = worker.mirror.begin(serving, self.unit, self.request_id, fresh=decision.fresh, now=now)
+            if worker.arms_known:
+                self._count(cell, now)
+            else:
+                self._uncounted = cell
         if decision.moved:
             self._moved = "not_ready"
         if decision.served is None:
@@ -189,6 +189,19 @@ class Sending:
             key = placement.key if placement.key is not None else unit_key(serving.table.keys, facts)
             self._flags = flag_lines(serving.table.flags, facts, key)
         return known
+
+    def _count(self, cell: Cell, now: float) -> None:
+        """It is assigned: whatever becomes of it is for or against its release."""
+        self.cell, self._uncounted = cell, None
+        placement, serving = self._placement, self._serving
+        decision = placement.decision
+        cell.start(decision.by)
+        if placement.key is not None:
+            self.unit = placement.key.encode("utf-8", "surrogateescape")
+            cell.mark("active", self.unit)
+            if serving.mirror is not None and decision.served_as_assigned and decision.role is Role.STABLE:
+                mirror, fresh = self.client.worker.mirror, decision.fresh
+                self._pair = mirror.begin(serving, self.unit, self.request_id, fresh=fresh, now=now)
 
     def body_data(self, data: bytes) -> bytes:
         """More bytes from the client; those that belong to what comes after the request are returned."""
@@ -228,6 +241,8 @@ class Sending:
     def _attach(self, upstream: Upstream, data: bytes) -> None:
         upstream.exchange = self
         self.upstream = upstream
+        if self._uncounted is not None:
+            self._count(self._uncounted, time())
         assert self.cell is not None
         if self._placement.decision.served_as_assigned and not self._retried and not self._moved:
             self.cell.served += 1
@@ -266,6 +281,7 @@ class Sending:
         if upstream is None:
             self.fail(502, "unreachable", "the release cannot be reached")
             return
+        self.client.worker.arms_known = True
         early, self._early = self._early, b""
         self._replay = b""
         self.touched = perf_counter()

@@ -63,6 +63,10 @@ class Worker:
         self.clients: set[ClientConnection] = set()
         self.in_flight = 0
         self.draining = False
+        self.arms_known = False
+        """Whether an arm was reached, or the controller has named one that is ready, since this gateway began. Until
+        then the table is that of a life before, whose arms may have been ended with it: what nobody can answer is no
+        release's failure. Once known it stays so: an arm that goes away fails."""
         self.refused: dict[str, int] = {}
         self.telemetry = Telemetry(gateway=settings.gateway, boot=settings.boot, worker=settings.worker, wall=time)
         self.memory = ConversationMemory(Path(settings.memory))
@@ -166,6 +170,7 @@ class Worker:
         if serving.key_header and not self.draining and not table.flags:  # each request gets lines of its own
             serving.usual = request_matcher(serving.key_header, looked_at(table.rules))
         self.serving = serving
+        self.arms_known = self.arms_known or bool(message.get("arms_known", True))
         self.signer = PinSigner(self._key, route=str(table.route))
         self._expect(*message.get("attested", ()))
         self._tell({"type": "ack", "generation": message["generation"], "fence": str(table.fence)})

@@ -31,7 +31,14 @@ class Harness:
         self.acks: list[str] = []
         self._got = asyncio.Event()
 
-    async def start(self, first: RouteTable, *, drain_seconds: float = 5.0, withheld: tuple[Digest, ...] = ()) -> None:
+    async def start(
+        self,
+        first: RouteTable,
+        *,
+        drain_seconds: float = 5.0,
+        withheld: tuple[Digest, ...] = (),
+        arms_known: bool = True,
+    ) -> None:
         """Start the worker with its first table, and wait until that is in force."""
         load_pin_key(self._folder / "key")
         ours, theirs = socket.socketpair()
@@ -51,7 +58,7 @@ class Harness:
         self._generation = 0
         self._listening = asyncio.create_task(self._listen())
         self._running = asyncio.create_task(self.worker.run())
-        await self.install(first, withheld=withheld)
+        await self.install(first, withheld=withheld, arms_known=arms_known)
 
     async def reported(self) -> list[Batch]:
         """What came by the next flush of everything there is to tell."""
@@ -62,11 +69,12 @@ class Harness:
                 await self._got.wait()
         return self.batches
 
-    async def install(self, new: RouteTable, *, withheld: tuple[Digest, ...] = ()) -> None:
-        """Put another table in force."""
+    async def install(self, new: RouteTable, *, withheld: tuple[Digest, ...] = (), arms_known: bool = True) -> None:
+        """Put another table in force; ``arms_known``: the controller has named arms since the gateway began."""
         self._generation += 1
         seen = len(self.acks)
         message = {"type": "table", "generation": self._generation, "table": new.to_wire(), "withheld": list(withheld)}
+        message["arms_known"] = arms_known
         send(self.writer, message)
         async with asyncio.timeout(5):
             while len(self.acks) == seen:
