@@ -49,8 +49,8 @@ class Outcome:
         counted: Whether tokens were said: true of ``tokens_in=0``, an answer that took none.
         tokens: All of them.
         marks: What a unit is marked with by it: ``tool_error``, ``guardrail``, ``callback_failed``.
-        values: ``(kind, value)`` of ``cost``, ``score`` and ``feedback``, of which means are taken, as whole millionths:
-            they add up the same in any order.
+        values: ``(kind, value)`` of ``cost``, ``score`` and ``feedback``, of which means are taken, as whole
+            millionths: they add up the same in any order.
     """
 
     status: OutcomeStatus
