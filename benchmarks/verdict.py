@@ -118,7 +118,8 @@ def run() -> Bench:
     counter = iter(range(10**9))
     bound = microseconds(lambda: rate_lower(next(counter) % 90 + 10, 5_000 + next(counter), 0.001), repeats=500)
     worst = max(ticks.values())
-    eight = rounds[0][2]
+    count, all_of_them = rounds[1][1:]
+    busy = rounds[3][2] / rounds[3][1]
     return Bench(
         title="Verdicts: the cost of a look",
         rows=rows,
@@ -129,9 +130,15 @@ def run() -> Bench:
                 kept=worst <= TICK_LIMIT_US,
             ),
             Promise(
-                text=f"a gate's tick over a block in at most {TICK_LIMIT_US:.0f} µs, eight together at 100 a minute",
-                measured=f"{eight / rounds[0][1]:.0f} µs a gate, {eight:.0f} µs for all and the alarms",
-                kept=eight / rounds[0][1] <= TICK_LIMIT_US,
+                text=(
+                    f"a gate's tick over a block in at most {TICK_LIMIT_US:.0f} µs, all gates of the default policy on,"
+                    " at 100 conversations a minute"
+                ),
+                measured=(
+                    f"{all_of_them / count:.0f} µs a gate, {all_of_them:.0f} µs for all {count} and the alarms;"
+                    f" {busy:.0f} µs a gate at 1,000 a minute"
+                ),
+                kept=all_of_them / count <= TICK_LIMIT_US,
             ),
         ],
         notes=[

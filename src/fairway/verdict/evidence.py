@@ -129,7 +129,7 @@ def with_bad(
             continue
         at_risk, beside = len(band.candidate), len(band.stable)
         if not band.new:  # who is new has not had an event
-            at_risk, beside = at_risk - len(spent.among(band.candidate)), beside - len(spent.among(band.stable))
+            at_risk, beside = at_risk - spent.count(band.candidate), beside - spent.count(band.stable)
         if not (at_risk and beside):
             continue
         weight = at_risk / (at_risk + beside)

@@ -357,8 +357,8 @@ def _with_events(
     )
     expected = 0.0
     if bad_stable and recipe.test is Test.RELATIVE and not recipe.histogram:
-        at_risk = len(ours) - len(evidence.spent.among(ours))
-        expected = at_risk * len(bad_stable) / max(1, len(theirs) - len(evidence.spent.among(theirs)))
+        at_risk = len(ours) - evidence.spent.count(ours)
+        expected = at_risk * len(bad_stable) / max(1, len(theirs) - evidence.spent.count(theirs))
     return Evidence(
         spent=evidence.spent.grown(bad | bad_stable),
         bad=evidence.bad + len(bad),

@@ -59,6 +59,15 @@ class Roster:
             return frozenset()
         return units - self.missing(units)
 
+    def count(self, units: Units) -> int:
+        """How many of ``units`` are in it."""
+        places = self._places
+        if len(places) != self._count:
+            return sum([unit in self for unit in units])
+        if self._count < len(units) and units.isdisjoint(places):
+            return 0
+        return sum(map(places.__contains__, units))
+
     def grown(self, units: Units) -> Roster:
         """It with more units."""
         places = self._places if self._count else {}
@@ -142,12 +151,14 @@ class _Total:
 
     def add(self, part: Mapping[int, int]) -> None:
         self.added += 1
-        bins = self.bins
+        bins, size = self.bins, sum(part.values())
         for index, count in part.items():
             bins[index] = bins.get(index, 0) + count
-        self.size += sum(part.values())
+        self.size += size
         for share, (cursor, reached) in self.cursors.items():
-            self.cursors[share] = cursor, reached + sum([c for index, c in part.items() if index <= cursor])
+            # Few values lie above a high quantile.
+            above = sum([part[index] for index in part if index > cursor])
+            self.cursors[share] = cursor, reached + size - above
 
     def quantile(self, share: float) -> float | None:
         if not self.size:

@@ -25,6 +25,8 @@ def test_a_roster_holds_what_it_was_grown_by_whoever_else_grew_from_it(groups, r
             assert len(seen) == len(expected)
             assert frozenset(seen) == expected
             assert seen.missing(group) == group - expected
+            assert seen.among(group) == group & expected
+            assert seen.count(group) == len(group & expected)
             assert all((unit in seen) == (unit in expected) for unit in group)
     assert len(NOBODY) == 0
     assert known[-1][0] == Roster(known[-1][1])
