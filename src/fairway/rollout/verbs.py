@@ -252,11 +252,18 @@ def _abort(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     current = live(state)
     if current is None:
         return refuse(state, request, "no_rollout", "no rollout is live; fairway rollback goes to the last stable")
-    reason = f"{request.actor} aborted" + (f": {request.reason}" if request.reason else "")
+    return _end(request, state, snapshot, current, cause="aborted", what="aborted")
+
+
+def _end(
+    request: Request, state: RouteState, snapshot: Snapshot, current: RolloutState, *, cause: str, what: str
+) -> Obeyed:
+    """A live rollout goes back because a person says so."""
+    reason = f"{request.actor} {what}" + (f": {request.reason}" if request.reason else "")
     if current.phase is Phase.ROLLING_BACK:
         return apply(state, request, snapshot, DecisionKind.OBEY, "already_rolling_back", "already going back")
-    moved = begin_rollback(state, snapshot.now, cause="aborted", text=reason)
-    return apply(moved, request, snapshot, DecisionKind.ROLL_BACK, "aborted", reason)
+    moved = begin_rollback(state, snapshot.now, cause=cause, text=reason)
+    return apply(moved, request, snapshot, DecisionKind.ROLL_BACK, cause, reason)
 
 
 def ends_live(request: Request, current: RolloutState) -> bool:
@@ -273,7 +280,10 @@ def ends_live(request: Request, current: RolloutState) -> bool:
 def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     current = live(state)
     if current is not None and ends_live(request, current):
-        return _abort(request, state, snapshot)
+        if current.going_back:  # what is left by it is a former stable, and nobody says that it is bad
+            return _abort(request, state, snapshot)
+        what = f"rolled {current.candidate.version} back"
+        return _end(request, state, snapshot, current, cause="rollback_requested", what=what)
     if current is not None and not current.going_back:
         return refuse(state, request, "rollout_live", "abort the live rollout first, then roll back further")
     return _back(request, state, snapshot) if current is None else _elsewhere(request, state, snapshot, current)

@@ -188,15 +188,32 @@ def exposures(world: RolloutWorld, asked: dict[str, Request]) -> int:
             for leaving in ASKS_LEAVING:
                 if leaving is None or level - 1 > leaving:
                     hold_against(books, spent, seen, leaving, event.at)
+        said_again(books, spent, seen, level, event.at)
         reached = max(reached, level) if level else 0
     return count
 
 
-def hold_against(books, spent, rollout: str, leaving: int | None, now: datetime) -> None:
-    def alive(one) -> bool:
+def said_again(books, spent, rollout: str, level: int, now: datetime) -> None:
+    """What is said once people are exposed past it: where that meets the quorum again, they are exposed on it."""
+    for leaving in ASKS_LEAVING:
+        past = level > 0 and (leaving is None or level - 1 > leaving)
+        if past and any(one[1:] == (leaving, now) for one in books) and met(books, spent, rollout, leaving, now):
+            hold_against(books, spent, rollout, leaving, now)
+
+
+def met(books, spent, rollout: str, leaving: int | None, now: datetime) -> bool:
+    return len({one[0] for one in alive(books, spent, rollout, leaving, now)}) >= 2
+
+
+def alive(books, spent, rollout: str, leaving: int | None, now: datetime) -> list[tuple[str, int | None, datetime]]:
+    def is_alive(one) -> bool:
         return spent[one] == rollout if one in spent else now - one[2] < timedelta(seconds=EXPIRES)
 
-    counted = [one for one in books if one[1] == leaving and alive(one)]
+    return [one for one in books if one[1] == leaving and is_alive(one)]
+
+
+def hold_against(books, spent, rollout: str, leaving: int | None, now: datetime) -> None:
+    counted = alive(books, spent, rollout, leaving, now)
     people = {one[0] for one in counted}
     assert len(people) >= 2, f"{rollout} was exposed past {leaving} at {now} on {counted}"
     for person in people:

@@ -605,6 +605,19 @@ def test_two_people_who_press_rollback_go_back_one_release_and_a_name_or_a_versi
     assert next_step(replace(seen, requests=(late,))).answers[0].code == "moved"
 
 
+@pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.STEPPING, Phase.PROMOTING, Phase.SOAKING], ids=str)
+@pytest.mark.parametrize(("verb", "blocked"), [(Verb.ROLLBACK, (CANDIDATE.release,)), (Verb.ABORT, ())], ids=str)
+def test_a_rollback_of_a_live_rollout_blocks_what_it_leaves_and_an_abort_does_not(phase, verb, blocked):
+    state = route_state(rollout_state(phase))
+    asked = request(verb, reason="wrong answers")
+    state = next_step(snapshot(state, requests=(asked,))).state
+    for _ in range(3):
+        state = next_step(snapshot(state, router=RouterObserved(confirmed=state.changed_by, gateways=1))).state
+    assert (state.rollout.phase, state.blocked) == (Phase.ROLLED_BACK, blocked)
+    start = next_step(snapshot(state, requests=(request(Verb.START, release=CANDIDATE.release),)))
+    assert start.answers[0].code == ("blocked" if blocked else "")
+
+
 def test_with_nothing_unblocked_to_go_back_to_a_rollback_is_refused():
     state = replace(rolled_back_once(), history=(CANDIDATE,))
     later = T0 + ONE_STEP_BACK + timedelta(seconds=1)
