@@ -164,7 +164,7 @@ async def test_the_suite_of_the_released_commit_is_played_and_each_outcome_has_i
         # What is worked on now is not what was released.
         (made.root / "evals" / "suites" / "first.yaml").write_text(SUITE.replace("[refund]", "[something else]"))
         found = await made.asked(arm)
-        assert (found.outcome, found.cases, found.text) == (SmokeOutcome.PASSED, 1, "1 smoke cases passed")
+        assert (found.outcome, found.cases, found.text) == (SmokeOutcome.PASSED, 1, "1 of 1 smoke cases passed")
 
         made.mood.write_text("wrong")
         found = await made.asked(arm)

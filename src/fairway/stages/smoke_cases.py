@@ -86,7 +86,7 @@ def _judged(result: RunResult) -> CasesFound:
             failed=len(failed),
             undecided=len(open_ones),
         )
-    return CasesFound(verdict=Verdict.PASS, text=f"{total} smoke cases passed", cases=total)
+    return CasesFound(verdict=Verdict.PASS, text=f"{total} of {total} smoke cases passed", cases=total)
 
 
 def _told(result: CaseResult) -> str:

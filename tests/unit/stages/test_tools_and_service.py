@@ -95,6 +95,33 @@ async def test_a_deployed_service_is_smoked_and_talked_to_and_gone_after_the_run
     assert children() == before
 
 
+CASE = "suite: first\ncases:\n  - {{id: echo, input: blue, expected_keywords: [{keyword}], tags: [{tag}]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "tag", "status", "told"),
+    [
+        ("blue", "smoke", OK, "1 of 1 smoke cases passed"),
+        ("green", "smoke", FAILED, "first/echo"),
+        ("green", "e2e", OK, "answered a message"),
+    ],
+)
+async def test_cases_tagged_for_the_smoke_are_played_in_it(
+    bench, keyword: str, tag: str, status: StageStatus, told: str
+) -> None:
+    with_chat(bench)
+    bench.write({"evals/suites/first.yaml": CASE.format(keyword=keyword, tag=tag)})
+    bench.git("add", "-A")
+    bench.git("commit", "-qm", "cases")
+    delivery = bench.delivery()
+    await bench.run("deploy_staging", delivery=delivery)
+    outcome = await bench.run("smoke_test", delivery=delivery)
+    await delivery.close()
+    assert outcome.status is status, outcome
+    assert told in outcome.summary
+    assert outcome.evidence[0].verdict is (Verdict.PASS if status is OK else Verdict.FAIL)
+
+
 async def test_a_service_that_serves_something_else_is_not_ready(bench) -> None:
     other = SERVER.replace('os.environ["FAIRWAY_RELEASE"]', '"sha256:" + "0" * 64')
     bench.commit(files(**{"server.py": other}))
