@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.traffic.bucket import bucket, mirror_salt, tag_of, unit_hash
@@ -102,7 +102,11 @@ def test_a_release_header_that_names_no_arm_means_nothing(value: str) -> None:
     assert assign(TABLE, asked).decision.by is By.HASH
 
 
-@given(st.text(min_size=1, max_size=30).filter(str.strip), st.integers(0, 100_000), st.integers(0, 100_000))
+SPLITS = st.sampled_from([1_000, 5_000, 10_000, 25_000, 30_000, 50_000, 75_000]) | st.integers(0, 100_000)
+
+
+@given(st.uuids().map(str), SPLITS, SPLITS)
+@settings(max_examples=400)
 def test_a_larger_weight_moves_nobody_back(key: str, one: int, other: int) -> None:
     small, large = sorted((one, other))
     told = GivenFacts(headers={"x-conversation-id": key})
