@@ -99,7 +99,7 @@ def _take(lock: UpLock, project: Project) -> None:
         if not trouble:
             raise
         hint = "fairway doctor says more; fairway up --stop ends it"
-        raise UserError(f"{error.message}, but {trouble}", code=error.code, hint=hint) from None
+        raise UserError(f"{error.message}, but {trouble}", code="already_up", hint=hint) from None
 
 
 def _serving_text(info: UpInfo) -> str:

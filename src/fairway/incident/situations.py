@@ -95,6 +95,8 @@ _CODES: Mapping[str, Situation] = {
     "smoke_failed": Situation.PROBE_FAILED,
     "smoke_error": Situation.PROBE_FAILED,
     "custom_gate_failed": Situation.DEGRADED,
+    "mix_unverified": Situation.DEGRADED,
+    "shadow_unattested": Situation.PROBE_FAILED,
     "gate_failed": Situation.ERROR_BURST,
     "gateway_tripped": Situation.ERROR_BURST,
     "soak_failed": Situation.ERROR_BURST,

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from fairway.incident.kinds import KINDS, Kind, Possible, Risk, choose
 from fairway.incident.situations import RESPONSES, Act, Situation, respond, situation_of
+from fairway.recovery.cases import case_of, detected_wire
 from fairway.release.values import Component
+from fairway.rollout.port import JournalEntry
+from fairway.rollout.values import Phase
+from fairway.rollout.wire import state_to_wire
+from fairway.testing.rollout_cases import ROUTE, T0, rollout_state, route_state
+from fairway.traffic.fence import Fence
 from fairway.verdict.values import GateKind
 
 CODE, PROMPTS = Component.CODE, Component.PROMPTS
@@ -60,6 +66,35 @@ def test_a_failed_gate_is_an_error_burst_only_when_what_it_counts_are_failures(
 def test_a_trigger_on_latency_is_no_error_burst() -> None:
     assert situation_of("trigger_fired", "latency: P95 of the candidate was 6,000 ms") is Situation.DEGRADED
     assert situation_of("trigger_fired", "error_rate: 40 of 400 failed") is Situation.ERROR_BURST
+
+
+def test_what_goes_on_record_of_a_rollback_reads_the_kinds_of_the_gates_that_failed() -> None:
+    def recorded(*findings: tuple[GateKind, str, bool]) -> str:
+        rolling = rollout_state(Phase.ROLLING_BACK, cause="gate_failed", cause_text="a gate failed")
+        event = JournalEntry(
+            route=ROUTE,
+            fence=Fence(term=1, seq=1),
+            at=T0,
+            kind="roll_back",
+            code="gate_failed",
+            reason="a gate failed",
+            actor="controller",
+            state=state_to_wire(route_state(rolling)),
+            decision={
+                "evidence": [
+                    {"gate": kind.value, "kind": kind.value, "verdict": verdict, "stable_fails_too": shared}
+                    for kind, verdict, shared in findings
+                ]
+            },
+        )
+        case = case_of(event)
+        assert case is not None
+        return str(detected_wire(case)["situation"])
+
+    assert recorded((GateKind.LATENCY_P95, "FAIL", False), (GateKind.FAILURES, "PASS", False)) == "degraded"
+    assert recorded((GateKind.LATENCY_P95, "FAIL", False), (GateKind.SUCCESS, "FAIL", True)) == "degraded"
+    assert recorded((GateKind.FAILURES, "FAIL", False)) == "error_burst"
+    assert recorded() == "error_burst"
 
 
 def test_every_code_a_controller_rolls_back_with_is_a_known_situation() -> None:

@@ -6,13 +6,21 @@ from dataclasses import replace
 
 import pytest
 
+from fairway.rollout.describe import describe_status
+from fairway.rollout.describe_plan import describe_forecast, plan_report
 from fairway.rollout.guarding import NOT_KNOWN, plan_to_follow
 from fairway.rollout.next_step import next_step
 from fairway.rollout.people import People, Quorum, Role
+from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import AnswerKind, Verb
+from fairway.rollout.status import status_wire
 from fairway.rollout.values import DecisionKind, Phase, ReleaseFacts
+from fairway.rollout.wire import decision_to_wire, state_to_wire
+from fairway.testing.memory_ledger import MemoryLedger
 from fairway.testing.rollout_cases import (
     NEXT,
+    ROUTE,
+    T0,
     canary_plan,
     ready_arm,
     request,
@@ -21,6 +29,7 @@ from fairway.testing.rollout_cases import (
     snapshot,
 )
 from fairway.testing.rollout_cases import STABLE as NOW_STABLE
+from fairway.traffic.fence import Fence
 
 PEOPLE = People(
     roles={
@@ -148,3 +157,29 @@ def test_a_retry_of_a_laxer_release_asks_as_well():
     begun = asked(Verb.RETRY, facts(), reason="the outage is over", state=state)
     assert begun.answers[0].kind is AnswerKind.APPLIED
     assert waits(begun).code == "approval_needed"
+
+
+def test_the_plan_and_the_status_say_what_is_laxer():
+    plan = plan_to_follow(facts(), LAX, route_state(None))
+    line = "LAXER     than stable's policy: first exposure: more than 5% at once"
+    assert line in describe_forecast(plan, None)
+    assert plan_report(plan, None)["loosens"] == list(plan.loosens)
+    begun = started(facts())
+    ledger = MemoryLedger()
+    lease = ledger.acquire_lease(ROUTE, "controller", seconds=10.0)
+    assert lease is not None
+    entry = JournalEntry(
+        route=ROUTE,
+        fence=Fence(term=lease.term, seq=1),
+        at=T0,
+        kind=begun.kind.value,
+        code=begun.code,
+        reason=begun.reason,
+        actor=begun.actor,
+        state=state_to_wire(begun.state),
+        decision=decision_to_wire(begun),
+    )
+    ledger.journal(entry, lease)
+    status = status_wire(ledger, ROUTE, None, now=T0)
+    assert status["rollout"]["loosens"] == list(plan.loosens)
+    assert "LAXER      than stable's policy: first exposure: more than 5% at once" in describe_status(status)
