@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fairway.project.load import Project
     from fairway.rollout.forecast import Traffic
     from fairway.rollout.values import Plan
+    from fairway.units import Digest
 
 ENDED = ("done", "rolled_back")
 OVERRIDE = "Also past what is not known of stable, or a policy that asks less than stable's; needs a reason."
@@ -113,6 +115,16 @@ def status(project_dir: str | None, output: str) -> None:
     emit(told, output=output, text=lambda: describe_status(told) + line)
 
 
+def _version_of(workspace: Workspace, release: Digest) -> str | None:
+    """The version of a release of this project; ``None`` when the ledger does not have it."""
+    from fairway.errors import FairwayError
+
+    try:
+        return workspace.ledger.find_release(workspace.project.name, release).manifest.release_version
+    except FairwayError:
+        return None
+
+
 def _status(workspace: Workspace) -> Mapping[str, Any]:
     from fairway.controller.live_view import read_last_view, read_live_view
     from fairway.rollout.status import status_wire
@@ -126,6 +138,7 @@ def _status(workspace: Workspace) -> Mapping[str, Any]:
         people=workspace.project.people.to_people(),
         last_view=read_last_view(workspace.state, workspace.route),
         trouble=controller_trouble(workspace.state),
+        version_of=partial(_version_of, workspace),
     )
 
 

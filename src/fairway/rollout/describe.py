@@ -34,7 +34,9 @@ def describe_status(status: Mapping[str, Any]) -> str:
     for part in (_loud, _rollout, _serving, _why, _gates, _word):
         lines.extend(part(status))
     if status["blocked"]:
-        lines.append("blocked    " + ", ".join(short(digest) for digest in status["blocked"]))
+        named = status["blocked_versions"]
+        told = (f"{named[one]} ({short(one)})" if one in named else short(one) for one in status["blocked"])
+        lines.append(f"blocked    {', '.join(told)}; fairway rollout lift-block ends it")
     return "\n".join(lines)
 
 
@@ -195,6 +197,10 @@ def _word(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"hold       {hold['kind']} by {hold['by']}{until}: {hold['reason']}"
     for one in status["approvals"]:
         yield f"approvals  before {one['before']}: {_counted(one)}"
+    for one in status["early_approvals"]:
+        point = "first exposure" if one["step"] is None else f"what follows step {one['step']}"
+        what = f"{one['version'] or short(one['release'])}, which no rollout is about, before {point}"
+        yield f"approvals  {what}: {one['by']} at {_when(one['at'])}"
     for request in status["requests"]:
         gone = f", withdrawn by {request['withdrawn_by']}" if request["withdrawn_by"] else ""
         what = f"{request['id'][:_ID]} {request['verb'].replace('_', ' ')}"

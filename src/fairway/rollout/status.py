@@ -11,6 +11,7 @@ from fairway.rollout.advised import next_commands
 from fairway.rollout.approvals import expires_at, next_entering, points, standing, subject_of
 from fairway.rollout.colours import colours_of, colours_wire
 from fairway.rollout.desired import active_hold, active_holds, desired_of
+from fairway.rollout.early import VersionOf, blocked_names, early_approvals, unknown_version
 from fairway.rollout.people import NOBODY_LISTED, People
 from fairway.rollout.port import JournalEntry, RolloutLedger
 from fairway.rollout.recording import pending_withdrawals
@@ -42,6 +43,7 @@ def status_wire(
     people: People = NOBODY_LISTED,
     last_view: Mapping[str, Any] | None = None,
     trouble: str = "",
+    version_of: VersionOf = unknown_version,
 ) -> dict[str, Any]:
     """Where a route stands, as a value.
 
@@ -53,6 +55,7 @@ def status_wire(
         people: Who has which role.
         last_view: What a controller saw last, however long ago; it is shown as that, never as what is true now.
         trouble: Why no controller stays alive, where that is known.
+        version_of: Names releases that are neither served nor rolled out.
     """
     head = ledger.head(route)
     state = RouteState(route=route) if head.state is None else state_from_wire(head.state)
@@ -74,6 +77,7 @@ def status_wire(
         "stable": _arm(state.stable),
         "former": [_arm(arm) for arm in state.history[:5]],
         "blocked": list(state.blocked),
+        "blocked_versions": blocked_names(state, version_of),
         "hold": _hold(state, now),
         "holds": [] if now is None else [_hold_wire(hold) for hold in active_holds(state, now)],
         "rollout": None if rollout is None else _rollout(rollout),
@@ -88,6 +92,7 @@ def status_wire(
         "waits_for": _NO_CONTROLLER if lease is None else _waits_for(state, view, last, evidence, rate),
         "next": list(next_commands(state)),
         "approvals": [] if now is None else _approvals(state, now),
+        "early_approvals": early_approvals(state, version_of),
         "requests": _requests(ledger.pending(route), people),
         "refused": [] if now is None else unheard_refusals(ledger, route, head=head.fence.seq, now=now),
         "alarms": [] if view is None else list(view.get("alarms", ())),

@@ -170,6 +170,32 @@ def test_approvals_given_missing_and_expired_are_told_for_each_point():
     )
 
 
+def test_a_yes_given_before_anything_is_started_is_told_with_whose_it_is_and_for_what():
+    early = yes(release=NEXT.release, effective=NEXT.effective, at=T0 - timedelta(hours=1))
+    spent = yes("ken", release=NEXT.release, used_by="1.2.0-r1")
+    for rollout in (None, rollout_state(Phase.STEPPING)):
+        ledger = recorded(route_state(rollout, approvals=(early, replace(early, actor="linus", step=0), spent)))
+        named = status_wire(ledger, ROUTE, None, now=T0, version_of={NEXT.release: NEXT.version}.get)
+        assert [(one["by"], one["version"], one["step"]) for one in named["early_approvals"]] == [
+            ("grace", NEXT.version, None),
+            ("linus", NEXT.version, 1),
+        ]
+        screen = describe_status(named)
+        assert f"approvals  {NEXT.version}, which no rollout is about, before first exposure: grace at " in screen
+        assert f"approvals  {NEXT.version}, which no rollout is about, before what follows step 1: linus" in screen
+    assert status_wire(recorded(route_state(None)), ROUTE, None, now=T0)["early_approvals"] == []
+
+
+def test_what_is_blocked_is_told_by_its_version():
+    state = route_state(rollout_state(Phase.ROLLED_BACK), blocked=(CANDIDATE.release, NEXT.release))
+    bare = describe_status(status_wire(recorded(state), ROUTE, None, now=T0))
+    assert f"blocked    {CANDIDATE.version} (" in bare
+    named = status_wire(recorded(state), ROUTE, None, now=T0, version_of={NEXT.release: NEXT.version}.get)
+    assert named["blocked"] == [CANDIDATE.release, NEXT.release]
+    assert named["blocked_versions"] == {CANDIDATE.release: CANDIDATE.version, NEXT.release: NEXT.version}
+    assert f", {NEXT.version} (" in describe_status(named)
+
+
 def test_requests_nobody_has_answered_are_told_with_who_takes_them_back():
     start = replace(request(Verb.START, actor="ken", release=NEXT.release), id="3fa9c1d2aa")
     back = replace(request(Verb.WITHDRAW, actor="grace", request=start.id), id="77777777bb")
