@@ -52,6 +52,8 @@ def approve(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     if not asks(plan):
         text = f"the policy of {facts.arm.version} asks for no approval; start it without one"
         return refuse(state, request, "approval_not_asked", text)
+    if (unknown := _no_such_point(request, state, plan, facts)) is not None:
+        return unknown
     try:
         step = _point_to_approve(request, state, plan, snapshot)
     except KeyError:
@@ -80,6 +82,16 @@ def approve(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     laxer = f"; {in_words(plan)}" if plan.loosens else ""
     reason = f"{request.actor} approved {facts.arm.version}{where}{so_far}{laxer}"
     return apply(moved, request, snapshot, DecisionKind.OBEY, "approved", reason)
+
+
+def _no_such_point(request: Request, state: RouteState, plan: Plan, facts: ReleaseFacts) -> Obeyed | None:
+    """A point is named at which the plan asks for nobody; a first release takes every point at once."""
+    named = request.args.get("before")
+    real = [before(plan, step) for step in points(plan, entering=len(plan.steps))]
+    if named is None or str(named) in real or state.stable is None:
+        return None
+    text = f"{named} is no point at which the policy of {facts.arm.version} asks: {', '.join(real)}"
+    return refuse(state, request, "no_such_point", text)
 
 
 def _plan_of(state: RouteState, facts: ReleaseFacts, snapshot: Snapshot) -> Plan:

@@ -13,7 +13,7 @@ INSTEAD: Mapping[str, str] = {
     "already_rolling_back": "follow it: fairway rollout watch; --to <version> goes to another former stable instead",
     "already_stable": "there is nothing to do; fairway rollout status shows it",
     "approval_needed": "somebody who did not write it says: fairway rollout approve <release>",
-    "approval_not_due": "approve when the rollout waits for it, or name what you mean: --before 100%",
+    "approval_not_due": "approve when the rollout waits for it, or name one of these points with --before",
     "approval_not_asked": "fairway rollout plan shows where the policy asks; rollout.approval changes it",
     "author_approves": "ask somebody else for fairway rollout approve <release>, or set rollout.approval.authors_may",
     "author_loosens": "ask somebody else for fairway rollout approve <release>;"
@@ -38,6 +38,7 @@ INSTEAD: Mapping[str, str] = {
     "no_note_owed": "fairway rollout status shows where a note is owed",
     "no_previous": "fairway release list shows what there is; fairway deploy takes one through its gates",
     "no_rollout": "fairway rollout start <release> begins one",
+    "no_such_point": "name one of these with --before, or leave it out: the yes is for what is waited for then",
     "no_steps": "give rollout.steps a share below 100%, such as 5%",
     "not_an_approver": "ask one of them: an approval is not given by breaking glass",
     "not_blocked": "start it: fairway rollout start <release>",

@@ -14,6 +14,7 @@ from fairway.rollout.config import RolloutSection
 from fairway.rollout.next_step import next_step
 from fairway.rollout.people import People, Quorum, Role
 from fairway.rollout.plan import compile_plan
+from fairway.rollout.refusals import INSTEAD
 from fairway.rollout.requests import AnswerKind, Request, Verb
 from fairway.rollout.values import Approval, DecisionKind, Phase, Scaling
 from fairway.testing.rollout_cases import (
@@ -259,7 +260,7 @@ LATER = with_points(canary_plan(), ("first", 100_000))
         (1, None, "approval_not_due", ()),
         (1, "100%", "", (3,)),
         (1, "first", "", (None,)),
-        (1, "30%", "approval_not_due", ()),
+        (1, "30%", "no_such_point", ()),
         (3, None, "", (3,)),
     ],
 )
@@ -275,6 +276,17 @@ def test_a_yes_is_for_what_is_waited_for_or_named_and_never_for_something_else(s
         assert taken.answers[0].message == "grace approved 1.1.0 before 100%"
         full = request(Verb.PROMOTE, actor="ken", full=True, reason="hotfix")
         assert next_step(snapshot(taken.state, requests=(full,))).code == "promoted_by_person"
+
+
+@pytest.mark.parametrize("named", ["40%", "second", "50.5%"])
+@pytest.mark.parametrize("live", [True, False])
+def test_a_point_the_policy_does_not_have_is_called_that_with_those_it_has(named, live):
+    rollout = rollout_state(Phase.PREPARING, plan=LATER) if live else None
+    asked_for = request(Verb.APPROVE, release=CANDIDATE.release, before=named)
+    taken = next_step(facts_with(route_state(rollout), LATER, requests=(asked_for,)))
+    assert (taken.answers[0].code, taken.state.approvals) == ("no_such_point", ())
+    assert taken.answers[0].message == f"{named} is no point at which the policy of 1.1.0 asks: first, 100%"
+    assert "100%" not in INSTEAD["no_such_point"] + INSTEAD["approval_not_due"]
 
 
 def test_a_first_release_waits_for_what_any_of_its_steps_asks():
