@@ -12,7 +12,8 @@ from fairway.clock import Clock, SystemClock
 from fairway.controller.policy import Planner, planner_of
 from fairway.controller.profile import Profile, changes_between, profile_of
 from fairway.errors import FairwayError, NotFoundError
-from fairway.project.load import load_project
+from fairway.project.load import Project, load_project
+from fairway.release.asks_less import asks_less
 from fairway.release.derive import never_stable
 from fairway.release.ladder import Rung, not_passed, rungs_below
 from fairway.release.materialise import materialise, verify_release
@@ -54,10 +55,12 @@ class _Verified:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stable:
-    """What is read of a stable release: what it is made of, and what its own policy makes of a rollout."""
+    """What is read of a stable release: what it is made of, its policy, and the evidence it needed."""
 
     profile: Profile
     planner: Planner
+    required: Required
+    rungs: tuple[Rung, ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,6 +146,7 @@ class ReleaseFactsLookup:
             never_stable=never,
             compared=state.stable is not None,
             stable_plan=_plan_by_stable(verified, stable),
+            asks_less=_less_evidence(verified, stable),
             unknown=self._unknown(request, state),
         )
 
@@ -169,9 +173,12 @@ class ReleaseFactsLookup:
                 manifest = self.releases.find_release(route.agent, release).manifest
                 with tempfile.TemporaryDirectory(prefix="fairway-stable-") as folder:
                     project = load_project(materialise(manifest.tree, self.store, Path(folder)))
+                    required = required_for_production(project)
                     self._stables[key] = _Stable(
                         profile=profile_of(project, route.environment, manifest),
                         planner=planner_of(project, route.environment),
+                        required=required,
+                        rungs=_rungs(project, route.environment, required),
                     )
             except (FairwayError, OSError):
                 return None
@@ -215,7 +222,7 @@ class ReleaseFactsLookup:
                     at=self.clock.monotonic(),
                     planner=planner,
                     required=required,
-                    rungs=rungs_below(project.environments, project.environment(environment).name, required),
+                    rungs=_rungs(project, environment, required),
                     profile=profile_of(project, environment, manifest),
                 )
         except FairwayError as error:
@@ -278,6 +285,16 @@ def _plan(verified: _Verified, stable: _Stable | None, state: RouteState) -> Pla
 def _plan_by_stable(verified: _Verified, stable: _Stable | None) -> Plan | None:
     """What the policy of the present stable would make of a rollout of the release; ``None``: not known."""
     return None if stable is None else _chosen(stable.planner, verified, stable)
+
+
+def _less_evidence(verified: _Verified, stable: _Stable | None) -> tuple[str, ...]:
+    if stable is None or verified.required is None:
+        return ()
+    return asks_less(stable.required, verified.required, rungs=stable.rungs, rungs_after=verified.rungs)
+
+
+def _rungs(project: Project, environment: str, required: Required) -> tuple[Rung, ...]:
+    return rungs_below(project.environments, project.environment(environment).name, required)
 
 
 def _chosen(planner: Planner, verified: _Verified, stable: _Stable | None) -> Plan:

@@ -23,7 +23,8 @@ def loosened(facts: ReleaseFacts, plan: Plan) -> tuple[str, ...]:
     """Where a plan asks less than stable's policy would; nothing where there is no stable release."""
     if not facts.compared:
         return ()
-    return (NOT_KNOWN,) if facts.stable_plan is None else laxer(facts.stable_plan, plan)
+    by_plan = (NOT_KNOWN,) if facts.stable_plan is None else laxer(facts.stable_plan, plan)
+    return (*by_plan, *facts.asks_less)
 
 
 def plan_to_follow(facts: ReleaseFacts, fallback: Plan, state: RouteState, *, waived: bool = False) -> Plan:

@@ -425,6 +425,7 @@ class ReleaseFacts:
             ``None``: not known.
         compared: There is a stable release, so that its policy has to be compared with this one's.
         stable_plan: What the policy of the stable release would make of this rollout; ``None``: not known.
+        asks_less: Where it needs less evidence than the stable release did, in words.
         unknown: What nobody knows of stable, so that it is not known whether this may serve beside it; empty: nothing.
     """
 
@@ -435,6 +436,7 @@ class ReleaseFacts:
     never_stable: tuple[str, ...] | None = None
     compared: bool = False
     stable_plan: Plan | None = None
+    asks_less: tuple[str, ...] = ()
     unknown: str = ""
 
 

@@ -170,6 +170,19 @@ def test_a_release_is_compared_by_the_policy_that_serves_not_by_the_one_it_bring
         assert told in words
 
 
+def test_a_release_that_switches_its_checks_off_asks_for_less_than_the_one_that_serves(bench) -> None:
+    history = History(bench)
+    stable = history.release("1.0.0", {}, "smoke_test: {}\nrollout: {}")
+    off = "smoke_test: {enabled: false, reason: in a hurry}\nrollout: {}"
+    facts = history.facts(_arm(history, stable), history.release("1.1.0", {"server.py": "x = 2\n"}, off))
+    assert facts.plan is not None
+    words = loosened(facts, facts.plan)
+    assert words == ("evidence: smoke_test is not needed (switched off: in a hurry)",)
+    back = history.facts(_arm(history, stable), stable)
+    assert back.plan is not None
+    assert loosened(back, back.plan) == ()
+
+
 def test_the_same_policy_under_auto_loosens_nothing_whatever_changed(bench) -> None:
     history = History(bench)
     stable = history.release("1.0.0", {})
