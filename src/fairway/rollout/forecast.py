@@ -30,6 +30,8 @@ quantile: how much a margin leaves out depends on how latencies are spread, whic
 VALUE_MEAN, VALUE_SPREAD = 0.25, 0.2
 """Mean and standard deviation assumed of one unit's value, as parts of what a value is at most: those of a cost under
 its P99, lognormal with a coefficient of variation of .8, and of a score between good and very good."""
+_KEPT = frozenset({Test.ADDITIVE, Test.ABSOLUTE})
+"""Tests whose evidence towards PASS is of the whole rollout; the others are told as if they began with the step."""
 _ON_FAILURES = frozenset({GateKind.FAILURES, GateKind.SUCCESS})
 _CLEAN_WEIGHT = 0.5
 """As in :func:`fairway.rollout.mirroring.judge_pairs`."""
@@ -56,7 +58,7 @@ class GateForecast:
 
     Attributes:
         needs: Candidate units until a candidate as good as stable passes; ``None``: it would not.
-        seconds: How long they take to come; ``None``: without traffic, or never.
+        seconds: How long those take to come that the steps before have not had; ``None``: without traffic, or never.
         shows: What the step's dwell would show to be worse than the margin towards FAIL: a failure rate, or for
             quantiles how many times as many conversations beyond it; for a mean how many times as high, or how many
             points lower; ``None``: nothing within the dwell.
@@ -90,16 +92,27 @@ class StepForecast:
 
 
 def forecast(plan: Plan, traffic: Traffic) -> tuple[StepForecast, ...]:
-    """What each step takes and shows."""
-    return tuple(_step(step, traffic) for step in plan.steps)
+    """What each step takes and shows; evidence of the steps before counts, where a gate has not to begin anew."""
+    found: list[StepForecast] = []
+    before = 0
+    for step in plan.steps:
+        taken = _step(step, traffic, before)
+        found.append(taken)
+        before += int((taken.seconds or 0.0) * _arriving(step, traffic))
+    return tuple(found)
 
 
-def _step(step: Step, traffic: Traffic) -> StepForecast:
+def _arriving(step: Step, traffic: Traffic) -> float:
+    """New conversations a second that go to the candidate."""
+    return traffic.per_minute / 60 * step.split / WHOLE
+
+
+def _step(step: Step, traffic: Traffic, before: int) -> StepForecast:
     if step.mirroring is not None:
         return _mirrored(step, step.mirroring, traffic)
     if step.probe:
         return StepForecast(step=step, seconds=step.dwell)
-    gates = tuple(_gate(gate, step, traffic) for gate in step.gates)
+    gates = tuple(_gate(gate, step, traffic, before) for gate in step.gates)
     taken = [found.seconds for found in gates if found.gate.must_pass]
     known = [seconds for seconds in taken if seconds is not None]
     if not taken or len(known) < len(taken):
@@ -117,9 +130,8 @@ def _mirrored(step: Step, gate: MirrorGate, traffic: Traffic) -> StepForecast:
     return StepForecast(step=step, seconds=seconds, undecided=late, pairs=pairs)
 
 
-def _gate(gate: GateSpec, step: Step, traffic: Traffic) -> GateForecast:
-    share = step.split / WHOLE
-    arriving = traffic.per_minute / 60 * share
+def _gate(gate: GateSpec, step: Step, traffic: Traffic, before: int) -> GateForecast:
+    share, arriving = step.split / WHOLE, _arriving(step, traffic)
     units = int(arriving * step.dwell)
     if gate.kind in MEAN_KINDS:
         needs, shows = _mean(gate, share, units)
@@ -127,7 +139,8 @@ def _gate(gate: GateSpec, step: Step, traffic: Traffic) -> GateForecast:
         needs, shows = _relative(gate, share, units)
     else:
         needs, shows = _rate(gate, traffic.failing, share), _smallest_rate(gate, traffic.failing, units)
-    seconds = needs / arriving if needs is not None and arriving > 0 else None
+    kept = before if recipe_of(gate).test in _KEPT and not gate.from_step else 0
+    seconds = max(0, needs - kept) / arriving if needs is not None and arriving > 0 else None
     beyond = "" if needs is not None else _why_never(gate, traffic.failing)
     return GateForecast(gate=gate, needs=needs, seconds=seconds, shows=shows, units=units, never=beyond)
 

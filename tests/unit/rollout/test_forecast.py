@@ -61,6 +61,17 @@ def test_what_never_passes_says_so_and_what_to_change() -> None:
     assert [bool(gate["never"]) for gate in report["forecast"][-1]["gates"] if gate["gate"] == "success"] == [True]
 
 
+def test_conversations_of_the_steps_before_count_for_success() -> None:
+    traffic = Traffic(per_minute=600, failing=0.003, measured=True)
+    found = forecast(PLAN, traffic)
+    before = sum(int((step.seconds or 0) * 10 * share) for step, share in zip(found[:3], (0.05, 0.1, 0.3), strict=True))
+    success = next(each for each in found[-1].gates if each.gate.name == "success")
+    assert success.seconds == pytest.approx((7_446 - before) / 5)
+    p95 = next(each for each in found[-1].gates if each.gate.name == "p95")
+    assert p95.needs is not None
+    assert p95.seconds == pytest.approx(p95.needs / 5), "its margin is in what counts as slow: it begins anew"
+
+
 def test_a_stable_that_never_fails_is_told_of_as_before() -> None:
     told = describe_forecast(PLAN, Traffic(per_minute=600))
     assert "never" not in told
