@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fairway.cli.listing import Listing
 from fairway.cli.output import emit, output_option, project_option, say
 from fairway.cli.replaying import ledger_path, opened, replay
 from fairway.cli.steering import LAST_SEQ
@@ -22,7 +23,7 @@ Examples:
 """
 
 
-@click.group(name="audit", epilog=EPILOG)
+@click.group(name="audit", cls=Listing, epilog=EPILOG)
 def command() -> None:
     """The tamper-evident record of who did what: read it, prove it, decide again."""
 

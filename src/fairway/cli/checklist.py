@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fairway.cli.listing import Listing
 from fairway.cli.output import emit, output_option, project_option
 from fairway.cli.workspaces import opened
 
@@ -24,7 +25,7 @@ Examples:
 """
 
 
-@click.group("checklist", epilog=EPILOG)
+@click.group("checklist", cls=Listing, epilog=EPILOG)
 def command() -> None:
     """What should be so before, during and after a rollout: yes, no or unknown, by evidence; unknown is not yes."""
 

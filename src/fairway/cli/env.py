@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fairway.cli.listing import Listing
 from fairway.cli.output import emit, output_option, project_option
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from fairway.project.load import Project
 
 
-@click.group(name="env", epilog="Example: fairway env diff staging production")
+@click.group(name="env", cls=Listing, epilog="Example: fairway env diff staging production")
 def command() -> None:
     """Environments: list them, and what differs between two."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fairway.cli.listing import Listing
 from fairway.cli.output import emit, output_option, project_option, say
 from fairway.cli.workspaces import opened, refuse_without_right
 
@@ -32,7 +33,7 @@ tenant_option = click.option("--tenant", default="", help="For one tenant only."
 reason_option = click.option("--reason", required=True, help="Why; kept in the audit log.")
 
 
-@click.group("flag", epilog=EPILOG)
+@click.group("flag", cls=Listing, epilog=EPILOG)
 def command() -> None:
     """Feature flags: on, off or for a share of conversations, by environment and tenant, without a deploy."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fairway.cli.listing import Listing
 from fairway.cli.output import emit, output_option, project_option, say
 
 if TYPE_CHECKING:
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
 
 
 @click.group(
+    cls=Listing,
     epilog="""\b
 Examples:
   fairway gateway serve --port 8080 --admin-port 8081
   fairway gateway status
-  fairway gateway pin stable"""
+  fairway gateway pin stable""",
 )
 def command() -> None:
     """Serve traffic: split by rule, pin or hash, pass through, count.

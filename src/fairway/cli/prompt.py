@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fairway.cli.listing import Listing
 from fairway.cli.output import emit, output_option, project_option, say
 from fairway.errors import NotFoundError, UserError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from fairway.project.load import Project
 
 
-@click.group(name="prompt", epilog="Example: fairway prompt lint")
+@click.group(name="prompt", cls=Listing, epilog="Example: fairway prompt lint")
 def command() -> None:
     """Prompts: list, lint, show, diff, lock, render."""
 

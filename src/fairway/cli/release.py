@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fairway.cli.listing import Listing
 from fairway.cli.output import emit, output_option, project_option, say
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ A release is named by version (1.2.0, v1.2.0), by digest or its first 8 digits, 
 """
 
 
-@click.group(name="release", epilog=EPILOG)
+@click.group(name="release", cls=Listing, epilog=EPILOG)
 def command() -> None:
     """Releases: immutable, signed, and bound to what was found about them."""
 

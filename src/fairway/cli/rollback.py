@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fairway.cli.listing import Listing
 from fairway.cli.output import emit, output_option, project_option, say
 from fairway.cli.rollback_record import close, list_rollbacks, show
 from fairway.cli.steering import LAST_SEQ
@@ -34,7 +35,7 @@ Examples:
 """
 
 
-@click.group("rollback", invoke_without_command=True, epilog=EPILOG)
+@click.group("rollback", cls=Listing, invoke_without_command=True, epilog=EPILOG)
 @click.option(
     "--to", "target", default=None, help="Version, tag, digest or commit; by default the last stable release."
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fairway.cli.listing import Listing
 from fairway.cli.output import emit, output_option, project_option
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ Examples:
 """
 
 
-@click.group("sla", epilog=EPILOG)
+@click.group("sla", cls=Listing, epilog=EPILOG)
 def command() -> None:
     """How each release keeps its promise, by what the gateways saw."""
 
