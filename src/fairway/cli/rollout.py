@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fairway.cli.listing import Listing
 from fairway.cli.output import emit, output_option, project_option
 from fairway.cli.steering import VERBS, open_project, request_verb, steers
 
@@ -27,6 +28,7 @@ OVERRIDE = "Also past what is not known of stable, or a policy that asks less th
 
 @click.group(
     "rollout",
+    cls=Listing,
     epilog="Example: fairway rollout start v1.1.0 && fairway rollout watch",
 )
 def command() -> None:
