@@ -29,6 +29,9 @@ from fairway.verdict.sight import Sight, see
 from fairway.verdict.tally import Reading
 from fairway.verdict.values import MEAN_KINDS, Alarm, AlarmPolicy, GateFinding, GateSpec, Scope
 
+KEPT_BLOCKS = 2_000
+"""Blocks whose readings are kept for a gate that begins anew at a later step; older ones are read again by each."""
+
 REFRESH_BLOCKS = 6
 """The figures of a gate that need not pass are taken again so often, and whenever its verdict changes."""
 
@@ -56,7 +59,7 @@ class _Gate:
     ``told`` is the spec as it last came, ``shared`` whether stable suffered as well when a limit was broken.
 
     Most blocks change nothing of a gate but how much it has read, which it shares with others: it sleeps through them,
-    and what it has read is in its chain.
+    and what it has read is in its chain. Its own state holds the ``known`` first of the blocks it has ``read``.
     """
 
     spec: GateSpec
@@ -69,25 +72,35 @@ class _Gate:
     shared: bool | None = None
     chain: _Chain | None = None
     asleep: bool = False
+    known: int = 0
 
     def take(self, sights: Sequence[Sight], chains: list[_Chain], *, before: float = math.inf) -> None:
         """Read what is new and starts before that (epoch seconds)."""
-        new = len(sights) - self.read
-        if new == 1 and self.chain is not None and sights[-1].block.t0 < before:
-            chain = self.chain
+        new, chain = len(sights) - self.read, self.chain
+        if new == 1 and chain is not None and chain.read >= self.read and sights[-1].block.t0 < before:
             chain.go_on(self.spec, sights)
             self.asleep = sleeps_through(self.spec, self.state, sights[-1], before=chain.before, after=chain.after)
             if self.asleep:
                 self.read += 1
                 return
-            if self.state.reading is not chain.before:
-                self.state = at_reading(self.state, chain.before)
+            self._have(chain.before)
+        elif new:
+            self.asleep = False
+            self.wake(sights)
         while self.read < len(sights) and sights[self.read].block.t0 < before:
-            self.state = observe_sight(self.spec, self.state, sights[self.read])
-            self.read += 1
-        # A gate on a mean looks at every value: no block without bad events leaves it as it is.
+            self._observe(sights)
         if new and self.read == len(sights) and self.spec.kind not in MEAN_KINDS:
             self.chain = self._chained(chains)
+
+    def _observe(self, sights: Sequence[Sight]) -> None:
+        self.state = observe_sight(self.spec, self.state, sights[self.read])
+        self.read += 1
+        self.known = self.read
+
+    def _have(self, reading: Reading) -> None:
+        if self.state.reading is not reading:
+            self.state = at_reading(self.state, reading)
+        self.known = self.read
 
     def _chained(self, chains: list[_Chain]) -> _Chain:
         """The chain that has read what it has; a new one when there is none."""
@@ -102,16 +115,22 @@ class _Gate:
         chains.append(found)
         return found
 
-    def wake(self) -> None:
-        """Have the reading of its chain."""
-        if self.chain is not None and self.chain.read == self.read and self.state.reading is not self.chain.after:
-            self.state = at_reading(self.state, self.chain.after)
+    def wake(self, sights: Sequence[Sight]) -> None:
+        """Have the reading of what it slept through: that of its chain, unless the chain has gone on without it."""
+        if self.known == self.read:
+            return
+        if self.chain is not None and self.chain.read == self.read:
+            self._have(self.chain.after)
+            return
+        upto, self.read = self.read, self.known
+        while self.read < upto:
+            self._observe(sights)
 
     def say(self, sights: Sequence[Sight], *, eager: bool) -> GateFinding:
         """What it finds; ``eager``: with the figures of the newest block, whatever they are needed for."""
         finding = self.finding
         if finding is None or (self.found != self.read and (eager or self._differs(finding))):
-            self.wake()
+            self.wake(sights)
             finding = self.finding = self._found(sights)
             self.found = self.read
         return finding
@@ -165,6 +184,7 @@ class Panel:
     _sights: list[Sight] = field(default_factory=list)
     _gates: dict[str, _Gate] = field(default_factory=dict)
     _chains: list[_Chain] = field(default_factory=list)
+    _read_again: bool = False
     _alarm_state: AlarmState | None = None
     _alarms_read: int = 0
 
@@ -179,6 +199,8 @@ class Panel:
             return
         if self._sights:
             self._sights[-1].forget()
+        if len(self._sights) >= KEPT_BLOCKS:
+            self._sights[-KEPT_BLOCKS].close()
         sight = see(self._ages, block, candidate=self.candidate, stable=self.stable)
         self._ages = sight.ages
         self._sights.append(sight)
@@ -190,12 +212,18 @@ class Panel:
             gates: Of the step; a gate goes on under its name from step to step.
             step_from: Epoch seconds from which blocks count for the step.
         """
-        return tuple([self._of(spec, step_from) for spec in gates])
+        findings = tuple([self._of(spec, step_from) for spec in gates])
+        if self._read_again:
+            self._read_again = False
+            for sight in self._sights[:-1]:
+                sight.forget()
+        return findings
 
     def _of(self, spec: GateSpec, step_from: float) -> GateFinding:
         gate = self._gates.get(spec.name)
         if gate is None or gate.told is not spec or gate.step_from != step_from:
             gate = self._gates[spec.name] = self._going_on(gate, spec, step_from)
+        self._read_again = self._read_again or len(self._sights) - gate.read > 1
         gate.take(self._sights, self._chains)
         figures = spec.must_pass or gate.read - gate.found >= REFRESH_BLOCKS
         return gate.say(self._sights, eager=figures and not self.lazy)
@@ -210,7 +238,7 @@ class Panel:
             return _Gate(spec=asked, told=spec, step_from=step_from, state=state)
         if spec.from_step and gate.step_from != step_from:
             gate.take(self._sights, self._chains, before=step_from)
-            gate.wake()
+            gate.wake(self._sights)
             gate.state, gate.finding = self._next_step(gate.state, step_from), None
             gate.chain, gate.asleep = None, False
         gate.spec, gate.told, gate.step_from = asked, spec, step_from

@@ -86,7 +86,7 @@ class Sight:
         ages: What is known of the age of units, after this block.
     """
 
-    __slots__ = ("_kept", "_made", "ages", "block", "candidate", "stable")
+    __slots__ = ("_closed", "_kept", "_made", "ages", "block", "candidate", "stable")
 
     def __init__(self, block: Block, ages: Ages, candidate: ArmSight, stable: ArmSight) -> None:
         """Hold a block; :func:`see` makes one."""
@@ -96,6 +96,7 @@ class Sight:
         self.stable = stable
         self._made: dict[tuple[object, ...], tuple[object, object]] = {}
         self._kept: dict[tuple[object, ...], tuple[object, object]] = {}
+        self._closed = False
 
     def has(self, kind: str) -> bool:
         """Whether a unit of either arm has a mark of that kind, or the candidate lost a request."""
@@ -121,8 +122,14 @@ class Sight:
 
     def keep(self, key: tuple[object, ...], kept: object, made: _Made) -> _Made:
         """As :meth:`once`, but not forgotten: for values that share their memory, for gates that begin anew later."""
-        self._kept[key] = made, kept
+        if not self._closed:
+            self._kept[key] = made, kept
         return made
+
+    def close(self) -> None:
+        """Keep nothing any more: a long rollout has room for its blocks, not for every reading of them."""
+        self._closed = True
+        self._kept.clear()
 
     def forget(self) -> None:
         """Drop what was remembered: another look at the block makes it again."""

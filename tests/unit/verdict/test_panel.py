@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import replace
 
 import pytest
@@ -172,6 +173,44 @@ def test_a_gate_wakes_when_it_has_the_units_it_needs_though_nothing_is_bad_then(
         verdicts.append(finding.verdict)
     assert verdicts[3] is Verdict.NO_DATA
     assert verdicts[-1] is Verdict.FAIL
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_gates_find_the_same_however_rarely_they_are_asked(seed: int) -> None:
+    asked, rng = plan(**ALL_PASS), random.Random(seed)
+    blocks, begins = course(20 + seed, asked, excess=0.02)
+    mean = GateSpec(name="cost", kind=GateKind.COST_MEAN, margin=1.1, alpha_fail=0.01, alpha_pass=0.05)
+    gates = (*asked.steps[0].gates, mean)
+    now_and_then, at_the_end = panel(asked, begins, lazy=True), panel(asked, begins)
+    for block in blocks:
+        now_and_then.take(block)
+        at_the_end.take(block)
+        if block.t0 >= begins[0] and rng.random() < 0.7:
+            now_and_then.judge([gate for gate in gates if rng.random() < 0.8], step_from=begins[0])
+    now_and_then.lazy = False
+    found = now_and_then.judge(gates, step_from=begins[0])
+    for spec, mine, theirs in zip(gates, found, at_the_end.judge(gates, step_from=begins[0]), strict=True):
+        assert mine.verdict is theirs.verdict
+        if spec.must_pass:  # else its figures may be some blocks old
+            assert mine == theirs
+
+
+def test_what_is_not_kept_of_old_blocks_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = plan()
+    blocks, begins = course(12, asked, excess=0.01)
+
+    def told() -> list[tuple[GateFinding, ...]]:
+        judged, found = panel(asked, begins), []
+        for block in blocks:
+            judged.take(block)
+            if block.t0 >= begins[0]:
+                step = step_at(block, begins)
+                found.append(judged.judge(asked.steps[step].gates, step_from=begins[step]))
+        return found
+
+    whole = told()
+    monkeypatch.setattr("fairway.verdict.panel.KEPT_BLOCKS", 5)
+    assert told() == whole
 
 
 def test_a_block_twice_or_late_changes_nothing() -> None:
