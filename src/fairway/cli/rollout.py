@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fairway.cli.listing import Listing
-from fairway.cli.output import emit, output_option, project_option
+from fairway.cli.output import emit, output_option, project_option, say
 from fairway.cli.steering import VERBS, open_project, request_verb, steers
 
 if TYPE_CHECKING:
@@ -41,18 +41,30 @@ def command() -> None:
 @project_option
 @output_option
 def plan(release: str | None, traffic: float | None, project_dir: str | None, output: str) -> None:
-    """Show the steps a rollout would take: margins, what each can show, and how long each takes at my traffic."""
+    """Show the steps a rollout would take: margins, what each can show, and how long each takes at my traffic.
+
+    Settings that change nothing under the strategy are told on stderr, in `-o json` as `warnings`, with their line.
+    """
     from pathlib import Path
 
     from fairway.bootstrap import SERVING_ENVIRONMENT
     from fairway.controller.policy import plan_of
     from fairway.project.load import load_project
+    from fairway.project.without_effect import missing_prompts, without_effect
     from fairway.rollout.describe_plan import describe_forecast, plan_report
+    from fairway.validate import raise_all
 
     project = load_project(None if project_dir is None else Path(project_dir))
+    idle = () if release is not None else without_effect(project)
+    if release is None:
+        raise_all(missing_prompts(project, SERVING_ENVIRONMENT))
     compiled = plan_of(project, SERVING_ENVIRONMENT) if release is None else _released_plan(project_dir, release)
     found = _traffic_of(project, traffic)
-    emit(plan_report(compiled, found), output=output, text=lambda: describe_forecast(compiled, found))
+    for one in idle:
+        say(f"warning: {one} ({one.hint})")
+    warnings = [{"place": one.place, "key": one.key, "message": one.message, "hint": one.hint} for one in idle]
+    told = {**plan_report(compiled, found), "warnings": warnings}
+    emit(told, output=output, text=lambda: describe_forecast(compiled, found))
 
 
 def _released_plan(project_dir: str | None, release: str) -> Plan:

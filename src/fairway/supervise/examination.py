@@ -24,6 +24,7 @@ from fairway.supervise.examined import Check, CheckStatus, fail, ok, warn
 from fairway.supervise.info import ChildState, UpInfo, read_info, running
 from fairway.supervise.outside import look_at_sources
 from fairway.supervise.people import look_at_people
+from fairway.supervise.settings import look_at_settings
 from fairway.supervise.processes import GATEWAY, uses_mock_models
 from fairway.supervise.readiness import look_at_flags, look_at_the_way_back
 from fairway.supervise.trouble import child_trouble
@@ -329,6 +330,7 @@ _PROJECT_CHECKS: tuple[tuple[str, Callable[[Project], Iterator[Check]]], ...] = 
     ("rollback", look_at_the_way_back),
     ("flags", look_at_flags),
     ("people", look_at_people),
+    ("settings", look_at_settings),
     ("sources", look_at_sources),
 )
 
