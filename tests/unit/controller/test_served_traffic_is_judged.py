@@ -113,6 +113,19 @@ async def test_a_gateway_that_takes_no_table_pauses_the_rollout_for_a_person(ste
     assert world.state.stable.release == CANDIDATE.release
 
 
+async def test_the_first_exposure_that_a_gateway_does_not_take_pauses_as_well():
+    world = await rolled_to(Phase.PREPARING)
+    world.gateways[1].delay = 1e9
+    world.measurer.bad.add(CANDIDATE.release)
+    await world.run(world.plan.instrument_budget + 120)
+    rollout = world.state.rollout
+    assert (rollout.phase, rollout.step, rollout.counted_from) == (Phase.STEPPING, 0, None)
+    assert rollout.paused.startswith("gateways have not confirmed the split")
+    world.ask(Verb.ABORT)
+    await world.run(5)
+    assert {int(gateway.table.split) for gateway in world.gateways} == {0}
+
+
 # -- by the right blocks ----------------------------------------------------------------------------------------------
 
 OLD, NEW = Fence(term=1, seq=3), Fence(term=1, seq=5)
