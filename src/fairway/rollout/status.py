@@ -12,6 +12,7 @@ from fairway.rollout.approvals import expires_at, next_entering, points, standin
 from fairway.rollout.colours import colours_of, colours_wire
 from fairway.rollout.desired import active_hold, active_holds, desired_of
 from fairway.rollout.early import VersionOf, blocked_names, early_approvals, unknown_version
+from fairway.rollout.judged import judged
 from fairway.rollout.people import NOBODY_LISTED, People
 from fairway.rollout.port import JournalEntry, RolloutLedger
 from fairway.rollout.recording import pending_withdrawals
@@ -226,9 +227,9 @@ def _recorded(last: JournalEntry | None) -> list[Mapping[str, Any]]:
 def _must_pass(rollout: RolloutState | None) -> Mapping[str, bool]:
     if rollout is None:
         return {}
-    steps, soaks = rollout.plan.steps, rollout.phase in (Phase.SOAKING, Phase.DONE)
+    steps, soaks, of = rollout.plan.steps, rollout.phase in (Phase.SOAKING, Phase.DONE), judged(rollout)
     gates = rollout.plan.soak_gates if soaks or not steps else steps[rollout.step].gates
-    return {gate.name: gate.must_pass for gate in gates}
+    return {gate.name: gate.must_pass for gate in (gates if of is None else of.gates)}
 
 
 def _gate(finding: Mapping[str, Any], must: Mapping[str, bool]) -> dict[str, Any]:
