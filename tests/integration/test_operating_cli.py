@@ -153,6 +153,9 @@ def test_who_follows_a_rollout_is_told_that_nobody_decides(
     assert isinstance(watched.exception, FairwayError)
     assert watched.exception.code == "watch_timeout"
     assert watched.stdout.count("no controller is running: fairway up") == 1
+    for_a_program = run("rollout", "watch", "--timeout", "1s", "-o", "json")
+    assert for_a_program.stderr.count("no controller is running: fairway up") == 1
+    assert all(json.loads(line) for line in for_a_program.stdout.splitlines())
 
 
 def unproved(phase: Phase) -> RouteState:

@@ -43,8 +43,11 @@ class Lines:
         click.echo(json.dumps(event_wire(event), ensure_ascii=False) if self._json else event_line(event))
 
     def tick(self) -> None:
-        """Say what is waited for when nothing else was said for a while, and it has changed."""
-        if self._json or time.monotonic() - self._said_at < _SAID_EVERY_SECONDS:
+        """Say what is waited for when nothing else was said for a while, and it has changed.
+
+        Among objects for programs only what keeps them from ever coming is said, on stderr.
+        """
+        if time.monotonic() - self._said_at < _SAID_EVERY_SECONDS:
             return
         self._said_at = time.monotonic()
         status = self._status()
@@ -53,8 +56,8 @@ class Lines:
         if text and text != self._waiting:
             self._waiting = text
             if status["controller"] is None:
-                click.echo(f"{'':10}{status['controller_trouble'] or text}")
-            else:
+                click.echo(f"{'':10}{status['controller_trouble'] or text}", err=self._json)
+            elif not self._json:
                 click.echo(f"{'':10}waits for {text.removeprefix('waits for ')}{_person(status)}")
 
 
