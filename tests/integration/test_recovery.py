@@ -18,7 +18,7 @@ from fairway.bundle.files import scan
 from fairway.cli.main import cli
 from fairway.clock import SystemClock
 from fairway.errors import FairwayError, RefusedError
-from fairway.incident.procedure import Step
+from fairway.incident.procedure import Entry, Step
 from fairway.incident.sla_records import SlaSource, archived, monthly, take_snapshot
 from fairway.incident.sla_records import as_evidence as snapshot_evidence
 from fairway.ledger import open_ledger
@@ -27,7 +27,7 @@ from fairway.observe.fold import ArmBlock, Block
 from fairway.project.load import load_project
 from fairway.recovery.database import acts, back_up, backup_to_restore, restore
 from fairway.recovery.deriving import cut_derived, prepare
-from fairway.recovery.record import find_procedure
+from fairway.recovery.record import find_procedure, write_entry
 from fairway.recovery.recorder import WAIT_FOR_TRACES, Recorder
 from fairway.recovery.rehearsing import as_evidence, rehearse
 from fairway.release.store import FileContentStore
@@ -509,6 +509,38 @@ def test_a_derived_release_is_refused_until_its_own_content_is_proven(place: Pla
     assert "UNVERIFIED: a mix of former parts that never served as a whole" in shown.output
     third = prepare(place.workspace, place.signed(new), [("code", place.signed(old))], now=place.clock.now())
     assert str(third.version) == "1.1.0-r2"
+
+
+def test_what_taking_one_component_back_would_take_and_risk_can_be_asked_and_nothing_is_cut(place: Place) -> None:
+    old, new = place.release("1.0.0"), place.release("1.1.0", app_py="print(2)\n", policies__answer_txt="brief")
+    place.journal(
+        RouteState(route=place.workspace.route, stable=place.arm(new), history=(place.arm(old),)), "finish", "done"
+    )
+    asked = ["rollback", "--only", "code", "--dry-run", "--project", str(place.workspace.project.root)]
+    told = json.loads(CliRunner().invoke(cli, [*asked, "-o", "json"], catch_exceptions=False).stdout)
+    assert (told["from"], told["to"], told["parts"]) == ("1.1.0", "1.1.0-r1", {"code": "1.0.0"})
+    assert (told["kind"], told["seconds"], told["risk"]) == ("component", [60.0, 300.0], "medium")
+    assert (told["direct"], told["never_stable"]) == (True, [])
+    assert set(told["to_check"]) >= {"static_analysis", "security_scan"}
+    text = CliRunner().invoke(cli, asked, catch_exceptions=False).stdout
+    assert "kind       component: 1-5 min, risk medium" in text
+    by_steps = CliRunner().invoke(cli, [*asked, "--plan", "policy"], catch_exceptions=False).stdout
+    assert "way        by the policy's steps: as asked" in by_steps
+    assert len(place.workspace.ledger.list_releases(new.agent)) == 2
+    assert place.workspace.ledger.pending(place.workspace.route) == ()
+    whole = [*asked, "--only", "policies", "-o", "json"]
+    assert json.loads(CliRunner().invoke(cli, whole, catch_exceptions=False).stdout)["to"] == "1.0.0"
+
+
+def test_a_rollback_that_left_nothing_is_listed_as_that(place: Place) -> None:
+    told = {"at": "2026-01-01T00:00:00", "from": "1.0.0", "to": None, "reason": "wrong", "situation": "person_asked"}
+    write_entry(
+        place.workspace,
+        Entry(incident="1.0.0-x", step=Step.DETECT, at=place.clock.now(), actor="ada", details=told),
+    )
+    listed = CliRunner().invoke(cli, ["rollback", "list", "--project", str(place.workspace.project.root)])
+    assert "1.0.0 -> no release" in listed.stdout
+    assert "None" not in listed.stdout
 
 
 def committed(root: Path, suite: str) -> str:

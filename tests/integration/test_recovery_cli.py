@@ -133,6 +133,18 @@ def test_a_rollback_by_flag_turns_it_off_for_every_tenant_and_is_on_record(root:
     assert value("rollback", "close", "--note", "the new rules", "--unverified")["recovery"] == "NO_DATA"
 
 
+def test_a_flag_that_is_off_already_is_called_that_and_opens_no_second_incident(root: Path) -> None:
+    run("flag", "set", "refunds", "50%", "--reason", "trial")
+    first = value("rollback", "--flag", "refunds", "--reason", "refunds twice")
+    again = value("rollback", "--flag", "refunds", "--reason", "pressed twice")
+    assert (first["already"], again["already"], again["incident"]) == (False, True, first["incident"])
+    assert "already off in production: ada@example.org" in run("rollback", "--flag", "refunds").stdout
+    assert len(value("rollback", "list")) == 1
+    assert len(value("flag", "show", "refunds")["history"]) == 2
+    run("flag", "set", "refunds", "on", "--tenant", "acme", "--reason", "asked")
+    assert value("rollback", "--flag", "refunds", "--reason", "for acme too")["already"] is False
+
+
 @pytest.mark.parametrize(
     "declared",
     [

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fairway.bootstrap import Workspace
+    from fairway.recovery.component import ComponentBack
     from fairway.recovery.database import DatabaseAct
     from fairway.recovery.database_request import RestoreRequest
     from fairway.recovery.options import WayBack
@@ -89,7 +90,7 @@ def command(context: click.Context, /, reason: str, project_dir: str | None, out
     _refuse_mixed(wanted)
     with opened(project_dir) as workspace:
         if wanted["dry_run"]:
-            _dry_run(workspace, wanted["target"], output)
+            (_dry_run_only if wanted["only"] else _dry_run)(workspace, wanted, output)
         elif wanted["rehearse"]:
             _rehearse(workspace, wanted["target"], output)
         elif wanted["flag_name"] is not None:
@@ -108,6 +109,8 @@ def _refuse_mixed(wanted: dict[str, Any]) -> None:
     names = {"flag_name": "--flag", "database": "--database", "only": "--only", "rehearse": "--rehearse",
              "dry_run": "--dry-run"}  # fmt: skip
     given = [name for key, name in names.items() if wanted[key]]
+    if given == ["--only", "--dry-run"]:
+        given = ["--dry-run"]
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} are different things", code="bad_option", hint="one at a time")
     if wanted["target"] is not None and (wanted["flag_name"] or wanted["database"]):
@@ -234,9 +237,38 @@ def _missing(workspace: Workspace, made: SignedRelease) -> tuple[str, ...]:
 # -- looking and rehearsing ----------------------------------------------------------------------------------------
 
 
-def _dry_run(workspace: Workspace, target: str | None, output: str) -> None:
+def _dry_run_only(workspace: Workspace, wanted: dict[str, Any], output: str) -> None:
+    """What taking back single components would come to: what it is made of, by which way, what has to be checked."""
+    from fairway.recovery.component import component_back
     from fairway.recovery.options import way_back
 
+    base, donor = _stable(workspace), _donor(workspace, wanted["target"])
+    if _is_all(base, donor, wanted["only"]):
+        say(f"nothing else differs: this is {donor.manifest.release_version} itself")
+        whole = way_back(workspace, donor)
+        emit(whole.to_wire(), output=output, text=lambda: _way_text(whole))
+        return
+    found = component_back(workspace, base, donor, wanted["only"], by_policy=wanted["plan"] == "policy")
+    emit(found.to_wire(), output=output, text=lambda: "\n".join(_component_lines(found)))
+
+
+def _component_lines(found: ComponentBack) -> list[str]:
+    from fairway.cli.deriving import told
+    from fairway.incident.kinds import KINDS, Kind
+
+    facts = KINDS[Kind.COMPONENT]
+    return [
+        *told(found.prepared),
+        f"  kind       {facts.kind.value}: {_range(facts.seconds)}, risk {facts.risk.value}",
+        f"  way        {found.way}",
+        "nothing was cut or moved",
+    ]
+
+
+def _dry_run(workspace: Workspace, wanted: dict[str, Any], output: str) -> None:
+    from fairway.recovery.options import way_back
+
+    target = wanted["target"]
     to = None if target is None else workspace.ledger.find_release(workspace.project.name, target)
     way = way_back(workspace, to)
     emit(way.to_wire(), output=output, text=lambda: _way_text(way))
@@ -309,19 +341,25 @@ def _rehearsal_text(done: Rehearsal) -> str:
 def _flag_off(workspace: Workspace, name: str, reason: str, output: str) -> None:
     from fairway.cli.flag import record_setting
     from fairway.controller.flags import LedgerFlags
-    from fairway.recovery.by_flag import record_flag_rollback
+    from fairway.recovery.by_flag import already_off, last_incident, record_flag_rollback
 
     environment = str(workspace.route.environment)
-    own = [
-        tenant
-        for (flag, where, tenant) in LedgerFlags(workspace.ledger).read()
-        if (flag, where) == (name, environment) and tenant
-    ]
+    stands = LedgerFlags(workspace.ledger).read()
+    own = [tenant for (flag, where, tenant) in stands if (flag, where) == (name, environment) and tenant]
+    off = already_off(stands, name, environment)
+    if off is not None:
+        before = last_incident(workspace, name)
+        stays = {"incident": before, "flag": name, "environment": environment, "tenants": own, "value": "off"}
+        said = f"flag {name} is already off in {environment}: {off.actor} turned it off at {off.at:%Y-%m-%d %H:%M}"
+        recorded = "" if before is None else f"; recorded as {before}"
+        emit({**stays, "already": True}, output=output, text=lambda: said + recorded)
+        return
     made = record_setting(workspace, name, 0, environment, "", reason)
     for tenant in own:
         record_setting(workspace, name, 0, environment, tenant, reason)
     incident = record_flag_rollback(workspace, made)
-    wire = {"incident": incident, "flag": name, "environment": environment, "tenants": own, "value": "off"}
+    told = {"incident": incident, "flag": name, "environment": environment, "tenants": own, "value": "off"}
+    wire = {**told, "already": False}
     emit(wire, output=output, text=lambda: f"flag {name} is off in {environment}; recorded as {incident}")
 
 

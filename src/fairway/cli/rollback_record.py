@@ -98,14 +98,19 @@ def _summary(known: Procedure) -> dict[str, Any]:
 
 def _row(row: dict[str, Any]) -> str:
     return (
-        f"{row['incident']:<26} {str(row['at'])[:19]}  {row['from']} -> {row['to']}  {row['status']:<10}"
+        f"{row['incident']:<26} {str(row['at'])[:19]}  {_ways(row)}  {row['status']:<10}"
         f" suspect {row['suspect']}: {row['reason']}"
     )
 
 
+def _ways(row: dict[str, Any]) -> str:
+    """From what to what; the first release is gone back from to no release at all."""
+    return f"{row['from'] or 'no release'} -> {row['to'] or 'no release'}"
+
+
 def _procedure_lines(known: Procedure) -> list[str]:
     summary = _summary(known)
-    lines = [f"{known.incident}: {summary['from']} -> {summary['to']}, {summary['status']}"]
+    lines = [f"{known.incident}: {_ways(summary)}, {summary['status']}"]
     for entry in known.entries:
         lines.append(f"  {entry.at:%H:%M:%S}  {entry.step.value:<10} {_told_step(entry.step.value, entry.details)}")
         for group in entry.details.get("groups", ()):

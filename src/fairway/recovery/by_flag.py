@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from fairway.bootstrap import Workspace
-from fairway.flags.values import Setting
+from fairway.flags.values import Setting, Standing
 from fairway.incident.kinds import KINDS, Kind
 from fairway.incident.procedure import Entry, Procedure, Step, recovery
 from fairway.incident.situations import Situation
 from fairway.observe.fold import Block
 from fairway.recovery.options import route_state
-from fairway.recovery.record import find_procedure, write_entry
+from fairway.recovery.record import find_procedure, read_procedures, write_entry
 from fairway.units import Verdict
+
+
+def already_off(stands: Standing, flag: str, environment: str) -> Setting | None:
+    """The setting by which a flag is off for everybody here; ``None`` when turning it off would change something.
+
+    Only what somebody said counts: a flag that is off by default is on again as soon as its default is.
+    """
+    here = {tenant: one for (name, where, tenant), one in stands.items() if (name, where) == (flag, environment)}
+    whole = here.get("")
+    if whole is None or whole.share != 0 or any(one.share for one in here.values()):
+        return None
+    return whole
+
+
+def last_incident(workspace: Workspace, flag: str) -> str | None:
+    """The last rollback on record that turned a flag off."""
+    known = (one.incident for one in read_procedures(workspace))
+    return next((one for one in known if one.rpartition("-")[0] == f"flag-{flag}"), None)
 
 
 def record_flag_rollback(workspace: Workspace, made: Setting) -> str:
