@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fairway.observe.blocks import GAMMA
+from fairway.observe.fold import Block
 from fairway.simulate.rollout import WARM_UP_BLOCKS
 from fairway.simulate.scenario import Effect, Shape
 from fairway.simulate.suite import policy_of, scenario_of
@@ -147,3 +148,16 @@ def test_an_effect_is_what_it_is_called() -> None:
     at_margin = scenario_of(policy_of(), effect=Effect.MARGIN_ERRORS).traffic(1)
     assert at_margin.candidate.excess == pytest.approx(0.005)
     assert at_margin.candidate.failure == at_margin.stable.failure
+
+
+def test_what_is_counted_only_when_looked_at_is_counted_once_and_travels_like_the_rest() -> None:
+    (block,) = blocks(1, units_per_block=300, turns=2, beside=True)
+    again = Block.from_wire(block.to_wire())
+    assert again == block
+    for release, arm in block.arms.items():
+        for histogram in (arm.tokens, arm.first_byte_ms):
+            assert sum(histogram.values()) == len(arm.active) == sum(count for _, count in histogram.items())
+            assert {index: histogram[index] for index in histogram} == histogram
+        shift = min(arm.latency_ms) - min(arm.first_byte_ms)
+        assert shift == pytest.approx(math.log(1 / 0.4) / math.log(GAMMA), abs=1)
+        assert again.arms[release].tokens == arm.tokens
