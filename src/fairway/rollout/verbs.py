@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from fairway.rollout.against import against
 from fairway.rollout.approvals import asks, missing, next_entering, passed, sentence
@@ -51,6 +51,7 @@ __all__ = [
     "begin_rollback",
     "cancel",
     "ends_live",
+    "just_went_back",
     "live",
     "obey",
     "start_rollout",
@@ -274,7 +275,7 @@ def ends_live(request: Request, current: RolloutState) -> bool:
     wanted = request.args.get("to")
     if wanted is None:
         return not current.going_back
-    return wanted == (None if current.stable is None else current.stable.release)
+    return current.stable is not None and bool(wanted == current.stable.release)
 
 
 def _rollback(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
@@ -318,7 +319,7 @@ def _back(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     wanted = request.args.get("to")
     if wanted is not None and state.stable is not None and wanted == state.stable.release:
         return refuse(state, request, "already_stable", f"{state.stable.version} is already stable")
-    went_back = _just_went_back(state, snapshot)
+    went_back = just_went_back(state, snapshot.now)
     if wanted is None and request.if_version is None and went_back:
         return refuse(state, request, "just_rolled_back", went_back)
     target = _former_stable(state, None if wanted is None else Digest(str(wanted)))
@@ -341,7 +342,7 @@ def _back(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     return _goes_back(request, state, snapshot, target, plan)
 
 
-def _just_went_back(state: RouteState, snapshot: Snapshot) -> str:
+def just_went_back(state: RouteState, now: datetime) -> str:
     """What to say to whoever asks for a rollback right after one: two people who press it mean one step back.
 
     Empty when nothing went back just now; also when a rollback came to nothing itself, and production is where it was.
@@ -350,9 +351,9 @@ def _just_went_back(state: RouteState, snapshot: Snapshot) -> str:
     if ended is None or state.stable is None:
         return ""
     left = ended.phase is Phase.DONE if ended.going_back else ended.phase is Phase.ROLLED_BACK
-    if not left or snapshot.now - ended.phase_at > ONE_STEP_BACK:
+    if not left or now - ended.phase_at > ONE_STEP_BACK:
         return ""
-    ago = format_duration(max(1.0, round((snapshot.now - ended.phase_at).total_seconds())))
+    ago = format_duration(max(1.0, round((now - ended.phase_at).total_seconds())))
     further = _former_stable(state, None)
     to = "there is no release further back" if further is None else f"{further.version} would be next: say --to"
     return f"production went back to {state.stable.version} {ago} ago; {to}"
