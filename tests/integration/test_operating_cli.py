@@ -22,11 +22,12 @@ from fairway.rollout.next_step import next_step
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Request, Verb
 from fairway.rollout.values import Phase, RouteState
+from fairway.rollout.verbs import ONE_STEP_BACK
 from fairway.rollout.wire import decision_to_wire, state_to_wire
 from fairway.state_dir import StateDir
 from fairway.supervise.info import ChildInfo, ChildState, UpInfo, UpLock, write_info
 from fairway.targets.local.process import identify
-from fairway.testing.rollout_cases import CANDIDATE, GATES, canary_plan, rollout_state, route_state, snapshot
+from fairway.testing.rollout_cases import CANDIDATE, GATES, OLDEST, canary_plan, rollout_state, route_state, snapshot
 from fairway.traffic.fence import Fence
 from fairway.units import RouteId
 
@@ -134,6 +135,19 @@ def test_a_rollback_where_nothing_ever_served_is_refused_at_once_and_recorded_no
     asked = refused("rollback", "--reason", "bad answers")
     assert (asked.code, asked.hint) == ("no_stable", "fairway deploy <release>")
     assert pending(root) == []
+
+
+def test_a_dry_run_right_after_going_back_says_that_it_would_be_refused_and_how_to_go_further(
+    root: Path, journal: Journal
+) -> None:
+    back = rollout_state(Phase.ROLLED_BACK, phase_at=datetime.now(UTC))
+    journal(route_state(back, history=(OLDEST,)))
+    way = value("rollback", "--dry-run")
+    assert "went back to 1.0.0" in way["refused"]
+    assert f"{OLDEST.version} would be next: say --to" in way["refused"]
+    assert "REFUSED      production went back" in run("rollback", "--dry-run").stdout
+    journal(route_state(replace(back, phase_at=datetime.now(UTC) - ONE_STEP_BACK), history=(OLDEST,)))
+    assert value("rollback", "--dry-run")["refused"] == ""
 
 
 def test_what_is_asked_without_a_controller_will_be_answered_not_applied_for_sure(root: Path, journal: Journal) -> None:

@@ -280,6 +280,8 @@ def _way_text(way: WayBack) -> str:
     facts = way.choice.facts
     to = "nothing to go back to" if way.to is None else way.to.release_version
     lines = [f"from {'nothing' if way.leaves is None else way.leaves.release_version} to {to}: {way.choice.why}"]
+    if way.refused:
+        lines.append(f"  REFUSED      {way.refused}")
     if way.leaves_nothing:
         lines.append("  ALL TRAFFIC  would be refused (503): it is the first release, and it needs --to-nothing")
     if way.to is not None:

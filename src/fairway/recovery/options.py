@@ -19,6 +19,7 @@ from fairway.release.trust import trusted_keys
 from fairway.release.values import Component, Manifest, SignedRelease
 from fairway.rollout.requests import Verb
 from fairway.rollout.values import ArmRef, Phase, RouteState
+from fairway.rollout.verbs import just_went_back
 from fairway.rollout.wire import state_from_wire
 from fairway.targets.port import InstanceState
 
@@ -37,6 +38,7 @@ class WayBack:
         flags: Flags that are on and off by default.
         database: ``declared``, ``none`` or ``unknown``.
         leaves_nothing: Whether production would be left without a release, so that every request is refused.
+        refused: Why it would be refused now as it was asked; empty when it would not.
     """
 
     leaves: Manifest | None
@@ -48,6 +50,7 @@ class WayBack:
     flags: tuple[str, ...]
     database: str
     leaves_nothing: bool = False
+    refused: str = ""
 
     def to_wire(self) -> dict[str, Any]:
         """A JSON-able value."""
@@ -65,6 +68,7 @@ class WayBack:
             "flags_that_are_on": list(self.flags),
             "database": self.database,
             "leaves_nothing": self.leaves_nothing,
+            "refused": self.refused,
             "kinds": [_kind(kind) for kind in KINDS],
         }
 
@@ -95,6 +99,7 @@ def way_back(workspace: Workspace, to: SignedRelease | None = None) -> WayBack:
     """
     state = route_state(workspace)
     leaves, default = _ends(state)
+    again = "" if state is None or to is not None else just_went_back(state, workspace.clock.now())
     if to is None and default is not None:
         to = _find(workspace, default)
     left = None if leaves is None else _find(workspace, leaves)
@@ -113,6 +118,7 @@ def way_back(workspace: Workspace, to: SignedRelease | None = None) -> WayBack:
         flags=flags,
         database=_database(workspace),
         leaves_nothing=leaves_nothing(state),
+        refused=again,
     )
 
 
