@@ -237,7 +237,9 @@ def test_the_audit_from_the_command_line(root: Path, tmp_path: Path) -> None:
     shutil.copy(root / ".fairway/ledger.heads", anchor)
     assert run(root, "audit", "verify", "--head", str(anchor))["proved_to"] == 2
     nothing = {"events": 0, "replayed": 0, "first": None, "different": [], "boundary": []}
-    assert run(root, "audit", "replay") == {**nothing, "other_engine_count": 0, "other_engine": []}
+    replayed = run(root, "audit", "replay")
+    assert (replayed["gates"]["blocks"], replayed["gates"]["different"]) == (0, [])
+    assert replayed == {**nothing, "other_engine_count": 0, "other_engine": [], "gates": replayed["gates"]}
     run(root, "audit", "backup", str(tmp_path / "backup.db"))
     record_evidence(root)
     assert run(root, "audit", "restore", str(tmp_path / "backup.db"), "--yes")["replaced"] is not None

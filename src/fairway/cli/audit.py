@@ -9,7 +9,7 @@ import click
 
 from fairway.cli.listing import Listing
 from fairway.cli.output import emit, output_option, project_option, say
-from fairway.cli.replaying import ledger_path, opened, replay
+from fairway.cli.replaying import a_copy, ledger_path, opened, replay
 from fairway.cli.steering import LAST_SEQ
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def log(after: int | None, limit: int, kind: str | None, output: str, project_di
     emit([_entry(entry) for entry in entries], output=output, text=lambda: "\n".join(map(_entry_line, entries)))
 
 
-@command.command("verify", epilog="Example: fairway audit verify --head /safe/place/ledger.heads")
+@command.command(
+    "verify", epilog="Example: fairway audit verify --ledger /safe/place/ledger.db --head /safe/place/ledger.heads"
+)
 @click.option(
     "--head",
     "heads",
@@ -55,19 +57,51 @@ def log(after: int | None, limit: int, kind: str | None, output: str, project_di
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Signed heads kept elsewhere (copies of .fairway/ledger.heads); may be given several times.",
 )
+@click.option(
+    "--ledger",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A copy of a ledger, such as a backup, instead of the project's; it is only read.",
+)
 @output_option
 @project_option
-def verify(heads: tuple[Path, ...], output: str, project_dir: str | None) -> int:
+def verify(heads: tuple[Path, ...], file: Path | None, output: str, project_dir: str | None) -> int:
     """Prove that every record is as it was written, and say up to where.
 
-    Exits 1 when something was altered, removed, reordered or inserted.
+    A copy (--ledger) is proved by the heads in it, those in a .heads file beside it, and the keys in a folder `keys`
+    beside it, else those of the project. Exits 1 when something was altered, removed, reordered or inserted.
     """
     from fairway.ledger.heads import read_heads
 
-    with opened(project_dir) as ledger:
-        report = ledger.verify_audit(anchors=[head for file in heads for head in read_heads(file)])
+    anchors = [head for one in heads for head in read_heads(one)]
+    if file is not None and (beside := file.with_suffix(".heads")).is_file():
+        anchors += read_heads(beside, torn=True)
+    with opened(project_dir) if file is None else a_copy(file, keys=_keys_for(file, project_dir)) as ledger:
+        report = ledger.verify_audit(anchors=anchors)
     emit(_report(report), output=output, text=lambda: _report_text(report))
     return 0 if report.ok else 1
+
+
+def _keys_for(file: Path, project_dir: str | None) -> Path:
+    """The keys that prove a copy of a ledger.
+
+    Raises:
+        UserError: ``keys_unknown``: without keys nothing could be proved.
+    """
+    from fairway.errors import NotFoundError, UserError
+
+    beside = file.parent / "keys"
+    if beside.is_dir():
+        return beside
+    try:
+        return ledger_path(project_dir).parent / "keys"
+    except NotFoundError as error:
+        raise UserError(
+            f"whose keys sign {file} is not known here",
+            code="keys_unknown",
+            hint="run it in the project, name that with --project, or put its folder .fairway/keys beside the copy;"
+            " public keys are enough: keys/trusted/<name>.pub",
+        ) from error
 
 
 @command.command("note", epilog="Example: fairway audit note 41 'provider outage, ticket 12; gates were blind'")

@@ -82,7 +82,7 @@ def replay(
     """
     from fairway.ledger.replaying import replay_route
 
-    with _a_copy(file) if file is not None else opened(project_dir) as ledger:
+    with a_copy(file) if file is not None else opened(project_dir) as ledger:
         routes = _to_replay(ledger, environment, first, last)
         results = [one for route in routes for one in replay_route(ledger, route, first=first, last=last)]
         reread = _reread(ledger, routes, first, last) if gates else None
@@ -149,8 +149,13 @@ def _to_replay(ledger: SqlLedger, environment: str | None, first: int, last: int
 
 
 @contextmanager
-def _a_copy(file: Path) -> Iterator[SqlLedger]:
-    """A ledger file that stays as it is: a copy of it is opened, and brought up to date when it is older."""
+def a_copy(file: Path, *, keys: Path | None = None) -> Iterator[SqlLedger]:
+    """A ledger file that stays as it is: a copy of it is opened, and brought up to date when it is older.
+
+    Args:
+        file: The ledger.
+        keys: Folder of the keys that are trusted; by default none.
+    """
     import tempfile
 
     from fairway.ledger import open_ledger
@@ -159,7 +164,7 @@ def _a_copy(file: Path) -> Iterator[SqlLedger]:
     with tempfile.TemporaryDirectory(prefix="fairway-replay-") as folder:
         copied = Path(folder) / "ledger.db"
         copy_database(file, copied)
-        with open_ledger(copied) as ledger:
+        with open_ledger(copied, keys=keys) as ledger:
             yield ledger
 
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from fairway.errors import ConflictError, FairwayError, PermanentError, TransientError
 
@@ -114,21 +115,75 @@ class SqliteDatabase:
 def connect(path: Path) -> sqlite3.Connection:
     """A connection with the pragmas every Fairway process uses; transactions are begun by hand.
 
+    Where its folder cannot be written, as on a read-only file system, it reads and does not write.
+
     Raises:
         PermanentError: When the file cannot be opened or is no database.
     """
     with errors(path):
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = open_file(path)
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA synchronous=FULL")
-            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal" and not reads_only(path):
                 connection.execute("PRAGMA journal_mode=WAL")
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def reads_only(path: Path) -> bool:
+    """Whether a ledger is there that can only be read: nothing can be made beside it, where SQLite keeps its log."""
+    if not path.exists() or _may_write(path.parent):
+        return False
+    return not all(_may_write(path.with_name(path.name + end)) for end in ("", "-wal", "-shm"))
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """The file as SQLite opens it; for reading alone where nothing can be written.
+
+    Raises:
+        sqlite3.Error: When it cannot be opened.
+        PermanentError: When what was written last cannot be read without writing (``code="ledger_read_only"``).
+    """
+    if not reads_only(path):
+        return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        return _reading(path, "mode=ro")
+    except sqlite3.OperationalError as error:
+        log = path.with_name(path.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            raise PermanentError(
+                f"{path} lies where nothing can be written, and its last records are still in {log.name},"
+                " which SQLite reads only where it may write",
+                code="ledger_read_only",
+                hint=f"copy {path.name} and {log.name} to a folder you can write;"
+                " fairway audit verify --ledger <the copy> proves it",
+            ) from error
+        # No log, so the file is all there is, and nobody can write it by this mount: SQLite may skip its locks.
+        return _reading(path, "mode=ro&immutable=1")
+
+
+def _reading(path: Path, how: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?{how}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager
@@ -161,7 +216,11 @@ def _named(path: Path, error: sqlite3.Error) -> FairwayError:
             hint="restore a backup: fairway audit restore <file>; the damaged one is kept beside it",
         )
     if code == sqlite3.SQLITE_READONLY:
-        return PermanentError(f"{path} cannot be written: it is read-only", code="ledger_read_only")
+        return PermanentError(
+            f"{path} cannot be written: it is read-only",
+            code="ledger_read_only",
+            hint="its file system or its folder is; what only reads works: rollout status, audit verify, release list",
+        )
     if code == sqlite3.SQLITE_CONSTRAINT:
         return ConflictError(f"the ledger refused a record: {error}", code="ledger_constraint")
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_AUTH):
@@ -182,7 +241,7 @@ def copy_database(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
     try:
         with errors(target):
-            reader, writer = sqlite3.connect(source, timeout=BUSY_SECONDS), sqlite3.connect(temporary)
+            reader, writer = open_file(source), sqlite3.connect(temporary)
             try:
                 reader.backup(writer)
             finally:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fairway.clock import Clock
 from fairway.errors import ConflictError, NotFoundError, PermanentError, TransientError, UserError
-from fairway.ledger.database import SqliteDatabase, connect, copy_database, errors
+from fairway.ledger.database import SqliteDatabase, connect, copy_database, errors, open_file
 from fairway.ledger.migration import upgrade
 from fairway.ledger.placement import refuse_network_filesystem
 from fairway.ledger.schema import APPLICATION_ID, REVISIONS, TABLES, TRIGGERS
@@ -164,7 +164,7 @@ def _revision(path: Path) -> str | None:
     if not path.exists() or path.stat().st_size == 0:
         return None
     with errors(path):
-        connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
+        connection = open_file(path)
         try:
             names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not names:
@@ -223,7 +223,15 @@ def _refuse_lost(path: Path) -> None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One process at a time makes, migrates or restores a ledger; the lock ends with the process."""
-    with path.with_name(path.name + ".lock").open("a") as lock:
+    try:
+        lock = path.with_name(path.name + ".lock").open("a")
+    except OSError as error:
+        raise PermanentError(
+            f"a ledger cannot be made or brought up to date at {path}: {error.strerror}",
+            code="ledger_read_only",
+            hint="its file system or its folder is read-only: copy it to a folder you can write",
+        ) from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
