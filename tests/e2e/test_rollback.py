@@ -145,6 +145,11 @@ async def test_going_back_is_recorded_rehearsed_and_can_be_of_one_component(lab)
         report = (await lab.fairway("sla", "report", "--version", "1.2.0", "-o", "json")).json()
         assert report["status"] == "rollbacked"
 
+        # What the gates found comes out the same from the blocks the real gateway reported.
+        replayed = (await lab.fairway("audit", "replay", "--strict", "-o", "json")).json()
+        assert (replayed["different"], replayed["gates"]["different"], replayed["gates"]["not_reread"]) == ([], [], {})
+        assert replayed["gates"]["findings"] > 5
+
         # A flag, without a deploy.
         assert flags(await ask(lab, "c-1")) == ("off", "off", False)
         await lab.fairway("flag", "set", "refunds", "on", "--reason", "trial")

@@ -57,7 +57,9 @@ class Forgetful:
         self.measurer.forget()
 
 
-async def rolled_out(path: Path, *, blocks: int, takeovers: bool = False, **model: Any) -> Phase | None:
+async def rolled_out(
+    path: Path, *, blocks: int, warm_up: int = 12, takeovers: bool = False, **model: Any
+) -> Phase | None:
     """A rollout through the real engine, gates and ledger, under modelled traffic."""
     plan = compile_plan(RolloutSection.model_validate(QUICK))
     traffic = ModelledTraffic(**{"seed": 5, "units_per_block": 40, "stable": HEALTHY, "candidate": HEALTHY, **model})
@@ -68,7 +70,7 @@ async def rolled_out(path: Path, *, blocks: int, takeovers: bool = False, **mode
         rollout.controller.ledger = ledger
         if takeovers:
             rollout.controller.measurer = Forgetful(rollout.measurer)
-        phase = await rollout.run(blocks=blocks)
+        phase = await rollout.run(blocks=blocks, warm_up=warm_up)
         for _ in range(8):
             await rollout._block()
         return phase
@@ -131,10 +133,10 @@ def test_what_the_gates_of_a_rollback_found_comes_out_the_same_from_its_blocks(b
 @pytest.mark.parametrize(
     "model",
     [
-        {"blocks": 36, "takeovers": True},
+        {"blocks": 36, "takeovers": True, "warm_up": 70},
         {"blocks": 34, "failures": outage(20, 30, 60.0), "delay": 3, "turns": 3},
     ],
-    ids=["taken over often", "an outage, late blocks"],
+    ids=["taken over often, and long served", "an outage, late blocks"],
 )
 async def test_whatever_the_controller_lived_through_its_findings_come_from_the_blocks_alone(
     tmp_path: Path, model: dict[str, Any]
