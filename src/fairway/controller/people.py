@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,21 +65,27 @@ class PeopleFile:
     in_force: People
     _read: _Stamp | None = None
     _seen: _Stamp | None = None
-    _recorded: Digest | None = field(default=None)
+    _recorded: Digest | None = None
+    _unrecorded: str = ""
 
     def __call__(self) -> People:
-        """Who has which role now.
+        """Who has which role now; while the ledger cannot record a change, those that are on record already."""
+        try:
+            self._look()
+            self._unrecorded = ""
+        except FairwayError as error:
+            if error.message != self._unrecorded:
+                log.warning("%s: the roles cannot be put on record, those in force stay: %s", self.route, error.message)
+            self._unrecorded = error.message
+        return self.in_force
 
-        Raises:
-            TransientError: The ledger could not record a change; the roles stay until it can.
-        """
+    def _look(self) -> None:
         if self._recorded is None:
             self._record(self.in_force)
         stamp = self._stamp()
         settled, self._seen = stamp == self._seen, stamp
         if settled and stamp is not None and stamp != self._read:  # twice the same: nobody is writing it just now
             self._take(stamp)
-        return self.in_force
 
     def _take(self, stamp: _Stamp) -> None:
         try:
@@ -130,7 +136,10 @@ def unlike(in_force: str, people: People) -> str:
     """
     if not in_force or in_force == people_digest(people):
         return ""
-    return "the controller still obeys other roles than fairway.yaml says; its log says why, a restart takes these"
+    return (
+        "the controller still obeys other roles than fairway.yaml says; it takes a changed file over within seconds,"
+        " else its log says why, and a restart takes these"
+    )
 
 
 PeopleOf = Callable[[], People]

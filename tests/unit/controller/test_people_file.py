@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairway.controller.people import PeopleFile, people_digest, unlike
+from fairway.errors import PermanentError
 from fairway.ledger import open_ledger
 from fairway.ledger.sql_ledger import SqlLedger
 from fairway.project.load import load_project
@@ -81,6 +82,26 @@ def test_what_cannot_be_read_or_lists_nobody_leaves_the_roles_in_force(
     _write(tmp_path, OTHERS)
     assert _twice(reader).roles == {Role.RELEASE_MANAGER: ("grace",)}
     assert unlike(people_digest(reader.in_force), load_project(tmp_path).people.to_people()) == ""
+    ledger.close()
+
+
+def test_roles_that_cannot_be_put_on_record_are_not_in_force_and_stop_no_controller(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(tmp_path, LISTED)
+    ledger = open_ledger(tmp_path / "ledger.db")
+    reader = _reader(tmp_path, ledger)
+    before = _twice(reader)
+    _write(tmp_path, OTHERS)
+
+    def full(*_: object) -> int:
+        raise PermanentError("the disk is full", code="disk_full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SqlLedger, "append_audit", full)
+        assert [reader() for _ in range(4)] == [before] * 4
+    assert len([one for one in caplog.records if "the disk is full" in one.message]) == 1
+    assert reader().roles == {Role.RELEASE_MANAGER: ("grace",)}
     ledger.close()
 
 
