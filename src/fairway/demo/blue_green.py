@@ -52,7 +52,12 @@ class BlueGreenChapter(Telling):
         await self._commit("1.2.0")
         first = self._head()
         run = await self._run("1.2.0")
-        await self._until_settled()  # the pipeline ends with the switch; green is watched on
+        self.told.expect(
+            "the pipeline waited for what all traffic showed, and did not pass",
+            run.code == 1 and stage(report_of(run), "production_deploy").get("status") == "failed",
+            last_line(run.stderr, f"exit {run.code}"),
+        )
+        await self._until_settled()
         suite = stage(report_of(run), "prompt_regression").get("status")
         self.told.expect("v1.2.0 passes the offline suite", suite in ("passed", "cached"), f"prompt regression {suite}")
         events = self._events(first)
