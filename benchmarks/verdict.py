@@ -17,7 +17,8 @@ from fairway.stats.intervals import rate_lower
 from fairway.stats.logrank import ERRORS, QUANTILES, Direction, Grid, log_e_value, nothing_yet, with_events
 from fairway.testing.modelled_traffic import MODELLED_CANDIDATE, MODELLED_STABLE, ArmModel, ModelledTraffic
 from fairway.traffic.table import Role
-from fairway.verdict.gates import find, observe, start
+from fairway.verdict.findings import find
+from fairway.verdict.gates import observe, start
 from fairway.verdict.panel import Panel
 from fairway.verdict.values import GateKind, GateSpec
 

@@ -48,54 +48,40 @@ import math
 from dataclasses import replace
 
 from fairway.observe.fold import Block
-from fairway.stats.bernoulli import log_e_above
 from fairway.stats.paired import Paired
 from fairway.stats.quiet_pairs import quiet_differences, with_quiet_differences
-from fairway.units import Digest, Verdict
+from fairway.units import Digest
 from fairway.verdict.evidence import (
     idle_until,
     log_e_fail,
     log_e_fail_at_most,
     log_e_pass,
     log_e_pass_at_most,
-    log_e_worse,
-    log_e_worse_at_most,
     no_evidence,
     stake,
     with_bad,
     with_stage,
 )
-from fairway.verdict.kinds import KINDS, Among, Recipe, Test, limit_of, recipe_of
-from fairway.verdict.mean_findings import find_mean
+from fairway.verdict.findings import (
+    UNKNOWN_SHARE,
+    compared,
+    fails_beside_stable,
+    lacks,
+    lacks_units,
+    shown_worse,
+    too_many_unknown,
+)
+from fairway.verdict.kinds import KINDS, Among, Recipe, Test, recipe_of
 from fairway.verdict.means import (
     MeanState,
-    log_e_fail_mean,
-    log_e_pass_mean,
     observe_mean,
     start_mean,
-    verdict_of_mean,
 )
-from fairway.verdict.needed import units_still_needed
 from fairway.verdict.reading import cohort_of, left_out, read_on, under_split
-from fairway.verdict.reasons import e_value_text, reason_for, threshold_text
 from fairway.verdict.roster import Units
 from fairway.verdict.sight import Sight, see
-from fairway.verdict.tally import EMPTY, ArmTally, Census, Cohort, Evidence, GateState, Latch, Reading, beginning
-from fairway.verdict.values import ABSOLUTE_KINDS, MEAN_KINDS, GateFinding, GateKind, GateSpec, Scope
-
-__all__ = [
-    "GateState", "at_reading", "find", "next_step_of", "observe", "observe_sight", "reading_after", "sleeps_through",
-    "start", "verdict_of",
-]  # fmt: skip
-
-UNKNOWN_SHARE = 0.01
-"""No gate about outcomes passes while a larger share of the candidate's requests ended unknown."""
-
-ALPHA_SHARED = 0.05
-"""Error bound of "stable breaks the limit too": then a person is asked, unless the candidate is shown to be worse."""
-
-_ALPHA_UNKNOWN = 0.005
-"""Error bound of calling that share, and so the instrument, broken (one lost answer of eighty is an accident)."""
+from fairway.verdict.tally import EMPTY, Census, Cohort, Evidence, GateState, Latch, Reading, beginning
+from fairway.verdict.values import ABSOLUTE_KINDS, MEAN_KINDS, GateSpec
 
 
 def start(spec: GateSpec, *, since: float | None = None, pass_since: float | None = None) -> GateState:
@@ -179,11 +165,11 @@ def _may_latch(spec: GateSpec, recipe: Recipe, state: GateState, *, before: Read
     As :func:`_latched` asks, for next to nothing.
     """
     evidence, reading = state.evidence, state.reading
-    if evidence.failed is None and _lacks(spec, before.all_of_it):
+    if evidence.failed is None and lacks(spec, before.all_of_it):
         return True
     if evidence.passed is not None:
         return False
-    if _lacks(spec, before.census):
+    if lacks(spec, before.census):
         return True
     if recipe.test is not Test.ABSOLUTE:
         return recipe.test is Test.ADDITIVE
@@ -229,10 +215,10 @@ def sleeps_through(spec: GateSpec, state: GateState, sight: Sight, *, before: Re
     absolute = recipe.test is Test.ABSOLUTE
     if evidence.failed is not None:
         return not absolute  # whether stable fails too may change
-    if _lacks(spec, before.all_of_it) and not _lacks(spec, after.all_of_it):
+    if lacks(spec, before.all_of_it) and not lacks(spec, after.all_of_it):
         return False
-    if evidence.passed is None and _lacks(spec, before.census):
-        return _lacks(spec, after.census)
+    if evidence.passed is None and lacks(spec, before.census):
+        return lacks(spec, after.census)
     if evidence.passed is not None or not absolute:
         return True
     seen = after.census.candidate
@@ -275,62 +261,6 @@ def _with_split(spec: GateSpec, state: GateState, sight: Sight) -> GateState:
         cohorts=state.cohorts,
         idle_units=state.idle_units,
     )
-
-
-def find(spec: GateSpec, state: GateState) -> GateFinding:
-    """What the gate says now. FAIL is latched and wins; then ERROR, NO_DATA, a latched PASS, INCONCLUSIVE."""
-    if isinstance(state, MeanState):
-        return find_mean(spec, state)
-    to_fail, to_pass = log_e_fail(spec, state), log_e_pass(spec, state)
-    verdict = verdict_of(spec, state)
-    ours, theirs = state.candidate, state.stable
-    undecided = verdict in (Verdict.NO_DATA, Verdict.INCONCLUSIVE)
-    needed = units_still_needed(spec, state) if undecided and not _unreported(spec, state) else None
-    return GateFinding(
-        gate=spec.name,
-        kind=spec.kind,
-        verdict=verdict,
-        margin=spec.margin,
-        reason=_reason(spec, state, verdict, to_fail, to_pass, needed),
-        log_e_fail=to_fail,
-        log_e_pass=to_pass,
-        units_candidate=ours.count,
-        units_stable=theirs.count,
-        bad_candidate=ours.bad,
-        bad_stable=theirs.bad,
-        estimate_candidate=_estimate(spec, ours),
-        estimate_stable=_estimate(spec, theirs),
-        stable_fails_too=_stable_fails_too(spec, state),
-        worse_than_stable=state.evidence.worse if verdict is Verdict.FAIL and _compared(spec, state) else None,
-        units_needed=needed,
-    )
-
-
-def _reason(
-    spec: GateSpec, state: GateState, verdict: Verdict, to_fail: float, to_pass: float, needed: int | None
-) -> str:
-    if verdict is Verdict.INCONCLUSIVE and _unreported(spec, state):
-        return "neither release says what became of its requests, so this cannot be measured"
-    told = reason_for(spec, state, verdict, log_e_fail=to_fail, log_e_pass=to_pass, needed=needed)
-    if not _compared(spec, state) or state.evidence.worse:
-        return told
-    if verdict is Verdict.INCONCLUSIVE and log_e_fail(spec, state) >= -math.log(spec.alpha_fail):
-        return f"{told}; beyond the limit, but not shown to be worse than stable ({_beside(spec, state)})"
-    return f"{told}; not shown to be worse than stable ({_beside(spec, state)})" if verdict is Verdict.FAIL else told
-
-
-def _beside(spec: GateSpec, state: GateState) -> str:
-    """What T1 at ratio 1 says now, and what it goes by."""
-    stable, e_value = state.stable, e_value_text(log_e_worse(spec, state.evidence))
-    counted = f"{stable.bad:,} of {stable.count:,} there"
-    return f"{counted}, e-value {e_value} of {threshold_text(spec.alpha_fail)}"
-
-
-def log_e_values(spec: GateSpec, state: GateState) -> tuple[float, float]:
-    """Natural logs of the gate's two e-values, towards FAIL and towards PASS."""
-    if isinstance(state, MeanState):
-        return log_e_fail_mean(spec, state), log_e_pass_mean(state)
-    return log_e_fail(spec, state), log_e_pass(spec, state)
 
 
 def _with_events(
@@ -422,25 +352,25 @@ def _latched(spec: GateSpec, state: GateState, *, before: GateState) -> GateStat
     test = KINDS[spec.kind].test
     # Towards FAIL evidence rises with bad events of the candidate; T2 with a cohort, and the agreement of the two
     # tests with what raises the bound of stable's rate. Towards PASS T1 rises with bad events of stable.
-    may_fail = evidence.bad != known.bad or _lacks(spec, before.reading.all_of_it)
+    may_fail = evidence.bad != known.bad or lacks(spec, before.reading.all_of_it)
     if test is Test.ADDITIVE:
         stable_too = evidence.bad_stable != known.bad_stable
         may_fail = may_fail or stable_too or evidence.paired.log_e_fail > known.paired.log_e_fail
     failed, worse = evidence.failed, evidence.worse
     if test is Test.ABSOLUTE and not worse and evidence.bad != known.bad:
-        worse = _shown_worse(spec, state)
-    if may_fail and failed is None and not _lacks(spec, state.reading.all_of_it):
+        worse = shown_worse(spec, state)
+    if may_fail and failed is None and not lacks(spec, state.reading.all_of_it):
         threshold = -math.log(spec.alpha_fail)
         possible = log_e_fail_at_most(spec, state) >= threshold
-        if _fails_beside_stable(spec) and _compared(spec, state):
+        if fails_beside_stable(spec) and compared(spec, state):
             possible = possible and worse
         if possible and (log_e := log_e_fail(spec, state)) >= threshold:
             failed = _latch(state, log_e)
-    may_pass = test is not Test.RELATIVE or evidence.bad_stable != known.bad_stable or _lacks(spec, before.census)
+    may_pass = test is not Test.RELATIVE or evidence.bad_stable != known.bad_stable or lacks(spec, before.census)
     passed, idle = evidence.passed, state.idle_units
-    if may_pass and passed is None and not _lacks_units(spec, state):
+    if may_pass and passed is None and not lacks_units(spec, state):
         threshold = -math.log(spec.alpha_pass)
-        if log_e_pass_at_most(spec, state) >= threshold and not _too_many_unknown(spec, state):
+        if log_e_pass_at_most(spec, state) >= threshold and not too_many_unknown(spec, state):
             if (log_e := log_e_pass(spec, state)) >= threshold:
                 passed = _latch(state, log_e)
             elif test is not Test.RELATIVE:
@@ -460,84 +390,3 @@ def _latch(state: GateState, log_e: float) -> Latch:
         bad_stable=state.evidence.bad_stable,
         units_stable=state.census.stable.count,
     )
-
-
-def verdict_of(spec: GateSpec, state: GateState) -> Verdict:
-    """The verdict alone: FAIL is latched and wins; then ERROR, NO_DATA, a latched PASS, INCONCLUSIVE."""
-    if isinstance(state, MeanState):
-        return verdict_of_mean(spec, state)
-    if state.evidence.failed is not None:
-        return Verdict.FAIL
-    if _too_many_unknown(spec, state):
-        return Verdict.ERROR if _instrument_broken(state) else Verdict.NO_DATA
-    if _unreported(spec, state):
-        return Verdict.INCONCLUSIVE
-    if _lacks_units(spec, state):
-        return Verdict.NO_DATA
-    return Verdict.INCONCLUSIVE if state.evidence.passed is None else Verdict.PASS
-
-
-def _lacks_units(spec: GateSpec, state: GateState) -> bool:
-    return _lacks(spec, state.census)
-
-
-def _lacks(spec: GateSpec, census: Census) -> bool:
-    seen = len(census.candidate.units) if spec.kind in ABSOLUTE_KINDS else census.least
-    return seen < spec.minimum_units or seen < 1
-
-
-def _unreported(spec: GateSpec, state: GateState) -> bool:
-    """Whether the gate is about what agents report, and neither of the two does: nothing to measure, and no defect."""
-    if recipe_of(spec).among is not Among.REPORTED:
-        return False
-    ours, theirs = state.census.candidate, state.census.stable
-    return ours.finished + theirs.finished >= spec.minimum_units and not ours.reported and not theirs.reported
-
-
-def _too_many_unknown(spec: GateSpec, state: GateState) -> bool:
-    """Whether too many outcomes are unknown to conclude anything good; a latency is known without an outcome."""
-    seen = state.census.candidate
-    if recipe_of(spec).among is Among.ACTIVE or seen.finished < max(1, spec.minimum_units):
-        return False
-    return seen.unknown > UNKNOWN_SHARE * seen.finished
-
-
-def _instrument_broken(state: GateState) -> bool:
-    """Whether that is more than chance: the e-value against "the share is as allowed" says so, at any look."""
-    seen = state.census.candidate
-    return log_e_above(seen.unknown, seen.finished, UNKNOWN_SHARE) >= -math.log(_ALPHA_UNKNOWN)
-
-
-def _estimate(spec: GateSpec, arm: ArmTally) -> float | None:
-    if arm.count == 0:
-        return None
-    recipe = recipe_of(spec)
-    if recipe.histogram:
-        return arm.seen.spread.quantile(recipe.histogram, recipe.share)
-    rate = arm.bad / arm.count
-    return 1.0 - rate if spec.kind is GateKind.SUCCESS else rate
-
-
-def _fails_beside_stable(spec: GateSpec) -> bool:
-    """Whether a limit is about something that may be so by habit, unlike failures: it fails only beside stable."""
-    return spec.scope is Scope.ABSOLUTE and spec.kind is not GateKind.SUCCESS
-
-
-def _compared(spec: GateSpec, state: GateState) -> bool:
-    """Whether an absolute limit has concurrent stable beside it."""
-    if spec.scope is not Scope.ABSOLUTE or spec.alone:
-        return False
-    return len(state.reading.all_of_it.stable.units) >= max(1, spec.minimum_units)
-
-
-def _shown_worse(spec: GateSpec, state: GateState) -> bool:
-    threshold = -math.log(spec.alpha_fail)
-    return log_e_worse_at_most(spec, state.evidence) >= threshold and log_e_worse(spec, state.evidence) >= threshold
-
-
-def _stable_fails_too(spec: GateSpec, state: GateState) -> bool:
-    """Whether stable was shown to break the limit as well by the time the candidate was: never taken back."""
-    failed = state.evidence.failed
-    if spec.scope is not Scope.ABSOLUTE or failed is None or not failed.bad_stable:
-        return False
-    return log_e_above(failed.bad_stable, failed.units_stable, limit_of(spec)) >= -math.log(ALPHA_SHARED)

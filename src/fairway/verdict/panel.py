@@ -12,21 +12,12 @@ from fairway.observe.fold import Block
 from fairway.units import Digest, Verdict
 from fairway.verdict.ages import Ages
 from fairway.verdict.alarms import AlarmState, find_alarms, observe_alarms, start_alarms
-from fairway.verdict.gates import (
-    GateState,
-    at_reading,
-    find,
-    next_step_of,
-    observe_sight,
-    reading_after,
-    sleeps_through,
-    start,
-    verdict_of,
-)
+from fairway.verdict.findings import find, verdict_of
+from fairway.verdict.gates import at_reading, next_step_of, observe_sight, reading_after, sleeps_through, start
 from fairway.verdict.kinds import Test, limit_of, recipe_of
 from fairway.verdict.shared_cause import RECENT_BLOCKS, suffers
 from fairway.verdict.sight import Sight, see
-from fairway.verdict.tally import Reading
+from fairway.verdict.tally import GateState, Reading
 from fairway.verdict.values import MEAN_KINDS, Alarm, AlarmPolicy, GateFinding, GateSpec, Scope
 
 KEPT_BLOCKS = 2_000

@@ -23,7 +23,8 @@ from fairway.testing.modelled_traffic import (
 )
 from fairway.traffic.table import Role
 from fairway.units import Verdict
-from fairway.verdict.gates import find, observe, start
+from fairway.verdict.findings import find
+from fairway.verdict.gates import observe, start
 from fairway.verdict.theta import theta
 from fairway.verdict.values import GateKind, GateSpec
 

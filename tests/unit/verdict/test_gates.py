@@ -14,9 +14,11 @@ from fairway.stats.logrank import ERRORS, Direction, log_e_value, with_events
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Role
 from fairway.units import Digest, UnitHash, Verdict
-from fairway.verdict.gates import GateState, find, observe, start
+from fairway.verdict.findings import find
+from fairway.verdict.gates import observe, start
 from fairway.verdict.needed import clean_units_needed
 from fairway.verdict.panel import Panel
+from fairway.verdict.tally import GateState
 from fairway.verdict.values import GateFinding, GateKind, GateSpec
 
 STABLE = Digest("sha256:" + "a" * 64)

@@ -11,7 +11,9 @@ from fairway.observe.blocks import GAMMA, Batch, Increment
 from fairway.observe.fold import ArmBlock, Block, FoldState, fold_all, mature_blocks
 from fairway.testing.modelled_traffic import MODELLED_CANDIDATE, MODELLED_STABLE, ArmModel, ModelledTraffic, drift
 from fairway.traffic.table import Role
-from fairway.verdict.gates import GateState, find, observe, start
+from fairway.verdict.findings import find
+from fairway.verdict.gates import observe, start
+from fairway.verdict.tally import GateState
 from fairway.verdict.theta import theta
 from fairway.verdict.values import GateFinding, GateKind, GateSpec
 

@@ -13,7 +13,8 @@ from fairway.traffic.fence import Fence
 from fairway.traffic.table import Role
 from fairway.units import Digest, UnitHash
 from fairway.verdict.evidence import log_e_fail, log_e_fail_at_most, log_e_pass, log_e_pass_at_most
-from fairway.verdict.gates import find, observe, start
+from fairway.verdict.findings import find
+from fairway.verdict.gates import observe, start
 from fairway.verdict.tally import GateState
 from fairway.verdict.values import GateKind, GateSpec
 

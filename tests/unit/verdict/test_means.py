@@ -18,7 +18,8 @@ from fairway.testing.modelled_values import ModelledValues, ValueModel, rescaled
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Role
 from fairway.units import UnitHash, Verdict
-from fairway.verdict.gates import find, log_e_values, observe, start
+from fairway.verdict.findings import find, log_e_values
+from fairway.verdict.gates import observe, start
 from fairway.verdict.means import MeanState, cap_of
 from fairway.verdict.panel import Panel
 from fairway.verdict.values import MEAN_KINDS, GateFinding, GateKind, GateSpec

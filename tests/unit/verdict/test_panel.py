@@ -15,7 +15,8 @@ from fairway.rollout.values import Plan
 from fairway.testing.modelled_traffic import MODELLED_CANDIDATE, MODELLED_STABLE, ArmModel, ModelledTraffic
 from fairway.traffic.table import Role
 from fairway.units import WHOLE, Verdict
-from fairway.verdict.gates import find, log_e_values, observe, start, verdict_of
+from fairway.verdict.findings import find, log_e_values, verdict_of
+from fairway.verdict.gates import observe, start
 from fairway.verdict.panel import Panel
 from fairway.verdict.values import GateFinding, GateKind, GateSpec
 

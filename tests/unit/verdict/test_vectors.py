@@ -9,7 +9,8 @@ import pytest
 
 from fairway.observe.fold import Block
 from fairway.testing.modelled_traffic import MODELLED_CANDIDATE, MODELLED_STABLE
-from fairway.verdict.gates import find, observe, start
+from fairway.verdict.findings import find
+from fairway.verdict.gates import observe, start
 from fairway.verdict.values import GateKind, GateSpec
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "verdicts.json").read_text())
