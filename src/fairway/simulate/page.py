@@ -44,8 +44,7 @@ def _asked(groups: Sequence[Group]) -> Iterator[tuple[str, str, str]]:
         yield f"A/A, {shape.value}: false rollback ≤ 1 %, upper limit ≤ 2 %", rate(rolled_back), _met(good)
     for effect in (Effect.MARGIN_ERRORS, Effect.MARGIN_P95):
         promoted = _sum([study for study in margins.studies if study.scenario.effect is effect], Ending.PROMOTED)
-        met = _met(promoted.interval[1] <= 0.05)
-        yield f"{EFFECTS[effect]}: false promotion ≤ 5 %, with its upper limit", rate(promoted), met
+        yield f"{EFFECTS[effect]}: false promotion ≤ 5 %", rate(promoted), _met(promoted.hits <= 0.05 * promoted.of)
     for effect, shape, split, limit in _LIMITS:
         for study in delays.studies:
             scenario = study.scenario

@@ -1,11 +1,13 @@
 """Laws 7 and 8 for the default policy: every gate and trigger on, a look every ten seconds, an hour, every traffic.
 
 A few rollouts for each shape are simulated here, from seeds of their own, and counted together with those of
-``docs/simulations.md``: what the page says and what the code does now must hold the bounds together.
+``docs/simulations.md``: what the page says and what the code does now must hold the bounds together. With
+``FAIRWAY_SIMULATIONS=n`` it is n of each.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -18,12 +20,12 @@ from fairway.simulate.suite import FAILING_STABLE, policy_of, scenario_of
 from fairway.units import Parts, format_share
 
 PAGE = Path(__file__).parents[3] / "docs" / "simulations.md"
-ROLLOUTS = 2
+ROLLOUTS = int(os.environ.get("FAIRWAY_SIMULATIONS", "2"))
 SEED = 90_001
 FALSE_ROLLBACK = 0.02
 """The upper limit asked for, half of the policy's own promise."""
-SLACK = 0.03
-"""Above alpha, for as few rollouts as the page and this test hold at the margins."""
+FALSE_PROMOTION, SLACK = 0.05, 0.03
+"""What the policy promises at its margins; above it, for the upper limit of as few rollouts as the page has there."""
 
 
 def table(title: str) -> list[list[str]]:
@@ -52,28 +54,28 @@ def together(*counts: tuple[int, int]) -> Rate:
 
 
 @pytest.mark.slow
-def test_a_healthy_candidate_is_rolled_back_in_less_than_two_of_a_hundred_hours_in_all_traffic(
-    record_property,
-) -> None:
-    page = table("A healthy candidate")
-    told = [counted(row[3]) for row in page if row[0] != "**all**"]
-    assert {row[0] for row in page} == {*Shape, "**all**"}
-    now = [ended(Ending.ROLLED_BACK, Effect.SAME, shape, 100.0) for shape in Shape]
-    rate = together(*told, *now)
+@pytest.mark.parametrize("shape", Shape)
+def test_a_healthy_candidate_is_rolled_back_in_less_than_two_of_a_hundred_hours(shape: Shape, record_property) -> None:
+    told = [counted(row[3]) for row in table("A healthy candidate") if row[0] == shape.value]
+    assert len(told) >= 3, "the page has a row for each level of traffic"
+    rate = together(*told, ended(Ending.ROLLED_BACK, Effect.SAME, shape, 100.0))
     record_property("false rollbacks", f"{rate.hits} of {rate.of}, 95% interval {rate.interval}")
-    print(f"\nfalse rollbacks: {rate.hits} of {rate.of}, 95% interval {rate.interval[0]:.4f}-{rate.interval[1]:.4f}")
+    print(f"\nfalse rollbacks, {shape.value}: {rate.hits} of {rate.of}, 95% interval up to {rate.interval[1]:.4f}")
     assert rate.hits / rate.of <= FALSE_ROLLBACK / 2
     assert rate.interval[1] <= FALSE_ROLLBACK
 
 
 @pytest.mark.slow
-def test_a_candidate_at_its_margin_or_beyond_is_promoted_in_less_than_five_of_a_hundred_hours(record_property) -> None:
-    told = [counted(row[2]) for row in table("At its margins and beyond")]
-    now = [ended(Ending.PROMOTED, effect, Shape.IID, 600.0) for effect in (Effect.MARGIN_ERRORS, Effect.MARGIN_P95)]
-    rate = together(*told, *now)
+@pytest.mark.parametrize("effect", [Effect.MARGIN_ERRORS, Effect.MARGIN_P95])
+def test_a_candidate_at_its_margin_is_promoted_in_less_than_five_of_a_hundred_hours(
+    effect: Effect, record_property
+) -> None:
+    told = [counted(row[2]) for row in table("At its margins and beyond") if row[0] == effect.value]
+    rate = together(*told, ended(Ending.PROMOTED, effect, Shape.IID, 600.0))
     record_property("false promotions", f"{rate.hits} of {rate.of}, 95% interval {rate.interval}")
-    print(f"\nfalse promotions: {rate.hits} of {rate.of}, 95% interval {rate.interval[0]:.4f}-{rate.interval[1]:.4f}")
-    assert rate.interval[1] <= 0.05 + SLACK
+    print(f"\nfalse promotions, {effect.value}: {rate.hits} of {rate.of}, 95% interval up to {rate.interval[1]:.4f}")
+    assert rate.hits / rate.of <= FALSE_PROMOTION
+    assert rate.interval[1] <= FALSE_PROMOTION + SLACK
 
 
 @pytest.mark.slow
