@@ -22,11 +22,12 @@ from fairway.controller.measure import BlockMeasurer
 from fairway.observe.blocks import Batch, Increment, bin_of
 from fairway.observe.port import Pulled
 from fairway.rollout.config import RolloutSection
+from fairway.rollout.deciding import ReleaseFacts
 from fairway.rollout.desired import RoutePolicy
 from fairway.rollout.plan import compile_plan
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Request, Verb
-from fairway.rollout.values import ArmRef, Phase, ReleaseFacts, RouteState
+from fairway.rollout.values import ArmRef, Phase, RouteState
 from fairway.rollout.wire import state_from_wire, state_to_wire
 from fairway.testing.memory_ledger import MemoryLedger
 from fairway.testing.memory_router import MemoryGateway, MemoryRouter

@@ -21,9 +21,10 @@ from fairway.ledger import SqlLedger, open_ledger
 from fairway.ledger.wire import request_from_wire
 from fairway.observe.fold import Block
 from fairway.rollout.config import RolloutSection
+from fairway.rollout.deciding import READING_VERSION, Measured, Snapshot
 from fairway.rollout.next_step import next_step
 from fairway.rollout.plan import compile_plan
-from fairway.rollout.values import READING_VERSION, Measured, Phase, RouteState, Snapshot
+from fairway.rollout.values import Phase, RouteState
 from fairway.rollout.wire import decision_to_wire, snapshot_from_bytes, snapshot_to_bytes
 from fairway.sources.values import SourceReading
 from fairway.testing.modelled_rollout import CANDIDATE, ModelledRollout

@@ -16,10 +16,11 @@ from fairway.errors import UserError
 from fairway.ledger import open_ledger
 from fairway.ledger.records import AuditReport
 from fairway.ledger.replaying import Replayed, replay_route
+from fairway.rollout.deciding import ENGINE_VERSION, Snapshot
 from fairway.rollout.next_step import next_step
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Verb
-from fairway.rollout.values import ENGINE_VERSION, Phase, Snapshot
+from fairway.rollout.values import Phase
 from fairway.rollout.wire import decision_to_wire, snapshot_to_bytes, state_to_wire
 from fairway.testing.rollout_cases import (
     CANDIDATE,

@@ -12,9 +12,10 @@ import pytest
 
 from fairway.clock import SystemClock
 from fairway.controller.engine import RouteController
+from fairway.rollout.deciding import Measured, ReleaseFacts
 from fairway.rollout.desired import RoutePolicy
 from fairway.rollout.requests import Request, Verb
-from fairway.rollout.values import ArmRef, Measured, Phase, ReleaseFacts, RouteState, Strategy
+from fairway.rollout.values import ArmRef, Phase, RouteState, Strategy
 from fairway.rollout.wire import state_from_wire
 from fairway.state_dir import StateDir
 from fairway.targets.local.instance import Timing

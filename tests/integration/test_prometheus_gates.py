@@ -23,9 +23,10 @@ from fairway.gateway.metrics import MetricsBook
 from fairway.ledger.replaying import replay_route
 from fairway.observe.blocks import Batch, Increment, bin_of
 from fairway.rollout.config import RolloutSection
+from fairway.rollout.deciding import ReleaseFacts
 from fairway.rollout.plan import compile_plan
 from fairway.rollout.requests import Request, Verb
-from fairway.rollout.values import ArmRef, Phase, ReleaseFacts, RouteState
+from fairway.rollout.values import ArmRef, Phase, RouteState
 from fairway.rollout.verbs import live
 from fairway.rollout.wire import snapshot_from_bytes, state_from_wire
 from fairway.sources.asking import HttpAsker

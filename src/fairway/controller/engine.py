@@ -16,6 +16,7 @@ from fairway.bundle.environment import EnvironmentKind
 from fairway.clock import Clock
 from fairway.controller.probing import Prober
 from fairway.errors import ConflictError, FairwayError, RefusedError, TransientError
+from fairway.rollout.deciding import Decision, DecisionKind, Measured, ReleaseFacts, Snapshot
 from fairway.rollout.desired import RoutePolicy, active_holds, desired_of, policy_digest, table_of
 from fairway.rollout.evidence import Abilities, Probed
 from fairway.rollout.instances import step_now
@@ -24,7 +25,7 @@ from fairway.rollout.people import NOBODY_LISTED, People
 from fairway.rollout.port import JournalEntry, Lease, RolloutLedger
 from fairway.rollout.reconcile import ApplyTable, DrainArm, EnsureArm, Operation, reconcile
 from fairway.rollout.requests import Request, Verb
-from fairway.rollout.values import Decision, DecisionKind, Measured, Phase, Plan, ReleaseFacts, RouteState, Snapshot
+from fairway.rollout.values import Phase, Plan, RouteState
 from fairway.rollout.wire import decision_to_wire, snapshot_to_bytes, state_from_wire, state_to_wire
 from fairway.targets.port import ObservedArm, Target
 from fairway.traffic.fence import Fence

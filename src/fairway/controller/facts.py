@@ -22,8 +22,9 @@ from fairway.release.required import Required, lacking
 from fairway.release.trust import TrustedKeys
 from fairway.release.values import Manifest, SignedRelease
 from fairway.rollout.choose import choose
+from fairway.rollout.deciding import ReleaseFacts
 from fairway.rollout.requests import Request, Verb
-from fairway.rollout.values import ArmRef, Plan, ReleaseFacts, RouteState
+from fairway.rollout.values import ArmRef, Plan, RouteState
 from fairway.stages.registry import required_for_production
 from fairway.units import AgentName, Digest, RouteId
 

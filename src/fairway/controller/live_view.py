@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fairway.controller.people import people_digest
-from fairway.rollout.values import Decision, Snapshot
+from fairway.rollout.deciding import Decision, Snapshot
 from fairway.state_dir import StateDir
 from fairway.units import RouteId
 

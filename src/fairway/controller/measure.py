@@ -12,12 +12,13 @@ from fairway.controller.sources import SourceWatch
 from fairway.errors import TransientError
 from fairway.observe.fold import Block, FoldState, fold_all, mature_blocks
 from fairway.observe.port import ObservationSource
+from fairway.rollout.deciding import NOTHING_MEASURED, BlocksRead, Measured
 from fairway.rollout.instances import goes_back_whole
 from fairway.rollout.judged import judged
 from fairway.rollout.measuring import Reading, measured
 from fairway.rollout.mirroring import pairs_of
 from fairway.rollout.port import RolloutLedger
-from fairway.rollout.values import NOTHING_MEASURED, BlocksRead, Measured, Phase, RolloutState, RouteState
+from fairway.rollout.values import Phase, RolloutState, RouteState
 from fairway.rollout.verbs import live
 from fairway.units import Digest, RouteId
 from fairway.verdict.kinds import KINDS

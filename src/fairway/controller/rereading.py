@@ -20,18 +20,10 @@ from fairway.controller.same_findings import FoundOtherwise, found_otherwise
 from fairway.errors import FairwayError, NotFoundError
 from fairway.observe.fold import Block
 from fairway.observe.port import Pulled
+from fairway.rollout.deciding import NOTHING_MEASURED, READING_VERSION, BlocksRead, Measured, Snapshot
 from fairway.rollout.judged import judged
 from fairway.rollout.port import JournalEntry, RolloutLedger
-from fairway.rollout.values import (
-    NOTHING_MEASURED,
-    READING_VERSION,
-    BlocksRead,
-    Measured,
-    Phase,
-    Plan,
-    RouteState,
-    Snapshot,
-)
+from fairway.rollout.values import Phase, Plan, RouteState
 from fairway.rollout.verbs import live
 from fairway.rollout.wire import snapshot_from_bytes
 from fairway.units import RolloutId, RouteId

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from fairway.ledger.comparison import first_difference
+from fairway.rollout.deciding import Measured
 from fairway.rollout.replay import near
-from fairway.rollout.values import Measured
 from fairway.verdict.values import GateFinding, GateSpec
 
 _WORDS = "reason"

@@ -10,9 +10,9 @@ from fairway.canonical import canonical_json
 from fairway.errors import FairwayError, NotFoundError
 from fairway.ledger.comparison import Difference, first_difference
 from fairway.release.wire import plain, read_json
+from fairway.rollout.deciding import ENGINE_VERSION
 from fairway.rollout.port import JournalEntry, RolloutLedger
 from fairway.rollout.replay import DecidedAgain, OnTheEdge, decide_again
-from fairway.rollout.values import ENGINE_VERSION
 from fairway.rollout.wire import decision_from_wire, decision_to_wire, state_from_wire, state_to_wire
 from fairway.units import RouteId
 

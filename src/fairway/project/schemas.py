@@ -17,8 +17,9 @@ from fairway.errors import NotFoundError
 from fairway.observe.blocks import Batch
 from fairway.project.load import ProjectFile
 from fairway.release.values import Evidence, Manifest
+from fairway.rollout.deciding import Decision
 from fairway.rollout.requests import Answer, Request
-from fairway.rollout.values import Decision, Plan, RouteState
+from fairway.rollout.values import Plan, RouteState
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import RouteTable
 from fairway.validate import suggest

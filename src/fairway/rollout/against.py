@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fairway.rollout.deciding import Snapshot
 from fairway.rollout.evidence import SmokeOutcome
 from fairway.rollout.instances import instances_of, step_now
 from fairway.rollout.mirroring import judge_pairs
 from fairway.rollout.source_gates import against_by_sources
-from fairway.rollout.values import RolloutState, Snapshot
+from fairway.rollout.values import RolloutState
 from fairway.targets.port import InstanceState, ObservedArm
 from fairway.units import Digest, Verdict
 from fairway.verdict.values import AlarmAction

@@ -20,22 +20,13 @@ from fairway.rollout.approvals import (
     with_approval,
     without,
 )
+from fairway.rollout.deciding import DecisionKind, ReleaseFacts, Snapshot
 from fairway.rollout.guarding import in_words, plan_to_follow
 from fairway.rollout.obeying import Obeyed, apply, live, refuse
 from fairway.rollout.people import is_among, same_person
 from fairway.rollout.requests import Request
 from fairway.rollout.roles import Right, why_not
-from fairway.rollout.values import (
-    Approval,
-    DecisionKind,
-    Phase,
-    Plan,
-    ReleaseFacts,
-    RolloutState,
-    RouteState,
-    Scaling,
-    Snapshot,
-)
+from fairway.rollout.values import Approval, Phase, Plan, RolloutState, RouteState, Scaling
 from fairway.units import Digest
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fairway.rollout.approvals import FIRST, asks
+from fairway.rollout.deciding import ReleaseFacts
 from fairway.rollout.laxer import asked_as_well, laxer, points_named
 from fairway.rollout.people import Quorum, Role
-from fairway.rollout.values import Plan, ReleaseFacts, RouteState
+from fairway.rollout.values import Plan, RouteState
 
 NOT_KNOWN = "stable's policy cannot be read, so nobody knows whether this one asks less"
 

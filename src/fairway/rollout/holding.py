@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from fairway.rollout.deciding import DecisionKind, Snapshot
 from fairway.rollout.desired import active_holds
 from fairway.rollout.obeying import Obeyed, apply, refuse
 from fairway.rollout.people import same_person
 from fairway.rollout.requests import HoldKind, Request
-from fairway.rollout.values import DecisionKind, Hold, RouteState, Snapshot
+from fairway.rollout.values import Hold, RouteState
 
 LONGEST_FREEZE = timedelta(hours=4)
 

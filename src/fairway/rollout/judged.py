@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fairway.observe.fold import Block
-from fairway.rollout.values import Phase, RolloutState, Served, Snapshot, Step
+from fairway.rollout.deciding import Snapshot
+from fairway.rollout.values import Phase, RolloutState, Served, Step
 from fairway.traffic.fence import Fence
 from fairway.verdict.values import GateSpec
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairway.observe.fold import Block
+from fairway.rollout.deciding import Measured
 from fairway.rollout.evidence import MirrorPairs
 from fairway.rollout.judged import Judged
-from fairway.rollout.values import Measured, RolloutState
+from fairway.rollout.values import RolloutState
 from fairway.units import Verdict
 from fairway.verdict.panel import Panel
 from fairway.verdict.shared_cause import shared_cause

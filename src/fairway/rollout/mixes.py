@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 
+from fairway.rollout.deciding import Snapshot
 from fairway.rollout.instances import soak_lacks
 from fairway.rollout.outcome import Outcome, pause, roll_back
-from fairway.rollout.values import RolloutState, RouteState, Snapshot
+from fairway.rollout.values import RolloutState, RouteState
 from fairway.units import Digest, format_duration
 
 

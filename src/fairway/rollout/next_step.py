@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from fairway.rollout.deciding import Decision, DecisionKind, Snapshot
 from fairway.rollout.desired import active_hold, desired_of, is_frozen, served_digest, serves_nobody
 from fairway.rollout.outcome import Outcome, ahead, roll_back, wait
 from fairway.rollout.overlooking import without_ended
@@ -18,7 +19,7 @@ from fairway.rollout.requests import Answer, HoldKind, Request, Verb
 from fairway.rollout.rolling_back import rolling_back
 from fairway.rollout.source_gates import source_findings
 from fairway.rollout.stepping import stepping
-from fairway.rollout.values import Decision, DecisionKind, Phase, RolloutState, RouteState, Snapshot
+from fairway.rollout.values import Phase, RolloutState, RouteState
 from fairway.rollout.verbs import Obeyed, cancel, ends_live, live, obey, take_back, withdrawn
 from fairway.traffic.fence import Fence
 

@@ -6,21 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fairway.rollout.approvals import asks, next_entering, spend, unspent
+from fairway.rollout.deciding import DecisionKind, Snapshot
 from fairway.rollout.instances import scaling_towards
 from fairway.rollout.judged import serving
 from fairway.rollout.people import Override
 from fairway.rollout.requests import Answer, AnswerKind, Request
 from fairway.rollout.source_gates import source_findings
-from fairway.rollout.values import (
-    ArmRef,
-    DecisionKind,
-    Phase,
-    Plan,
-    RolloutState,
-    RouteState,
-    Snapshot,
-    Strategy,
-)
+from fairway.rollout.values import ArmRef, Phase, Plan, RolloutState, RouteState, Strategy
 from fairway.units import Digest, RolloutId, Verdict, format_duration
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fairway.rollout.approvals import missing, passed, sentence
+from fairway.rollout.deciding import DecisionKind, Snapshot
 from fairway.rollout.desired import desired_of, served_digest
-from fairway.rollout.values import DecisionKind, Exposure, Phase, RolloutState, RouteState, Snapshot, Step
+from fairway.rollout.values import Exposure, Phase, RolloutState, RouteState, Step
 from fairway.rollout.verbs import advance, begin_rollback
 from fairway.units import Verdict, format_duration, format_share
 from fairway.verdict.kinds import KINDS, Among

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fairway.rollout.deciding import Snapshot
 from fairway.rollout.source_gates import asked_now, overlooked_name, stopping
-from fairway.rollout.values import RolloutState, Snapshot
+from fairway.rollout.values import RolloutState
 from fairway.verdict.values import AlarmAction
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fairway.rollout.against import broken_arm, observed_arm
+from fairway.rollout.deciding import Snapshot
 from fairway.rollout.desired import active_hold, serves_old_conversations
 from fairway.rollout.instances import Instances, goes_back_whole, instances_of, is_shadow, step_now
 from fairway.rollout.outcome import Outcome, move_on, pinned, roll_back, unapproved, wait
-from fairway.rollout.values import RolloutState, Snapshot, Strategy
+from fairway.rollout.values import RolloutState, Strategy
 from fairway.units import format_duration
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from fairway.rollout.against import broken_arm, failed_gate, observed_arm
+from fairway.rollout.deciding import DecisionKind, Snapshot
 from fairway.rollout.desired import active_hold
 from fairway.rollout.instances import goes_back_whole, instances_of, last_stable, scaled_down, soak_lacks
 from fairway.rollout.judged import next_block
@@ -26,7 +27,7 @@ from fairway.rollout.outcome import (
 from fairway.rollout.preparing import starting
 from fairway.rollout.source_rules import source_failed, source_stops, source_waits
 from fairway.rollout.stepping import alarmed, instrument
-from fairway.rollout.values import ArmRef, DecisionKind, Phase, RolloutState, RouteState, Scaling, Snapshot, Warm
+from fairway.rollout.values import ArmRef, Phase, RolloutState, RouteState, Scaling, Warm
 from fairway.units import Verdict, format_duration
 
 HISTORY = 50

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from fairway.rollout.deciding import DecisionKind, Snapshot
 from fairway.rollout.obeying import Obeyed, apply, refuse
 from fairway.rollout.people import same_person
 from fairway.rollout.requests import Request, Verb
 from fairway.rollout.roles import Right, why_not
-from fairway.rollout.values import DecisionKind, RouteState, Snapshot
+from fairway.rollout.values import RouteState
 
 _ONLY_BY_ITSELF = frozenset({Verb.ABORT, Verb.ROLLBACK})
 """What makes traffic safe is taken back by nobody but who asked for it."""

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fairway.rollout.deciding import Snapshot
 from fairway.rollout.next_step import next_step
-from fairway.rollout.values import Phase, RolloutState, Snapshot
+from fairway.rollout.values import Phase, RolloutState
 from fairway.rollout.wire import decision_to_wire, snapshot_from_bytes, state_to_wire
 from fairway.verdict.values import GateSpec
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fairway.rollout.deciding import DecisionKind, Snapshot
 from fairway.rollout.desired import desired_of, serves_nobody
 from fairway.rollout.outcome import Outcome, confirmed, wait
-from fairway.rollout.values import DecisionKind, Phase, RolloutState, Snapshot
+from fairway.rollout.values import Phase, RolloutState
 
 
 def rolling_back(snapshot: Snapshot, rollout: RolloutState) -> Outcome:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fairway.rollout.deciding import Snapshot
 from fairway.rollout.judged import judged
-from fairway.rollout.values import Phase, RolloutState, Scaling, Snapshot
+from fairway.rollout.values import Phase, RolloutState, Scaling
 from fairway.sources.judging import judge_source
 from fairway.sources.placeholders import needs_stable
 from fairway.sources.values import OnFail, SourceFinding, SourceGate

@@ -6,9 +6,10 @@ rule below waits, pauses or goes back, and says nothing otherwise.
 
 from __future__ import annotations
 
+from fairway.rollout.deciding import Snapshot
 from fairway.rollout.outcome import Outcome, pause, roll_back, wait
 from fairway.rollout.source_gates import against_by_sources, in_words, overlooked_name, source_findings, stopping
-from fairway.rollout.values import Phase, RolloutState, Snapshot
+from fairway.rollout.values import Phase, RolloutState
 from fairway.units import Verdict, format_duration
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fairway.rollout.against import against
+from fairway.rollout.deciding import DecisionKind, ReleaseFacts, Snapshot
 from fairway.rollout.desired import active_holds, hold_of_another, is_frozen
 from fairway.rollout.guarding import in_words, may_be_waived, plan_to_follow
 from fairway.rollout.instances import scaled_down, soak_lacks, why_not_followed
@@ -20,7 +21,7 @@ from fairway.rollout.obeying import (
 )
 from fairway.rollout.people import is_among
 from fairway.rollout.requests import Request
-from fairway.rollout.values import DecisionKind, Phase, Plan, ReleaseFacts, RolloutState, RouteState, Snapshot
+from fairway.rollout.values import Phase, Plan, RolloutState, RouteState
 from fairway.units import Digest, Verdict
 
 

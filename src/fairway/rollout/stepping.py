@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fairway.rollout.against import Proof, crashed, failed_gate, failed_smoke, grave_alarm
+from fairway.rollout.deciding import DecisionKind, Snapshot
 from fairway.rollout.desired import active_hold
 from fairway.rollout.evidence import MirrorGate, Smoked, SmokeOutcome
 from fairway.rollout.instances import instances_of
@@ -27,7 +28,7 @@ from fairway.rollout.outcome import (
 from fairway.rollout.preparing import starting
 from fairway.rollout.source_gates import passed_words
 from fairway.rollout.source_rules import source_failed, source_stops, source_waits
-from fairway.rollout.values import DecisionKind, Exposure, RolloutState, Scaling, Snapshot, Step
+from fairway.rollout.values import Exposure, RolloutState, Scaling, Step
 from fairway.units import Verdict, format_duration, format_share
 from fairway.verdict.kinds import KINDS, Test
 from fairway.verdict.values import GateFinding

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from fairway.rollout.against import against
 from fairway.rollout.approvals import asks, missing, next_entering, passed, sentence
 from fairway.rollout.approving import approve, revoke
+from fairway.rollout.deciding import DecisionKind, Snapshot
 from fairway.rollout.desired import hold_of_another
 from fairway.rollout.holding import LONGEST_FREEZE, hold, release_hold, to_release
 from fairway.rollout.instances import scaled_down
@@ -30,18 +31,7 @@ from fairway.rollout.recording import note, take_back, withdraw, withdrawn
 from fairway.rollout.requests import AnswerKind, Request, Verb
 from fairway.rollout.roles import right_of, why_not
 from fairway.rollout.starting import cancel, retry, start
-from fairway.rollout.values import (
-    ArmRef,
-    DecisionKind,
-    Hold,
-    Phase,
-    Plan,
-    RolloutState,
-    RouteState,
-    Scaling,
-    Snapshot,
-    Strategy,
-)
+from fairway.rollout.values import ArmRef, Hold, Phase, Plan, RolloutState, RouteState, Scaling, Strategy
 from fairway.units import Digest, Verdict, format_duration
 
 __all__ = [

@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from fairway.canonical import canonical_json
 from fairway.errors import PermanentError
-from fairway.rollout.values import Decision, Plan, RouteState, Snapshot
+from fairway.rollout.deciding import Decision, Snapshot
+from fairway.rollout.values import Plan, RouteState
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {
     kind: TypeAdapter(kind) for kind in (RouteState, Decision, Snapshot, Plan)

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from fairway.controller.measure import known_from
 from fairway.observe.blocks import bin_value
 from fairway.observe.fold import Block
+from fairway.rollout.deciding import Measured
 from fairway.rollout.judged import judged
 from fairway.rollout.measuring import Reading, measured
-from fairway.rollout.values import Measured, Plan, RolloutState
+from fairway.rollout.values import Plan, RolloutState
 from fairway.units import Digest, UnitHash
 from fairway.verdict.kinds import KINDS
 from fairway.verdict.panel import Panel

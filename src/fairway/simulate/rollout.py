@@ -13,24 +13,19 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from fairway.observe.fold import Block
+from fairway.rollout.deciding import NOTHING_MEASURED, Decision, DecisionKind, Measured, ReleaseFacts, Snapshot
 from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import Request, Verb
 from fairway.rollout.stepping import YARDSTICK_MOVED
 from fairway.rollout.values import (
     ENDED,
-    NOTHING_MEASURED,
     ArmRef,
-    Decision,
-    DecisionKind,
     Desired,
     Exposure,
-    Measured,
     Phase,
     Plan,
-    ReleaseFacts,
     RolloutState,
     RouteState,
-    Snapshot,
     Step,
     Strategy,
 )

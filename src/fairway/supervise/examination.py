@@ -24,9 +24,9 @@ from fairway.supervise.examined import Check, CheckStatus, fail, ok, warn
 from fairway.supervise.info import ChildState, UpInfo, read_info, running
 from fairway.supervise.outside import look_at_sources
 from fairway.supervise.people import look_at_people
-from fairway.supervise.settings import look_at_settings
 from fairway.supervise.processes import GATEWAY, uses_mock_models
 from fairway.supervise.readiness import look_at_flags, look_at_the_way_back
+from fairway.supervise.settings import look_at_settings
 from fairway.supervise.trouble import child_trouble
 from fairway.targets.local.process import LOOPBACK, is_running, listener_of, port_is_free
 from fairway.targets.local.records import RecordFolder

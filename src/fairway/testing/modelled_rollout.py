@@ -8,9 +8,10 @@ from fairway.controller.engine import RouteController
 from fairway.controller.measure import BlockMeasurer
 from fairway.observe.fold import Block
 from fairway.observe.port import Pulled
+from fairway.rollout.deciding import ReleaseFacts
 from fairway.rollout.desired import RoutePolicy
 from fairway.rollout.requests import Request, Verb
-from fairway.rollout.values import ENDED, ArmRef, Phase, Plan, ReleaseFacts, RouteState
+from fairway.rollout.values import ENDED, ArmRef, Phase, Plan, RouteState
 from fairway.rollout.wire import state_from_wire
 from fairway.testing.memory_ledger import MemoryLedger
 from fairway.testing.memory_router import MemoryGateway, MemoryRouter

@@ -6,23 +6,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from fairway.rollout.deciding import Measured, ReleaseFacts, Snapshot
 from fairway.rollout.desired import desired_of, served_digest
 from fairway.rollout.evidence import Abilities, MirrorGate
 from fairway.rollout.requests import Request, Verb
-from fairway.rollout.values import (
-    ArmRef,
-    Exposure,
-    Measured,
-    Phase,
-    Plan,
-    ReleaseFacts,
-    RolloutState,
-    RouteState,
-    Snapshot,
-    Step,
-    Strategy,
-    Warm,
-)
+from fairway.rollout.values import ArmRef, Exposure, Phase, Plan, RolloutState, RouteState, Step, Strategy, Warm
 from fairway.targets.port import AttestedBy, InstanceState, ObservedArm, ObservedInstance
 from fairway.testing.virtual_clock import EPOCH
 from fairway.traffic.fence import Fence

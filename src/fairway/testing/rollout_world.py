@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 
 from fairway.controller.engine import RouteController
 from fairway.controller.probing import ArmProber
+from fairway.rollout.deciding import Measured, ReleaseFacts
 from fairway.rollout.desired import RoutePolicy
 from fairway.rollout.evidence import MirrorPairs, Smoked, SmokeOutcome
 from fairway.rollout.judged import Judged, judged
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import Request, Verb
-from fairway.rollout.values import ArmRef, Measured, Phase, Plan, ReleaseFacts, RolloutState, RouteState
+from fairway.rollout.values import ArmRef, Phase, Plan, RolloutState, RouteState
 from fairway.rollout.verbs import live
 from fairway.rollout.wire import state_from_wire
 from fairway.targets.port import ObservedArm, ObservedInstance

@@ -10,11 +10,12 @@ from fairway.controller.measure import BlockMeasurer
 from fairway.observe.fold import Block
 from fairway.observe.port import Pulled
 from fairway.rollout.config import RolloutSection
+from fairway.rollout.deciding import Measured
 from fairway.rollout.describe import describe_status
 from fairway.rollout.plan import compile_plan
 from fairway.rollout.requests import Verb
 from fairway.rollout.status import status_wire
-from fairway.rollout.values import Measured, Phase, RouteState
+from fairway.rollout.values import Phase, RouteState
 from fairway.rollout.verbs import live
 from fairway.testing.modelled_traffic import MODELLED_CANDIDATE, MODELLED_STABLE, ArmModel, ModelledTraffic
 from fairway.testing.modelled_values import ModelledValues, ValueModel

@@ -11,7 +11,8 @@ from fairway.controller.measure import BlockMeasurer
 from fairway.observe.blocks import bin_value
 from fairway.observe.fold import ArmBlock, Block
 from fairway.observe.port import Pulled
-from fairway.rollout.values import Measured, Phase, RouteState
+from fairway.rollout.deciding import Measured
+from fairway.rollout.values import Phase, RouteState
 from fairway.testing.memory_ledger import MemoryLedger
 from fairway.testing.rollout_cases import CANDIDATE, GATES, ROUTE, STABLE, canary_plan, rollout_state, route_state
 from fairway.testing.virtual_clock import VirtualClock

@@ -10,9 +10,10 @@ import pytest
 from fairway.controller.measure import BlockMeasurer
 from fairway.observe.fold import ArmBlock, Block
 from fairway.observe.port import Pulled
+from fairway.rollout.deciding import BlocksRead, Measured
 from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import Verb
-from fairway.rollout.values import BlocksRead, Measured, Phase, Scaling, Served, Strategy
+from fairway.rollout.values import Phase, Scaling, Served, Strategy
 from fairway.testing.memory_ledger import MemoryLedger
 from fairway.testing.rollout_cases import (
     CANDIDATE,

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from fairway.rollout.approvals import asked, missing, points, sentence, subject_of, with_points
 from fairway.rollout.config import RolloutSection
+from fairway.rollout.deciding import DecisionKind
 from fairway.rollout.next_step import next_step
 from fairway.rollout.people import People, Quorum, Role
 from fairway.rollout.plan import compile_plan
 from fairway.rollout.refusals import INSTEAD
 from fairway.rollout.requests import AnswerKind, Request, Verb
-from fairway.rollout.values import Approval, DecisionKind, Phase, Scaling
+from fairway.rollout.values import Approval, Phase, Scaling
 from fairway.testing.rollout_cases import (
     CANDIDATE,
     NEXT,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from fairway.rollout.deciding import Decision
 from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import AnswerKind, Verb
-from fairway.rollout.values import Decision, Phase, RouteState, Strategy, Warm
+from fairway.rollout.values import Phase, RouteState, Strategy, Warm
 from fairway.testing.rollout_cases import (
     CANDIDATE,
     NEXT,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from fairway.rollout.deciding import DecisionKind, ReleaseFacts
 from fairway.rollout.describe import describe_status
 from fairway.rollout.describe_plan import describe_forecast, plan_report
 from fairway.rollout.guarding import NOT_KNOWN, plan_to_follow
@@ -14,7 +15,7 @@ from fairway.rollout.people import People, Quorum, Role
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.requests import AnswerKind, Verb
 from fairway.rollout.status import status_wire
-from fairway.rollout.values import DecisionKind, Phase, ReleaseFacts
+from fairway.rollout.values import Phase
 from fairway.rollout.wire import decision_to_wire, state_to_wire
 from fairway.testing.memory_ledger import MemoryLedger
 from fairway.testing.rollout_cases import (

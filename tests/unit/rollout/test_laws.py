@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairway.rollout.deciding import DecisionKind, Measured
 from fairway.rollout.desired import desired_of
 from fairway.rollout.evidence import MirrorPairs, Probed
 from fairway.rollout.instances import instances_of
@@ -19,7 +20,7 @@ from fairway.rollout.next_step import next_step
 from fairway.rollout.reconcile import ApplyTable, DrainArm, EnsureArm, reconcile
 from fairway.rollout.replay import replay
 from fairway.rollout.requests import HoldKind, Verb
-from fairway.rollout.values import DecisionKind, Hold, Measured, Phase, Scaling, Served, Strategy
+from fairway.rollout.values import Hold, Phase, Scaling, Served, Strategy
 from fairway.rollout.wire import (
     decision_to_wire,
     snapshot_from_bytes,

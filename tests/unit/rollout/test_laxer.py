@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.rollout.config import RolloutSection
+from fairway.rollout.deciding import DecisionKind
 from fairway.rollout.evidence import MirrorGate
 from fairway.rollout.laxer import PLAN, laxer
 from fairway.rollout.laxer_gates import ALARMS, GATE, MIRROR, SOURCE, Laxer, is_laxer
 from fairway.rollout.next_step import next_step
 from fairway.rollout.plan import compile_plan
-from fairway.rollout.values import DecisionKind, Phase, Plan
+from fairway.rollout.values import Phase, Plan
 from fairway.sources.values import SourceGate
 from fairway.stats.bernoulli import log_e_below
 from fairway.testing.rollout_cases import finding, measured, rollout_state, route_state, snapshot

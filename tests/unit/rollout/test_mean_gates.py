@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from fairway.gateway.thresholds import TOKENS_BY_UNIT
 from fairway.rollout.config import RolloutSection
+from fairway.rollout.deciding import Measured
 from fairway.rollout.describe import describe_status
 from fairway.rollout.describe_plan import describe_forecast, plan_report
 from fairway.rollout.forecast import Traffic, forecast
@@ -18,7 +19,7 @@ from fairway.rollout.plan import compile_plan
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.status import status_wire
 from fairway.rollout.thresholds import thresholds_of
-from fairway.rollout.values import Measured, Phase, Plan
+from fairway.rollout.values import Phase, Plan
 from fairway.rollout.wire import decision_to_wire, state_from_wire, state_to_wire
 from fairway.stats.paired import Paired, with_differences
 from fairway.stats.power import detectable_difference, pair_growth, pairs_to_tell

@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import pytest
 
+from fairway.rollout.deciding import DecisionKind, Measured, ReleaseFacts
 from fairway.rollout.desired import active_holds, is_frozen
 from fairway.rollout.evidence import MirrorPairs, Probed, Smoked, SmokeOutcome
 from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import AnswerKind, HoldKind, Verb
-from fairway.rollout.values import Approval, DecisionKind, Hold, Measured, Phase, ReleaseFacts, Scaling, Strategy, Warm
+from fairway.rollout.values import Approval, Hold, Phase, Scaling, Strategy, Warm
 from fairway.rollout.verbs import ONE_STEP_BACK
 from fairway.targets.port import InstanceState
 from fairway.targets.shadow import shadow_configuration

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from fairway.rollout.deciding import BlocksRead, DecisionKind, Measured
 from fairway.rollout.next_step import next_step
 from fairway.rollout.people import People, Role
 from fairway.rollout.requests import AnswerKind, Verb
-from fairway.rollout.values import BlocksRead, DecisionKind, Measured, Phase, RouteState
+from fairway.rollout.values import Phase, RouteState
 from fairway.testing.rollout_cases import T0, measured, request, rollout_state, route_state, snapshot
 from fairway.units import Verdict
 from fairway.verdict.values import Alarm, AlarmAction

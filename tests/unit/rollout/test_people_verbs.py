@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.bundle.environment import EnvironmentKind
+from fairway.rollout.deciding import DecisionKind
 from fairway.rollout.evidence import MirrorPairs, Probed, Smoked, SmokeOutcome
 from fairway.rollout.next_step import next_step
 from fairway.rollout.people import NOBODY_LISTED, BrokenGlass, People, Role
 from fairway.rollout.refusals import INSTEAD
 from fairway.rollout.requests import AnswerKind, HoldKind, Verb
 from fairway.rollout.roles import MATRIX, OVERRIDES, Right, right_of, why_not
-from fairway.rollout.values import DecisionKind, Hold, Phase, Strategy
+from fairway.rollout.values import Hold, Phase, Strategy
 from fairway.rollout.wire import snapshot_from_bytes, snapshot_to_bytes, state_from_wire, state_to_wire
 from fairway.targets.port import InstanceState
 from fairway.targets.shadow import shadow_configuration

@@ -8,21 +8,12 @@ from typing import Any
 
 import pytest
 
+from fairway.rollout.deciding import NOTHING_MEASURED, Decision, Measured, ReleaseFacts
 from fairway.rollout.mixes import MixStanding, standing_of
 from fairway.rollout.next_step import next_step
 from fairway.rollout.people import Quorum
 from fairway.rollout.requests import AnswerKind, HoldKind, Verb
-from fairway.rollout.values import (
-    NOTHING_MEASURED,
-    Decision,
-    Hold,
-    Measured,
-    Phase,
-    Plan,
-    ReleaseFacts,
-    RouteState,
-    Strategy,
-)
+from fairway.rollout.values import Hold, Phase, Plan, RouteState, Strategy
 from fairway.targets.port import ObservedArm
 from fairway.testing.rollout_cases import (
     CANDIDATE,

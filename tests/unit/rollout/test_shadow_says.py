@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from fairway.rollout.config import RolloutSection
+from fairway.rollout.deciding import DecisionKind, Measured
 from fairway.rollout.desired import RoutePolicy, desired_of, served_digest, table_of
 from fairway.rollout.evidence import MirrorPairs
 from fairway.rollout.next_step import next_step
 from fairway.rollout.plan import compile_plan
-from fairway.rollout.values import DecisionKind, Measured, Phase, RouteState, Strategy
+from fairway.rollout.values import Phase, RouteState, Strategy
 from fairway.testing.rollout_cases import STABLE, T0, plan_for, ready_arm, rollout_state, route_state, snapshot
 from fairway.traffic.fence import Fence
 

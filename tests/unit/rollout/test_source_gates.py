@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairway.rollout.deciding import DecisionKind
 from fairway.rollout.describe import describe_status
 from fairway.rollout.describe_plan import describe_forecast, plan_report
 from fairway.rollout.next_step import next_step
@@ -17,7 +18,7 @@ from fairway.rollout.replay import decide_again
 from fairway.rollout.requests import AnswerKind, Verb
 from fairway.rollout.source_gates import asked_now
 from fairway.rollout.status import status_wire
-from fairway.rollout.values import DecisionKind, Phase, Scaling, Served, Strategy
+from fairway.rollout.values import Phase, Scaling, Served, Strategy
 from fairway.rollout.wire import decision_to_wire, snapshot_from_bytes, snapshot_to_bytes, state_to_wire
 from fairway.simulate.rollout import exposing
 from fairway.sources.values import (

@@ -10,8 +10,9 @@ import pytest
 from fairway.controller.measure import BlockMeasurer
 from fairway.observe.port import Pulled
 from fairway.rollout.config import RolloutSection
+from fairway.rollout.deciding import Measured
 from fairway.rollout.plan import compile_plan
-from fairway.rollout.values import Measured, Phase, RolloutState, Served
+from fairway.rollout.values import Phase, RolloutState, Served
 from fairway.simulate.reading import BlockReader
 from fairway.simulate.rollout import BEGIN, CANDIDATE, STABLE, exposing
 from fairway.simulate.traffic import ArmModel, ModelledTraffic, outage

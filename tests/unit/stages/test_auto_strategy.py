@@ -12,9 +12,10 @@ from fairway.release.required import CHECKS
 from fairway.release.store import FileContentStore
 from fairway.release.trust import trusted_keys
 from fairway.release.values import Evidence, Manifest
+from fairway.rollout.deciding import ReleaseFacts
 from fairway.rollout.guarding import NOT_KNOWN, loosened, plan_to_follow
 from fairway.rollout.requests import Request, Verb
-from fairway.rollout.values import ArmRef, Plan, ReleaseFacts, RouteState, Strategy
+from fairway.rollout.values import ArmRef, Plan, RouteState, Strategy
 from fairway.stages.approval_gate import possible_plans
 from fairway.stages.packaging import package
 from fairway.stages.registry import required_for_release

@@ -18,9 +18,10 @@ from fairway.release.required import CHECKS, REHEARSALS
 from fairway.release.store import FileContentStore
 from fairway.release.trust import trusted_keys
 from fairway.release.values import Evidence, Manifest
+from fairway.rollout.deciding import ReleaseFacts
 from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import AnswerKind, Request, Verb
-from fairway.rollout.values import ArmRef, ReleaseFacts, RouteState
+from fairway.rollout.values import ArmRef, RouteState
 from fairway.stages.packaging import package
 from fairway.stages.registry import required_for_release
 from fairway.testing.rollout_cases import snapshot
