@@ -22,7 +22,6 @@ from fairway.testing.modelled_traffic import (
     outage,
 )
 from fairway.traffic.table import Role
-from fairway.units import Verdict
 from fairway.verdict.findings import find
 from fairway.verdict.gates import observe, start
 from fairway.verdict.theta import theta
@@ -79,7 +78,7 @@ def rollout(
 ) -> dict[str, Seen]:
     """Stable alone for ``warm`` blocks, then the split; θ from the past once a minute; a look at every block.
 
-    A FAIL of the absolute gate counts only while stable is well, which is how a rollout reads it.
+    A FAIL of the absolute gate counts only with evidence beside stable, which is how a rollout reads it.
     """
     seen = {spec.name: Seen() for spec in specs}
     history: list[Block] = [traffic.next_block(split=0.0) for _ in range(warm)]
@@ -100,7 +99,7 @@ def rollout(
             if (state := states[spec.name]).evidence.failed or state.evidence.passed:
                 finding = find(spec, state)
                 one = seen[spec.name]
-                if finding.verdict is Verdict.FAIL and not finding.stable_fails_too and not one.failed:
+                if finding.damning and not one.failed:
                     one.failed, one.units_at_fail = True, state.candidate.count
                 one.passed = one.passed or (state.evidence.passed is not None and not one.failed)
         if any(one.failed for one in seen.values()):
