@@ -26,7 +26,7 @@ from fairway.rollout.outcome import (
 )
 from fairway.rollout.preparing import starting
 from fairway.rollout.source_rules import source_failed, source_stops, source_waits
-from fairway.rollout.stepping import alarmed, instrument
+from fairway.rollout.stepping import alarmed, instrument, unsettled
 from fairway.rollout.values import ArmRef, Phase, RolloutState, RouteState, Scaling, Warm
 from fairway.units import Verdict, format_duration
 
@@ -45,6 +45,7 @@ def promoting(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
         return _last_instances(snapshot, rollout)
     if not confirmed(snapshot):
         return _unconfirmed(snapshot, rollout)
+    rollout = _with_what_is_open(snapshot, rollout)
     begins = next_block(snapshot)
     counted = begins if rollout.counted_from is None else rollout.counted_from
     soaking = replace(
@@ -80,6 +81,15 @@ def _still_judged(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     return alarmed(snapshot, rollout) or source_failed(snapshot, rollout)
 
 
+def _with_what_is_open(snapshot: Snapshot, rollout: RolloutState) -> RolloutState:
+    """Paused where a limit was broken on the way and stable not shown to be better: a soak cannot show that."""
+    failed = [finding for finding in snapshot.measured.findings if finding.verdict is Verdict.FAIL]
+    if not failed or rollout.paused or rollout.going_back or rollout.stable is None:
+        return rollout
+    told = "; ".join(f"{finding.gate} failed: {finding.reason}" for finding in failed)
+    return replace(rollout, paused=f"all traffic had moved already when {told}")
+
+
 def _unconfirmed(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
     """Wait for the last gateway, for a while; whoever goes back, or has nothing to go back to, only waits."""
     text = "gateways have not confirmed 100%"
@@ -96,6 +106,7 @@ def _last_instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
         or unapproved(snapshot, rollout, entering=len(rollout.plan.steps))
         or instrument(snapshot, rollout)
         or source_stops(snapshot, rollout)
+        or unsettled(snapshot, rollout)
     )
     if waits is not None:
         return waits
@@ -158,21 +169,25 @@ def _failed(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     why = "; ".join(finding.reason for finding in failed)
     if rollout.stable is None:
         if rollout.paused:
-            return wait(snapshot.state, "first_release_failing", rollout.paused)
+            return None
         return pause(snapshot, rollout, "first_release_failing", f"{why}; there is no earlier release to return to")
     if any(finding.damning for finding in failed):
         return roll_back(snapshot, "soak_failed", f"failed after promotion: {why}")
     # The former stable, still serving the conversations that began on it, fails as well: an outage.
     if rollout.paused:
-        return wait(snapshot.state, "shared_cause", rollout.paused)
+        return None
     return pause(snapshot, rollout, "shared_cause", f"the former stable fails too, this is not the release: {why}")
 
 
-def _alarm(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
-    if (alarm := alarmed(snapshot, rollout)) is not None:
-        return alarm
-    told = snapshot.measured.alarms and rollout.paused  # what a person resumed in spite of holds nothing up
-    return wait(snapshot.state, "paused", rollout.paused) if told else None
+def _stopped(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """What is paused for a FAIL or an alarm waits for a person, once nothing asks to go back."""
+    if not rollout.paused:
+        return None
+    if any(finding.verdict is Verdict.FAIL for finding in snapshot.measured.findings):
+        code = "first_release_failing" if rollout.stable is None else "shared_cause"
+        return wait(snapshot.state, code, rollout.paused)
+    # What a person resumed in spite of holds nothing up.
+    return wait(snapshot.state, "paused", rollout.paused) if snapshot.measured.alarms else None
 
 
 def _health(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
@@ -201,10 +216,11 @@ def _a_person_holds(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None
 
 _SOAK_RULES: tuple[Callable[[Snapshot, RolloutState], Outcome | None], ...] = (
     _failed,
-    _alarm,
+    alarmed,
     source_failed,
     _health,
     overdue_mix,
+    _stopped,
     source_stops,
     _observing,
     source_waits,

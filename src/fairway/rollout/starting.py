@@ -33,6 +33,12 @@ def start(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
     if refusal is not None:
         return refusal
     assert facts is not None
+    over = bool(request.args.get("override"))
+    plan = plan_to_follow(facts, snapshot.plan, state, waived=over)
+    # Before anything is ended for it: what is refused changes nothing.
+    unable = _cannot_follow(request, state, plan, snapshot)
+    if (refusal := unable or _not_past(request, state, facts, plan, snapshot)) is not None:
+        return refusal
     current = live(state)
     if current is not None and _may_cut_short(request, state, current, snapshot):
         if current.stable is not None and _fails(current, snapshot):
@@ -47,11 +53,6 @@ def start(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
         text = f"superseded by {facts.arm.version}"
         state = begin_rollback(state, snapshot.now, cause="superseded", text=text)
         return Obeyed(state=state, answer=None, kind=DecisionKind.ROLL_BACK, code="superseded", reason=text)
-    over = bool(request.args.get("override"))
-    plan = plan_to_follow(facts, snapshot.plan, state, waived=over)
-    unable = _cannot_follow(request, state, plan, snapshot)
-    if (refusal := unable or _not_past(request, state, facts, plan, snapshot)) is not None:
-        return refusal
     state = start_rollout(state, facts.arm, plan, request, snapshot.now, authors=facts.authors)
     past = "; ".join(filter(None, (facts.unknown, in_words(plan))))
     if over and past:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from fairway.rollout.against import Proof, crashed, failed_gate, failed_smoke, grave_alarm
+from fairway.rollout.against import Proof, broken_arm, crashed, failed_gate, failed_smoke, grave_alarm, observed_arm
 from fairway.rollout.deciding import DecisionKind, Snapshot
 from fairway.rollout.desired import active_hold
 from fairway.rollout.evidence import MirrorGate, Smoked, SmokeOutcome
@@ -65,11 +65,29 @@ def _in_favour(snapshot: Snapshot, step: Step) -> str:
 
 def _shared_cause(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
     cause = snapshot.measured.shared_cause
-    if not cause:
+    if not cause or _crashes_alone(snapshot, rollout):
         return None
     if rollout.paused:
         return wait(snapshot.state, "shared_cause", rollout.paused)
     return pause(snapshot, rollout, "shared_cause", f"both arms suffer, this is not the candidate: {cause}")
+
+
+def _crashes_alone(snapshot: Snapshot, rollout: RolloutState) -> bool:
+    """A candidate that will not serve while stable does: no outage does that."""
+    stable = rollout.stable
+    if stable is None or crashed(snapshot, rollout) is None:
+        return False
+    return not broken_arm(observed_arm(snapshot, stable.release, stable.effective))
+
+
+def unsettled(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """No further than what is served while a limit is broken there, or a gate cannot see; for as long as the cap."""
+    found = snapshot.measured.findings
+    failed = [finding for finding in found if finding.verdict is Verdict.FAIL]
+    unseen = [finding for finding in found if is_blind(finding)]
+    if not (failed or unseen) or not rollout.plan.steps:
+        return None
+    return _undecided(snapshot, rollout, _waiting_for(snapshot, failed or unseen, 0.0))
 
 
 def _backed_out(snapshot: Snapshot, proof: Proof | None) -> Outcome | None:
@@ -114,6 +132,7 @@ def _instances(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
         or unapproved(snapshot, rollout, entering=rollout.step)
         or instrument(snapshot, rollout)
         or source_stops(snapshot, rollout)
+        or unsettled(snapshot, rollout)
     )
     if waits is not None:
         return waits
