@@ -55,6 +55,7 @@ def begin_rollback(state: RouteState, now: datetime, *, cause: str, text: str) -
         rollout,
         phase=Phase.ROLLING_BACK,
         phase_at=now,
+        left=rollout.phase,
         step_from=None,
         served=None,
         cause=cause,

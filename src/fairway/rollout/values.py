@@ -239,6 +239,7 @@ class RolloutState:
             first exposure is confirmed.
         step_from: The same for the current step; ``None`` until its split is in force.
         step_fence: Of the table in force then: blocks of an older table are not of the step, whatever clocks say.
+        anew_from: The last ``step_from`` at which a person made evidence begin anew within a step; ``None``: nobody did.
         served: While ``step_from`` is ``None``: the step that is still served, and judged; ``None``: none was.
         paused: Why automation waits for a person; empty when it does not. A paused rollout still rolls back.
         telemetry_lost_at: Since when telemetry could not be read; ``None`` when it can.
@@ -255,6 +256,7 @@ class RolloutState:
         attempt: Which attempt this is, from 1.
         overrides: Where people moved it without its evidence, oldest first.
         scaling: How far the instances of the step are.
+        left: The phase it was in when it began to go back; ``None``: it did not, or an earlier version went back.
     """
 
     id: RolloutId
@@ -284,6 +286,8 @@ class RolloutState:
     overlooked: tuple[str, ...] = ()
     step_fence: Fence | None = None
     served: Served | None = None
+    anew_from: float | None = None
+    left: Phase | None = None
 
     @property
     def bucket_salt(self) -> str:

@@ -335,18 +335,33 @@ def _back(request: Request, state: RouteState, snapshot: Snapshot) -> Obeyed:
 def just_went_back(state: RouteState, now: datetime) -> str:
     """What to say to whoever asks for a rollback right after one: two people who press it mean one step back.
 
-    Empty when nothing went back just now; also when a rollback came to nothing itself, and production is where it was.
+    Empty when nothing went back just now; also when a rollback came to nothing itself, and production is where it was,
+    and when automation ended a rollout that stable never was part of: then what serves is bad by itself.
     """
     ended = state.rollout
-    if ended is None or state.stable is None:
+    if ended is None or state.stable is None or now - ended.phase_at > ONE_STEP_BACK:
         return ""
-    left = ended.phase is Phase.DONE if ended.going_back else ended.phase is Phase.ROLLED_BACK
-    if not left or now - ended.phase_at > ONE_STEP_BACK:
+    what = _what_went_back(ended)
+    if not what:
         return ""
     ago = format_duration(max(1.0, round((now - ended.phase_at).total_seconds())))
     further = _former_stable(state, None)
     to = "there is no release further back" if further is None else f"{further.version} would be next: say --to"
-    return f"production went back to {state.stable.version} {ago} ago; {to}"
+    return f"{what} went back to {state.stable.version} (done {ago} ago); {to}"
+
+
+def _what_went_back(ended: RolloutState) -> str:
+    """All of production, or the users a person took back from a candidate; empty when neither of them."""
+    if ended.going_back:
+        return "production" if ended.phase is Phase.DONE else ""
+    if ended.phase is not Phase.ROLLED_BACK:
+        return ""
+    if ended.left is Phase.SOAKING:
+        return "production"
+    under_way = ended.left in (Phase.STEPPING, Phase.PROMOTING) and ended.scaling is not Scaling.STARTING
+    met_somebody = ended.counted_from is not None or under_way
+    by_person = ended.cause in ("rollback_requested", "aborted")
+    return f"the users of {ended.candidate.version}" if by_person and met_somebody else ""
 
 
 def _goes_back(

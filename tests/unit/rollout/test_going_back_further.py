@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from fairway.rollout.deciding import Decision
 from fairway.rollout.next_step import next_step
 from fairway.rollout.requests import AnswerKind, Verb
-from fairway.rollout.values import Phase, RouteState, Strategy, Warm
+from fairway.rollout.values import Phase, RolloutState, RouteState, Scaling, Strategy, Warm
 from fairway.testing.rollout_cases import (
     CANDIDATE,
     NEXT,
@@ -22,6 +25,7 @@ from fairway.testing.rollout_cases import (
     route_state,
     snapshot,
 )
+from fairway.traffic.port import RouterObserved
 from fairway.traffic.table import Role
 from fairway.units import Verdict
 
@@ -99,3 +103,56 @@ def test_while_traffic_is_on_its_way_back_another_rollback_waits_for_its_end():
     decision = back(going_back(Phase.ROLLING_BACK), to=OLDER.release)
     assert decision.answers == ()
     assert decision.state.rollout.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
+
+
+# -- after something went back -----------------------------------------------------------------------------------------
+
+
+def ended(rollout: RolloutState, by: Verb | None) -> RouteState:
+    """What comes of a rollout that a person ends, or a gateway that tripped, once every gateway has confirmed it."""
+    asked = () if by is None else (request(by, reason="wrong answers"),)
+    tripped = (CANDIDATE.release,) if by is None else ()
+    begins = snapshot(route_state(rollout), requests=asked)
+    begins = replace(begins, router=replace(begins.router, tripped=tripped))
+    state = next_step(begins).state
+    for _ in range(3):
+        state = next_step(snapshot(state, router=RouterObserved(confirmed=state.changed_by, gateways=1))).state
+    assert (state.rollout.phase, state.stable) == (Phase.ROLLED_BACK, STABLE)
+    return state
+
+
+def five_minutes_later(state: RouteState) -> Decision:
+    asked = request(Verb.ROLLBACK, actor="grace", reason="1.0.0 is bad too")
+    return next_step(replace(snapshot(state, requests=(asked,)), now=T0 + timedelta(minutes=5)))
+
+
+NEVER_STABLE = [
+    (rollout_state(Phase.PREPARING), None),
+    (rollout_state(Phase.STEPPING), None),
+    (rollout_state(Phase.PROMOTING, counted_from=0.0), None),
+    (rollout_state(Phase.PREPARING), Verb.ROLLBACK),
+    (rollout_state(Phase.STEPPING, counted_from=None, scaling=Scaling.STARTING), Verb.ABORT),
+]
+
+
+@pytest.mark.parametrize(("rollout", "by"), NEVER_STABLE, ids=[f"{row[0].phase} by {row[1]}" for row in NEVER_STABLE])
+def test_a_canary_that_went_back_by_itself_or_met_nobody_keeps_nobody_from_taking_production_back(rollout, by):
+    decision = five_minutes_later(ended(rollout, by))
+    assert decision.answers[0].kind is AnswerKind.APPLIED
+    assert decision.state.rollout.candidate == OLDEST
+
+
+WENT_BACK = [
+    (rollout_state(Phase.SOAKING), None, "production"),
+    (rollout_state(Phase.SOAKING), Verb.ROLLBACK, "production"),
+    (rollout_state(Phase.STEPPING), Verb.ROLLBACK, "the users of 1.1.0"),
+    (rollout_state(Phase.STEPPING, counted_from=None), Verb.ABORT, "the users of 1.1.0"),
+    (rollout_state(Phase.PROMOTING), Verb.ABORT, "the users of 1.1.0"),
+]
+
+
+@pytest.mark.parametrize(("rollout", "by", "what"), WENT_BACK, ids=[f"{row[0].phase} by {row[1]}" for row in WENT_BACK])
+def test_what_went_back_a_moment_ago_is_told_as_it_was_and_is_not_asked_for_twice(rollout, by, what):
+    (answer,) = five_minutes_later(ended(rollout, by)).answers
+    assert (answer.kind, answer.code) == (AnswerKind.REFUSED, "just_rolled_back")
+    assert answer.message == f"{what} went back to 1.0.0 (done 5m ago); 0.9.0 would be next: say --to"

@@ -586,7 +586,7 @@ def test_a_second_rollback_goes_further_back_and_never_forward_to_the_release_th
 
 
 def rolled_back_in_a_step():
-    return route_state(rollout_state(Phase.ROLLED_BACK))
+    return route_state(rollout_state(Phase.ROLLED_BACK, cause="aborted", counted_from=0.0))
 
 
 @pytest.mark.parametrize("state", [rolled_back_once(), rolled_back_in_a_step()], ids=["a rollback", "an abort"])
