@@ -140,12 +140,12 @@ def test_a_rollback_where_nothing_ever_served_is_refused_at_once_and_recorded_no
 def test_a_dry_run_right_after_going_back_says_that_it_would_be_refused_and_how_to_go_further(
     root: Path, journal: Journal
 ) -> None:
-    back = rollout_state(Phase.ROLLED_BACK, phase_at=datetime.now(UTC))
+    back = rollout_state(Phase.ROLLED_BACK, phase_at=datetime.now(UTC), cause="aborted", counted_from=0.0)
     journal(route_state(back, history=(OLDEST,)))
     way = value("rollback", "--dry-run")
     assert "went back to 1.0.0" in way["refused"]
     assert f"{OLDEST.version} would be next: say --to" in way["refused"]
-    assert "REFUSED      production went back" in run("rollback", "--dry-run").stdout
+    assert "REFUSED      the users of 1.1.0 went back" in run("rollback", "--dry-run").stdout
     journal(route_state(replace(back, phase_at=datetime.now(UTC) - ONE_STEP_BACK), history=(OLDEST,)))
     assert value("rollback", "--dry-run")["refused"] == ""
 

@@ -10,6 +10,7 @@ from fairway.incident.suspects import Located
 from fairway.rollout.port import JournalEntry
 from fairway.rollout.values import ArmRef, Phase
 from fairway.rollout.wire import state_from_wire
+from fairway.verdict.values import speaks_against
 
 _NO_INCIDENT = frozenset({"superseded"})
 """Ways of going back that are nobody's failure."""
@@ -98,7 +99,15 @@ def detected_wire(case: Case) -> dict[str, Any]:
 def _failed_kinds(event: JournalEntry) -> frozenset[str]:
     """Kinds of the gates that spoke against the release when an event was decided."""
     found = event.decision.get("evidence") or ()
-    return frozenset(one["kind"] for one in found if one["verdict"] == "FAIL" and not one.get("stable_fails_too"))
+    return frozenset(
+        one["kind"]
+        for one in found
+        if speaks_against(
+            one["verdict"],
+            stable_fails_too=bool(one.get("stable_fails_too")),
+            worse_than_stable=one.get("worse_than_stable"),
+        )
+    )
 
 
 def rolled_back_wire(case: Case) -> dict[str, Any]:

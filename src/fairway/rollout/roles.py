@@ -95,20 +95,6 @@ MATRIX: Mapping[EnvironmentKind, Mapping[Right, frozenset[Role]]] = {
 }
 """Which roles may use a right, by kind of environment. A person needs one of them."""
 
-OVERRIDES = frozenset(
-    {
-        Right.PROMOTE,
-        Right.PROMOTE_FULL,
-        Right.SKIP,
-        Right.RETRY,
-        Right.LIFT_BLOCK,
-        Right.FREEZE,
-        Right.RESUME_PAST,
-        Right.START_PAST,
-    }
-)
-"""What overrules evidence or automation, and therefore never goes without a reason."""
-
 _OPEN_TO_ALL = frozenset({Right.ABORT, Right.NOTE})
 """Open also to people the project does not list."""
 

@@ -12,7 +12,7 @@ from fairway.units import Verdict
 from fairway.verdict.evidence import log_e_fail, log_e_pass, log_e_worse, log_e_worse_at_most
 from fairway.verdict.kinds import Among, limit_of, recipe_of
 from fairway.verdict.mean_findings import find_mean
-from fairway.verdict.means import MeanState, log_e_fail_mean, log_e_pass_mean, verdict_of_mean
+from fairway.verdict.means import MeanState, verdict_of_mean
 from fairway.verdict.needed import units_still_needed
 from fairway.verdict.reasons import e_value_text, reason_for, threshold_text
 from fairway.verdict.tally import ArmTally, Census, GateState
@@ -75,13 +75,6 @@ def _beside(spec: GateSpec, state: GateState) -> str:
     stable, e_value = state.stable, e_value_text(log_e_worse(spec, state.evidence))
     counted = f"{stable.bad:,} of {stable.count:,} there"
     return f"{counted}, e-value {e_value} of {threshold_text(spec.alpha_fail)}"
-
-
-def log_e_values(spec: GateSpec, state: GateState) -> tuple[float, float]:
-    """Natural logs of the gate's two e-values, towards FAIL and towards PASS."""
-    if isinstance(state, MeanState):
-        return log_e_fail_mean(spec, state), log_e_pass_mean(state)
-    return log_e_fail(spec, state), log_e_pass(spec, state)
 
 
 def verdict_of(spec: GateSpec, state: GateState) -> Verdict:

@@ -167,6 +167,19 @@ class AlarmPolicy:
     stages: int = 1
 
 
+def speaks_against(verdict: str, *, stable_fails_too: bool, worse_than_stable: bool | None) -> bool:
+    """Whether a finding speaks against the candidate: a FAIL shown beside stable, or one that stable does not share.
+
+    Args:
+        verdict: As :class:`fairway.units.Verdict` spells it; findings on record are asked as well.
+        stable_fails_too: As in :class:`GateFinding`.
+        worse_than_stable: As there.
+    """
+    if verdict != Verdict.FAIL.value:
+        return False
+    return not stable_fails_too if worse_than_stable is None else worse_than_stable
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateFinding:
     """What a gate says now, with everything a person needs to check it.
@@ -204,7 +217,7 @@ class GateFinding:
 
     @property
     def damning(self) -> bool:
-        """Whether it speaks against the candidate: a FAIL shown beside stable, or one that stable does not share."""
-        if self.verdict is not Verdict.FAIL:
-            return False
-        return not self.stable_fails_too if self.worse_than_stable is None else self.worse_than_stable
+        """Whether it speaks against the candidate: see :func:`speaks_against`."""
+        return speaks_against(
+            self.verdict.value, stable_fails_too=self.stable_fails_too, worse_than_stable=self.worse_than_stable
+        )

@@ -69,7 +69,7 @@ def test_a_trigger_on_latency_is_no_error_burst() -> None:
 
 
 def test_what_goes_on_record_of_a_rollback_reads_the_kinds_of_the_gates_that_failed() -> None:
-    def recorded(*findings: tuple[GateKind, str, bool]) -> str:
+    def recorded(*findings: tuple[GateKind, str, bool], worse: bool | None = None) -> str:
         rolling = rollout_state(Phase.ROLLING_BACK, cause="gate_failed", cause_text="a gate failed")
         event = JournalEntry(
             route=ROUTE,
@@ -82,7 +82,13 @@ def test_what_goes_on_record_of_a_rollback_reads_the_kinds_of_the_gates_that_fai
             state=state_to_wire(route_state(rolling)),
             decision={
                 "evidence": [
-                    {"gate": kind.value, "kind": kind.value, "verdict": verdict, "stable_fails_too": shared}
+                    {
+                        "gate": kind.value,
+                        "kind": kind.value,
+                        "verdict": verdict,
+                        "stable_fails_too": shared,
+                        "worse_than_stable": worse if kind is GateKind.SUCCESS else None,
+                    }
                     for kind, verdict, shared in findings
                 ]
             },
@@ -94,6 +100,13 @@ def test_what_goes_on_record_of_a_rollback_reads_the_kinds_of_the_gates_that_fai
     assert recorded((GateKind.LATENCY_P95, "FAIL", False), (GateKind.FAILURES, "PASS", False)) == "degraded"
     assert recorded((GateKind.LATENCY_P95, "FAIL", False), (GateKind.SUCCESS, "FAIL", True)) == "degraded"
     assert recorded((GateKind.FAILURES, "FAIL", False)) == "error_burst"
+    outage = ((GateKind.LATENCY_P95, "FAIL", False), (GateKind.SUCCESS, "FAIL", False))
+    assert recorded(*outage, worse=False) == "degraded", "a limit not shown to be broken by this release alone"
+    shared = ((GateKind.LATENCY_P95, "PASS", False), (GateKind.SUCCESS, "FAIL", True))
+    assert recorded(*shared, worse=True) == "error_burst"
+    assert (
+        recorded((GateKind.LATENCY_P95, "FAIL", False), (GateKind.SUCCESS, "FAIL", True), worse=True) == "error_burst"
+    )
     assert recorded() == "error_burst"
 
 

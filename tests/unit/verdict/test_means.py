@@ -18,10 +18,11 @@ from fairway.testing.modelled_values import ModelledValues, ValueModel, rescaled
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Role
 from fairway.units import UnitHash, Verdict
-from fairway.verdict.findings import find, log_e_values
+from fairway.verdict.findings import find
 from fairway.verdict.gates import observe, start
-from fairway.verdict.means import MeanState, cap_of
+from fairway.verdict.means import MeanState, cap_of, log_e_fail_mean, log_e_pass_mean
 from fairway.verdict.panel import Panel
+from fairway.verdict.tally import GateState
 from fairway.verdict.values import MEAN_KINDS, GateFinding, GateKind, GateSpec
 
 ALPHA_FAIL, ALPHA_PASS = 0.04 / 3, 0.05
@@ -35,6 +36,11 @@ PLAIN = ArmModel(spread=0, failure=0)
 def gate(kind: GateKind, margin: float, **changes: object) -> GateSpec:
     spec = GateSpec(name=kind.value, kind=kind, margin=margin, alpha_fail=ALPHA_FAIL, alpha_pass=ALPHA_PASS, stages=4)
     return replace(spec, **changes)  # type: ignore[arg-type]
+
+
+def log_e_values(spec: GateSpec, state: GateState) -> tuple[float, float]:
+    assert isinstance(state, MeanState)
+    return log_e_fail_mean(spec, state), log_e_pass_mean(state)
 
 
 def gates(ratio: float, points: float, **changes: object) -> tuple[GateSpec, ...]:

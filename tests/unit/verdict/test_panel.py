@@ -15,7 +15,8 @@ from fairway.rollout.values import Plan
 from fairway.testing.modelled_traffic import MODELLED_CANDIDATE, MODELLED_STABLE, ArmModel, ModelledTraffic
 from fairway.traffic.table import Role
 from fairway.units import WHOLE, Verdict
-from fairway.verdict.findings import find, log_e_values, verdict_of
+from fairway.verdict.evidence import log_e_fail, log_e_pass
+from fairway.verdict.findings import find, verdict_of
 from fairway.verdict.gates import observe, start
 from fairway.verdict.panel import Panel
 from fairway.verdict.values import GateFinding, GateKind, GateSpec
@@ -267,7 +268,7 @@ def test_no_e_value_that_reached_its_threshold_is_missed_by_what_spares_computin
         state = start(spec, since=begins[0])
         for block in blocks:
             state = observe(spec, state, block, candidate=MODELLED_CANDIDATE, stable=MODELLED_STABLE)
-            to_fail, to_pass = log_e_values(spec, state)
+            to_fail, to_pass = log_e_fail(spec, state), log_e_pass(spec, state)
             enough = verdict_of(spec, state) not in (Verdict.NO_DATA, Verdict.ERROR)
             if enough and to_fail >= -math.log(spec.alpha_fail) and not find(spec, state).stable_fails_too:
                 assert state.evidence.failed is not None
