@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fairway.clock import Clock, SystemClock
 from fairway.controller.arm_files import ReleaseArmFiles
+from fairway.controller.checked_out import GitCheckedOut
 from fairway.controller.engine import RouteController
 from fairway.controller.facts import ReleaseFactsLookup
 from fairway.controller.flags import flags_reader, published
@@ -205,6 +206,7 @@ def build_controller(workspace: Workspace, *, asker: Asker) -> ControllerParts:
             ledger=workspace.ledger,
             clock=workspace.clock,
             in_force=project.people.to_people(),
+            commits=GitCheckedOut(project.root),
         ),
         environment_kind=project.environment(SERVING_ENVIRONMENT).kind,
     )

@@ -52,6 +52,41 @@ def is_inside_repository(root: Path) -> bool:
     return any((folder / ".git").exists() for folder in (root, *root.parents))
 
 
+def head_commit(root: Path) -> str:
+    """The commit that is checked out; empty outside of a repository and before the first commit.
+
+    Raises:
+        FairwayError: When there is a repository and git does not say.
+    """
+    if not is_inside_repository(root):
+        return ""
+    try:
+        return _run(root, ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])[0].decode().strip()
+    except PermanentError:
+        if _run(root, ["for-each-ref", "--count=1"])[0]:
+            raise
+        return ""
+
+
+def descends(root: Path, commit: str, of: str) -> bool:
+    """Whether a commit is another one or came after it; also ``False`` when git does not know one of them."""
+    try:
+        _run(root, ["merge-base", "--is-ancestor", of, commit])
+    except PermanentError:
+        return False
+    return True
+
+
+def git_paths(root: Path, *names: str) -> tuple[Path, ...]:
+    """Where git keeps files of its own for this work tree, such as ``index.lock``; they need not exist.
+
+    Raises:
+        FairwayError: When this is no repository, or git does not say.
+    """
+    asked = [word for name in names for word in ("--git-path", name)]
+    return tuple(root / line for line in os.fsdecode(_run(root, ["rev-parse", *asked])[0]).splitlines())
+
+
 def read_index(root: Path) -> tuple[tuple[GitEntry, ...], GitStatus]:
     """Entries of the index below ``root`` and what differs from the commit; two processes side by side.
 
