@@ -152,7 +152,8 @@ class BlockMeasurer:
         begins = of.begins(self._blocks)
         candidate = rollout.candidate.release
         seen = [block for block in self._blocks if block.t0 >= begins and block.comparable]
-        counted = begins if of.soaking or rollout.counted_from is None else rollout.counted_from
+        # Where the clock was ahead at the first exposure, its blocks are older than ``counted_from``.
+        counted = begins if of.soaking or rollout.counted_from is None else min(rollout.counted_from, begins)
         mirrored = of.step is not None and of.step.mirroring is not None
         reading = Reading(
             # In the soak the former stable still serves what began on it: it tells an outage from a bad release.
@@ -161,14 +162,20 @@ class BlockMeasurer:
             mature_seconds=sum(block.seconds for block in seen if candidate in block.arms),
             counted=() if of.soaking else [block for block in self._blocks if block.t0 >= counted],
             soak=seen if of.soaking else (),
-            watch=self._watch(rollout, since=begins) if of.soaking else None,
+            watch=self._watch(rollout, since=begins, promoted=of.entered(self._blocks)) if of.soaking else None,
             pairs=pairs_of(seen, candidate) if mirrored else None,
         )
         found = measured(rollout, of, reading)
         return replace(found, theta=limit, yardsticks=others, error=error, read=self._what_is_read(rollout, now))
 
-    def _watch(self, rollout: RolloutState, *, since: float) -> SoakWatch | None:
-        """Triggers of the soak; none for what goes back whole: it would be left for what it was to replace."""
+    def _watch(self, rollout: RolloutState, *, since: float, promoted: float) -> SoakWatch | None:
+        """Triggers of the soak; none for what goes back whole: it would be left for what it was to replace.
+
+        Args:
+            rollout: That soaks.
+            since: Epoch seconds from which its blocks count: later than ``promoted`` once a person has resumed.
+            promoted: From which all traffic was the candidate's.
+        """
         policy = rollout.plan.alarms
         if policy is None or goes_back_whole(rollout):
             return None
@@ -176,7 +183,7 @@ class BlockMeasurer:
         if watch is None:
             former = None if rollout.stable is None else rollout.stable.release
             earliest = known_from(rollout, self.clock.now().timestamp())
-            earlier = [block for block in self._blocks if earliest <= block.t0 < since and block.comparable]
+            earlier = [block for block in self._blocks if earliest <= block.t0 < promoted and block.comparable]
             before = UNKNOWN_BEFORE if former is None else stood_before(policy, earlier, former)
             watch = SoakWatch(candidate=rollout.candidate.release, former=former, policy=policy, before=before)
             self._soaks = {(rollout.id, since): watch}
@@ -212,7 +219,8 @@ class BlockMeasurer:
             )
             self._panels = {(rollout.id, since): panel}
         taken = panel.upto
-        begins = known_from(rollout, self.clock.now().timestamp()) if taken is None else taken
+        known = min(known_from(rollout, self.clock.now().timestamp()), since - KNOWN_SECONDS)
+        begins = known if taken is None else taken
         for block in self._blocks:
             if block.t0 > begins or (taken is None and block.t0 == begins):
                 panel.take(block)
@@ -227,4 +235,6 @@ def known_from(rollout: RolloutState, now: float) -> float:
     """
     first = now if rollout.counted_from is None else rollout.counted_from
     begun = rollout.started_at.timestamp() if rollout.bucket_salt == rollout.id else 0.0
+    if begun > first:
+        begun = 0.0  # by a clock that was ahead: nothing is known of when it started
     return min(max(begun, first - PIN_SECONDS), first - KNOWN_SECONDS)

@@ -20,9 +20,9 @@ from fairway.traffic.port import RouterObserved
 from fairway.units import Digest
 from fairway.verdict.values import Alarm, GateFinding
 
-ENGINE_VERSION = "3"
+ENGINE_VERSION = "4"
 """Raised when ``next_step`` decides differently on the same snapshot; a replay names it."""
-READING_VERSION = "2"
+READING_VERSION = "3"
 """Raised when the gates find otherwise in the same blocks; a replay names it."""
 
 

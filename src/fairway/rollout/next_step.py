@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from fairway.rollout.deciding import Decision, DecisionKind, Snapshot
 from fairway.rollout.desired import active_hold, desired_of, is_frozen, served_digest, serves_nobody
+from fairway.rollout.not_ahead import not_ahead
 from fairway.rollout.outcome import Outcome, ahead, roll_back, wait
 from fairway.rollout.overlooking import without_ended
 from fairway.rollout.preparing import preparing
@@ -34,7 +35,7 @@ def next_step(snapshot: Snapshot) -> Decision:
     errors → no-advance hold → evidence and dwell → approval → advance. Unknown never advances: a rule that cannot
     tell waits, and a wait that outlives its cap pauses for a person.
     """
-    snapshot = without_ended(snapshot)
+    snapshot = without_ended(not_ahead(snapshot))
     obeyed, answers, actor = _obey_all(snapshot)
     outcome = obeyed if obeyed is not None else _automate(snapshot)
     state, changed = _with_table(_with_colour(outcome.state, snapshot.state), snapshot)

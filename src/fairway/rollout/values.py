@@ -239,7 +239,7 @@ class RolloutState:
             first exposure is confirmed.
         step_from: The same for the current step; ``None`` until its split is in force.
         step_fence: Of the table in force then: blocks of an older table are not of the step, whatever clocks say.
-        anew_from: The last ``step_from`` at which a person made evidence begin anew within a step; ``None``: nobody did.
+        anew_from: The last ``step_from`` at which a person made evidence begin anew; ``None``: nobody did.
         served: While ``step_from`` is ``None``: the step that is still served, and judged; ``None``: none was.
         paused: Why automation waits for a person; empty when it does not. A paused rollout still rolls back.
         telemetry_lost_at: Since when telemetry could not be read; ``None`` when it can.

@@ -1,9 +1,10 @@
 """Triggers after the promotion, when nothing serves beside the release that it could be compared with. Pure.
 
 A trigger fires when its point rule holds *and* the shares of bad units of the soak's blocks are shown to be above its
-limit (:mod:`fairway.stats.share_process`), *and* stable kept the limit before the promotion: an agent that takes eight
-seconds by custom is not left for taking them. Where stable broke the limit then, the trigger says nothing; where
-nobody knows, it pauses for a person. What the former stable still serves - the conversations that began on it - tells
+limit (:mod:`fairway.stats.share_process`). It goes back where stable kept the limit before the promotion: an agent that
+takes eight seconds by custom is not left for taking them. Where stable broke the limit in most windows of the trigger's
+own length then, or where nobody knows, it pauses for a person: nothing here tells a custom from something much worse.
+What the former stable still serves - the conversations that began on it - tells
 an outage from a bad release: where it breaks the limit now, the alarm pauses too. Where it serves nothing any more,
 nothing can tell them apart; the trigger then goes back, because a release that answers badly for minutes is to be left
 at once, and the one before did not. A first release has no stable before it: its gates alone speak.
@@ -14,7 +15,7 @@ below; it is spent beside that of the steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fairway.observe.blocks import bin_value
@@ -35,7 +36,10 @@ _TIMES = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Before:
-    """Whether the former stable kept each limit before the promotion; ``None``: too little is known."""
+    """Whether the former stable kept each limit before the promotion.
+
+    ``False``: it broke it by custom, in most windows of the trigger's length; ``None``: too little is known.
+    """
 
     error_rate: bool | None = None
     latency: bool | None = None
@@ -47,20 +51,53 @@ UNKNOWN_BEFORE = Before()
 def stood_before(policy: AlarmPolicy, blocks: Iterable[Block], former: Digest) -> Before:
     """What stable was like before a soak.
 
+    A limit is one for a window: over an hour a user who comes back often has failed sometime, and four slow minutes
+    make a slow P95. So stable is judged by as many windows of that length as there are.
+
     Args:
-        policy: The limits.
-        blocks: Comparable ones before the soak.
+        policy: The limits, and the windows they are for.
+        blocks: Comparable ones before the promotion, in order of ``t0``; those of an outage after it are no custom.
         former: What was stable then.
     """
-    arms = [block.arms[former] for block in blocks if former in block.arms]
+    served = [block for block in blocks if former in block.arms]
+    return Before(
+        error_rate=_kept(served, former, policy.error_window, lambda arms: _rate_kept(policy, arms)),
+        latency=_kept(served, former, policy.latency_window, lambda arms: _latency_kept(policy, arms)),
+    )
+
+
+def _kept(
+    blocks: Sequence[Block], former: Digest, seconds: float, kept: Callable[[Sequence[ArmBlock]], bool | None]
+) -> bool | None:
+    """Whether a limit was kept in at least half of the windows, newest first; ``None``: none could be judged.
+
+    A window lasts until it has enough in it as well. What is left over counts where it is all there is.
+    """
+    told: list[bool] = []
+    arms: list[ArmBlock] = []
+    length = 0.0
+    for block in reversed(blocks):
+        arms.append(block.arms[former])
+        length += block.seconds
+        said = kept(arms) if length >= seconds else None
+        if said is not None:
+            told.append(said)
+            arms, length = [], 0.0
+    if not told:
+        return kept(arms)
+    return 2 * sum(told) >= len(told)
+
+
+def _rate_kept(policy: AlarmPolicy, arms: Sequence[ArmBlock]) -> bool | None:
     failed, units = _units(arms)
-    rate, latency = policy.error_rate, policy.latency_ms
+    limit = policy.error_rate
+    return None if limit is None or len(units) < policy.minimum_units else len(failed) <= limit * len(units)
+
+
+def _latency_kept(policy: AlarmPolicy, arms: Sequence[ArmBlock]) -> bool | None:
     times = merged(arm.latency_ms for arm in arms)
     p95 = quantile(times, _P95) if sum(times.values()) >= _TIMES else None
-    return Before(
-        error_rate=None if rate is None or len(units) < policy.minimum_units else len(failed) <= rate * len(units),
-        latency=None if latency is None or p95 is None else p95 <= latency,
-    )
+    return None if policy.latency_ms is None or p95 is None else p95 <= policy.latency_ms
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,9 +198,10 @@ class SoakWatch:
         failed, units = _units(self._beside(blocks))
         return len(failed) > limit * len(units)
 
-    def _alarm(self, name: str, told: str, blocks: Sequence[Block], kept: bool | None, *, shared: bool) -> Alarm | None:
+    def _alarm(self, name: str, told: str, blocks: Sequence[Block], kept: bool | None, *, shared: bool) -> Alarm:
         if kept is False:
-            return None  # it is the custom of the house
+            text = f"{told}; stable broke that limit most of the time before the promotion: a person has to judge"
+            return Alarm(name=name, action=AlarmAction.PAUSE, reason=text)
         if kept is None:
             text = f"{told}; what stable did before the promotion is not known"
             return Alarm(name=name, action=AlarmAction.PAUSE, reason=text)

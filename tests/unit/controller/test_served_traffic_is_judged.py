@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from fairway.controller.measure import BlockMeasurer
+from fairway.observe.blocks import bin_of
 from fairway.observe.fold import ArmBlock, Block
 from fairway.observe.port import Pulled
 from fairway.rollout.deciding import BlocksRead, Measured
@@ -17,11 +18,15 @@ from fairway.rollout.values import Phase, Scaling, Served, Strategy
 from fairway.testing.memory_ledger import MemoryLedger
 from fairway.testing.rollout_cases import (
     CANDIDATE,
+    GATES,
     ROUTE,
     STABLE,
     T0,
     canary_plan,
+    finding,
+    measured,
     plan_for,
+    request,
     rollout_state,
     route_state,
     snapshot,
@@ -31,6 +36,7 @@ from fairway.testing.virtual_clock import VirtualClock
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Role
 from fairway.units import UnitHash, Verdict
+from fairway.verdict.values import AlarmAction, AlarmPolicy
 
 
 async def rolled_to(*phases: Phase, step: int = 0, **options) -> RolloutWorld:
@@ -204,3 +210,92 @@ async def test_blocks_of_the_last_step_are_none_of_the_soak():
     before = [block(now - 700 + 10 * number, OLD) for number in range(75)]
     assert (await measured_at(soaking, before, T0)).mature_seconds == 0
     assert (await measured_at(soaking, [*before, block(now + 50, NEW)], T0)).mature_seconds == 10
+
+
+# -- by a clock that was ahead ----------------------------------------------------------------------------------------
+
+HOUR = 3600.0
+
+
+async def test_a_step_that_began_by_a_clock_an_hour_ahead_is_judged_by_the_blocks_of_its_own_table():
+    """The clock is right again when these are read; the blocks have the gateways' clocks, which always were."""
+    now = T0.timestamp()
+    rollout = rollout_state(
+        Phase.STEPPING,
+        step=1,
+        plan=PLAN,
+        step_from=now + HOUR,
+        step_fence=NEW,
+        counted_from=now + HOUR,
+        started_at=T0 + timedelta(hours=1),
+    )
+    before = [block(now - 100 + 10 * number, OLD) for number in range(10)]
+    own = [block(now + 10 * number, NEW) for number in range(60)]
+    found = await measured_at(rollout, [*before, *own], T0 + timedelta(minutes=11))
+    assert found.mature_seconds == 600
+    assert {finding.units_candidate for finding in found.findings} == {10}
+    state = next_step(snapshot(route_state(rollout), now=T0 + timedelta(minutes=11), measured=found)).state
+    again = await measured_at(state.rollout, [*before, *own], T0 + timedelta(minutes=12))
+    assert again.mature_seconds == 600
+    assert state.rollout.step_from <= now + 12 * 60
+
+
+async def test_evidence_a_person_made_begin_anew_does_not_take_back_what_was_before():
+    now = T0.timestamp()
+    resumed = rollout_state(
+        Phase.STEPPING, step=1, plan=PLAN, step_from=now, step_fence=NEW, anew_from=now, counted_from=now
+    )
+    outage = [block(now - 600 + 10 * number, NEW) for number in range(60)]
+    assert (await measured_at(resumed, outage, T0)).mature_seconds == 0
+    assert (await measured_at(resumed, [*outage, block(now, NEW)], T0)).mature_seconds == 10
+
+
+async def test_what_stable_did_before_the_promotion_is_not_forgotten_by_a_resume():
+    """An outage of both in the soak, a person resumes, and then the release alone is bad: that is no custom."""
+    now = T0.timestamp()
+
+    def served(t0: float, fence: Fence, *roles: Role, failing: bool) -> Block:
+        arm = {"assigned": 20, "finished": 20, "served": 20, "active": UNITS, "failed": 20 if failing else 0}
+        failed = UNITS if failing else ()
+        arms = {
+            release: ArmBlock(role=role, failed_units=failed, latency_ms={bin_of(200.0): 20}, **arm)
+            for release, role in ((STABLE.release, Role.STABLE), (CANDIDATE.release, Role.CANDIDATE))
+            if role in roles
+        }
+        return Block(t0=t0, seconds=10.0, fence=fence, arms=arms)
+
+    plan = replace(PLAN, alarms=AlarmPolicy())
+    soaking = rollout_state(
+        Phase.SOAKING, plan=plan, step_from=now - 1800, step_fence=NEW, counted_from=now - 2400, paused="an outage"
+    )
+    before = [served(now - 2400 + 10 * n, OLD, *Role, failing=False) for n in range(60)]
+    outage = [served(now - 1800 + 10 * n, NEW, *Role, failing=True) for n in range(180)]
+    known = BlocksRead(at=now, upto=now - 10, count=240)
+    failed = (finding(GATES[2], Verdict.FAIL, stable_fails_too=True, worse_than_stable=False),)
+    resumed = next_step(
+        snapshot(
+            route_state(soaking),
+            requests=(request(Verb.RESUME, reason="the provider is back"),),
+            measured=Measured(read=known, findings=failed),
+        )
+    ).state.rollout
+    assert resumed.step_from == now
+    alone = [served(now + 10 * n, NEW, Role.CANDIDATE, failing=True) for n in range(60)]
+    found = await measured_at(resumed, [*before, *outage, *alone], T0 + timedelta(seconds=620))
+    assert {alarm.action for alarm in found.alarms} == {AlarmAction.ROLL_BACK}
+
+
+@pytest.mark.parametrize("ahead", [0, 1], ids=["a right clock", "a clock an hour ahead"])
+def test_a_cap_that_began_by_a_clock_that_was_ahead_comes_all_the_same(ahead):
+    rollout = rollout_state(Phase.STEPPING, step=1, phase_at=T0 + timedelta(hours=ahead))
+    state, cap = route_state(rollout), rollout.plan.steps[1].cap
+    undecided = measured(Verdict.INCONCLUSIVE)
+    first = next_step(snapshot(state, now=T0, measured=undecided))
+    assert (first.code, first.state.rollout.phase_at) == ("needs_evidence", T0)
+    late = next_step(snapshot(first.state, now=T0 + timedelta(seconds=cap + 1), measured=undecided))
+    assert late.code == "step_undecided"
+
+
+def test_what_two_machines_clocks_may_differ_by_is_left_as_it_is():
+    rollout = rollout_state(Phase.STEPPING, step=1, phase_at=T0 + timedelta(seconds=5))
+    assert next_step(snapshot(route_state(rollout), now=T0)).state.rollout.phase_at == rollout.phase_at

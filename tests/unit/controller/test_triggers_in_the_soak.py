@@ -92,12 +92,20 @@ async def test_a_limit_that_is_off_or_wide_is_so_in_the_soak_too(limits: dict[st
     assert "trigger_fired" not in codes(rollout)
 
 
-async def test_a_release_as_slow_as_stable_always_was_soaks_on() -> None:
+async def test_a_release_as_slow_as_stable_always_was_waits_for_a_person_once() -> None:
     slow = ArmModel(failure=0.004, latency_ms=4_000.0)
     traffic = ModelledTraffic(seed=6, units_per_block=60, stable=slow, candidate=slow)
     rollout = await soaked(traffic, 40)
     assert phase(rollout) is Phase.SOAKING
-    assert not {"trigger_fired", "trigger_paused"} & set(codes(rollout))
+    assert codes(rollout).count("trigger_paused") == 1
+    assert "trigger_fired" not in codes(rollout)
+    rollout.ledger.submit(
+        Request(id="go", route=ROUTE, verb=Verb.RESUME, actor="grace", at=rollout.clock.now(), reason="as ever")
+    )
+    for _ in range(10):
+        await rollout._block()
+    assert codes(rollout).count("trigger_paused") == 1
+    assert rollout.state.code == "soaking"
 
 
 async def test_a_release_that_grows_slow_after_the_promotion_goes_back() -> None:

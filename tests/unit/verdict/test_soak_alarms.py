@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
 
-from fairway.observe.fold import Block
+from fairway.observe.blocks import bin_of
+from fairway.observe.fold import ArmBlock, Block
 from fairway.testing.modelled_traffic import (
     MODELLED_CANDIDATE,
     MODELLED_STABLE,
@@ -15,6 +17,9 @@ from fairway.testing.modelled_traffic import (
     drift,
     outage,
 )
+from fairway.traffic.fence import Fence
+from fairway.traffic.table import Role
+from fairway.units import UnitHash
 from fairway.verdict.soak_alarms import Before, SoakWatch, stood_before
 from fairway.verdict.values import Alarm, AlarmAction, AlarmPolicy
 
@@ -116,7 +121,10 @@ def test_what_stable_did_before_is_no_reason_to_leave_the_release_that_does_it_t
     model: ArmModel, before: Before
 ) -> None:
     blocks = soak(traffic(candidate=model), 60)
-    assert watch(before=before).alarming(blocks) == ()
+    customs = watch(before=before).alarming(blocks)
+    assert customs
+    assert {alarm.action for alarm in customs} == {AlarmAction.PAUSE}
+    assert all("most of the time before the promotion" in alarm.reason for alarm in customs)
     pauses = watch(before=Before()).alarming(blocks)
     assert pauses
     assert {alarm.action for alarm in pauses} == {AlarmAction.PAUSE}
@@ -133,6 +141,44 @@ def test_what_stable_was_like_is_read_off_the_blocks_before() -> None:
     assert before(FAILING) == Before(error_rate=False, latency=True)
     assert before(HEALTHY, blocks=0) == Before()
     assert stood_before(POLICY, soak(traffic(), 20), MODELLED_STABLE) == Before(), "it served nothing then"
+
+
+def served_before(seconds: range, *, failing: float, ms: float, seed: int = 1) -> list[Block]:
+    """Stable with 500 users who come back: a fifth of them in each block."""
+    chance = random.Random(seed)
+    users = [UnitHash(f"{number:016x}") for number in range(500)]
+    blocks = []
+    for t0 in seconds:
+        units = [unit for unit in users if chance.random() < 0.2]
+        failed = tuple(unit for unit in units if chance.random() < failing)
+        arm = ArmBlock(
+            role=Role.STABLE,
+            assigned=len(units),
+            failed=len(failed),
+            latency_ms={bin_of(ms): len(units)},
+            active=tuple(units),
+            failed_units=failed,
+        )
+        blocks.append(Block(t0=t0, seconds=10.0, fence=Fence(term=1, seq=1), arms={MODELLED_STABLE: arm}))
+    return blocks
+
+
+@pytest.mark.parametrize("minutes", [10, 30, 60])
+def test_a_stable_that_fails_once_in_a_thousand_requests_kept_a_limit_of_two_percent(minutes: int) -> None:
+    """Over an hour nearly a third of those who come back often have seen a failure."""
+    blocks = served_before(range(0, minutes * 60, 10), failing=0.001, ms=200)
+    assert stood_before(POLICY, blocks, MODELLED_STABLE) == KEPT
+    worse = served_before(range(0, minutes * 60, 10), failing=0.02, ms=200)
+    assert stood_before(POLICY, worse, MODELLED_STABLE) == Before(error_rate=False, latency=True)
+
+
+def test_four_slow_minutes_of_an_hour_are_no_custom() -> None:
+    calm = served_before(range(0, 3360, 10), failing=0.0, ms=200)
+    slow = served_before(range(3360, 3600, 10), failing=0.0, ms=9_000)
+    assert stood_before(POLICY, [*calm, *slow], MODELLED_STABLE) == KEPT
+    mostly = served_before(range(1200, 3600, 10), failing=0.0, ms=9_000)
+    before = stood_before(POLICY, [*calm[:120], *mostly], MODELLED_STABLE)
+    assert before == Before(error_rate=True, latency=False)
 
 
 @pytest.mark.parametrize("policy", [replace(POLICY, error_rate=None), replace(POLICY, latency_ms=None)])
