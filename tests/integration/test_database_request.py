@@ -6,7 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from fairway.recovery.database_request import (
     approve_restore,
     ask_restore,
     carry_out,
+    lost_by,
     lost_since,
     open_request,
     requests_of,
@@ -184,11 +185,63 @@ async def test_what_is_lost_is_told_as_far_as_it_is_known(listed: Workspace, clo
     ]
     listed.ledger.add_blocks(listed.route, [block.to_wire() for block in blocks])
     words = lost_since(listed, request.backup).words(clock.now())
-    assert words.endswith("UTC, 1h ago: 120 requests were answered since")
+    assert words.endswith("UTC, 1h ago: at least 120 requests were answered since"), "most of the hour is not on record"
     assert lost_since(listed, "by hand").words(clock.now()).endswith("nobody knows when that was")
-    gap = replace(blocks[0], t0=t0 + 30, gap=True, arms={})
-    listed.ledger.add_blocks(listed.route, [gap.to_wire()])
-    assert "an unknown number of requests" in lost_since(listed, request.backup).words(clock.now())
+
+
+def block(t0: float, finished: int = 0, **changes: bool) -> Block:
+    arms = {Digest("sha256:" + "1" * 64): ArmBlock(role=Role.STABLE, assigned=finished, finished=finished)}
+    return replace(Block(t0=t0, seconds=10, fence=Fence(term=1, seq=1), arms=arms if finished else {}), **changes)
+
+
+HOLES = {
+    "nothing on record": ([], None, 0),
+    "all of it": ([block(1000, 5), block(1010, 5), block(1020, 7)], 17, 17),
+    "the backup was made within a block without requests": ([block(995), block(1005, 5), block(1015, 7)], 12, 12),
+    "it was made within a block with some": ([block(995, 3), block(1005, 5), block(1015, 7)], None, 12),
+    "what came before it": ([block(980, 9), block(990, 9), block(1000, 5), block(1010, 5), block(1020, 7)], 17, 17),
+    "the beginning is missing": ([block(1010, 5), block(1020, 7)], None, 12),
+    "the middle is missing": ([block(1000, 5), block(1020, 7)], None, 12),
+    "the end is missing": ([block(1000, 5), block(1010, 5)], None, 10),
+    "telemetry was lost": ([block(1000, 5), block(1010, 4, gap=True), block(1020, 7)], None, 16),
+    "a first release that serves nobody": ([block(1000), block(1010), block(1020)], 0, 0),
+}
+
+
+@pytest.mark.parametrize(("blocks", "requests", "at_least"), HOLES.values(), ids=HOLES.keys())
+def test_what_is_not_on_record_is_never_counted_as_no_request(
+    blocks: list[Block], requests: int | None, at_least: int
+) -> None:
+    since = datetime.fromtimestamp(1000, UTC)
+    lost = lost_by(blocks, since=since, now=since + timedelta(seconds=25))
+    assert (lost.requests, lost.at_least) == (requests, at_least)
+    known = f"at least {at_least} requests" if at_least else "an unknown number of requests"
+    told = known if requests is None else f": {requests} requests"
+    assert f"{told} were answered since" in lost.words(since + timedelta(hours=9))
+
+
+async def test_what_could_not_even_be_started_has_not_spent_the_request(tmp_path: Path, clock: VirtualClock) -> None:
+    text = PEOPLE.replace('[sh, -c, "echo {backup} >> restored"]', "[./put-back, '{backup}']")
+    for place in workspace(tmp_path / "other", text, clock):
+        request = await asked(place, clock)
+        for name in ("grace", "linus"):
+            approve_restore(place, request.id, actor=name)
+        assert await refused(place, request) == "command_not_found"
+        assert open_request(place) is not None
+        script = place.project.root / "put-back"
+        script.write_text('#!/bin/sh\necho "$1" >> restored\n')
+        script.chmod(0o755)
+        assert (await carry_out(place, request, actor="olga")).good
+        assert (restored(place), await refused(place, request)) == (["backup-7"], "restore_over")
+
+
+async def test_a_restore_that_ran_and_failed_has_spent_the_request(tmp_path: Path, clock: VirtualClock) -> None:
+    for place in workspace(tmp_path / "other", PEOPLE.replace("echo {backup} >> restored", "exit 127"), clock):
+        request = await asked(place, clock)
+        for name in ("grace", "linus"):
+            approve_restore(place, request.id, actor=name)
+        assert not (await carry_out(place, request, actor="ada")).good
+        assert await refused(place, request) == "restore_over"
 
 
 async def test_one_request_is_open_at_a_time(listed: Workspace, clock: VirtualClock) -> None:

@@ -1,14 +1,15 @@
 """Putting the agent's database back takes more than one person: asked for, approved, done once, all on record.
 
 What is written here is an event each in the audit chain; what a request has come to is worked out from them. A request
-ends by its expiry, or by having been carried out: it is never carried out twice.
+ends by its expiry, or by having been carried out: it is never carried out twice. One whose command could not even be
+started was not carried out.
 """
 
 from __future__ import annotations
 
 import fcntl
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,7 +17,7 @@ from typing import Any
 
 from fairway.bootstrap import SERVING_ENVIRONMENT, Workspace
 from fairway.controller.policy import plan_of, released_plan
-from fairway.errors import ConflictError, FairwayError, NotFoundError, RefusedError
+from fairway.errors import ConflictError, FairwayError, NotFoundError, RefusedError, UserError
 from fairway.observe.fold import Block
 from fairway.recovery.database import DatabaseAct, acts, backup_to_restore, declared, restore, without_unknown
 from fairway.recovery.options import route_state
@@ -32,6 +33,10 @@ PREFIX = "restore-"
 LASTS = timedelta(hours=24)
 """What is lost grows while nobody decides: after this it is asked for anew."""
 _KNOWN = 1000
+_LONGEST_BLOCK = 3600.0
+"""Seconds; further back than this nothing is looked for that reaches over the instant of a backup."""
+_NOTHING_RAN = frozenset({"command_not_found", "database_unknown", "no_database_commands"})
+"""Refusals that come before the command does; any other error may have come after."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,19 +45,28 @@ class Lost:
 
     Attributes:
         since: When the backup was made; ``None``: it is not on record here.
-        requests: Requests answered since, by the gateways' telemetry; each may have written.
+        requests: Requests answered since, by the gateways' telemetry; each may have written. ``None``: what is on
+            record has a hole, so that nobody knows.
+        at_least: Those that are on record, hole or not.
     """
 
     since: datetime | None
     requests: int | None
+    at_least: int = 0
 
     def words(self, now: datetime) -> str:
         """For people."""
         if self.since is None:
             return "everything written since that backup was made, and nobody knows when that was"
         age = format_duration(max(0.0, (now - self.since).total_seconds()))
-        what = "an unknown number of requests" if self.requests is None else f"{self.requests:,} requests"
-        return f"everything written since {self.since:%Y-%m-%d %H:%M} UTC, {age} ago: {what} were answered since"
+        return (
+            f"everything written since {self.since:%Y-%m-%d %H:%M} UTC, {age} ago: {self._count()} were answered since"
+        )
+
+    def _count(self) -> str:
+        if self.requests is not None:
+            return f"{self.requests:,} requests"
+        return f"at least {self.at_least:,} requests" if self.at_least else "an unknown number of requests"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +87,7 @@ class RestoreRequest:
         quorum: How many others have to say yes, of which roles, and for how long that counts; 0 where nobody is listed
             and the policy of what serves asks for no approval: then who asks is all there is.
         given: Who did, oldest first.
-        done: It was begun, so that it is spent.
+        done: It was begun, so that it is spent; unless it is on record that nothing ran.
     """
 
     id: str
@@ -124,6 +138,7 @@ class RestoreRequest:
             "lost": {
                 "since": None if lost.since is None else lost.since.isoformat(),
                 "requests": lost.requests,
+                "at_least": lost.at_least,
                 "text": lost.words(now),
             },
         }
@@ -145,7 +160,7 @@ def requests_of(workspace: Workspace) -> tuple[RestoreRequest, ...]:
                 yes = Yes(actor=entry.row.actor, at=at, roles=tuple(Role(role) for role in wire["roles"]))
                 found[wire["id"]] = replace(known, given=(*known.given, yes))
             else:
-                found[wire["id"]] = replace(known, done=True)
+                found[wire["id"]] = replace(known, done=wire["what"] != "not_begun")
     return tuple(found.values())
 
 
@@ -249,7 +264,8 @@ def approve_restore(workspace: Workspace, number: str, *, actor: str) -> Restore
 async def carry_out(workspace: Workspace, request: RestoreRequest, *, actor: str, again: bool = False) -> DatabaseAct:
     """Put the backup of an approved request back, once.
 
-    That it was begun is on record before anything happens: killed at any instant, it is not begun again by itself.
+    That it was begun is on record before anything happens: killed at any instant, it is not begun again by itself. A
+    command that could not be started has spent nothing: that is on record too, and the request is open again.
 
     Args:
         workspace: The open project.
@@ -272,10 +288,16 @@ async def carry_out(workspace: Workspace, request: RestoreRequest, *, actor: str
                 code="database_unapproved",
                 hint=f"somebody else says: fairway rollout approve {request.id}",
             )
+        declared(workspace)
         without_unknown(workspace, again=again)
         _record(workspace, request.id, actor, {"what": "begun", "id": request.id})
     reason = f"{request.id}: {request.reason}"
-    return await restore(workspace, request.backup, actor=actor, reason=reason, again=again)
+    try:
+        return await restore(workspace, request.backup, actor=actor, reason=reason, again=again)
+    except UserError as error:
+        if error.code in _NOTHING_RAN:
+            _record(workspace, request.id, actor, {"what": "not_begun", "id": request.id, "why": error.code})
+        raise
 
 
 def lost_since(workspace: Workspace, backup: str) -> Lost:
@@ -283,12 +305,34 @@ def lost_since(workspace: Workspace, backup: str) -> Lost:
     made = [act for act in acts(workspace) if act.verb == "backup" and act.good and act.backup == backup]
     if not made:
         return Lost(since=None, requests=None)
-    since = made[-1].at
-    wires = workspace.ledger.blocks(workspace.route, since=since.timestamp())
-    blocks = [Block.from_wire(wire) for wire in wires]
-    if any(block.gap for block in blocks):
-        return Lost(since=since, requests=None)
-    return Lost(since=since, requests=sum(arm.finished for block in blocks for arm in block.arms.values()))
+    since, now = made[-1].at, workspace.clock.now()
+    wires = workspace.ledger.blocks(workspace.route, since=since.timestamp() - _LONGEST_BLOCK)
+    return lost_by([Block.from_wire(wire) for wire in wires], since=since, now=now)
+
+
+def lost_by(blocks: Sequence[Block], *, since: datetime, now: datetime) -> Lost:
+    """What was answered since a backup, by the recorded blocks: a number only where they leave nothing out.
+
+    What is not on record is not zero: blocks are only recorded once nothing more is known about them, and not at all
+    while no controller runs. A block in which the backup was made counts for neither side.
+
+    Args:
+        blocks: In order of time; earlier ones do no harm.
+        since: When the backup was made.
+        now: The present.
+    """
+    known, whole, counted = since.timestamp(), True, 0
+    for block in blocks:
+        ends = block.t0 + block.seconds
+        if ends <= since.timestamp():
+            continue
+        answered = sum(arm.finished for arm in block.arms.values())
+        split = block.t0 < since.timestamp()
+        counted += 0 if split else answered
+        whole = whole and block.t0 <= known and not block.gap and not (split and answered)
+        known = max(known, ends)
+    whole = whole and known >= now.timestamp()
+    return Lost(since=since, requests=counted if whole else None, at_least=counted)
 
 
 def _find(workspace: Workspace, number: str) -> RestoreRequest:
