@@ -262,7 +262,7 @@ class ReleaseFactsLookup:
             return f"what release {manifest.release_version} needs to be deployed is not known"
         evidence = (*manifest.evidence, *self.releases.list_evidence(manifest.release_digest))
         release, effective, now = manifest.release_digest, manifest.effective, self.clock.now()
-        again = f"take it on its commit: git checkout {manifest.commit_sha[:12]}, then fairway run"
+        again = _take_it(manifest)
         lacks = lacking(verified.required, evidence, release=release, effective=effective, now=now)
         if lacks:
             return f"release {manifest.release_version} lacks evidence ({_named(lacks)}); {again}"
@@ -326,6 +326,15 @@ def parts_never_stable(
         except NotFoundError:
             continue  # released on another machine: what is not known here has not stood
     return tuple(part.value for part in never_stable(manifest.components, former))
+
+
+def _take_it(manifest: Manifest) -> str:
+    """How to take evidence of a release in this ledger, while the folder of the running project stays as it is."""
+    folder = f"../{manifest.agent}-{manifest.release_version}"
+    return (
+        f"take it on its commit: git worktree add {folder} {manifest.commit_sha[:12]};"
+        f' ln -s "$PWD/.fairway" {folder}/; cd {folder}; fairway run'
+    )
 
 
 def _named(lacks: Mapping[str, str]) -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from fairway.bundle.files import scan
+from fairway.bundle.git import head_commit
 from fairway.controller.facts import ReleaseFactsLookup
 from fairway.errors import TransientError
 from fairway.pipeline.port import Finding, StageResult, StageStatus
+from fairway.project.load import load_project
 from fairway.release.required import CHECKS, REHEARSALS
 from fairway.release.store import FileContentStore
 from fairway.release.trust import trusted_keys
@@ -100,6 +105,20 @@ def test_a_release_that_was_only_cut_does_not_start_and_the_answer_says_what_is_
     decision = next_step(replace(seen, releases={shop.digest: shop.facts()}))
     assert [(one.kind, one.code) for one in decision.answers] == [(AnswerKind.REFUSED, "release_refused")]
     assert "smoke_test" in decision.answers[0].message
+
+
+def test_the_way_it_names_leaves_the_folder_of_the_running_project_alone_and_records_in_its_ledger(bench) -> None:
+    shop = Shop(bench)
+    bench.commit({"server.py": "x = 2\n"})
+    later = head_commit(bench.root)
+    way, fairway_run = shop.facts().refusal.partition("take it on its commit: ")[2].rsplit("; ", 1)
+    there = subprocess.run(["sh", "-ec", f"{way}; pwd"], cwd=bench.root, capture_output=True, text=True, check=True)
+    folder = Path(there.stdout.splitlines()[-1])
+    assert fairway_run == "fairway run"
+    assert (head_commit(bench.root), head_commit(folder)) == (later, shop.manifest.commit_sha)
+    assert (folder / "server.py").read_text() == "x = 1\n"
+    assert load_project(folder).state.root.resolve() == shop.project.state.root.resolve()
+    assert (scan(folder).digest, scan(folder).dirty) == (shop.digest, False)
 
 
 def test_with_everything_found_it_starts(bench) -> None:
