@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from fairway.rollout.deciding import Snapshot
+from fairway.rollout.desired import is_frozen
 from fairway.rollout.judged import FAST_SECONDS, first_unseen
 from fairway.rollout.values import RolloutState
 
@@ -18,9 +19,9 @@ SKEW = timedelta(seconds=10)
 
 
 def not_ahead(snapshot: Snapshot) -> Snapshot:
-    """The snapshot with no time of its live rollout in the future."""
+    """The snapshot with no time of its live rollout in the future; a freeze leaves the rollout as it is."""
     rollout = snapshot.state.rollout
-    if rollout is None or not rollout.live:
+    if rollout is None or not rollout.live or is_frozen(snapshot.state, snapshot.now):
         return snapshot
     past = _blocks_past(_past(rollout, snapshot), snapshot)
     return snapshot if past == rollout else replace(snapshot, state=replace(snapshot.state, rollout=past))

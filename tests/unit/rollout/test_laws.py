@@ -152,7 +152,7 @@ def rollouts(draw):
         step_from=draw(st.sampled_from([None, 0.0])),
         stable=stable,
         telemetry_lost_at=draw(st.sampled_from([None, T0 - timedelta(seconds=60)])),
-        phase_at=draw(st.sampled_from([T0 - timedelta(seconds=5), T0 - timedelta(hours=1)])),
+        phase_at=draw(st.sampled_from([T0 - timedelta(seconds=5), T0 - timedelta(hours=1), T0 + timedelta(hours=1)])),
         scaling=Scaling.EXPOSED if stable is None else draw(st.sampled_from(Scaling)),
     )
 
@@ -426,7 +426,7 @@ def served_and_judged(draw):
         step_from=0.0 if in_force else None,
         served=None if in_force or before < 0 else Served(step=before, since=0.0),
         paused=draw(st.sampled_from(["", "grace paused"])),
-        phase_at=draw(st.sampled_from([T0 - timedelta(seconds=5), T0 - timedelta(hours=1)])),
+        phase_at=draw(st.sampled_from([T0 - timedelta(seconds=5), T0 - timedelta(hours=1), T0 + timedelta(hours=1)])),
         scaling=draw(st.sampled_from(Scaling)),
     )
     of = judged(rollout)
