@@ -351,7 +351,7 @@ def just_went_back(state: RouteState, now: datetime) -> str:
 
 
 def _what_went_back(ended: RolloutState) -> str:
-    """All of production, or the users a person took back from a candidate; empty when neither of them."""
+    """All of production, or what a person took back: users of a candidate, or a rollout that had met nobody yet."""
     if ended.going_back:
         return "production" if ended.phase is Phase.DONE else ""
     if ended.phase is not Phase.ROLLED_BACK:
@@ -360,8 +360,9 @@ def _what_went_back(ended: RolloutState) -> str:
         return "production"
     under_way = ended.left in (Phase.STEPPING, Phase.PROMOTING) and ended.scaling is not Scaling.STARTING
     met_somebody = ended.counted_from is not None or under_way
-    by_person = ended.cause in ("rollback_requested", "aborted")
-    return f"the users of {ended.candidate.version}" if by_person and met_somebody else ""
+    if ended.cause not in ("rollback_requested", "aborted"):
+        return ""
+    return f"the {'users' if met_somebody else 'rollout'} of {ended.candidate.version}"
 
 
 def _goes_back(
