@@ -14,15 +14,16 @@ The sample ratio compares the first-seen hash-assigned units of each block with 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from fairway.observe.fold import ArmBlock, Block
+from fairway.observe.fold import Block
 from fairway.observe.quantile import merged, quantile
 from fairway.stats.multinomial import log_e_split
-from fairway.units import WHOLE, Digest, UnitHash, format_share
+from fairway.units import WHOLE, Digest, format_share
 from fairway.verdict.gates import observe_sight, start
+from fairway.verdict.recent import units_of, window
 from fairway.verdict.sight import Sight
 from fairway.verdict.tally import GateState
 from fairway.verdict.values import Alarm, AlarmAction, AlarmPolicy, GateKind, GateSpec
@@ -138,33 +139,12 @@ def _rolls_back(name: str, reason: str) -> Alarm:
     return Alarm(name=name, action=AlarmAction.ROLL_BACK, reason=reason)
 
 
-def _window(blocks: Sequence[Block], seconds: float) -> list[Block]:
-    """The newest blocks that last for so long together; nothing when there are too few."""
-    taken, length = [], 0.0
-    for block in reversed(blocks):
-        if length >= seconds:
-            break
-        taken.append(block)
-        length += block.seconds
-    return taken if length >= seconds else []
-
-
-def _units(arms: Iterable[ArmBlock]) -> tuple[set[UnitHash], set[UnitHash]]:
-    """Distinct units with a failed request, and distinct units of known outcome."""
-    failed: set[UnitHash] = set()
-    known: set[UnitHash] = set()
-    for arm in arms:
-        failed.update(arm.failed_units)
-        known.update(set(arm.active) - set(arm.unknown_units))
-    return failed, known | failed
-
-
 def _error_rate(policy: AlarmPolicy, blocks: Sequence[Block], candidate: Digest, stable: Digest) -> Alarm | None:
-    recent = _window(blocks, policy.error_window)
+    recent = window(blocks, policy.error_window)
     if policy.error_rate is None or not recent:
         return None
-    failed, units = _units(block.arms[candidate] for block in recent)
-    failed_stable, units_stable = _units(block.arms[stable] for block in recent)
+    failed, units = units_of(block.arms[candidate] for block in recent)
+    failed_stable, units_stable = units_of(block.arms[stable] for block in recent)
     if len(units) < policy.minimum_units or len(failed) <= policy.error_rate * len(units):
         return None
     if len(failed_stable) > policy.error_rate * len(units_stable):
@@ -178,7 +158,7 @@ def _error_rate(policy: AlarmPolicy, blocks: Sequence[Block], candidate: Digest,
 
 
 def _latency(policy: AlarmPolicy, blocks: Sequence[Block], candidate: Digest, stable: Digest) -> Alarm | None:
-    recent = _window(blocks, policy.latency_window)
+    recent = window(blocks, policy.latency_window)
     if policy.latency_ms is None or not recent:
         return None
     ours = quantile(merged(block.arms[candidate].latency_ms for block in recent), 0.95)

@@ -22,7 +22,8 @@ from fairway.observe.blocks import bin_value
 from fairway.observe.fold import ArmBlock, Block
 from fairway.observe.quantile import merged, quantile
 from fairway.stats.share_process import ShareProcess
-from fairway.units import Digest, UnitHash
+from fairway.units import Digest
+from fairway.verdict.recent import units_of, window
 from fairway.verdict.values import Alarm, AlarmAction, AlarmPolicy
 
 SOAK_SHARE = 0.1
@@ -89,7 +90,7 @@ def _kept(
 
 
 def _rate_kept(policy: AlarmPolicy, arms: Sequence[ArmBlock]) -> bool | None:
-    failed, units = _units(arms)
+    failed, units = units_of(arms)
     limit = policy.error_rate
     return None if limit is None or len(units) < policy.minimum_units else len(failed) <= limit * len(units)
 
@@ -142,7 +143,7 @@ class SoakWatch:
         return tuple(alarm for alarm in found if alarm is not None)
 
     def _take(self, arm: ArmBlock) -> None:
-        failed, units = _units((arm,))
+        failed, units = units_of((arm,))
         if self.policy.error_rate is not None and units:
             known = self._failures or ShareProcess(limit=self.policy.error_rate)
             self._failures = known.with_block(len(failed) / len(units))
@@ -154,8 +155,8 @@ class SoakWatch:
 
     def _error_rate(self, blocks: Sequence[Block]) -> Alarm | None:
         limit, seconds = self.policy.error_rate, self.policy.error_window
-        recent = _window(blocks, seconds)
-        failed, units = _units(block.arms[self.candidate] for block in recent)
+        recent = window(blocks, seconds)
+        failed, units = units_of(block.arms[self.candidate] for block in recent)
         if limit is None or len(units) < self.policy.minimum_units or len(failed) <= limit * len(units):
             return None
         told = (
@@ -180,7 +181,7 @@ class SoakWatch:
 
     def _latency(self, blocks: Sequence[Block]) -> Alarm | None:
         limit, seconds = self.policy.latency_ms, self.policy.latency_window
-        recent = _window(blocks, seconds)
+        recent = window(blocks, seconds)
         ours = quantile(merged(block.arms[self.candidate].latency_ms for block in recent), _P95)
         if limit is None or ours is None or ours <= limit:
             return None
@@ -195,7 +196,7 @@ class SoakWatch:
         return [] if former is None else [block.arms[former] for block in blocks if former in block.arms]
 
     def _fails_too(self, blocks: Sequence[Block], limit: float) -> bool:
-        failed, units = _units(self._beside(blocks))
+        failed, units = units_of(self._beside(blocks))
         return len(failed) > limit * len(units)
 
     def _alarm(self, name: str, told: str, blocks: Sequence[Block], kept: bool | None, *, shared: bool) -> Alarm:
@@ -211,25 +212,3 @@ class SoakWatch:
         if not any(arm.assigned for arm in self._beside(blocks)):
             told += "; nothing served beside it that would tell an outage from a bad release"
         return Alarm(name=name, action=AlarmAction.ROLL_BACK, reason=told)
-
-
-def _window(blocks: Sequence[Block], seconds: float) -> list[Block]:
-    """The newest blocks that last for so long together; nothing when there are too few."""
-    taken: list[Block] = []
-    length = 0.0
-    for block in reversed(blocks):
-        if length >= seconds:
-            break
-        taken.append(block)
-        length += block.seconds
-    return taken if length >= seconds else []
-
-
-def _units(arms: Iterable[ArmBlock]) -> tuple[set[UnitHash], set[UnitHash]]:
-    """Distinct units with a failed request, and distinct units of known outcome."""
-    failed: set[UnitHash] = set()
-    known: set[UnitHash] = set()
-    for arm in arms:
-        failed.update(arm.failed_units)
-        known.update(set(arm.active) - set(arm.unknown_units))
-    return failed, known | failed
