@@ -13,6 +13,7 @@ import pytest
 
 from fairway.gateway.channel import send
 from fairway.gateway.quick_request import quick_request
+from fairway.gateway.upstream import Pool, Upstream
 from fairway.testing.gateway_worker import Harness, connected
 from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, always, answer
 from fairway.traffic.bucket import bucket, tag_of, unit_hash
@@ -959,6 +960,40 @@ async def test_no_request_fails_or_strays_while_tables_are_switched_under_load(h
         counted = await harness.counted()
         assert sum(counted[role].finished for role in counted) == seen.total()
         assert sum(counted[role].failed + counted[role].unknown for role in counted) == 0
+
+
+async def test_an_arm_is_not_late_with_its_answer_because_the_gateway_stood_still(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as arm:
+        await harness.start(replace(table(arm.endpoint), timeouts=replace(TIMEOUTS, first_byte=0.2)))
+        async with connected(harness.port) as client:
+            await client.ask("X-Conversation-Id: warm")
+            asked = asyncio.create_task(client.ask("X-Conversation-Id: c", method="POST", body=b"q"))
+            while not harness.worker.in_flight:
+                await asyncio.sleep(0)
+            time.sleep(0.6)
+            assert (await asked).status == 200
+        assert (await harness.counted())[Role.STABLE].failed == 0
+
+
+async def test_an_arm_is_not_late_with_its_connection_because_the_gateway_stood_still(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, stalled = Pool.connect, []
+
+    async def stall(pool: Pool) -> Upstream:
+        if not stalled:
+            stalled.append(True)
+            time.sleep(0.6)
+        return await connect(pool)
+
+    async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:
+        both = table(old.endpoint, new.endpoint, split=100_000)
+        await harness.start(replace(both, timeouts=replace(TIMEOUTS, connect=0.2)))
+        monkeypatch.setattr(Pool, "connect", stall)
+        async with connected(harness.port) as client:
+            assert (await client.ask("X-Conversation-Id: c", method="POST", body=b"q")).version == "1.1.0"
+        assert stalled
+        assert (await harness.counted())[Role.CANDIDATE].failed == 0
 
 
 async def test_a_running_stream_ends_on_the_arm_that_began_it_though_the_table_drops_it(harness: Harness) -> None:

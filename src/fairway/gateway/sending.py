@@ -13,7 +13,7 @@ from fairway.gateway.placing import place
 from fairway.gateway.serving import ArmServing, Known, Placement, Serving
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.thresholds import TOKENS_BY_UNIT
-from fairway.gateway.upstream import Upstream
+from fairway.gateway.upstream import Pool, Upstream
 from fairway.traffic.flags import flag_lines
 from fairway.traffic.rerun import IDEMPOTENT
 from fairway.traffic.rules import By, unit_key
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 REPLAY_BYTES = 65_536
 """A request up to this size is kept until its answer begins, to be sent again where that is safe."""
+
+STALL_SECONDS = 0.1
+"""A time limit that is noticed this much late was noticed by a process that had no processor."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -293,11 +296,31 @@ class Sending:
     async def _first_that_answers(self, served: ArmServing) -> Upstream | None:
         for pool in served.order():
             try:
-                async with asyncio.timeout(self._serving.table.timeouts.connect):
-                    return await pool.connect()
+                return await self._connected(pool)
             except (OSError, TimeoutError):
                 continue
         return None
+
+    async def _connected(self, pool: Pool) -> Upstream:
+        """A new connection, within the table's limit of time.
+
+        A process that stood still wakes to a limit that has passed and to a connection nobody has looked at yet. The
+        arm had no time to answer in, so it is asked once more.
+
+        Raises:
+            OSError: Refused, or not reachable.
+            TimeoutError: Not in time.
+        """
+        limit = self._serving.table.timeouts.connect
+        begun = perf_counter()
+        try:
+            async with asyncio.timeout(limit):
+                return await pool.connect()
+        except TimeoutError:
+            if perf_counter() - begun < limit + STALL_SECONDS:
+                raise
+        async with asyncio.timeout(limit):
+            return await pool.connect()
 
     def _whole_request(self) -> bytes:
         """The request as an arm gets it; empty when it is not all here any more."""

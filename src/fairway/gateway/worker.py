@@ -194,6 +194,9 @@ class Worker:
         turn = 0
         while True:
             await asyncio.sleep(self.serving.sweep_seconds)
+            # timers run before sockets are read: what came while this process stood still came in time
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
             now = perf_counter()
             self.epoch = time() - now
             for client in tuple(self.clients):
