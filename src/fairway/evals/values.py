@@ -57,6 +57,80 @@ class ExpectedTool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Assertion:
+    """One thing that must hold of a trial, under the name the field knows it by.
+
+    Attributes:
+        type: ``equals``, ``contains``, ``is-json``, ``tool-calls``, ``llm-rubric`` …; without ``not-``.
+        negated: Written ``not-<type>``. The negation of *unknown* is unknown.
+        value: What is expected, as JSON; its shape depends on the type. ``None``: the type needs none.
+        threshold: Score that is needed; ``None``: the type's own rule.
+        weight: Share in the trial's score, relative to the others; 0: counted in no score and fails nothing.
+        metric: Name under which scores are reported together; ``None``: none.
+        options: What else the type takes.
+        members: For an ``assert-set``: what it consists of.
+        line: Where it stands in its suite's file, 1-based; ``None``: not known.
+    """
+
+    type: str
+    negated: bool = False
+    value: Any = None
+    threshold: float | None = None
+    weight: float = 1.0
+    metric: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    members: tuple[Assertion, ...] = ()
+    line: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The type as a suite writes it."""
+        return f"not-{self.type}" if self.negated else self.type
+
+
+class Found(StrEnum):
+    """What became of one assertion. Only HELD is a pass; the last three could not be decided and hold the gate.
+
+    ``unknown``: what it asks for is not reported. ``invalid``: the judge gave no valid answer. ``error``: what should
+    have measured it (a judge, a script, a webhook) could not be asked.
+    """
+
+    HELD = "held"
+    VIOLATED = "violated"
+    UNKNOWN = "unknown"
+    INVALID = "invalid"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssertionResult:
+    """What one assertion says about one trial.
+
+    Attributes:
+        type: As the suite writes it, ``not-`` included.
+        score: 0 to 1; ``None``: undecided.
+        message: Why it does not hold, or could not be decided; empty when it holds.
+        subject: The keyword, tool or path it is about, to tie a failure to a change of a prompt; empty for the rest.
+        reason: In the judge's own words; ``None``: no judge.
+        detail: What a report shows besides, as JSON (unmatched pairs, votes, where the texts part).
+        cost_micros: What measuring it cost, in millionths of a US dollar; ``None``: not known. 0 without a paid call.
+        calls: Paid calls it took.
+    """
+
+    type: str
+    found: Found
+    score: float | None = None
+    weight: float = 1.0
+    metric: str | None = None
+    message: str = ""
+    subject: str = ""
+    reason: str | None = None
+    detail: Mapping[str, Any] | None = None
+    cost_micros: int | None = 0
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One conversation and what must hold of it.
 
@@ -74,6 +148,13 @@ class Case:
         rule: The sentence of a prompt this case protects, for the explanation of a failure.
         prompt_version: Which prompt version the case was written for; informative.
         line: Where it stands in its suite's file, 1-based; ``None``: not known.
+        assertions: What must hold besides the keys above; a ``rubric`` is *not* among them.
+        threshold: Weighted mean of the assertions' scores at which the trial passes although one is violated; ``None``:
+            every assertion must hold.
+        variables: For a bare prompt or a templated request; JSON.
+        family: Cases made from one template or conversation vary together: one cluster in the gate. ``None``: the case
+            stands for itself.
+        max_repeat: Adaptive repeats end here; ``None``: as the run says.
     """
 
     id: str
@@ -95,6 +176,18 @@ class Case:
     rule: str | None = None
     prompt_version: str | None = None
     line: int | None = None
+    assertions: tuple[Assertion, ...] = ()
+    threshold: float | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    family: str | None = None
+    max_repeat: int | None = None
+
+    @property
+    def checks(self) -> tuple[Assertion, ...]:
+        """Every assertion; a ``rubric`` is the last of them."""
+        if self.rubric is None:
+            return self.assertions
+        return (*self.assertions, Assertion(type="llm-rubric", value=self.rubric, line=self.line))
 
     @property
     def has_checks(self) -> bool:
@@ -106,6 +199,7 @@ class Case:
             or self.expected_tools
             or (self.expected_tools is not None and self.extra_tools is ExtraTools.FORBID)
             or self.max_tokens is not None
+            or self.assertions
         )
 
 
@@ -135,6 +229,12 @@ class Reply:
         tools: ``None``: the agent does not say which tools it called.
         tokens_in, tokens_out: ``None``: not reported.
         status: The agent's own word (``ok``, ``failed``, ``refused``, ``partial``); ``None``: not reported.
+        state: The state the agent left behind after this turn, as JSON, for outcome checks; ``None``: not reported.
+        cost_micros: Millionths of a US dollar; ``None``: neither reported nor computable from a price.
+        latency_seconds: From the request to the last byte, without waiting for a retry; ``None``: not measured.
+        finish_reason: ``stop``, ``length``, ``tool_calls`` …; ``None``: not said.
+        model: What the provider says it ran; ``None``: not said.
+        context: Passages the agent says it answered from, for groundedness; ``None``: it does not say.
     """
 
     text: str
@@ -142,6 +242,12 @@ class Reply:
     tokens_in: int | None = None
     tokens_out: int | None = None
     status: str | None = None
+    state: Any = None
+    cost_micros: int | None = None
+    latency_seconds: float | None = None
+    finish_reason: str | None = None
+    model: str | None = None
+    context: tuple[str, ...] | None = None
 
 
 class CaseOutcome(StrEnum):
@@ -186,6 +292,8 @@ class CaseResult:
         notes: Remarks that decide nothing (an extra call that is allowed).
         runs, runs_passed: How often it ran and passed.
         tools_expected, tools_met: Expected tool calls over all runs that could be checked, and how many were made.
+        assertions: What each of the case's assertions says, of the run that is shown.
+        cost_micros: Of all runs, judges not included, in millionths of a US dollar; ``None``: not known.
     """
 
     suite: str
@@ -207,6 +315,8 @@ class CaseResult:
     runs_passed: int = 0
     tools_expected: int = 0
     tools_met: int = 0
+    assertions: tuple[AssertionResult, ...] = ()
+    cost_micros: int | None = None
 
     @property
     def passed(self) -> bool:
