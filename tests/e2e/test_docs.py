@@ -21,7 +21,7 @@ import yaml
 from fairway.bundle.prompts import PromptRegistry
 from fairway.cli.main import cli
 from fairway.demo.commands import Done, execute, fairway
-from fairway.evals.suite import parse_suite
+from fairway.evals.suites.load import parse_suite
 from fairway.llm.mock.scenario import parse_scenario
 from fairway.project.load import ProjectFile, load_project
 from fairway.security.waivers import read_waivers

@@ -22,9 +22,9 @@ import yaml
 
 from fairway.bundle.configuration import write_config_bundle
 from fairway.bundle.overlay import effective_value, resolve, with_mocked_tools
-from fairway.evals.case_check import check_case
-from fairway.evals.suite import parse_suite
-from fairway.evals.tool_match import parse_tool_call
+from fairway.evals.assertions.case_check import check_case
+from fairway.evals.assertions.tool_match import parse_tool_call
+from fairway.evals.suites.load import parse_suite
 from fairway.evals.values import Case, Reply
 from fairway.llm.mock.scenario import load_scenario
 from fairway.llm.mock.server import MockModelServer

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from fairway.bundle.files import Bundle
 from fairway.errors import FairwayError, NotFoundError, UserError
-from fairway.evals.suite import load_suites, select_suites
+from fairway.evals.suites.load import load_suites, select_suites
 from fairway.llm.mock.scenario import parse_scenario
 from fairway.project.load import Project
 from fairway.release.port import ReleaseStore

@@ -11,7 +11,7 @@ from typing import Any
 
 from fairway.bundle.components import component_of
 from fairway.bundle.config import BudgetsSection
-from fairway.evals.suite import load_suites
+from fairway.evals.suites.load import load_suites
 from fairway.pipeline.port import Finding, StageOutcome, StageStatus
 from fairway.project.load import load_project
 from fairway.section import Positive

@@ -10,7 +10,7 @@ import httpx
 from fairway.errors import FairwayError
 from fairway.evals.http_agent import HttpAgent, chat_mapping
 from fairway.evals.runner import EvalRunner, RunOptions
-from fairway.evals.suite import load_suites
+from fairway.evals.suites.load import load_suites
 from fairway.evals.values import CaseOutcome, CaseResult, Suite
 from fairway.pipeline.port import Finding, StageOutcome, StageStatus
 from fairway.stages.config import E2eRequest, E2eTestSection

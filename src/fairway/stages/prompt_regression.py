@@ -19,7 +19,7 @@ from fairway.evals.instrument import instrument_digest
 from fairway.evals.judge import Judge, JudgeSettings
 from fairway.evals.report import report_markdown
 from fairway.evals.runner import EvalRunner, RunOptions
-from fairway.evals.suite import load_suites
+from fairway.evals.suites.load import load_suites
 from fairway.evals.values import CaseOutcome, CaseResult, RunResult, Suite
 from fairway.llm.client import OpenAIModelClient
 from fairway.pipeline.port import Finding, StageOutcome, StageStatus

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fairway.clock import Clock
 from fairway.evals.http_agent import HttpAgent, chat_mapping
 from fairway.evals.runner import EvalRunner, RunOptions
-from fairway.evals.suite import load_suites
+from fairway.evals.suites.load import load_suites
 from fairway.evals.values import CaseOutcome, CaseResult, RunResult, Suite
 from fairway.project.load import Project
 from fairway.units import Verdict

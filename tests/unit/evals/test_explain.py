@@ -3,7 +3,7 @@ from __future__ import annotations
 from fairway.evals.explain import explain_case, prompt_changes
 from fairway.evals.instrument import instrument_digest
 from fairway.evals.judge import JudgeSettings
-from fairway.evals.suite import parse_suite
+from fairway.evals.suites.load import parse_suite
 from fairway.evals.values import CaseOutcome, CaseResult, Violation
 
 BEFORE = "You help customers.\nBe brief.\nAlways ask for confirmation before a refund.\n"

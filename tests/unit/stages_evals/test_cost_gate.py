@@ -9,7 +9,7 @@ from fairway.bundle.config import BudgetsSection
 from fairway.bundle.files import scan
 from fairway.bundle.lint import count_tokens
 from fairway.bundle.models import PriceSection
-from fairway.evals.suite import DEFAULT_SUITES
+from fairway.evals.suites.load import DEFAULT_SUITES
 from fairway.pipeline.port import StageStatus
 from fairway.stages.cost_gate import CostGate, CostGateSection, cost_report, judge_costs, suites_in_instrument
 from fairway.stages.prompt_cost import LargestInput, PromptLoad

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fairway.canonical import canonical_json
 from fairway.errors import ProjectFileError
-from fairway.evals.suite import case_json, load_suites, parse_suite, select_suites
+from fairway.evals.suites.load import case_json, load_suites, parse_suite, select_suites
 from fairway.evals.values import ArgumentMatch, ExtraTools, TokenCount
 
 SEED = [

@@ -13,8 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictI
 
 from fairway.canonical import canonical_json
 from fairway.errors import ProjectFileError
-from fairway.evals.case_check import normalise
-from fairway.evals.suite_file import read_document
+from fairway.evals.assertions.case_check import normalise
+from fairway.evals.suites.document import read_document
 from fairway.evals.values import ArgumentMatch, Case, ExpectedTool, ExtraTools, Suite, TokenCount
 from fairway.section import Section
 from fairway.validate import suggest, validate
