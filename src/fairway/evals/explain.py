@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fairway.evals.case_check import normalise
+from fairway.evals.assertions.case_check import normalise
 from fairway.evals.values import CaseResult
 
 _MOST_LINES = 8

@@ -12,9 +12,9 @@ import httpx
 
 from fairway.clock import Clock
 from fairway.errors import PermanentError, TransientError
+from fairway.evals.assertions.tool_match import parse_tool_call
 from fairway.evals.config import EvalsSection
 from fairway.evals.plain_text import writable
-from fairway.evals.tool_match import parse_tool_call
 from fairway.evals.values import Reply, ToolCall
 from fairway.llm.client import parse_retry_after
 

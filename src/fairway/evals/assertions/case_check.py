@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fairway.evals.tool_match import describe_expected, match_tools, why_missing
+from fairway.evals.assertions.tool_match import describe_expected, match_tools, why_missing
 from fairway.evals.values import Case, ExtraTools, Reply, TokenCount, ToolCall, Violation
 
 

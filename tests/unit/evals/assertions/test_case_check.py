@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.evals.case_check import check_case, count_tokens
+from fairway.evals.assertions.case_check import check_case, count_tokens
 from fairway.evals.values import Case, ExpectedTool, ExtraTools, Reply, TokenCount, ToolCall
 
 

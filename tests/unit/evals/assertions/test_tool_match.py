@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.evals.tool_match import match_tools, maximum_matching, parse_tool_call, values_match, why_missing
+from fairway.evals.assertions.tool_match import (
+    match_tools,
+    maximum_matching,
+    parse_tool_call,
+    values_match,
+    why_missing,
+)
 from fairway.evals.values import ArgumentMatch, ExpectedTool, ToolCall
 
 

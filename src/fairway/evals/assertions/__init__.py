@@ -1,0 +1,1 @@
+"""What must hold of a trial: the field's assertions, tool calls, outcome checks; pure but for ``measuring``."""
