@@ -12,12 +12,12 @@ from typing import Any
 
 from fairway.bundle.overlay import Overlay, ResolvedModel
 from fairway.evals.config import EvalsSection
-from fairway.evals.explain import Explanation, explain_case, prompt_changes
 from fairway.evals.gate import GateFinding, GatePolicy, judge_run
 from fairway.evals.http_agent import HttpAgent, chat_mapping
 from fairway.evals.instrument import instrument_digest
 from fairway.evals.judge import Judge, JudgeSettings
-from fairway.evals.report import report_markdown
+from fairway.evals.reports.explain import Explanation, explain_case, prompt_changes
+from fairway.evals.reports.stage_report import report_markdown
 from fairway.evals.runner import EvalRunner, RunOptions
 from fairway.evals.suites.load import load_suites
 from fairway.evals.values import CaseOutcome, CaseResult, RunResult, Suite

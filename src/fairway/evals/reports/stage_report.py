@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fairway.evals.explain import Explanation
 from fairway.evals.gate import GateFinding
+from fairway.evals.reports.explain import Explanation
 from fairway.evals.values import CaseOutcome, CaseResult, RunResult
 
 _MARKS = {
