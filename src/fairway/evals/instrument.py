@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fairway.canonical import sha256_digest, value_digest
-from fairway.evals.judge import JUDGE_VERSION, JudgeSettings
+from fairway.evals.judges.judge import JUDGE_VERSION, JudgeSettings
 from fairway.evals.suites.load import case_json
 from fairway.evals.values import SCORER_VERSION, Suite
 from fairway.units import Digest

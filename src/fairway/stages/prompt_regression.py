@@ -13,12 +13,12 @@ from typing import Any
 from fairway.bundle.overlay import Overlay, ResolvedModel
 from fairway.evals.config import EvalsSection
 from fairway.evals.gate import GateFinding, GatePolicy, judge_run
-from fairway.evals.http_agent import HttpAgent, chat_mapping
 from fairway.evals.instrument import instrument_digest
-from fairway.evals.judge import Judge, JudgeSettings
+from fairway.evals.judges.judge import Judge, JudgeSettings
 from fairway.evals.reports.explain import Explanation, explain_case, prompt_changes
 from fairway.evals.reports.stage_report import report_markdown
-from fairway.evals.runner import EvalRunner, RunOptions
+from fairway.evals.running.suite_runner import RunOptions, SuiteRunner
+from fairway.evals.subjects.arm import HttpAgent, chat_mapping
 from fairway.evals.suites.load import load_suites
 from fairway.evals.values import CaseOutcome, CaseResult, RunResult, Suite
 from fairway.llm.client import OpenAIModelClient
@@ -154,7 +154,7 @@ async def _play(context: DeliveryContext, examined: _Examination, served: ReadyS
             run_id=context.delivery.run_id,
         )
         judge = await _judge(context, examined, served, stack)
-        runner = EvalRunner(agent, examined.suites, options, clock=context.clock, judge=judge, on_result=tell)
+        runner = SuiteRunner(agent, examined.suites, options, clock=context.clock, judge=judge, on_result=tell)
         try:
             return await runner.run()
         finally:

@@ -6,7 +6,7 @@ import string
 
 import pytest
 
-from fairway.evals.judge import DEFAULT_SCALE, Graded, Invalid, Judge, JudgeSettings, judge_request, read_grade
+from fairway.evals.judges.judge import DEFAULT_SCALE, Graded, Invalid, Judge, JudgeSettings, judge_request, read_grade
 from fairway.evals.scoring import Attempt, score_attempt
 from fairway.evals.values import Case, CaseOutcome, Reply, ToolCall
 from fairway.llm.client import Completion, CompletionRequest
