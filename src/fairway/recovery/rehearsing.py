@@ -22,7 +22,7 @@ from fairway.bootstrap import Workspace
 from fairway.clock import Clock
 from fairway.controller.arm_files import ReleaseArmFiles
 from fairway.errors import FairwayError
-from fairway.evals.http_agent import HttpAgent, chat_mapping
+from fairway.evals.subjects.arm import HttpAgent, chat_mapping
 from fairway.incident.rehearsal import REHEARSAL
 from fairway.project.load import Project, load_project
 from fairway.release.trust import trusted_keys

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import httpx
 
 from fairway.errors import FairwayError
-from fairway.evals.http_agent import HttpAgent, chat_mapping
-from fairway.evals.runner import EvalRunner, RunOptions
+from fairway.evals.running.suite_runner import RunOptions, SuiteRunner
+from fairway.evals.subjects.arm import HttpAgent, chat_mapping
 from fairway.evals.suites.load import load_suites
 from fairway.evals.values import CaseOutcome, CaseResult, Suite
 from fairway.pipeline.port import Finding, StageOutcome, StageStatus
@@ -156,7 +156,7 @@ async def _cases(
     )
     mapping = chat_mapping(context.project.evals, path=running.service.chat)
     async with HttpAgent(running.url, mapping, clock=context.clock, timeout_seconds=settings.timeout) as agent:
-        result = await EvalRunner(Timed(agent, watch), suites, options, clock=context.clock).run()
+        result = await SuiteRunner(Timed(agent, watch), suites, options, clock=context.clock).run()
     return [_check_of(one) for one in result.details]
 
 

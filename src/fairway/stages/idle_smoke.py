@@ -16,7 +16,7 @@ from fairway import __version__
 from fairway.bundle.files import Bundle, scan
 from fairway.clock import Clock
 from fairway.errors import FairwayError
-from fairway.evals.http_agent import HttpAgent, chat_mapping
+from fairway.evals.subjects.arm import HttpAgent, chat_mapping
 from fairway.project.load import Project, load_project
 from fairway.release.port import ReleaseStore
 from fairway.release.values import Evidence

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fairway.clock import Clock
-from fairway.evals.http_agent import HttpAgent, chat_mapping
-from fairway.evals.runner import EvalRunner, RunOptions
+from fairway.evals.running.suite_runner import RunOptions, SuiteRunner
+from fairway.evals.subjects.arm import HttpAgent, chat_mapping
 from fairway.evals.suites.load import load_suites
 from fairway.evals.values import CaseOutcome, CaseResult, RunResult, Suite
 from fairway.project.load import Project
@@ -67,7 +67,7 @@ async def play(
     options = RunOptions(concurrency=project.evals.concurrency, case_timeout_seconds=seconds, run_id=run_id)
     mapping = chat_mapping(project.evals, path=project.service.chat)
     async with HttpAgent(url, mapping, clock=clock, timeout_seconds=seconds) as agent:
-        return _judged(await EvalRunner(agent, suites, options, clock=clock).run())
+        return _judged(await SuiteRunner(agent, suites, options, clock=clock).run())
 
 
 def _judged(result: RunResult) -> CasesFound:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from fairway.errors import FairwayError
-from fairway.evals.http_agent import HttpAgent, chat_mapping
+from fairway.evals.subjects.arm import HttpAgent, chat_mapping
 from fairway.pipeline.port import StageOutcome, StageStatus
 from fairway.release.values import Evidence
 from fairway.stages.config import SmokeTestSection

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fairway.clock import Clock
-from fairway.evals.runner import AgentUnderTest
+from fairway.evals.running.suite_runner import AgentUnderTest
 from fairway.evals.values import Reply
 
 SHARE = 0.95

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from fairway.clock import SystemClock
 from fairway.errors import FairwayError, PermanentError, TransientError
 from fairway.evals.config import EvalsSection
-from fairway.evals.http_agent import ChatMapping, HttpAgent, chat_mapping, get_pointer, parse_outcome, set_pointer
+from fairway.evals.subjects.arm import ChatMapping, HttpAgent, chat_mapping, get_pointer, parse_outcome, set_pointer
 
 
 class NoWait(SystemClock):

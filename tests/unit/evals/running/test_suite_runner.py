@@ -7,8 +7,8 @@ import pytest
 
 from fairway.clock import SystemClock
 from fairway.errors import PermanentError, TransientError
-from fairway.evals.judge import Judge, JudgeSettings
-from fairway.evals.runner import EvalRunner, RunOptions
+from fairway.evals.judges.judge import Judge, JudgeSettings
+from fairway.evals.running.suite_runner import RunOptions, SuiteRunner
 from fairway.evals.values import Case, CaseOutcome, Reply, Suite
 from fairway.llm.client import Completion
 
@@ -46,8 +46,8 @@ def suite(*messages: str, **changes) -> Suite:
     return Suite(name="s", file="s.yaml", cases=cases)
 
 
-def runner(agent: ScriptedAgent, *suites: Suite, judge: Judge | None = None, on_result=None, **options) -> EvalRunner:
-    return EvalRunner(agent, suites, RunOptions(**options), clock=SystemClock(), judge=judge, on_result=on_result)
+def runner(agent: ScriptedAgent, *suites: Suite, judge: Judge | None = None, on_result=None, **options) -> SuiteRunner:
+    return SuiteRunner(agent, suites, RunOptions(**options), clock=SystemClock(), judge=judge, on_result=on_result)
 
 
 async def test_results_keep_the_order_of_the_suites_whatever_the_order_they_end_in():

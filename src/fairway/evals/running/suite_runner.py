@@ -10,7 +10,7 @@ from typing import Protocol
 
 from fairway.clock import Clock
 from fairway.errors import FairwayError
-from fairway.evals.judge import Graded, Invalid, Judge
+from fairway.evals.judges.judge import Graded, Invalid, Judge
 from fairway.evals.scoring import Attempt, combine_runs, score_attempt, wants_grade
 from fairway.evals.values import PASS_SCORE, Case, CaseResult, Reply, RunResult, Suite
 
@@ -47,7 +47,7 @@ class RunOptions:
     run_id: str = "0"
 
 
-class EvalRunner:
+class SuiteRunner:
     """One run over some suites. ``finished`` may be asked at any time, also after a cancellation."""
 
     def __init__(
