@@ -31,13 +31,15 @@ class BudgetsSection(Section):
     Attributes:
         prompt_tokens: Of every prompt of the project.
         prompts: Of one prompt, by name; wins over ``prompt_tokens``.
-        cost_per_request, cost_per_day: USD; ``None``: no limit.
+        cost_per_request, cost_per_day, cost_per_month: USD; ``None``: no limit of its own. What is projected from call
+            logs is compared with 500 a day and 10,000 a month then.
     """
 
     prompt_tokens: TokensSection = TokensSection()
     prompts: dict[str, TokensSection] = {}
     cost_per_request: Money | None = None
     cost_per_day: Money | None = None
+    cost_per_month: Money | None = None
 
     def tokens_of(self, prompt: str) -> TokensSection:
         """The limits of one prompt."""

@@ -15,6 +15,7 @@ from fairway.bundle.models import MODELS_FILE, ModelsFile, read_models
 from fairway.bundle.overlay import Overlay, resolve
 from fairway.bundle.prompts import PromptRegistry
 from fairway.bundle.tools import TOOLS_FILE, ToolsFile, read_tools
+from fairway.costs.config import CostsSection
 from fairway.errors import NotFoundError, ProjectFileError
 from fairway.evals.config import EvalsSection
 from fairway.flags.config import FlagSection, FlagsSection
@@ -58,6 +59,7 @@ class ProjectFile(Section):
     pipeline: PipelineSection = PipelineSection()
     evals: EvalsSection = EvalsSection()
     budgets: BudgetsSection = BudgetsSection()
+    costs: CostsSection = CostsSection()
     rollout: RolloutSection = RolloutSection()
     people: PeopleSection = PeopleSection()
     rollback: RollbackSection = RollbackSection()
@@ -91,6 +93,7 @@ class Project:
     people: PeopleSection
     rollback: RollbackSection
     sla: SlaSection
+    costs: CostsSection = field(default_factory=CostsSection)
     flags: Mapping[str, FlagSection] = field(default_factory=dict)
     models: ModelsFile
     tools: ToolsFile
@@ -212,6 +215,7 @@ def load_project(start: Path | None = None) -> Project:
         people=file.people,
         rollback=file.rollback,
         sla=file.sla,
+        costs=file.costs,
         flags=file.flags,
         models=models,
         tools=tools,
