@@ -154,6 +154,7 @@ class JudgeHealth:
         kappa: Cohen's, against the labels; ``None``: not defined.
         flip_rate: Share of items whose repeated grades disagree; ``None``: graded once.
         problem: Why verdicts of this judge may not be used (drift, too little agreement); ``None``: they may.
+        good, bad: Items people call good, and bad; what the corrected pass rate is computed from.
     """
 
     items: int
@@ -164,6 +165,8 @@ class JudgeHealth:
     kappa: float | None = None
     flip_rate: float | None = None
     problem: str | None = None
+    good: int = 0
+    bad: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
