@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from fairway.section import Count, Duration, Flag, Fraction, Name, Positive, ProjectPath, Section, Share, Text
+from fairway.section import (
+    Count,
+    Duration,
+    Flag,
+    Fraction,
+    Name,
+    Points,
+    Positive,
+    ProjectPath,
+    Ratio,
+    Section,
+    Share,
+    Text,
+)
 
 Pointer = Annotated[str, Field(strict=True, max_length=512, pattern=r"^(/([^~/]|~[01])*)*$")]
 """RFC 6901."""
@@ -64,6 +78,58 @@ class JudgeSection(Section):
     max_tokens: Positive = 512
 
 
+class BaselineKind(StrEnum):
+    """What a release is compared with.
+
+    ``none``: nothing; the simple rule decides. ``stable``: the release now stable, or without one the last release,
+    started beside the candidate and asked in turn with it. ``blessed``: the run somebody blessed.
+    """
+
+    NONE = "none"
+    STABLE = "stable"
+    BLESSED = "blessed"
+
+
+class CompareSection(Section):
+    """How a candidate is compared with a baseline.
+
+    Attributes:
+        margin: How much worse than the baseline is still allowed: ``5pt``, or a fraction.
+        cost_ratio, token_ratio: Limits on what a case costs and uses beside the baseline, ``+10%``; ``null``: none.
+        adaptive: Add repeats where the outcome is in doubt.
+        max_repeat: Adaptive repeats of a case end here.
+        minimum: Fewer cases than this that both sides decided decide nothing; ``null``: what the margin needs.
+    """
+
+    baseline: BaselineKind = BaselineKind.NONE
+    margin: Points = 0.05
+    cost_ratio: Ratio | None = None
+    token_ratio: Ratio | None = None
+    adaptive: Flag = False
+    max_repeat: Positive = 8
+    minimum: Positive | None = None
+
+
+class SmokeLayerSection(Section):
+    """The small evaluation against the real model.
+
+    Attributes:
+        environment: Whose models are asked; it must name a real provider. ``null``: the one of ``evals``.
+        calls: Messages to the agent at most, over all cases.
+        tag: Only cases with it; where none has it, the first ones of the suites.
+    """
+
+    environment: Name | None = None
+    calls: Annotated[int, Field(strict=True, ge=1, le=5)] = 5
+    tag: Text = "smoke"
+
+
+class LayersSection(Section):
+    """The layers of evaluation besides the whole one: ``fairway eval run --layer smoke``."""
+
+    smoke: SmokeLayerSection = SmokeLayerSection()
+
+
 class EvalsSection(Section):
     """Which suites vouch for a release, and how.
 
@@ -76,7 +142,9 @@ class EvalsSection(Section):
         maximum_failed: Share of failed cases (parts of 100,000) at which a suite fails.
         errors: Share of cases that may end in an error of provider or judge before the run is an ERROR.
         tool_accuracy: Share of expected tool calls that must be made.
-        spend: Hard stop in USD; ``None``: no limit.
+        spend: Hard stop in USD, agents and judges together; ``None``: no limit.
+        compare: What a release is compared with.
+        layers: Smaller evaluations, asked for by name.
     """
 
     suites: Annotated[tuple[ProjectPath, ...], Field(max_length=1000)] = (
@@ -97,3 +165,5 @@ class EvalsSection(Section):
     errors: Share = 10_000
     tool_accuracy: Fraction = 0.95
     spend: Annotated[float, Field(strict=True, ge=0)] | None = None
+    compare: CompareSection = CompareSection()
+    layers: LayersSection = LayersSection()

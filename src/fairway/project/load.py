@@ -317,9 +317,13 @@ def _reference_errors(project: Project) -> Iterator[ProjectFileError]:
     judge = project.evals.judge
     if judge is not None and project.models.alias_of(judge.model) is None:
         yield _unknown(document, ("evals", "judge", "model"), "model alias", judge.model, project.models.names())
-    wanted = project.evals.environment
-    if wanted is not None and wanted not in project.environments:
-        yield _unknown(document, ("evals", "environment"), "environment", wanted, project.environments)
+    asked: tuple[tuple[KeyPath, str | None], ...] = (
+        (("evals", "environment"), project.evals.environment),
+        (("evals", "layers", "smoke", "environment"), project.evals.layers.smoke.environment),
+    )
+    for place, wanted in asked:
+        if wanted is not None and wanted not in project.environments:
+            yield _unknown(document, place, "environment", wanted, project.environments)
     for flag, section in project.flags.items():
         for index, where in enumerate(section.environments):
             if where not in project.environments:

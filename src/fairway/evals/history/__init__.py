@@ -1,0 +1,1 @@
+"""What evaluations leave behind: run folders, attempts on the same content, blessed baselines, merged shards."""

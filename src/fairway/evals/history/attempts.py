@@ -1,0 +1,57 @@
+"""Attempts on the same content accumulate, so that asking again until it is green does not help. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fairway.canonical import value_digest
+from fairway.evals.trials import EvalRun, Side, SubjectInfo, side_of
+from fairway.units import Digest
+
+
+def attempt_digest(subject: SubjectInfo, instrument: Digest) -> Digest | None:
+    """What attempts on the same subject, measured by the same instrument, share.
+
+    By the digests of a release as an environment runs it, else by the subject's whole identity; ``None`` for a subject
+    whose version nobody knows: two runs of it may be runs of two things.
+    """
+    if subject.release is not None and subject.effective is not None:
+        return value_digest({"release": subject.release, "effective": subject.effective, "instrument": instrument})
+    if subject.identity is not None:
+        return value_digest({"identity": dict(subject.identity), "instrument": instrument})
+    return None
+
+
+def accumulated(runs: Sequence[EvalRun]) -> Side:
+    """Every attempt as one side of the gate.
+
+    Two kinds of trials of earlier attempts are not counted: those that had trouble and were played again later (an
+    outage of a provider says nothing about the subject), and those a later attempt only read back from the cache (they
+    would be one observation counted twice). A trial that was decided is never left out.
+
+    Args:
+        runs: One or more, oldest first, of one subject with one instrument.
+
+    Raises:
+        ValueError: There is none, or their instruments differ.
+    """
+    return side_of(independent(runs))
+
+
+def independent(runs: Sequence[EvalRun]) -> tuple[EvalRun, ...]:
+    """The attempts, each observation once; see :func:`accumulated`."""
+    last = {trial.key: number for number, run in enumerate(runs) for trial in run.trials}
+    seen: set[tuple[str, str, int]] = set()
+    kept = []
+    for number, run in enumerate(runs):
+        rows = [
+            (trial, result)
+            for trial, result in zip(run.trials, run.results, strict=True)
+            if not (trial.trouble is not None and last[trial.key] > number) and not (trial.cached and trial.key in seen)
+        ]
+        seen.update(trial.key for trial, _ in rows if trial.trouble is None)
+        kept.append(replace(run, trials=tuple(t for t, _ in rows), results=tuple(r for _, r in rows)))
+    # an attempt that was cut short is not incomplete any more once a later one played everything
+    whole = bool(runs) and runs[-1].complete
+    return tuple(replace(run, complete=whole) for run in kept)

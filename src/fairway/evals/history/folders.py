@@ -1,0 +1,287 @@
+"""Run folders: ``.fairway/evals/<run id>/`` with ``run.json``, ``trials.jsonl``, ``results.json`` and reports.
+
+``run.json`` is small: what was asked, and in the end what came of it. It is written first and replaced in one step, so
+that a run that was killed is one whose header says that it has not ended. ``results.json`` is the whole run, scored.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fairway.canonical import sha256_digest
+from fairway.errors import ConflictError, NotFoundError, PermanentError
+from fairway.units import Digest
+
+HEADER, RESULTS, TRIALS, BASELINE = "run.json", "results.json", "trials.jsonl", "baseline"
+_LOCK = "lock"
+_VERSION = 1
+_KEEP = 50
+_RUN_ID = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{6}$")
+
+
+def new_run_id(now: datetime) -> str:
+    """``20261120-095523-1f0c2a``: sorts by time, unique enough for one project."""
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHeader:
+    """What a run is about, and once it has ended what came of it.
+
+    Attributes:
+        asked: How it was asked for, enough to resume it: JSON.
+        plan: Suite and id of every case of the whole selection, also of those that other shards play.
+        agent, environment: Whose baseline it may become; empty outside a project.
+        subject: As a report shows it.
+        release: Version, where it is one; ``None``: not known.
+        attempt_of: See :class:`fairway.evals.trials.EvalRun`.
+        shard: ``(part, parts)``; ``None``: whole.
+        ended: Whether it came to its end; a killed run did not.
+        complete: Whether every planned trial was played.
+        verdict: Of the gate; ``None``: not decided.
+        reasons: Of the gate, most important first.
+        attempt: Which attempt on the same content it is, from 1.
+        total, passed: Cases.
+        spent_micros: Paid, in millionths of a US dollar; ``None``: not known.
+        baseline: What it was compared with; ``None``: nothing.
+    """
+
+    run_id: str
+    created_at: datetime
+    agent: str = ""
+    environment: str = ""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    plan: tuple[tuple[str, str], ...] = ()
+    subject: str = ""
+    release: str | None = None
+    instrument: Digest | None = None
+    attempt_of: Digest | None = None
+    shard: tuple[int, int] | None = None
+    ended: bool = False
+    complete: bool = False
+    verdict: str | None = None
+    reasons: tuple[str, ...] = ()
+    attempt: int = 1
+    total: int = 0
+    passed: int = 0
+    spent_micros: int | None = 0
+    baseline: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The header as the file holds it."""
+        return {
+            "version": _VERSION,
+            "run_id": self.run_id,
+            "created_at": self.created_at.isoformat(),
+            "agent": self.agent,
+            "environment": self.environment,
+            "asked": dict(self.asked),
+            "plan": [list(key) for key in self.plan],
+            "subject": self.subject,
+            "release": self.release,
+            "instrument": self.instrument,
+            "attempt_of": self.attempt_of,
+            "shard": None if self.shard is None else list(self.shard),
+            "ended": self.ended,
+            "complete": self.complete,
+            "verdict": self.verdict,
+            "reasons": list(self.reasons),
+            "attempt": self.attempt,
+            "total": self.total,
+            "passed": self.passed,
+            "spent_micros": self.spent_micros,
+            "baseline": self.baseline,
+        }
+
+
+def header_from_json(wire: Mapping[str, Any]) -> RunHeader:
+    """Read what :meth:`RunHeader.to_json` wrote.
+
+    Raises:
+        KeyError, ValueError, TypeError: It is something else.
+    """
+    if wire["version"] != _VERSION:
+        raise ValueError(f"version {wire['version']!r} is not known to this Fairway")
+    shard = wire["shard"]
+    return RunHeader(
+        run_id=str(wire["run_id"]),
+        created_at=datetime.fromisoformat(wire["created_at"]),
+        agent=str(wire["agent"]),
+        environment=str(wire["environment"]),
+        asked=dict(wire["asked"]),
+        plan=tuple((str(suite), str(case)) for suite, case in wire["plan"]),
+        subject=str(wire["subject"]),
+        release=wire["release"],
+        instrument=wire["instrument"],
+        attempt_of=wire["attempt_of"],
+        shard=None if shard is None else (int(shard[0]), int(shard[1])),
+        ended=bool(wire["ended"]),
+        complete=bool(wire["complete"]),
+        verdict=wire["verdict"],
+        reasons=tuple(map(str, wire["reasons"])),
+        attempt=int(wire["attempt"]),
+        total=int(wire["total"]),
+        passed=int(wire["passed"]),
+        spent_micros=wire["spent_micros"],
+        baseline=wire["baseline"],
+    )
+
+
+class EvalHistory:
+    """The evaluations of one project, or of one folder outside a project."""
+
+    def __init__(self, root: Path) -> None:
+        """Take the folder, ``.fairway/evals``; it is made by the first run."""
+        self.root = root
+
+    def folder(self, run_id: str) -> Path:
+        """Where a run is kept."""
+        return self.root / run_id
+
+    def begin(self, header: RunHeader) -> Path:
+        """Make the folder of a run, with its header; returns it."""
+        folder = self.folder(header.run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.write_header(header)
+        return folder
+
+    def write_header(self, header: RunHeader) -> None:
+        """Replace a run's header in one step."""
+        write_text(self.folder(header.run_id) / HEADER, json.dumps(header.to_json(), indent=1) + "\n")
+
+    @contextmanager
+    def held(self, run_id: str) -> Iterator[None]:
+        """Hold a run for as long as it is played.
+
+        Raises:
+            ConflictError: ``eval_running``: another process plays it.
+        """
+        folder = self.folder(run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / _LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ConflictError(
+                    f"evaluation {run_id} still goes on in another process", code="eval_running"
+                ) from error
+            yield
+
+    def ids(self) -> tuple[str, ...]:
+        """Ids of every run, newest first."""
+        if not self.root.is_dir():
+            return ()
+        found = (path.name for path in self.root.iterdir() if _RUN_ID.match(path.name) and (path / HEADER).is_file())
+        return tuple(sorted(found, reverse=True))
+
+    def header(self, run_id: str) -> RunHeader:
+        """What a run is about.
+
+        Raises:
+            NotFoundError: There is no such run.
+            PermanentError: ``eval_run``: its header cannot be read.
+        """
+        return read_header(self.folder(run_id))
+
+    def headers(self) -> tuple[RunHeader, ...]:
+        """Of every run, newest first; a folder whose header cannot be read is left out."""
+        found = []
+        for run_id in self.ids():
+            try:
+                found.append(self.header(run_id))
+            except PermanentError:
+                continue
+        return tuple(found)
+
+    def find(self, reference: str | None) -> Path:
+        """The folder of a run: by id, the beginning of one, ``latest``, or a path.
+
+        Raises:
+            NotFoundError: ``eval_run_not_found``: there is none, or several begin so.
+        """
+        ids = self.ids()
+        if reference is None or reference == "latest":
+            if not ids:
+                raise NotFoundError("there is no evaluation yet", code="eval_run_not_found", hint="fairway eval run")
+            return self.folder(ids[0])
+        path = Path(reference)
+        if ("/" in reference or path.is_dir()) and (path / HEADER).is_file():
+            return path
+        near = [run_id for run_id in ids if run_id.startswith(reference)]
+        if len(near) == 1:
+            return self.folder(near[0])
+        what = f"{len(near)} evaluations begin with {reference!r}" if near else f"there is no evaluation {reference!r}"
+        hint = "they are " + ", ".join((near or ids)[:5]) if ids else "fairway eval run makes one"
+        raise NotFoundError(what, code="eval_run_not_found", hint=hint)
+
+    def attempts(self, attempt_of: Digest | None, *, before: str) -> tuple[str, ...]:
+        """Ids of the earlier attempts on the same content that came to an end, oldest first."""
+        if attempt_of is None:
+            return ()
+        found = [
+            header.run_id
+            for header in self.headers()
+            if header.attempt_of == attempt_of and header.run_id < before and header.ended and header.shard is None
+        ]
+        return tuple(reversed(found))
+
+    def prune(self, *, keep: int = _KEEP, blessed: Sequence[str] = ()) -> tuple[str, ...]:
+        """Remove old runs; returns their ids.
+
+        Kept are the newest, the blessed ones, and every attempt on the content of a run that is kept: no attempt is
+        forgotten while another one on the same content counts.
+        """
+        headers = self.headers()
+        kept = {header.run_id for header in headers[:keep]} | set(blessed)
+        content = {header.attempt_of for header in headers if header.run_id in kept and header.attempt_of is not None}
+        gone = [h.run_id for h in headers if h.run_id not in kept and h.attempt_of not in content]
+        for run_id in gone:
+            shutil.rmtree(self.folder(run_id), ignore_errors=True)
+        return tuple(gone)
+
+
+def read_header(folder: Path) -> RunHeader:
+    """The header of a run's folder.
+
+    Raises:
+        NotFoundError: There is none.
+        PermanentError: ``eval_run``: it cannot be read.
+    """
+    try:
+        return header_from_json(json.loads((folder / HEADER).read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"there is no evaluation in {folder}", code="eval_run_not_found") from error
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise PermanentError(f"{folder / HEADER} cannot be read: {error}", code="eval_run") from error
+
+
+def results_digest(folder: Path) -> Digest:
+    """Digest of a run's results as they are on disk.
+
+    Raises:
+        NotFoundError: ``eval_run_not_found``: it has none.
+    """
+    try:
+        return sha256_digest((folder / RESULTS).read_bytes())
+    except OSError as error:
+        raise NotFoundError(
+            f"evaluation {folder.name} has no results", code="eval_run_not_found", hint="fairway eval run --resume"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step; a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
