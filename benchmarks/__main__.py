@@ -1,7 +1,8 @@
 """Run every bench in this folder: ``python -m benchmarks [name …]``.
 
 Results go to ``bench-results/`` and into the measured regions of ``docs/benchmarks.md``. A bench is a module with
-``run() -> Bench``; it says itself when it cannot run here, and fails when a promise is broken.
+``run() -> Bench``; it says itself when it cannot run here, and fails when a promise is broken. One that is
+``ON_REQUEST`` runs only when it is named.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def main(names: list[str]) -> int:
     RESULTS.mkdir(exist_ok=True)
     for name in names or found:
         module = importlib.import_module(f"benchmarks.{name}")
-        if not hasattr(module, "run"):
+        if not hasattr(module, "run") or (not names and getattr(module, "ON_REQUEST", False)):
             continue
         begun = time.monotonic()
         bench: Bench = module.run()
