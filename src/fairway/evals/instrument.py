@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fairway.canonical import sha256_digest, value_digest
 from fairway.evals.judges.judge import JUDGE_VERSION, JudgeSettings
-from fairway.evals.suites.load import case_json
+from fairway.evals.suites.fingerprint import suite_digest
 from fairway.evals.values import SCORER_VERSION, Suite
 from fairway.units import Digest
 
@@ -14,7 +14,7 @@ from fairway.units import Digest
 def instrument_digest(suites: Sequence[Suite], *, judge: JudgeSettings | None, mock_scenario: bytes | None) -> Digest:
     """Digest over suites, judge, mock scenario and scorer version.
 
-    Neither comments, nor the order of suites, nor names of cases and files change it: they change no result.
+    Neither comments, nor the order of suites and cases, nor names of cases and files change it: they change no result.
 
     Args:
         suites: What is asked and expected.
@@ -34,9 +34,9 @@ def instrument_digest(suites: Sequence[Suite], *, judge: JudgeSettings | None, m
         }
     return value_digest(
         {
-            "version": 1,
+            "version": 2,
             "scorer": SCORER_VERSION,
-            "suites": {suite.name: [case_json(case) for case in suite.cases] for suite in suites},
+            "suites": {suite.name: suite_digest(suite) for suite in suites},
             "judge": graded,
             "mock": None if mock_scenario is None else sha256_digest(mock_scenario),
         }

@@ -332,35 +332,3 @@ def _tools(sections: list[ToolSection] | None) -> tuple[ExpectedTool, ...] | Non
         )
         for tool in sections
     )
-
-
-def case_json(case: Case) -> dict[str, Any]:
-    """Everything of a case that its result depends on, for the instrument digest."""
-    tools = None
-    if case.expected_tools is not None:
-        tools = [
-            {
-                "name": tool.name,
-                "arguments": None if tool.arguments is None else dict(tool.arguments),
-                "match": tool.match.value,
-                "tolerance": tool.tolerance,
-                "count": tool.count,
-            }
-            for tool in case.expected_tools
-        ]
-    return {
-        "id": case.id,
-        "turns": list(case.turns),
-        "expected_tools": tools,
-        "extra_tools": case.extra_tools.value,
-        "forbidden_tools": list(case.forbidden_tools),
-        "expected_keywords": list(case.expected_keywords),
-        "forbidden_keywords": list(case.forbidden_keywords),
-        "max_tokens": case.max_tokens,
-        "count_tokens": case.count_tokens.value,
-        "critical": case.critical,
-        "repeat": case.repeat,
-        "at_least": case.at_least,
-        "rubric": case.rubric,
-        "rubric_required": case.rubric_required,
-    }

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from fairway.canonical import canonical_json
 from fairway.errors import ProjectFileError
-from fairway.evals.suites.load import case_json, load_suites, parse_suite, select_suites
+from fairway.evals.suites.fingerprint import case_json
+from fairway.evals.suites.load import load_suites, parse_suite, select_suites
 from fairway.evals.values import ArgumentMatch, ExtraTools, TokenCount
 
 SEED = [
