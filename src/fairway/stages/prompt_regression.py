@@ -12,7 +12,7 @@ from typing import Any
 
 from fairway.bundle.overlay import Overlay, ResolvedModel
 from fairway.evals.config import EvalsSection
-from fairway.evals.gate import GateFinding, GatePolicy, judge_run
+from fairway.evals.gating.simple import GateFinding, GatePolicy, judge_run
 from fairway.evals.instrument import instrument_digest
 from fairway.evals.judges.judge import Judge, JudgeSettings
 from fairway.evals.reports.explain import Explanation, explain_case, prompt_changes

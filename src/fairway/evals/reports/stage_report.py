@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fairway.evals.gate import GateFinding
+from fairway.evals.gating.simple import GateFinding
 from fairway.evals.reports.explain import Explanation
 from fairway.evals.values import CaseOutcome, CaseResult, RunResult
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.evals.gate import GatePolicy, judge_run
+from fairway.evals.gating.simple import GatePolicy, judge_run
 from fairway.evals.values import CaseOutcome, CaseResult, RunResult, Violation
 from fairway.units import Verdict
 
