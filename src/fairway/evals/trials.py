@@ -98,6 +98,7 @@ class Trial:
         duration_seconds: With waiting and measuring.
         cached: Every reply came from the cache.
         inclusion: Probability, in (0, 1], with which an adaptive run chose to play this trial; 1 for a planned one.
+        wave: Which wave of an adaptive run played it, from 0, the planned ones.
     """
 
     suite: str
@@ -110,6 +111,7 @@ class Trial:
     duration_seconds: float = 0.0
     cached: bool = False
     inclusion: float = 1.0
+    wave: int = 0
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -210,8 +212,10 @@ class CaseTrials:
     Attributes:
         cluster: Cases that vary together share it.
         outcomes, scores, tokens, cost_micros, inclusion: One a trial, all of the same length, by index.
-        attempts: Which attempt each trial belongs to, from 0.
-        needed: How many of ``planned`` trials must pass, for a critical case.
+        attempts, waves: Which attempt and, within it, which wave of adaptive repeats each trial belongs to, from 0.
+        needed: How many of ``planned`` trials must pass.
+        tools_expected, tools_met: Expected tool calls over all trials that could be checked, and how many were made.
+        max_repeat: Adaptive repeats end here; ``None``: as the policy says.
     """
 
     suite: str
@@ -226,6 +230,10 @@ class CaseTrials:
     cost_micros: tuple[int | None, ...] = ()
     inclusion: tuple[float, ...] = ()
     attempts: tuple[int, ...] = ()
+    waves: tuple[int, ...] = ()
+    tools_expected: int = 0
+    tools_met: int = 0
+    max_repeat: int | None = None
 
     @property
     def decided(self) -> tuple[bool, ...]:
@@ -299,4 +307,8 @@ def _case_trials(suite: str, case: Case, rows: Sequence[tuple[int, Trial, CaseRe
         cost_micros=tuple(result.cost_micros for _, _, result in rows),
         inclusion=tuple(trial.inclusion for _, trial, _ in rows),
         attempts=tuple(attempt for attempt, _, _ in rows),
+        waves=tuple(trial.wave for _, trial, _ in rows),
+        tools_expected=sum(result.tools_expected for _, _, result in rows),
+        tools_met=sum(result.tools_met for _, _, result in rows),
+        max_repeat=case.max_repeat,
     )
