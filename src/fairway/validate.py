@@ -7,8 +7,7 @@ nearest right key. All mistakes of a section are reported together.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -16,12 +15,18 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fairway.errors import ProjectFileError
+from fairway.mistakes import CombinedProjectFileError as CombinedProjectFileError
+from fairway.mistakes import all_of as all_of
+from fairway.mistakes import collect as collect
+from fairway.mistakes import nearest as nearest
+from fairway.mistakes import raise_all as raise_all
+from fairway.mistakes import shown
+from fairway.mistakes import suggest as suggest
 from fairway.section import MisplacedError
 from fairway.yaml_file import KeyPath, YamlDocument, value_at
 
 M = TypeVar("M", bound=BaseModel)
 
-_TOLD = 20
 _SENSITIVE = re.compile(r"api_?key|secret|password|credential|(^|_)token$", re.IGNORECASE)
 """Keys whose value is never repeated in a message."""
 _NOUNS = {
@@ -47,50 +52,6 @@ _NOUNS = {
 }
 
 
-class CombinedProjectFileError(ProjectFileError):
-    """Several mistakes of one or more files, told together; the first one gives file, line, column and key.
-
-    Attributes:
-        errors: Every mistake, the first included.
-    """
-
-    def __init__(self, errors: Sequence[ProjectFileError]) -> None:
-        first = errors[0]
-        super().__init__(
-            first.problem, file=first.file, line=first.line, column=first.column, key=first.key, code=first.code
-        )
-        self.errors = tuple(errors)
-        told = [str(error) for error in errors[:_TOLD]]
-        if len(errors) > _TOLD:
-            told.append(f"and {len(errors) - _TOLD} more")
-        self.message = "\n".join(told)
-        self.args = (self.message,)
-
-
-def all_of(error: ProjectFileError) -> tuple[ProjectFileError, ...]:
-    """The single mistakes an error tells of, in order."""
-    return error.errors if isinstance(error, CombinedProjectFileError) else (error,)
-
-
-def raise_all(errors: Iterable[ProjectFileError]) -> None:
-    """Raise the mistakes as one error, ordered by place; nothing happens when there is none."""
-    flat = [single for error in errors for single in all_of(error)]
-    flat.sort(key=lambda error: (error.file, error.line or 0, error.column or 0))
-    if len(flat) == 1:
-        raise flat[0]
-    if flat:
-        raise CombinedProjectFileError(flat)
-
-
-def collect(errors: list[ProjectFileError], check: Callable[[], M | None]) -> M | None:
-    """The result of ``check``; its mistakes are kept in ``errors`` instead."""
-    try:
-        return check()
-    except ProjectFileError as error:
-        errors.append(error)
-        return None
-
-
 def validate(model: type[M], document: YamlDocument, path: KeyPath = ()) -> M:
     """The value at ``path`` of a document as a section.
 
@@ -113,26 +74,6 @@ def validate(model: type[M], document: YamlDocument, path: KeyPath = ()) -> M:
         raise AssertionError("a validation error without details") from error
     except RecursionError as error:  # pragma: no cover - the reader limits depth
         raise document.error(path, "is nested too deep") from error
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word a typo most likely meant, or ``None``."""
-    words = list(known)
-    lowered = {candidate.lower(): candidate for candidate in reversed(words)}
-    found = get_close_matches(word[:80].lower(), lowered, n=1, cutoff=0.6)
-    return lowered[found[0]] if found else None
-
-
-def suggest(word: str, known: Iterable[str], *, what: str) -> str:
-    """A hint: the nearest known word, else all of them (up to twelve)."""
-    words = sorted(known)
-    near = nearest(word, words)
-    if near:
-        return f"did you mean {near!r}?"
-    if not words:
-        return f"there are no {what} yet"
-    listed = ", ".join(words[:12]) + (", …" if len(words) > 12 else "")
-    return f"known {what}: {listed}"
 
 
 # -- one pydantic error, in words -------------------------------------------------------------------------------------
@@ -192,11 +133,11 @@ def _not_one_of(document: YamlDocument, path: KeyPath, detail: ErrorDetails) -> 
     found = detail["input"]
     near = nearest(found, choices) if isinstance(found, str) else None
     hint = f"did you mean {near!r}?" if near else None
-    return document.error(path, f"expected one of {', '.join(choices)}; got {_shown(found)}", hint=hint)
+    return document.error(path, f"expected one of {', '.join(choices)}; got {shown(found)}", hint=hint)
 
 
 def _in_words(kind: str, detail: ErrorDetails, *, sensitive: bool) -> str:
-    found = "a value that is not shown" if sensitive else _shown(detail["input"])
+    found = "a value that is not shown" if sensitive else shown(detail["input"])
     context = detail.get("ctx", {})
     if kind == "value_error":
         return str(context.get("error", detail["msg"]))
@@ -227,21 +168,6 @@ def _pattern_in_words(pattern: str, found: str) -> str:
     if pattern.startswith("^[a-z][a-z0-9-]"):
         return f"must be lower-case letters, digits and dashes, start with a letter, at most 63 long; got {found}"
     return f"must match {pattern}; got {found}"
-
-
-def _shown(value: object) -> str:
-    """What stands there, short; long texts are not repeated."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    if isinstance(value, str):
-        return f"the text {value!r}" if len(value) <= 40 else f"a text of {len(value)} characters"
-    if isinstance(value, list | tuple):
-        return "a list"
-    return "a mapping" if isinstance(value, dict) else f"a {type(value).__name__}"
 
 
 def _keys_of(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
