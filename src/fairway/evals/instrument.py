@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fairway.canonical import sha256_digest, value_digest
-from fairway.evals.judges.judge import JUDGE_VERSION, JudgeSettings
+from fairway.evals.judges.digest import judge_digest
+from fairway.evals.judges.settings import JudgeSettings
 from fairway.evals.suites.fingerprint import suite_digest
 from fairway.evals.values import SCORER_VERSION, Suite
 from fairway.units import Digest
@@ -21,23 +22,12 @@ def instrument_digest(suites: Sequence[Suite], *, judge: JudgeSettings | None, m
         judge: How rubrics are graded; ``None``: not.
         mock_scenario: Bytes of the mock model's scenario; ``None``: no mock model.
     """
-    graded = None
-    if judge is not None:
-        graded = {
-            "version": JUDGE_VERSION,
-            "model": judge.model,
-            "guidance": judge.guidance,
-            "scale": dict(judge.scale),
-            "threshold": judge.threshold,
-            "max_tokens": judge.max_tokens,
-            "repeats": judge.repeats,
-        }
     return value_digest(
         {
             "version": 2,
             "scorer": SCORER_VERSION,
             "suites": {suite.name: suite_digest(suite) for suite in suites},
-            "judge": graded,
+            "judge": None if judge is None else judge_digest(judge),
             "mock": None if mock_scenario is None else sha256_digest(mock_scenario),
         }
     )

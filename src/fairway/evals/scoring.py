@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairway.evals.assertions.case_check import CheckFinding, check_case, tools_called
-from fairway.evals.judges.judge import Graded, Invalid
+from fairway.evals.judges.answer import Graded, Invalid
 from fairway.evals.plain_text import plain
 from fairway.evals.values import PASS_SCORE, UNDECIDED, Case, CaseOutcome, CaseResult, Reply, Violation
 

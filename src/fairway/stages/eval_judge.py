@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fairway.bundle.overlay import Overlay, ResolvedModel
 from fairway.errors import NotFoundError, UserError
 from fairway.evals.config import JudgeSection
-from fairway.evals.judges.judge import JudgeSettings
+from fairway.evals.judges.settings import JudgeSettings
 from fairway.llm.client import Endpoint
 from fairway.project.load import Project
 from fairway.validate import suggest

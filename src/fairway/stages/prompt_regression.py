@@ -14,7 +14,8 @@ from fairway.bundle.overlay import Overlay, ResolvedModel
 from fairway.evals.config import EvalsSection
 from fairway.evals.gating.simple import GateFinding, GatePolicy, judge_run
 from fairway.evals.instrument import instrument_digest
-from fairway.evals.judges.judge import Judge, JudgeSettings
+from fairway.evals.judges.settings import JudgeSettings
+from fairway.evals.judges.single import Judge
 from fairway.evals.reports.explain import Explanation, explain_case, prompt_changes
 from fairway.evals.reports.stage_report import report_markdown
 from fairway.evals.running.suite_runner import RunOptions, SuiteRunner

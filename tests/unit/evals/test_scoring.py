@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.evals.judges.judge import Graded, Invalid
+from fairway.evals.judges.answer import Graded, Invalid
 from fairway.evals.scoring import Attempt, combine_runs, score_attempt
 from fairway.evals.values import Case, CaseOutcome, CaseResult, Reply
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from fairway.evals.instrument import instrument_digest
-from fairway.evals.judges.judge import JudgeSettings
+from fairway.evals.judges.settings import JudgeSettings
 from fairway.evals.reports.explain import explain_case, prompt_changes
 from fairway.evals.suites.load import parse_suite
 from fairway.evals.values import CaseOutcome, CaseResult, Violation

@@ -7,7 +7,8 @@ import pytest
 
 from fairway.clock import SystemClock
 from fairway.errors import PermanentError, TransientError
-from fairway.evals.judges.judge import Judge, JudgeSettings
+from fairway.evals.judges.settings import JudgeSettings
+from fairway.evals.judges.single import Judge
 from fairway.evals.running.suite_runner import RunOptions, SuiteRunner
 from fairway.evals.values import Case, CaseOutcome, Reply, Suite
 from fairway.llm.client import Completion

@@ -6,7 +6,9 @@ import string
 
 import pytest
 
-from fairway.evals.judges.judge import DEFAULT_SCALE, Graded, Invalid, Judge, JudgeSettings, judge_request, read_grade
+from fairway.evals.judges.answer import Graded, Invalid, read_grade
+from fairway.evals.judges.settings import DEFAULT_SCALE, JudgeSettings
+from fairway.evals.judges.single import Judge, judge_request
 from fairway.evals.scoring import Attempt, score_attempt
 from fairway.evals.values import Case, CaseOutcome, Reply, ToolCall
 from fairway.llm.client import Completion, CompletionRequest
