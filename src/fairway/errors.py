@@ -9,6 +9,7 @@
     │   └── RefusedError         a policy or a law says no; HTTP 403
     ├── ConflictError            somebody else changed it first; exit 3, HTTP 409
     ├── TransientError           may work later; exit 3, HTTP 503 with Retry-After
+    │   └── BusyError            asked too often or overloaded: it did nothing, and may be asked again
     └── PermanentError           broken, and trying again does not help; exit 3, HTTP 500
 
 Expected outcomes - a failed check, a broken judge, a metric without data - are values, never exceptions.
@@ -123,6 +124,10 @@ class TransientError(FairwayError):
     ) -> None:
         super().__init__(message, code=code, hint=hint)
         self.retry_after = retry_after
+
+
+class BusyError(TransientError):
+    """Asked too often, or overloaded (HTTP 429, 503): it says it did nothing, so asking again repeats nothing."""
 
 
 class PermanentError(FairwayError):

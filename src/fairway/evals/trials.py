@@ -48,6 +48,8 @@ class SubjectInfo:
         release, effective: Digests, where it is a release as one environment runs it; ``None``: nobody knows.
         identity: All that an answer depends on besides the question, as JSON: the cache's key. ``None``: not known (a
             service whose version nobody knows), and then no answer of it is ever taken from a cache.
+        stateless: Each question carries all it needs and leaves nothing behind: a conversation may go on where another
+            run left it, and a call whose end nobody saw may be made again.
     """
 
     kind: str
@@ -55,6 +57,7 @@ class SubjectInfo:
     release: Digest | None = None
     effective: Digest | None = None
     identity: Mapping[str, Any] | None = None
+    stateless: bool = False
 
 
 class Subject(Protocol):

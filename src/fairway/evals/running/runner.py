@@ -1,0 +1,248 @@
+"""Plays every case against each side, in turn, and keeps what was found even when it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fairway.clock import Clock
+from fairway.evals.running.cache import CallCache
+from fairway.evals.running.journal import Journal, TrialKey
+from fairway.evals.running.options import RunOptions
+from fairway.evals.running.playing import Player, SideAsked, Task, ToMeasure
+from fairway.evals.running.spend import Pricing, SpendCap
+from fairway.evals.trials import Measuring, Subject, Trial, Trouble
+from fairway.evals.values import Case, Suite
+
+
+class PlannedTrial(Protocol):
+    """One more repeat of a case, on every side, as an adaptive plan asks for it."""
+
+    @property
+    def suite(self) -> str:
+        """Of the case."""
+        ...
+
+    @property
+    def case_id(self) -> str:
+        """Which case."""
+        ...
+
+    @property
+    def inclusion(self) -> float:
+        """Probability with which it was chosen."""
+        ...
+
+
+NextWave = Callable[[int, Mapping[str, tuple[Trial, ...]]], Sequence[PlannedTrial]]
+"""What to play after wave ``n`` (from 1), by what was seen so far on each side; nothing: it is enough."""
+OnTrial = Callable[[str, Trial, int, int], None]
+"""Told of each trial: its side, the trial, how many are done, how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    suite: str
+    case: Case
+    index: int
+    inclusion: float = 1.0
+    wave: int = 0
+
+
+class EvalRunner:
+    """One run over some suites. ``finished`` may be asked at any time, also after a cancellation."""
+
+    def __init__(
+        self,
+        sides: Sequence[tuple[str, Subject]],
+        suites: Sequence[Suite],
+        options: RunOptions,
+        *,
+        clock: Clock,
+        measuring: Measuring | None = None,
+        to_measure: ToMeasure | None = None,
+        cache: CallCache | None = None,
+        journal: Journal | None = None,
+        spend: SpendCap | None = None,
+        prices: Pricing | None = None,
+        next_wave: NextWave | None = None,
+        on_trial: OnTrial | None = None,
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            sides: Who is asked, by name; each case is put to all of them in turn, who is first changing,
+                so that a drift of what they share (a model, a machine) touches them alike.
+            suites: What is asked.
+            options: Limits.
+            clock: For durations and waits.
+            measuring: Judges, scripts and webhooks; ``None``: nothing is measured by a call of its own.
+            to_measure: Which of ``Case.checks`` are worth such a call, given the replies; ``None``: those of
+                ``scoring.to_measure``.
+            cache: Answers of earlier runs; ``None``: every call is made.
+            journal: Where answers are kept before they are used, and what a resumed run starts from; ``None``: nowhere.
+            spend: Hard stop on money; the measuring side's clients share it.
+            prices: What tokens cost, for replies that do not say their cost.
+            next_wave: More repeats where the outcome is in doubt; ``None``: each case its own number of them.
+            on_trial: Told of each trial as it ends.
+
+        Raises:
+            ValueError: Two sides have one name.
+        """
+        self._suites = tuple(suites)
+        self._options = options
+        self._next_wave = next_wave
+        self._on_trial = on_trial
+        self._journal = journal
+        if len({name for name, _ in sides}) != len(sides):
+            raise ValueError("each side needs a name of its own")
+        calls = asyncio.Semaphore(options.concurrency)
+        self._sides = [SideAsked(name, subject, options, clock, calls, spend=spend) for name, subject in sides]
+        self._player = Player(
+            options,
+            clock=clock,
+            measuring=measuring,
+            to_measure=to_measure,
+            cache=cache,
+            journal=journal,
+            prices=prices,
+        )
+        # while a judge reads one answer the next case may be asked: both endpoints are kept busy
+        self._workers = options.concurrency * (2 if measuring is not None else 1)
+        self._cases = {(suite.name, case.id): case for suite in self._suites for case in suite.cases}
+        self._planned: list[_Planned] = [
+            _Planned(suite.name, case, index)
+            for index in range(max((case.repeat for suite in self._suites for case in suite.cases), default=0))
+            for suite in self._suites
+            for case in suite.cases
+            if index < case.repeat
+        ]
+        self._trials: dict[str, dict[TrialKey, Trial]] = {side.name: {} for side in self._sides}
+        self._done = 0
+
+    @property
+    def planned(self) -> int:
+        """Trials there are to play, as far as it is known."""
+        return len(self._planned) * len(self._sides)
+
+    @property
+    def complete(self) -> bool:
+        """Every planned trial was played to an end, troubled or not, and none was cut short by a stop."""
+        return self._done >= self.planned and not any(
+            trial.trouble is Trouble.CANCELLED for trials in self._trials.values() for trial in trials.values()
+        )
+
+    @property
+    def finished(self) -> Mapping[str, tuple[Trial, ...]]:
+        """Trials so far by side, in the order of the suites and then by repeat, whatever the order they ended in."""
+        most: dict[tuple[str, str], int] = {}
+        for planned in self._planned:
+            place = (planned.suite, planned.case.id)
+            most[place] = max(most.get(place, 0), planned.index + 1)
+        keys = [
+            (suite.name, case.id, index)
+            for suite in self._suites
+            for case in suite.cases
+            for index in range(most.get((suite.name, case.id), 0))
+        ]
+        return {side: tuple(trials[key] for key in keys if key in trials) for side, trials in self._trials.items()}
+
+    async def run(self) -> Mapping[str, tuple[Trial, ...]]:
+        """Play every trial that the journal does not have.
+
+        Returns:
+            Trials by side; one for each that was planned.
+        """
+        try:
+            async with asyncio.timeout(self._options.total_timeout_seconds) as scope:
+                await self._play(self._planned)
+                wave = 1
+                while self._next_wave is not None and (more := self._wave(self._next_wave(wave, self.finished), wave)):
+                    self._planned += more
+                    await self._play(more)
+                    wave += 1
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            limit = self._options.total_timeout_seconds
+            self._close(Trouble.TIMEOUT, f"not finished when the run's {limit:g} s were over")
+        return self.finished
+
+    def _wave(self, chosen: Sequence[PlannedTrial], wave: int) -> list[_Planned]:
+        """The trials of a wave, each with the next repeat of its case."""
+        following: dict[tuple[str, str], int] = {}
+        for planned in self._planned:
+            following[planned.suite, planned.case.id] = planned.index + 1
+        found = []
+        for one in chosen:
+            place = (one.suite, one.case_id)
+            index = following.get(place, 0)
+            following[place] = index + 1
+            found.append(_Planned(one.suite, self._cases[place], index, one.inclusion, wave))
+        return found
+
+    async def _play(self, planned: Sequence[_Planned]) -> None:
+        waiting = iter(self._tasks(planned))
+        count = min(self._workers, len(planned) * len(self._sides))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(count):
+                group.create_task(self._work(waiting))
+
+    def _tasks(self, planned: Sequence[_Planned]) -> Iterator[tuple[SideAsked, Task]]:
+        """What is left to do, sides next to each other, the first of them taking turns."""
+        for number, one in enumerate(planned):
+            key = (one.suite, one.case.id, one.index)
+            task = Task(
+                suite=one.suite,
+                case=one.case,
+                index=one.index,
+                thread=self._thread(*key),
+                inclusion=one.inclusion,
+                wave=one.wave,
+            )
+            turn = (number + self._options.seed) % len(self._sides)
+            for side in self._sides[turn:] + self._sides[:turn]:
+                known = self._journal.trial(side.name, key) if self._journal is not None else None
+                if known is not None and known.trouble is None:
+                    self._keep(side.name, known)
+                else:
+                    yield side, task
+
+    async def _work(self, waiting: Iterator[tuple[SideAsked, Task]]) -> None:
+        for side, task in waiting:
+            trial = await self._player.play(side, task)
+            if self._journal is not None:
+                self._journal.record_trial(side.name, trial)
+            self._keep(side.name, trial)
+
+    def _keep(self, side: str, trial: Trial) -> None:
+        self._trials[side][trial.key] = trial
+        self._done += 1
+        if self._on_trial is not None:
+            self._on_trial(side, trial, self._done, self.planned)
+
+    def _close(self, trouble: Trouble, error: str) -> None:
+        """Give every planned trial that has none an end."""
+        for one in self._planned:
+            for side in self._sides:
+                key = (one.suite, one.case.id, one.index)
+                if key not in self._trials[side.name]:
+                    trial = Trial(
+                        suite=one.suite,
+                        case_id=one.case.id,
+                        index=one.index,
+                        trouble=trouble,
+                        error=error,
+                        inclusion=one.inclusion,
+                        wave=one.wave,
+                    )
+                    self._trials[side.name][key] = trial
+                    self._done += 1
+
+    def _thread(self, suite: str, case: str, index: int) -> str:
+        """Id of a conversation nobody else has, the same for the same run."""
+        text = f"{self._options.run_id}\0{suite}\0{case}\0{index}"
+        return "eval-" + hashlib.sha256(text.encode()).hexdigest()[:20]
