@@ -28,11 +28,17 @@ def _base_url(text: str) -> str:
 
 
 class PriceSection(Section):
-    """USD per million tokens."""
+    """USD per million tokens.
+
+    Attributes:
+        cached_input: Of input that came from the provider's cache; ``None``: charged as other input.
+        cache_write: Of input the provider charges for keeping; ``None``: not known.
+    """
 
     input: Price
     output: Price
     cached_input: Price | None = None
+    cache_write: Price | None = None
 
 
 class ModelSection(Section):

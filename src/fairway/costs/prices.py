@@ -20,11 +20,14 @@ class Price:
     Attributes:
         cached_input: Of input the provider had in its cache; ``None``: not declared, and then charged as other input,
             which is never too little.
+        cache_write: Of input the provider charges for keeping; ``None``: not declared, and then unknown, because
+            it costs more than other input.
     """
 
     input: Decimal
     output: Decimal
     cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,7 @@ class PriceTable:
         """The price of a model; ``None``: nobody declared one, or two that differ."""
         return self.prices.get(model)
 
-    def cost_micros(self, model: str, tokens_in: int, tokens_out: int, cached: int = 0) -> int | None:
+    def cost_micros(self, model: str, tokens_in: int, tokens_out: int, cached: int = 0, written: int = 0) -> int | None:
         """What a call costs, in millionths of a US dollar, rounded up.
 
         Args:
@@ -51,20 +54,25 @@ class PriceTable:
             tokens_in: Everything sent, what came from the provider's cache included.
             tokens_out: Everything answered, reasoning included.
             cached: Of ``tokens_in``, those the provider charges as cached.
+            written: Of ``tokens_in``, those the provider charges for keeping in its cache.
 
         Returns:
             ``None`` when the price is unknown, and when the counts contradict each other (negative, or more cached
             than sent). Never 0 for want of a price.
         """
         price = self.price(model)
-        if price is None or min(tokens_in, tokens_out, cached) < 0 or cached > tokens_in:
+        fresh = tokens_in - cached - written
+        if price is None or min(fresh, tokens_out, cached, written) < 0:
+            return None
+        if written and price.cache_write is None:
             return None
         cached_price = price.input if price.cached_input is None else price.cached_input
-        total = (tokens_in - cached) * price.input + cached * cached_price + tokens_out * price.output
+        total = fresh * price.input + cached * cached_price + tokens_out * price.output
+        total += written * (price.cache_write or Decimal(0))
         return int(total.to_integral_value(ROUND_CEILING))
 
 
-_FREE = Price(input=Decimal(0), output=Decimal(0))
+_FREE = Price(input=Decimal(0), output=Decimal(0), cache_write=Decimal(0))
 
 
 def price_table(models: ModelsFile, overrides: Mapping[str, PriceSection] | None = None) -> PriceTable:
@@ -111,9 +119,10 @@ def _declared(model: ModelSection, overridden: Mapping[str, Price]) -> Price | N
 
 
 def _price(section: PriceSection) -> Price:
-    cached = section.cached_input
+    cached, written = section.cached_input, section.cache_write
     return Price(
         input=Decimal(str(section.input)),
         output=Decimal(str(section.output)),
         cached_input=None if cached is None else Decimal(str(cached)),
+        cache_write=None if written is None else Decimal(str(written)),
     )
