@@ -42,6 +42,11 @@ class StateDir:
         return self.root / "runs"
 
     @property
+    def evals(self) -> Path:
+        """One folder an evaluation."""
+        return self.root / "evals"
+
+    @property
     def cache(self) -> Path:
         """Stage cache; may be deleted at any time."""
         return self.root / "cache"

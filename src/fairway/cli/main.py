@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from typing import Any
@@ -10,15 +9,18 @@ from typing import Any
 import click
 
 from fairway import __version__
+from fairway.cli.lazy_group import LazyGroup
 from fairway.errors import FairwayError, UserError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("fairway.cli.audit", "The tamper-evident record of who did what: log, verify, replay."),
     "checklist": ("fairway.cli.checklist", "Before, during and after a rollout: answered by evidence."),
+    "cost": ("fairway.cli.cost", "What model calls cost, by release, tenant, feature; against the budgets."),
     "demo": ("fairway.cli.demo", "See the main job run: promote a good release, catch a bad one."),
     "deploy": ("fairway.cli.deploy", "Deploy a release to an environment by its rollout policy."),
     "doctor": ("fairway.cli.doctor", "What is installed, reachable or misconfigured."),
     "env": ("fairway.cli.env", "Environments: list them, and what differs between two."),
+    "eval": ("fairway.cli.eval.group", "Evaluations: run, compare, show, bless, merge, import …"),
     "flag": ("fairway.cli.flag", "Feature flags: list, show, set, unset at run time."),
     "gateway": ("fairway.cli.gateway", "The data plane: serve, status, pin."),
     "init": ("fairway.cli.init", "Make an agent project, or add Fairway to a service you have."),
@@ -36,43 +38,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Each module has one click command named ``command``; the text is shown without importing it."""
 
-
-class LazyGroup(click.Group):
-    """A group that knows its commands by name and imports one when it runs."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every name, sorted."""
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the one asked for."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table of commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest command on a typo."""
-        name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, COMMANDS, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            ctx.fail(f"No such command '{name}'.{hint}")
-        return super().resolve_command(ctx, args)
+VERDICTS = frozenset({("eval", "run"), ("eval", "compare"), ("eval", "merge"), ("eval", "score")})
+"""Commands whose exit code is a verdict: 2 is INCONCLUSIVE there and nothing else, so that every error is 3."""
 
 
 @click.group(
     cls=LazyGroup,
+    commands_by_name=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog='Start with: fairway demo. Shell completion: eval "$(_FAIRWAY_COMPLETE=bash_source fairway)".',
 )
@@ -109,13 +81,13 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except FairwayError as error:
         report_error(error, as_json=wants_json(arguments))
-        sys.exit(error.exit_code)
+        sys.exit(3 if _gives_verdict(arguments) else error.exit_code)
     except click.ClickException as error:
         if wants_json(arguments):
             report_error(_from_click(error), as_json=True)
         else:
             error.show()
-        sys.exit(2)
+        sys.exit(3 if _gives_verdict(arguments) else 2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(130)
@@ -125,6 +97,10 @@ def main() -> None:
     except OSError as error:
         report_error(_from_os_error(error), as_json=wants_json(arguments))
         sys.exit(3)
+
+
+def _gives_verdict(arguments: list[str]) -> bool:
+    return tuple(arguments[:2]) in VERDICTS
 
 
 def _from_click(error: click.ClickException) -> UserError:

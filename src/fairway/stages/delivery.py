@@ -131,7 +131,7 @@ async def deliver(project: Project, options: RunOptions, wiring: Wiring) -> RunR
         delivery = Delivery(
             project=project,
             bundle=bundle,
-            interpreter=_interpreter(project, bundle),
+            interpreter=interpreter_of(project, bundle),
             clock=clock,
             release_version=plan.released,
             shown_version=plan.shown,
@@ -185,7 +185,7 @@ def _plan(project: Project, bundle: Bundle, options: RunOptions) -> _Plan:
     """
     past = read_run(find_run(project.state.runs, options.resume or None)) if options.resume is not None else None
     asked = options.version or (str(past.subject.get("version") or "") if past else "") or None
-    released, shown, note = _version(project, bundle, asked)
+    released, shown, note = version_of(project, bundle, asked)
     nodes = build_pipeline(project, releasing=released is not None)
     selected = tuple(_selected(project, nodes, options, past))
     subject = _Subject(release=bundle.digest, instrument=bundle.instrument, version=released, selected=selected)
@@ -259,7 +259,7 @@ class _Overtime:
         self._stop.set()
 
 
-def _version(project: Project, bundle: Bundle, asked: str | None) -> tuple[str | None, str, str | None]:
+def version_of(project: Project, bundle: Bundle, asked: str | None) -> tuple[str | None, str, str | None]:
     """The version to release (``None``: a development run), the one to show, and what the reader should know.
 
     Raises:
@@ -318,7 +318,12 @@ def _check_same(past: PastRun, subject: _Subject) -> None:
             )
 
 
-def _interpreter(project: Project, bundle: Bundle) -> Interpreter:
+def interpreter_of(project: Project, bundle: Bundle) -> Interpreter:
+    """The Python that runs what is checked out.
+
+    Raises:
+        ProjectFileError: The settings of ``prepare`` are wrong.
+    """
     settings = project.stage_config("prepare", PrepareSection)
     if settings.environment is InterpreterChoice.VENV:
         lock = bundle.read(settings.lock) if bundle.find(settings.lock) else b""

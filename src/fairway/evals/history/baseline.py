@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from fairway.evals.trials import EvalRun
 from fairway.evals.values import UNDECIDED
@@ -44,44 +43,6 @@ class Baseline:
     def key(self) -> str:
         """What there is one baseline of: the subject of its record."""
         return baseline_key(self.agent, self.environment, self.instrument)
-
-    def to_json(self) -> dict[str, Any]:
-        """The record."""
-        return {
-            "version": 1,
-            "agent": self.agent,
-            "environment": self.environment,
-            "instrument": self.instrument,
-            "run_id": self.run_id,
-            "results": self.results,
-            "subject": self.subject,
-            "release": self.release,
-            "actor": self.actor,
-            "reason": self.reason,
-            "at": self.at.isoformat(),
-            "overridden": list(self.overridden),
-        }
-
-
-def baseline_from_json(wire: Mapping[str, Any]) -> Baseline:
-    """Read what :meth:`Baseline.to_json` wrote.
-
-    Raises:
-        KeyError, ValueError, TypeError: It is something else.
-    """
-    return Baseline(
-        agent=str(wire["agent"]),
-        environment=str(wire["environment"]),
-        instrument=Digest(wire["instrument"]),
-        run_id=str(wire["run_id"]),
-        results=Digest(wire["results"]),
-        subject=str(wire["subject"]),
-        release=None if wire["release"] is None else Digest(wire["release"]),
-        actor=str(wire["actor"]),
-        reason=str(wire["reason"]),
-        at=datetime.fromisoformat(wire["at"]),
-        overridden=tuple(map(str, wire["overridden"])),
-    )
 
 
 def baseline_key(agent: str, environment: str, instrument: Digest) -> str:

@@ -6,25 +6,24 @@ that a run that was killed is one whose header says that it has not ended. ``res
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from fairway.canonical import sha256_digest
-from fairway.errors import ConflictError, NotFoundError, PermanentError
+from fairway.errors import NotFoundError, PermanentError
+from fairway.evals.trials import EvalRun
+from fairway.evals.wire import WireError, decode, encode
 from fairway.units import Digest
 
 HEADER, RESULTS, TRIALS, BASELINE = "run.json", "results.json", "trials.jsonl", "baseline"
-_LOCK = "lock"
 _VERSION = 1
 _KEEP = 50
 _RUN_ID = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{6}$")
@@ -78,65 +77,6 @@ class RunHeader:
     spent_micros: int | None = 0
     baseline: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """The header as the file holds it."""
-        return {
-            "version": _VERSION,
-            "run_id": self.run_id,
-            "created_at": self.created_at.isoformat(),
-            "agent": self.agent,
-            "environment": self.environment,
-            "asked": dict(self.asked),
-            "plan": [list(key) for key in self.plan],
-            "subject": self.subject,
-            "release": self.release,
-            "instrument": self.instrument,
-            "attempt_of": self.attempt_of,
-            "shard": None if self.shard is None else list(self.shard),
-            "ended": self.ended,
-            "complete": self.complete,
-            "verdict": self.verdict,
-            "reasons": list(self.reasons),
-            "attempt": self.attempt,
-            "total": self.total,
-            "passed": self.passed,
-            "spent_micros": self.spent_micros,
-            "baseline": self.baseline,
-        }
-
-
-def header_from_json(wire: Mapping[str, Any]) -> RunHeader:
-    """Read what :meth:`RunHeader.to_json` wrote.
-
-    Raises:
-        KeyError, ValueError, TypeError: It is something else.
-    """
-    if wire["version"] != _VERSION:
-        raise ValueError(f"version {wire['version']!r} is not known to this Fairway")
-    shard = wire["shard"]
-    return RunHeader(
-        run_id=str(wire["run_id"]),
-        created_at=datetime.fromisoformat(wire["created_at"]),
-        agent=str(wire["agent"]),
-        environment=str(wire["environment"]),
-        asked=dict(wire["asked"]),
-        plan=tuple((str(suite), str(case)) for suite, case in wire["plan"]),
-        subject=str(wire["subject"]),
-        release=wire["release"],
-        instrument=wire["instrument"],
-        attempt_of=wire["attempt_of"],
-        shard=None if shard is None else (int(shard[0]), int(shard[1])),
-        ended=bool(wire["ended"]),
-        complete=bool(wire["complete"]),
-        verdict=wire["verdict"],
-        reasons=tuple(map(str, wire["reasons"])),
-        attempt=int(wire["attempt"]),
-        total=int(wire["total"]),
-        passed=int(wire["passed"]),
-        spent_micros=wire["spent_micros"],
-        baseline=wire["baseline"],
-    )
-
 
 class EvalHistory:
     """The evaluations of one project, or of one folder outside a project."""
@@ -158,25 +98,9 @@ class EvalHistory:
 
     def write_header(self, header: RunHeader) -> None:
         """Replace a run's header in one step."""
-        write_text(self.folder(header.run_id) / HEADER, json.dumps(header.to_json(), indent=1) + "\n")
-
-    @contextmanager
-    def held(self, run_id: str) -> Iterator[None]:
-        """Hold a run for as long as it is played.
-
-        Raises:
-            ConflictError: ``eval_running``: another process plays it.
-        """
-        folder = self.folder(run_id)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / _LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ConflictError(
-                    f"evaluation {run_id} still goes on in another process", code="eval_running"
-                ) from error
-            yield
+        write_text(
+            self.folder(header.run_id) / HEADER, json.dumps({"version": _VERSION, **encode(header)}, indent=1) + "\n"
+        )
 
     def ids(self) -> tuple[str, ...]:
         """Ids of every run, newest first."""
@@ -258,12 +182,46 @@ def read_header(folder: Path) -> RunHeader:
         NotFoundError: There is none.
         PermanentError: ``eval_run``: it cannot be read.
     """
+    path = folder / HEADER
     try:
-        return header_from_json(json.loads((folder / HEADER).read_text(encoding="utf-8")))
+        wire = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(wire, dict) or wire.pop("version", None) != _VERSION:
+            raise WireError(f"it is not version {_VERSION}")
+        return decode(RunHeader, wire)
     except FileNotFoundError as error:
         raise NotFoundError(f"there is no evaluation in {folder}", code="eval_run_not_found") from error
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise PermanentError(f"{folder / HEADER} cannot be read: {error}", code="eval_run") from error
+    except (OSError, ValueError, WireError) as error:
+        raise PermanentError(f"{path} cannot be read: {error}", code="eval_run") from error
+
+
+def write_run(folder: Path, run: EvalRun) -> None:
+    """Write a run, scored, beside its header."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"version": _VERSION, **encode(run)}, ensure_ascii=False, separators=(",", ":"))
+    write_text(folder / RESULTS, text + "\n")
+
+
+def read_run(folder: Path) -> EvalRun:
+    """A run as it was scored.
+
+    Raises:
+        NotFoundError: ``eval_run_not_found``: it has no results, because it was stopped.
+        PermanentError: ``eval_run``: they cannot be read.
+    """
+    path = folder / RESULTS
+    try:
+        wire = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(wire, dict) or wire.pop("version", None) != _VERSION:
+            raise WireError(f"it is not version {_VERSION}")
+        return decode(EvalRun, wire)
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            f"evaluation {folder.name} has no results: it was stopped",
+            code="eval_run_not_found",
+            hint=f"fairway eval run --resume {folder.name}",
+        ) from error
+    except (OSError, ValueError, WireError) as error:
+        raise PermanentError(f"{path} cannot be read: {error}", code="eval_run") from error
 
 
 def results_digest(folder: Path) -> Digest:

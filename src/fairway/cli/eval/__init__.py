@@ -1,0 +1,1 @@
+"""The commands below ``fairway eval``, one a file."""

@@ -1,0 +1,90 @@
+"""What a person asked of an evaluation, kept with the run so that it can be resumed as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fairway.errors import NotFoundError, UserError
+from fairway.evals.history.folders import read_header
+from fairway.evals.wire import WireError, decode, encode
+
+if TYPE_CHECKING:
+    from fairway.cli.eval.place import EvalPlace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The options of ``fairway eval run``; ``None``: as the project says.
+
+    Attributes:
+        paths: Files or globs of suites; empty: the project's.
+        target: Whom to ask; ``None``: the project's agent.
+        baseline: A run, ``latest``, ``blessed``, ``stable`` or a target; ``None``: nothing.
+        cases, tags, suites, text, sample, shard, layer: What is played of the suites.
+    """
+
+    paths: tuple[str, ...] = ()
+    target: str | None = None
+    environment: str | None = None
+    baseline: str | None = None
+    margin: float | None = None
+    suites: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    text: str | None = None
+    sample: int | None = None
+    shard: str | None = None
+    layer: str | None = None
+    repeat: int | None = None
+    adaptive: bool = False
+    concurrency: int | None = None
+    timeout: float | None = None
+    total_timeout: float | None = None
+    spend: float | None = None
+    cache: bool | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            UserError: ``eval_option``.
+        """
+        if self.margin is not None and not 0 < self.margin < 1:
+            raise UserError("--margin must be between 0 and 1: 0.05 is five points", code="eval_option")
+        for name in ("timeout", "total_timeout", "spend"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"--{name.replace('_', '-')} must be above 0", code="eval_option")
+
+    def to_json(self) -> Mapping[str, Any]:
+        """As the run's header keeps it."""
+        kept: dict[str, Any] = encode(self)
+        return kept
+
+
+def asked_before(place: EvalPlace, reference: str) -> Asked:
+    """What was asked of a run that is to be resumed.
+
+    Raises:
+        NotFoundError: There is no such run, or none that was cut short.
+        UserError: ``eval_resume``: it came to its end, or cannot be resumed.
+    """
+    if reference == "latest":
+        open_ones = [header for header in place.history.headers() if not header.ended]
+        if not open_ones:
+            raise NotFoundError("no evaluation was cut short", code="eval_run_not_found", hint="fairway eval run")
+        reference = open_ones[0].run_id
+    header = read_header(place.history.find(reference))
+    if header.ended:
+        raise UserError(
+            f"evaluation {header.run_id} came to its end ({header.verdict})",
+            code="eval_resume",
+            hint=f"fairway eval show {header.run_id}; fairway eval run begins another attempt",
+        )
+    try:
+        return decode(Asked, dict(header.asked))
+    except WireError as error:
+        raise UserError(f"evaluation {header.run_id} cannot be resumed: {error.message}", code="eval_resume") from error

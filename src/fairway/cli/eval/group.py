@@ -1,0 +1,31 @@
+"""``fairway eval``: evaluations a release can be gated on."""
+
+from __future__ import annotations
+
+import click
+
+from fairway.cli.lazy_group import LazyGroup
+
+EPILOG = """\b
+Examples:
+  fairway eval run                                        the project's agent, its suites, the mock model
+  fairway eval run cases.yaml --target http://127.0.0.1:8000/chat
+  fairway eval run --baseline stable                      beside the release that is stable now
+  fairway eval show --html report.html
+
+\b
+Exit codes of run, compare, merge and score: 0 PASS, 1 REGRESSION or FAIL, 2 INCONCLUSIVE, 3 an error.
+"""
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "bless": ("fairway.cli.eval.bless", "Make a run the baseline that later ones are compared with."),
+    "history": ("fairway.cli.eval.history", "What was evaluated: by release, and the runs kept here."),
+}
+
+
+@click.group(name="eval", cls=LazyGroup, commands_by_name=COMMANDS, epilog=EPILOG)
+def command() -> None:
+    """Evaluate an agent by suites of cases, and decide whether a release may go on.
+
+    Works in a project and outside one: a suite file and a target are enough.
+    """

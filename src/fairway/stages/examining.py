@@ -1,0 +1,131 @@
+"""What an evaluation of a project's agent needs to know, read from the examined content only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fairway.bundle.files import Bundle
+from fairway.bundle.overlay import Overlay, ResolvedModel
+from fairway.evals.config import EvalsSection
+from fairway.evals.gating.policy import EvalPolicy, Rule
+from fairway.evals.instrument import instrument_digest
+from fairway.evals.judges.settings import JudgeSettings
+from fairway.evals.suites.load import load_suites
+from fairway.evals.values import Suite
+from fairway.project.load import Project, load_project
+from fairway.stages.config import DEFAULT_ENVIRONMENT
+from fairway.stages.eval_judge import judge_settings, judged_by
+from fairway.units import WHOLE, Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What is examined, with what.
+
+    Attributes:
+        project: As it was committed.
+        environment: Whose configuration the agent runs with.
+        suites: What is asked, repeats filled in.
+        judge: How rubrics are graded; ``None``: no judge is configured.
+        judge_model: The model behind it.
+        scenario: Bytes of the mock model's scenario; ``None``: no mock model.
+    """
+
+    project: Project
+    environment: str
+    overlay: Overlay
+    suites: tuple[Suite, ...]
+    judge: JudgeSettings | None
+    judge_model: ResolvedModel | None
+    scenario: bytes | None
+
+    @property
+    def evals(self) -> EvalsSection:
+        """The settings."""
+        return self.project.evals
+
+    def instrument(self, suites: Sequence[Suite] | None = None) -> Digest:
+        """Digest of what measures, with all suites or with those selected of them."""
+        chosen = self.suites if suites is None else suites
+        return instrument_digest(chosen, judge=self.judge, mock_scenario=self.scenario)
+
+
+def examine(
+    tree: Path,
+    bundle: Bundle,
+    *,
+    environment: str | None = None,
+    suites: Callable[[], tuple[Suite, ...]] | None = None,
+    repeat: int | None = None,
+) -> Examination:
+    """Read what an evaluation needs.
+
+    Args:
+        tree: The examined files.
+        bundle: The same, with the suites.
+        environment: Instead of the project's choice.
+        suites: Other suites than the project's.
+        repeat: Instead of the project's, for cases that do not say.
+
+    Raises:
+        UserError: A suite, the judge or the environment is wrong.
+    """
+    project = load_project(tree)
+    evals = project.evals
+    where = environment or evals.environment or DEFAULT_ENVIRONMENT
+    overlay = project.overlay(where)
+    found = load_suites([file.path for file in bundle.files], bundle.read, evals.suites) if suites is None else suites()
+    judge: JudgeSettings | None = None
+    model: ResolvedModel | None = None
+    if evals.judge is not None and evals.judge.enabled:
+        model = judged_by(project, overlay, evals.judge)
+        guidance = bundle.read(evals.judge.rubric) if evals.judge.rubric else None
+        judge = judge_settings(evals.judge, model, guidance)
+    scenario = project.llm.mock.scenario if overlay.uses_mock_models else None
+    return Examination(
+        project=project,
+        environment=where,
+        overlay=overlay,
+        suites=repeated(found, repeat or evals.repeat),
+        judge=judge,
+        judge_model=model,
+        scenario=bundle.read(scenario) if scenario is not None and bundle.find(scenario) else None,
+    )
+
+
+def repeated(suites: Sequence[Suite], repeat: int) -> tuple[Suite, ...]:
+    """A number of runs for cases that do not say their own; all of them must pass."""
+    return tuple(
+        replace(
+            suite,
+            cases=tuple(
+                case if case.repeat > 1 else replace(case, repeat=repeat, at_least=repeat) for case in suite.cases
+            ),
+        )
+        for suite in suites
+    )
+
+
+def policy_of(evals: EvalsSection, *, compared: bool) -> EvalPolicy:
+    """The gate's limits as the project sets them; what cannot be checked is never tolerated.
+
+    Args:
+        evals: The settings.
+        compared: Whether there is a baseline; without one the simple rule decides.
+    """
+    compare = evals.compare
+    return EvalPolicy(
+        rule=Rule.COMPARE if compared else Rule.SIMPLE,
+        margin=compare.margin,
+        max_failed=evals.maximum_failed / WHOLE,
+        max_errors=evals.errors / WHOLE,
+        max_invalid=evals.errors / WHOLE,
+        tool_accuracy=evals.tool_accuracy,
+        cost_ratio=compare.cost_ratio,
+        token_ratio=compare.token_ratio,
+        min_cases=compare.minimum or 1,
+        adaptive=compare.adaptive and compared,
+        max_repeat=compare.max_repeat,
+    )
