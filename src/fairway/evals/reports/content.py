@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fairway.evals.gating.decision import EvalDecision
 from fairway.evals.reports.explain import Explanation
 from fairway.evals.scoring import combine_runs
 from fairway.evals.trials import EvalRun, Trial
@@ -93,15 +94,16 @@ class ReportContent:
         title: What was examined, in one line.
         baseline: What it is compared with; ``None``: with nothing, and the report says so.
         explanations: Of cases that did not pass: the rule that is gone, what changed in the prompts.
-        attempts: How many runs on the same release and instrument the decision rests on; the last one is shown.
+        decision: What the gate found; it may rest on more attempts than the one that is shown. ``None``: nothing was
+            decided, and the report says so.
         see_more: The command or place that shows more; ``None``: nothing to add.
     """
 
     title: str
     candidate: EvalRun
     baseline: EvalRun | None = None
+    decision: EvalDecision | None = None
     explanations: tuple[Explanation, ...] = ()
-    attempts: int = 1
     see_more: str | None = None
 
 
@@ -171,7 +173,7 @@ def _change(now: CaseResult, before: CaseResult) -> Change:
     if undecided_now and not undecided_before:
         return Change.NEWLY_UNDECIDED
     if undecided_before and not undecided_now:
-        return Change.NEWLY_FAILING if now.outcome is CaseOutcome.FAILED else Change.DECIDED_NOW
+        return Change.DECIDED_NOW
     if now.outcome is CaseOutcome.FAILED and before.outcome is CaseOutcome.PASSED:
         return Change.NEWLY_FAILING
     if now.outcome is CaseOutcome.PASSED and before.outcome is CaseOutcome.FAILED:
