@@ -19,6 +19,7 @@ from fairway.evals.judges.question import (
     passages_of,
 )
 from fairway.evals.judges.settings import JudgeSettings
+from fairway.evals.judges.threshold import threshold_of
 from fairway.evals.judges.voting import Tally, Vote, tally
 from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion, AssertionResult, Found
@@ -100,7 +101,7 @@ class JudgePanel:
                 message="the agent does not say which passages it answered from, and the case declares none",
             )
         votes = await self._votes(task, repeat)
-        threshold = _threshold(task.kind, assertion, self.settings)
+        threshold = threshold_of(assertion, self.settings)
         counted = tally(votes, rule=self.settings.rule, threshold=threshold, negated=assertion.negated)
         return _result(assertion, votes, counted, threshold)
 
@@ -203,11 +204,6 @@ def _paired(own_first: Vote, own_second: Vote) -> Vote:
 
 def _sum(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else one + other
-
-
-def _threshold(kind: JudgeKind, assertion: Assertion, settings: JudgeSettings) -> float:
-    declared = assertion.threshold if assertion.threshold is not None else kind.threshold
-    return settings.threshold if declared is None else declared
 
 
 def _result(assertion: Assertion, votes: Sequence[Vote], counted: Tally, threshold: float) -> AssertionResult:

@@ -12,7 +12,7 @@ from typing import Any
 
 from fairway.evals.judges.settings import scale_problem
 from fairway.evals.values import Assertion
-from fairway.validate import nearest
+from fairway.mistakes import nearest
 
 
 class Form(StrEnum):
