@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
+from fairway.evals.judges.settings import PanelRule, scale_problem
 from fairway.section import (
     Count,
     Duration,
     Flag,
     Fraction,
+    MisplacedError,
     Name,
     Points,
     Positive,
@@ -28,6 +30,9 @@ Pointer = Annotated[str, Field(strict=True, max_length=512, pattern=r"^(/([^~/]|
 KeyPointer = Annotated[str, Field(strict=True, max_length=512, pattern=r"^(/([^~/]|~[01])+)+$")]
 """RFC 6901, through keys of objects."""
 HeaderName = Annotated[str, Field(strict=True, max_length=128, pattern=r"^[A-Za-z0-9!#$%&'*+.^_|~-]+$")]
+
+
+Grade = Annotated[str, Field(strict=True, min_length=1, max_length=64)]
 
 
 class ChatRequestSection(Section):
@@ -61,12 +66,42 @@ class ChatResponseSection(Section):
     tokens_out: Pointer | None = None
 
 
+class CalibrationSection(Section):
+    """Labelled items the judge is tried on in every run, and what it must show on them.
+
+    Attributes:
+        items: The file: YAML, JSON or JSONL.
+        record: What the judge showed when people last looked, to see it drift; ``null``: not looked for.
+        minimum, each: Items at least, and of good and of bad ones each.
+        sensitivity, specificity: Least share of good items it passes, of bad ones it fails.
+        kappa: Least agreement with the labels beyond chance.
+        flip_rate: Largest share of items it grades one way and then another.
+        repeats: How often each item is graded.
+    """
+
+    items: ProjectPath
+    record: ProjectPath | None = None
+    minimum: Annotated[int, Field(strict=True, ge=2, le=100_000)] = 20
+    each: Positive = 5
+    sensitivity: Fraction = 0.8
+    specificity: Fraction = 0.8
+    kappa: Fraction = 0.6
+    flip_rate: Fraction = 0.1
+    repeats: Annotated[int, Field(strict=True, ge=1, le=20)] = 2
+
+
 class JudgeSection(Section):
-    """A model that scores answers by a rubric.
+    """Models that grade answers.
 
     Attributes:
         model: Alias of ``models.yaml``.
+        panel: Aliases of further models that vote.
+        rule: What the votes come to: what more than half say, or what all say.
+        choices: Grades of a rubric and the score of each, 0 to 1; ``null``: the default scale.
         threshold: A case passes with this score or more.
+        repeats: Grades of each model.
+        rubric: File with guidance for every case.
+        calibration: ``null``: nobody knows how good the judge is.
     """
 
     model: Text
@@ -76,6 +111,17 @@ class JudgeSection(Section):
     rubric: ProjectPath | None = None
     timeout: Duration = 60.0
     max_tokens: Positive = 512
+    panel: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
+    rule: PanelRule = PanelRule.MAJORITY
+    choices: Annotated[Mapping[Grade, Fraction] | None, Field(min_length=2, max_length=20)] = None
+    calibration: CalibrationSection | None = None
+
+    @model_validator(mode="after")
+    def _usable_scale(self) -> JudgeSection:
+        problem = scale_problem(self.choices) if self.choices is not None else None
+        if problem is not None:
+            raise MisplacedError(problem, "choices")
+        return self
 
 
 class BaselineKind(StrEnum):

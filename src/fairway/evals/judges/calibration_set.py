@@ -129,10 +129,8 @@ def _wire(item: CalibrationItem) -> dict[str, Any]:
 
 def _places(content: bytes, file: str) -> list[tuple[YamlDocument, KeyPath, Mapping[str, Any]]]:
     """Each item's document and path, and what holds for items that do not say it."""
-    if file.lower().endswith(".jsonl"):
-        document = _lines(content, file)
-    else:
-        document = read_document(content, file=file)
+    jsonl = file.lower().endswith(".jsonl")
+    document = _lines(content, file) if jsonl else read_document(content, file=file)
     value = document.value
     if isinstance(value, list):
         return [(document, (index,), {}) for index in range(len(value))]
