@@ -1,26 +1,31 @@
-"""Token budgets of prompts, the models' windows, and what a request costs at most where prices are declared."""
+"""Token budgets of prompts, the models' windows, what a request costs at most, and what the call logs say is spent."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from fairway.bundle.components import component_of
 from fairway.bundle.config import BudgetsSection
+from fairway.costs.examination import Examined
+from fairway.errors import FairwayError, ProjectFileError
 from fairway.evals.suites.load import load_suites
 from fairway.pipeline.port import Finding, StageOutcome, StageStatus
-from fairway.project.load import load_project
+from fairway.project.load import Project, load_project
 from fairway.section import Positive
+from fairway.stages.call_logs import UNKNOWN, calls_report, examine_calls, log_findings
 from fairway.stages.config import StageSection
 from fairway.stages.context import DeliveryContext
+from fairway.stages.cost_before import against_last_release
 from fairway.stages.prompt_cost import LargestInput, Loads, PromptLoad, largest_input, prompt_loads
 from fairway.units import Verdict
 
-_UNKNOWN = "cost/unknown"
+_UNKNOWN = UNKNOWN
 
 
 class CostGateSection(StageSection):
@@ -48,35 +53,102 @@ class CostGate:
 
     async def run(self, context: DeliveryContext) -> StageOutcome:
         """Count, compare, and write the report whatever comes out."""
+        report = context.workdir / "cost.json"
+        try:
+            return await self._judged(context, report)
+        except FairwayError as error:
+            value = {"version": 1, "verdict": Verdict.ERROR.value, "error": {"code": error.code, "message": str(error)}}
+            _write(report, value)
+            return StageOutcome(
+                status=StageStatus.ERROR,
+                summary=error.message.partition("\n")[0],
+                findings=(_finding(error),),
+                artifacts={"cost.json": report},
+            )
+
+    async def _judged(self, context: DeliveryContext, report: Path) -> StageOutcome:
         settings = context.settings(CostGateSection)
         tree = await context.tree(instrument=False)
-        measured, budgets, largest, whole = await asyncio.to_thread(_measure, context, tree)
-        loads = measured.loads
-        findings = (*judge_costs(loads, budgets, settings), *_unresolved(measured))
+        found = await asyncio.to_thread(_measure, context, tree, settings)
+        loads, budgets = found.measured.loads, found.project.budgets
+        findings = (*judge_costs(loads, budgets, settings), *_unresolved(found.measured), *_of_logs(found))
         verdict = _verdict(findings)
-        report = context.workdir / "cost.json"
-        value = cost_report(loads, budgets, settings, largest, verdict)
-        report.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        value = cost_report(loads, budgets, settings, found.largest, verdict)
+        value["baseline"] = found.before
+        value["call_logs"] = calls_report(found.examined, found.project, settings.requests_per_day)
+        _write(report, value)
         largest_load = max((load.request_tokens for load in loads), default=0)
         prompts = len({(load.name, load.version) for load in loads})
         figures: dict[str, Any] = {"prompts": prompts, "largest_request_tokens": largest_load}
+        if found.examined is not None:
+            figures["usd_per_day_projected"] = value["call_logs"]["projection"]["usd_per_day"]
         return StageOutcome(
             status=StageStatus.PASSED if verdict is Verdict.PASS else StageStatus.FAILED,
             summary=_summary(loads, findings, largest_load, budgets),
             details={**figures, "verdict": verdict.value, "projection": value["projection"]},
             findings=findings,
-            evidence=(context.found(verdict, figures=figures, instrument=whole),),
+            evidence=(context.found(verdict, figures=figures, instrument=found.whole),),
             artifacts={"cost.json": report},
         )
 
 
-def _measure(context: DeliveryContext, tree: Path) -> tuple[Loads, BudgetsSection, LargestInput, bool]:
-    """Loads, budgets, the largest input, and whether the instrument's digest is of every suite that was read."""
+def _write(report: Path, value: dict[str, Any]) -> None:
+    report.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _finding(error: FairwayError) -> Finding:
+    if isinstance(error, ProjectFileError):
+        place = (error.file, error.line, error.column)
+        return Finding(
+            severity="error",
+            rule="cost/error",
+            message=error.problem,
+            file=place[0],
+            line=place[1],
+            column=place[2],
+            hint=error.hint,
+        )
+    return Finding(severity="error", rule="cost/error", message=error.message, hint=error.hint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What the stage judges.
+
+    Attributes:
+        whole: Whether the instrument's digest is of every suite that was read.
+        examined: ``None``: the project names no call log.
+        before: What the prompts of the last release took.
+    """
+
+    project: Project
+    measured: Loads
+    largest: LargestInput
+    whole: bool
+    examined: Examined | None
+    before: dict[str, Any]
+
+
+def _of_logs(found: _Found) -> Iterator[Finding]:
+    if found.examined is not None:
+        yield from log_findings(found.examined, required=found.project.costs.required)
+
+
+def _measure(context: DeliveryContext, tree: Path, settings: CostGateSection) -> _Found:
     project = load_project(tree)
     bundle = context.bundle
     suites = load_suites([file.path for file in bundle.files], bundle.read, project.evals.suites)
-    whole = suites_in_instrument(project.evals.suites)
-    return prompt_loads(project, suites), project.budgets, largest_input(suites), whole
+    measured = prompt_loads(project, suites)
+    return _Found(
+        project=project,
+        measured=measured,
+        largest=largest_input(suites),
+        whole=suites_in_instrument(project.evals.suites),
+        examined=examine_calls(context, project, settings.requests_per_day),
+        before=against_last_release(
+            bundle, measured.loads, suites, context.workdir / "before", calls=settings.calls_per_request
+        ),
+    )
 
 
 def suites_in_instrument(patterns: Iterable[str]) -> bool:

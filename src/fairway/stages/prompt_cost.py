@@ -10,9 +10,9 @@ from typing import Any
 
 from fairway.bundle.environment import EVERY
 from fairway.bundle.lint import count_tokens
-from fairway.bundle.models import PriceSection
 from fairway.bundle.prompts import Prompt, VariableType
 from fairway.bundle.rendering import render
+from fairway.costs.prices import Price, price_table
 from fairway.errors import NotFoundError, RefusedError
 from fairway.evals.values import Suite
 from fairway.project.load import Project
@@ -76,7 +76,7 @@ class PromptLoad:
     tool_tokens: int
     output_tokens: int
     window: int | None
-    price: PriceSection | None
+    price: Price | None
 
     @property
     def request_tokens(self) -> int:
@@ -92,8 +92,8 @@ class PromptLoad:
         """USD of a request of ``calls`` model calls that each use all they may; ``None``: the price is not declared."""
         if self.price is None:
             return None
-        sent = Decimal(self.request_tokens + self.tool_tokens) * Decimal(str(self.price.input))
-        answered = Decimal(self.output_tokens) * Decimal(str(self.price.output))
+        sent = Decimal(self.request_tokens + self.tool_tokens) * self.price.input
+        answered = Decimal(self.output_tokens) * self.price.output
         return (calls * (sent + answered) / _MILLION).quantize(_CENT_OF_CENT)
 
 
@@ -154,8 +154,12 @@ def _load(project: Project, largest: LargestInput, key: _Key, environments: tupl
         tool_tokens=_tool_tokens(project, prompt),
         output_tokens=output,
         window=definition.context_window if definition else None,
-        price=definition.price if definition else None,
+        price=_price(project, alias),
     )
+
+
+def _price(project: Project, alias: str | None) -> Price | None:
+    return None if alias is None else price_table(project.models, project.costs.prices).price(alias)
 
 
 def fill(prompt: Prompt, text: str) -> tuple[str, bool]:

@@ -8,7 +8,7 @@ import pytest
 from fairway.bundle.config import BudgetsSection
 from fairway.bundle.files import scan
 from fairway.bundle.lint import count_tokens
-from fairway.bundle.models import PriceSection
+from fairway.costs.prices import Price
 from fairway.evals.suites.load import DEFAULT_SUITES
 from fairway.pipeline.port import StageStatus
 from fairway.stages.cost_gate import CostGate, CostGateSection, cost_report, judge_costs, suites_in_instrument
@@ -30,7 +30,7 @@ def load(**changes) -> PromptLoad:
         "tool_tokens": 200,
         "output_tokens": 500,
         "window": 128_000,
-        "price": PriceSection(input=2.0, output=10.0),
+        "price": Price(input=Decimal(2), output=Decimal(10)),
     }
     return PromptLoad(**(fields | changes))
 
