@@ -317,6 +317,9 @@ def _reference_errors(project: Project) -> Iterator[ProjectFileError]:
     judge = project.evals.judge
     if judge is not None and project.models.alias_of(judge.model) is None:
         yield _unknown(document, ("evals", "judge", "model"), "model alias", judge.model, project.models.names())
+    for index, name in enumerate(judge.panel if judge is not None else ()):
+        if project.models.alias_of(name) is None:
+            yield _unknown(document, ("evals", "judge", "panel", index), "model alias", name, project.models.names())
     asked: tuple[tuple[KeyPath, str | None], ...] = (
         (("evals", "environment"), project.evals.environment),
         (("evals", "layers", "smoke", "environment"), project.evals.layers.smoke.environment),

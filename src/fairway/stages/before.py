@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterator
 
 from fairway.bundle.files import Bundle
 from fairway.errors import FairwayError, NotFoundError, UserError
+from fairway.evals.judges.calibration_set import load_calibration
 from fairway.evals.suites.load import load_suites, select_suites
 from fairway.llm.mock.scenario import parse_scenario
 from fairway.project.load import Project
 from fairway.release.port import ReleaseStore
 from fairway.stages.config import DEFAULT_ENVIRONMENT, DeployStagingSection
+from fairway.stages.eval_judge import judge_scale
 from fairway.units import short
 
 _PLAYS_SUITES = frozenset({"prompt_regression", "cost_gate", "e2e_test"})
@@ -29,7 +31,7 @@ def refuse_wrong_files(project: Project, bundle: Bundle, stages: Collection[str]
     """
     if _PLAYS_SUITES & set(stages):
         _check_suites(project, bundle)
-        _check_rubric(project, bundle)
+        _check_judge(project, bundle)
     if any(_uses_mock_model(project, environment) for environment in _environments(project, stages)):
         _check_scenario(project, bundle)
 
@@ -41,14 +43,27 @@ def _check_suites(project: Project, bundle: Bundle) -> None:
     load_suites(read, read.__getitem__, patterns, document=document)
 
 
-def _check_rubric(project: Project, bundle: Bundle) -> None:
+def _check_judge(project: Project, bundle: Bundle) -> None:
     judge = project.evals.judge
-    if judge is not None and judge.enabled and judge.rubric and bundle.find(judge.rubric) is None:
+    if judge is None or not judge.enabled:
+        return
+    if judge.rubric and bundle.find(judge.rubric) is None:
         raise project.document.error(
             ("evals", "judge", "rubric"),
             f"there is no file {judge.rubric} among the files of the project",
             hint="write it and `git add` it, or leave the key out: the rubric of each case is enough",
         )
+    calibration = judge.calibration
+    if calibration is None:
+        return
+    if bundle.find(calibration.items) is None:
+        raise project.document.error(
+            ("evals", "judge", "calibration", "items"),
+            f"there is no file {calibration.items} among the files of the project",
+            hint="write it and `git add` it; docs/evals/judges.md says what stands in it",
+        )
+    settings = judge_scale(judge)
+    load_calibration(bundle.read(calibration.items), file=calibration.items, settings=settings)
 
 
 def _environments(project: Project, stages: Collection[str]) -> Iterator[str]:

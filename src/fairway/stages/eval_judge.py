@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fairway.bundle.overlay import Overlay, ResolvedModel
 from fairway.errors import NotFoundError, UserError
-from fairway.evals.config import JudgeSection
-from fairway.evals.judges.settings import JudgeSettings
+from fairway.evals.config import CalibrationSection, JudgeSection
+from fairway.evals.judges.settings import DEFAULT_SCALE, HealthRules, JudgeSettings
 from fairway.llm.client import Endpoint
 from fairway.project.load import Project
+from fairway.units import Digest
 from fairway.validate import suggest
 
 _MOCK = "mock"
@@ -18,36 +19,93 @@ _KNOWN_URLS = {"openai": "https://api.openai.com/v1"}
 
 
 def judged_by(project: Project, overlay: Overlay, section: JudgeSection) -> ResolvedModel:
-    """The model that judges.
+    """The model that judges; the first of a panel.
 
     Raises:
         NotFoundError: The alias or role is not in ``models.yaml``; names the nearest.
     """
-    alias = overlay.roles.get(section.model) or project.models.alias_of(section.model)
+    return _model(project, overlay, section.model, "evals.judge.model")
+
+
+def panel_of(project: Project, overlay: Overlay, section: JudgeSection) -> tuple[ResolvedModel, ...]:
+    """The further models that vote.
+
+    Raises:
+        NotFoundError: An alias or role is not in ``models.yaml``; names the nearest.
+    """
+    return tuple(
+        _model(project, overlay, name, f"evals.judge.panel[{index}]") for index, name in enumerate(section.panel)
+    )
+
+
+def _model(project: Project, overlay: Overlay, name: str, key: str) -> ResolvedModel:
+    alias = overlay.roles.get(name) or project.models.alias_of(name)
     if alias is None or alias not in overlay.models:
         raise NotFoundError(
-            f"evals.judge.model: there is no model alias or role {section.model!r}",
+            f"{key}: there is no model alias or role {name!r}",
             code="model_not_found",
-            hint=suggest(section.model, project.models.names(), what="aliases"),
+            hint=suggest(name, project.models.names(), what="aliases"),
         )
     return overlay.models[alias]
 
 
-def judge_settings(section: JudgeSection, model: ResolvedModel, guidance: bytes | None) -> JudgeSettings:
-    """How the judge grades; part of the instrument.
+def judge_scale(section: JudgeSection) -> JudgeSettings:
+    """What a grade is worth, as far as ``evals.judge`` alone says it: the models are those of no provider."""
+    return JudgeSettings(model=section.model, scale=section.choices or DEFAULT_SCALE, threshold=section.threshold)
+
+
+def judge_settings(
+    section: JudgeSection,
+    model: ResolvedModel,
+    guidance: bytes | None,
+    *,
+    panel: Sequence[ResolvedModel] = (),
+    calibration_set: Digest | None = None,
+) -> JudgeSettings:
+    """How the judges grade; part of the instrument.
+
+    Args:
+        section: ``evals.judge``.
+        model: The model behind its ``model``.
+        guidance: Bytes of its ``rubric`` file; ``None``: there is none.
+        panel: The models behind its ``panel``.
+        calibration_set: Digest of the labelled items; ``None``: there are none.
 
     Raises:
-        UserError: The rubric file is not UTF-8.
+        UserError: The rubric file is not UTF-8, or two members of the panel are one model.
     """
     try:
         text = guidance.decode("utf-8").strip() if guidance is not None else ""
     except UnicodeDecodeError as error:
         raise UserError(f"{section.rubric} is not UTF-8 text", code="eval_judge") from error
+    names = [f"{one.provider}/{one.model}" for one in (model, *panel)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        hint = "a model that votes twice is no second opinion; evals.judge.repeats asks one model again"
+        raise UserError(f"evals.judge.panel: {twice} is in the panel twice", code="eval_judge", hint=hint)
     return JudgeSettings(
-        model=f"{model.provider}/{model.model}",
+        model=names[0],
+        panel=tuple(names[1:]),
+        rule=section.rule,
         guidance=text or None,
+        scale=section.choices or DEFAULT_SCALE,
         threshold=section.threshold,
         max_tokens=section.max_tokens,
+        repeats=section.repeats,
+        health=health_rules(section.calibration) if section.calibration is not None else None,
+        calibration_set=calibration_set,
+    )
+
+
+def health_rules(section: CalibrationSection) -> HealthRules:
+    """What a judge must show before its grades count."""
+    return HealthRules(
+        items=section.minimum,
+        each=section.each,
+        sensitivity=section.sensitivity,
+        specificity=section.specificity,
+        kappa=section.kappa,
+        flip_rate=section.flip_rate,
         repeats=section.repeats,
     )
 
