@@ -40,7 +40,11 @@ def _check_suites(project: Project, bundle: Bundle) -> None:
     patterns, document = project.evals.suites, project.document
     chosen = set(select_suites((file.path for file in bundle.files), patterns, document=document))
     read = {file.path: content for file, content in bundle.contents(f for f in bundle.files if f.path in chosen)}
-    load_suites(read, read.__getitem__, patterns, document=document)
+
+    def content(path: str) -> bytes:
+        return read[path] if path in read else bundle.read(path)
+
+    load_suites([file.path for file in bundle.files], content, patterns, document=document)
 
 
 def _check_judge(project: Project, bundle: Bundle) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fairway.errors import ProjectFileError
-from fairway.yaml_file import MAXIMUM_BYTES, MAXIMUM_DEPTH, YamlDocument, parse_yaml
+from fairway.yaml_file import MAXIMUM_BYTES, MAXIMUM_DEPTH, KeyPath, Position, YamlDocument, parse_yaml
+
+MAXIMUM_LINE = MAXIMUM_BYTES
+"""Bytes of one line of a suite that has a case a line; such a file as a whole may be larger."""
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],\n]')
 
 
 def read_document(content: bytes, *, file: str) -> YamlDocument:
@@ -19,47 +25,138 @@ def read_document(content: bytes, *, file: str) -> YamlDocument:
     if not file.lower().endswith(".json"):
         return parse_yaml(content, file=file)
     if len(content) > MAXIMUM_BYTES:
-        raise ProjectFileError(f"is larger than {MAXIMUM_BYTES // 1024 // 1024} MiB", file=file)
+        hint = "a suite of many cases is best a .jsonl file, one case a line"
+        raise ProjectFileError(f"is larger than {MAXIMUM_BYTES // 1024 // 1024} MiB", file=file, hint=hint)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ProjectFileError(f"is not UTF-8: byte {error.start + 1}", file=file, hint="save it as UTF-8") from error
     value = _json_value(text, file)
-    # JSON's own parser reads the values (its escapes are not YAML's); YAML's marks only tell where they stand
-    try:
-        marks = parse_yaml(text.replace("\t", " ").encode(), file=file)
-    except ProjectFileError:
-        marks = YamlDocument(file=file, value=None, values={}, keys={})
-    return replace(marks, value=value)
+    marks = _Marks(text, file)
+    return YamlDocument(file=file, value=value, values=_Places(marks), keys=_KeyPlaces(marks))
+
+
+class _Marks:
+    """Where the values of a JSON text stand: lists and objects at once, anything else when somebody asks."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self._text = text
+        self._file = file
+        self._exact: YamlDocument | None = None
+        self.containers = _containers(text)
+
+    def exact(self) -> YamlDocument:
+        # JSON's own parser read the values (its escapes are not YAML's); YAML's marks only tell where they stand
+        if self._exact is None:
+            try:
+                self._exact = parse_yaml(self._text.replace("\t", " ").encode(), file=self._file)
+            except ProjectFileError:
+                self._exact = YamlDocument(file=self._file, value=None, values=self.containers, keys={})
+        return self._exact
+
+
+class _Places(Mapping[KeyPath, Position]):
+    """Positions of values."""
+
+    def __init__(self, marks: _Marks) -> None:
+        self._marks = marks
+
+    def __getitem__(self, path: KeyPath) -> Position:
+        return self._marks.containers.get(path) or self._marks.exact().values[path]
+
+    def __iter__(self) -> Iterator[KeyPath]:
+        return iter(self._marks.exact().values)
+
+    def __len__(self) -> int:
+        return len(self._marks.exact().values)
+
+
+class _KeyPlaces(_Places):
+    """Positions of keys."""
+
+    def __getitem__(self, path: KeyPath) -> Position:
+        return self._marks.exact().keys[path]
+
+    def __iter__(self) -> Iterator[KeyPath]:
+        return iter(self._marks.exact().keys)
+
+    def __len__(self) -> int:
+        return len(self._marks.exact().keys)
+
+
+def _containers(text: str) -> dict[KeyPath, Position]:
+    """Where each list and object of a valid JSON text begins."""
+    found: dict[KeyPath, Position] = {}
+    open_paths: list[KeyPath] = []
+    steps: list[str | int] = []  # the index or the key that the next value of each open container has
+    awaits_key = False
+    line, line_start = 1, 0
+    for match in _TOKEN.finditer(text):
+        token = match.group()
+        mark = token[0]
+        if mark == '"':
+            if awaits_key:
+                steps[-1] = json.loads(token)
+                awaits_key = False
+        elif mark == "\n":
+            line += 1
+            line_start = match.end()
+        elif mark in "{[":
+            path = (*open_paths[-1], steps[-1]) if open_paths else ()
+            found[path] = Position(line=line, column=match.start() - line_start + 1)
+            open_paths.append(path)
+            steps.append("" if mark == "{" else 0)
+            awaits_key = mark == "{"
+        elif mark == ",":
+            step = steps[-1]
+            if isinstance(step, int):
+                steps[-1] = step + 1
+            else:
+                awaits_key = True
+        else:
+            open_paths.pop()
+            steps.pop()
+            awaits_key = False
+    return found
 
 
 def _json_value(text: str, file: str) -> Any:
     try:
-        value = json.loads(text, parse_constant=_refuse, object_pairs_hook=_distinct)
+        value = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=distinct)
     except json.JSONDecodeError as error:
         raise ProjectFileError(f"is not JSON: {error.msg}", file=file, line=error.lineno, column=error.colno) from error
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)[:200]
         raise ProjectFileError(f"is not JSON: {reason}", file=file) from error
-    if _depth(value) > MAXIMUM_DEPTH:
+    if depth_of(value) > MAXIMUM_DEPTH:
         raise ProjectFileError(f"is nested deeper than {MAXIMUM_DEPTH} levels", file=file)
     return value
 
 
-def _refuse(name: str) -> Any:
+def refuse_constant(name: str) -> Any:
+    """NaN and the infinities are no JSON.
+
+    Raises:
+        ValueError: Always.
+    """
     raise ValueError(f"{name} is no JSON number")
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r} is there twice in one object")
-        found[key] = value
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are all different.
+
+    Raises:
+        ValueError: A key is there twice: readers disagree which one counts.
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} is there twice in one object")
     return found
 
 
-def _depth(value: Any) -> int:
+def depth_of(value: Any) -> int:
     """Levels of lists and objects; the parser's own limit keeps the recursion short."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max(map(_depth, inner), default=0) if isinstance(value, dict | list) else 0
+    return 1 + max(map(depth_of, inner), default=0) if isinstance(value, dict | list) else 0

@@ -68,6 +68,8 @@ OTHER: dict[type, dict[str, list[Any]]] = {
         "match": [ArgumentMatch.EXACT],
         "tolerance": [0.5],
         "count": [2],
+        "relative": [0.1],
+        "coerce": [True],
     },
 }
 INTO = {

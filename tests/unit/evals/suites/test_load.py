@@ -124,7 +124,7 @@ def test_json_escapes_beyond_the_first_plane_are_kept():
         ("- id: a\n  input: x\n", 1, 3, "[0]", "checks nothing"),
         ("- {id: a, input: x, max_tokens: 5}\n- {id: a, input: y, max_tokens: 5}\n", 2, 8, "[1].id", "twice"),
         ("- id: a\n  id: b\n", 2, 3, None, "there twice"),
-        ("- id: a\n  input: x\n  expected_tools: [{nam: f}]\n", 3, 20, "[0].expected_tools[0].name", "unknown key"),
+        ("- id: a\n  input: x\n  expected_tools: [{nam: f}]\n", 3, 21, "[0].expected_tools[0].nam", "unknown key"),
         ("- id: a\n  input: x\n  max_tokens: 5\n  at_least: 2\n", 4, 13, "[0].at_least", "more than repeat"),
         (
             "- id: a\n  input: x\n  expected_tools: [{name: f, arguments: 3}]\n",
