@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fairway.evals.judges.calibration_set import CalibrationItem
+from fairway.evals.judges.judge import JudgePanel
 from fairway.evals.judges.kinds import JUDGE_KINDS
 from fairway.evals.judges.settings import HealthRules
 from fairway.evals.suites.document import read_document
-from fairway.evals.trials import JudgeHealth, Measuring
+from fairway.evals.trials import JudgeHealth
 from fairway.evals.values import AssertionResult, CaseResult, Found
 from fairway.stats.agreement import cohen_kappa, sign_test
 from fairway.stats.corrected_rate import CorrectedRate, corrected_rate
@@ -87,7 +88,7 @@ class Calibration:
 
 async def calibrate(
     items: Sequence[CalibrationItem],
-    judge: Measuring,
+    judge: JudgePanel,
     rules: HealthRules,
     *,
     digest: Digest,
@@ -98,7 +99,7 @@ async def calibrate(
 
     Args:
         items: The calibration set.
-        judge: As the run uses it.
+        judge: As the run uses it; its cache is left out.
         rules: What it must show.
         digest: Of the judge, by `judge_digest`, which covers the set.
         recorded: What it showed before; ``None``: nothing is recorded, and drift is not looked for.
@@ -107,12 +108,12 @@ async def calibrate(
     Raises:
         FairwayError: What is no trouble of a model (the spend cap).
     """
-    gate = asyncio.Semaphore(concurrency)
+    gate, fresh = asyncio.Semaphore(concurrency), judge.uncached()
 
     async def tried(item: CalibrationItem) -> TriedItem:
         async with gate:
             results = [
-                await judge.measure(item.assertion, item.observed, repeat=repeat) for repeat in range(rules.repeats)
+                await fresh.measure(item.assertion, item.observed, repeat=repeat) for repeat in range(rules.repeats)
             ]
         return TriedItem(id=item.id, good=item.good, results=tuple(results))
 

@@ -9,6 +9,7 @@ from typing import Any, assert_never
 
 from fairway.errors import PermanentError, TransientError
 from fairway.evals.judges.answer import ClaimVerdict, Graded, Invalid, completion_problem, read_claims, read_grade
+from fairway.evals.judges.client import AnswerCache, answer_key, answer_to_keep, kept_answer
 from fairway.evals.judges.kinds import JUDGE_KINDS, Form, JudgeKind
 from fairway.evals.judges.nonces import Nonces
 from fairway.evals.judges.question import (
@@ -23,7 +24,7 @@ from fairway.evals.judges.threshold import threshold_of
 from fairway.evals.judges.voting import Tally, Vote, tally
 from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion, AssertionResult, Found
-from fairway.llm.client import Completion, ModelClient
+from fairway.llm.client import Completion, CompletionRequest, ModelClient
 
 _ATTEMPTS = 2
 _NO_CLAIMS = "the text makes no claim"
@@ -38,11 +39,14 @@ class JudgeMember:
         model: As `JudgeSettings.models` names it.
         client: Who asks it; a spend cap or a cache stands inside.
         cost_micros: What an answer cost, in millionths of a US dollar, ``None``: not known. Without it no cost is.
+        identity: Whom it asks, as JSON: with the request, all an answer depends on. ``None``: not known, and then no
+            answer is taken from a cache.
     """
 
     model: str
     client: ModelClient
     cost_micros: Callable[[Completion], int | None] | None = None
+    identity: Mapping[str, Any] | None = None
 
     def cost_of(self, completion: Completion) -> int | None:
         """What an answer cost; ``None``: not known."""
@@ -59,15 +63,23 @@ class _Task:
 
 
 class JudgePanel:
-    """`Measuring` for the kinds of `JUDGE_KINDS`."""
+    """`Measuring` for the kinds of `JUDGE_KINDS`; ``not-`` is applied here."""
 
-    def __init__(self, members: Sequence[JudgeMember], settings: JudgeSettings, *, nonces: Nonces) -> None:
+    def __init__(
+        self,
+        members: Sequence[JudgeMember],
+        settings: JudgeSettings,
+        *,
+        nonces: Nonces,
+        cache: AnswerCache | None = None,
+    ) -> None:
         """Seat a panel.
 
         Args:
             members: One for each of ``settings.models``, in any order.
             settings: How they grade.
             nonces: What delimiters and ids are made of.
+            cache: Valid grades by question; one that is invalid is asked for again in the next run. ``None``: none.
 
         Raises:
             ValueError: The members are not the models of the settings.
@@ -77,7 +89,12 @@ class JudgePanel:
             raise ValueError("a panel has one member for each model of its settings")
         self._members = tuple(by_model[model] for model in settings.models)
         self._nonces = nonces
+        self._cache = cache
         self.settings = settings
+
+    def uncached(self) -> JudgePanel:
+        """The same panel without its cache: a grade kept from before says nothing about the judge of today."""
+        return JudgePanel(self._members, self.settings, nonces=self._nonces)
 
     async def measure(self, assertion: Assertion, observed: Observed, *, repeat: int) -> AssertionResult:
         """What the panel says; trouble of a model is a result, ``error`` or ``invalid``.
@@ -153,6 +170,10 @@ class JudgePanel:
         problem = ""
         for attempt in range(_ATTEMPTS):
             request, answer_id = question.with_nonces(self._nonces, member.model, (*repeat, attempt))
+            kept = self._kept(member, request)
+            found = _read(task, question, kept, answer_id) if kept is not None else None
+            if isinstance(found, Graded):
+                return replace(vote, grade=replace(found, attempts=attempt + 1))
             try:
                 completion = await member.client.complete(request)
             except (TransientError, PermanentError) as error:
@@ -160,11 +181,21 @@ class JudgePanel:
             vote = replace(vote, calls=vote.calls + 1, cost_micros=_sum(vote.cost_micros, member.cost_of(completion)))
             found = _read(task, question, completion, answer_id)
             if isinstance(found, Graded):
+                self._keep(member, request, completion)
                 return replace(vote, grade=replace(found, attempts=attempt + 1))
             if found is None:
                 return replace(vote, missing=Found.UNKNOWN, problem=_NO_CLAIMS)
             problem = found.problem
         return replace(vote, missing=Found.INVALID, problem=problem)
+
+    def _kept(self, member: JudgeMember, request: CompletionRequest) -> Completion | None:
+        if self._cache is None or member.identity is None:
+            return None
+        return kept_answer(self._cache.get(answer_key(member.identity, request)))
+
+    def _keep(self, member: JudgeMember, request: CompletionRequest, completion: Completion) -> None:
+        if self._cache is not None and member.identity is not None:
+            self._cache.put(answer_key(member.identity, request), answer_to_keep(completion))
 
 
 def _read(task: _Task, question: JudgeQuestion, completion: Completion, answer_id: str) -> Graded | Invalid | None:

@@ -209,6 +209,8 @@ def judge_problem(assertion: Assertion) -> tuple[str, str] | None:
     if problem is not None:
         return "value", problem
     for key, value in assertion.options.items():
+        if key == "turn":
+            return key, "a judge sees the whole conversation; say in the value which turn is meant"
         if key not in kind.options:
             near = nearest(key, kind.options)
             return key, "unknown key" + (f"; did you mean {near!r}?" if near else "")
