@@ -116,7 +116,7 @@ def _compare(
     return Compared(
         what=what,
         verdict=verdict,
-        reason=f"{told}; up to {margin:g} may be",
+        reason=f"{told}; up to {margin:g} times is allowed",
         candidate=sum(value or 0.0 for value in ours) / tasks[0],
         baseline=sum(value or 0.0 for value in theirs) / tasks[1],
         ratio=found.ratio,

@@ -100,7 +100,7 @@ class Spending:
 def add_up(rows: Iterable[Call | Unreadable], *, since: datetime, until: datetime) -> Spending:
     """Everything a log tells of a window.
 
-    Takes about 300 bytes for each request of the window and holds no row.
+    Takes about 600 bytes for each request of the window and holds no row.
     """
     adding = _Adding(until)
     for row in rows:
