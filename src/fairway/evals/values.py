@@ -47,6 +47,8 @@ class ExpectedTool:
         arguments: Declared argument values (JSON); ``None``: any arguments.
         tolerance: Numbers may differ by this much, absolutely; 0 is equality.
         count: How many such calls, each matched by its own call.
+        relative: Numbers may differ by this share of the declared one; whichever of the two allows more.
+        coerce: ``"1"`` is the number 1 and ``"true"`` is true, in both directions.
     """
 
     name: str
@@ -54,6 +56,8 @@ class ExpectedTool:
     match: ArgumentMatch = ArgumentMatch.SUBSET
     tolerance: float = 0.0
     count: int = 1
+    relative: float = 0.0
+    coerce: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +141,7 @@ class Case:
     Attributes:
         turns: What the user says, in order, on one thread; at least one.
         expected_tools: ``None``: tool calls are not checked; an empty tuple with FORBID: no call at all.
-        expected_keywords: Each must be in the last reply; compared by ``case_check.normalise``.
+        expected_keywords: Each must be in the last reply; compared by ``assertions.case_check.normalise``.
         forbidden_keywords: None may be in any reply.
         max_tokens: Limit of tokens over all turns, counted as ``count_tokens`` says; ``None``: no limit.
         critical: A failure of this case alone fails the gate.

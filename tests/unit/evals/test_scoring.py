@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.evals.judges.answer import Graded, Invalid
-from fairway.evals.scoring import Attempt, combine_runs, score_attempt
+from fairway.evals.scoring import combine_runs
+from fairway.evals.single_attempt import Attempt, score_attempt
 from fairway.evals.values import Case, CaseOutcome, CaseResult, Reply
 
 GOOD, BAD = Reply(text="Hello", tools=()), Reply(text="Bye", tools=())

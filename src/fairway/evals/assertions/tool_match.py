@@ -2,102 +2,88 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from fairway.evals.plain_text import plain, writable, writable_value
+from fairway.evals.assertions.json_text import parse_json
+from fairway.evals.assertions.predicates import ABSENT, Leniency, Mismatch, mismatch, render
+from fairway.evals.plain_text import plain, writable_value
 from fairway.evals.values import ArgumentMatch, ExpectedTool, ToolCall
-
-_SHOWN = 120
-_MAX_DEPTH = 50
 
 
 def parse_tool_call(raw: Any) -> ToolCall:
     """Read one entry of an agent's list of calls.
 
-    Accepts ``"name"``, ``{"name", "arguments"}`` and OpenAI's ``{"function": {"name", "arguments"}}``; arguments are an
-    object or its JSON text. What cannot be read is a call with ``malformed`` set, never an exception.
+    Accepts ``"name"``, ``{"name", "arguments"}``, OpenAI's ``{"function": {"name", "arguments"}}`` and ``{"type":
+    "function_call", …}``, Anthropic's ``{"type": "tool_use", "name", "input"}``, Gemini's ``{"functionCall": {"name",
+    "args"}}`` and LangChain's ``{"name", "args"}``; arguments are an object or its JSON text. What cannot be read is a
+    call with ``malformed`` set, never an exception.
     """
     if isinstance(raw, str) and raw:
         return ToolCall(name=plain(raw))
-    if isinstance(raw, Mapping) and isinstance(raw.get("function"), Mapping):
-        raw = raw["function"]
+    for wrapper in ("function", "functionCall", "function_call"):
+        if isinstance(raw, Mapping) and isinstance(raw.get(wrapper), Mapping):
+            raw = raw[wrapper]
     if not isinstance(raw, Mapping) or not isinstance(raw.get("name"), str) or not raw["name"]:
-        return ToolCall(name="?", malformed=f"not a tool call: {_shown(raw)}")
-    name, arguments = plain(raw["name"]), raw.get("arguments")
+        return ToolCall(name="?", malformed=f"not a tool call: {render(raw)}")
+    name = plain(raw["name"])
+    arguments = next((raw[key] for key in ("arguments", "input", "args") if raw.get(key) is not None), None)
     if arguments is None or arguments == "":
         return ToolCall(name=name)
     if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except (ValueError, RecursionError) as error:
-            reason = str(error)[:_SHOWN] if isinstance(error, ValueError) else "nested too deeply"
-            return ToolCall(name=name, malformed=f"arguments are not JSON ({plain(reason)})")
+        parsed = parse_json(arguments)
+        if parsed.problem is not None:
+            return ToolCall(name=name, malformed=f"arguments are not JSON ({plain(parsed.problem)})")
+        arguments = parsed.value
     if not isinstance(arguments, Mapping):
-        return ToolCall(name=name, malformed=f"arguments are not an object: {_shown(arguments)}")
+        return ToolCall(name=name, malformed=f"arguments are not an object: {render(arguments)}")
     try:
         return ToolCall(name=name, arguments=writable_value(arguments))
     except RecursionError:
         return ToolCall(name=name, malformed="arguments are nested too deeply")
 
 
-def values_match(expected: Any, actual: Any, *, subset: bool, tolerance: float = 0.0, depth: int = 0) -> bool:
-    """Whether an argument's value is the expected one.
-
-    Types are JSON's: ``1`` equals ``1.0`` but neither ``True`` nor ``"1"``. Numbers may differ by ``tolerance``. With
-    ``subset`` an object may have more keys than expected, at any depth; arrays compare element by element. NaN and
-    anything nested deeper than 50 levels matches nothing.
-    """
-    if depth > _MAX_DEPTH:
-        return False
-    if isinstance(expected, bool) or isinstance(actual, bool):
-        return isinstance(expected, bool) and isinstance(actual, bool) and expected == actual
-    if isinstance(expected, int | float) and isinstance(actual, int | float):
-        return _numbers_match(expected, actual, tolerance)
-    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
-        if not subset and set(expected) != set(actual):
-            return False
-        return all(
-            key in actual and values_match(value, actual[key], subset=subset, tolerance=tolerance, depth=depth + 1)
-            for key, value in expected.items()
-        )
-    if isinstance(expected, list | tuple) and isinstance(actual, list | tuple):
-        return len(expected) == len(actual) and all(
-            values_match(want, have, subset=subset, tolerance=tolerance, depth=depth + 1)
-            for want, have in zip(expected, actual, strict=True)
-        )
-    return type(expected) is type(actual) and bool(expected == actual)
+def values_match(expected: Any, actual: Any, *, subset: bool, tolerance: float = 0.0) -> bool:
+    """Whether an argument's value is the expected one, by the rules of `predicates.mismatch`."""
+    return mismatch(expected, actual, Leniency(subset=subset, tolerance=tolerance)) is None
 
 
-def _numbers_match(expected: float, actual: float, tolerance: float) -> bool:
-    if expected == actual:
-        return True
-    if tolerance <= 0:
-        return False
-    try:
-        difference = abs(expected - actual)
-    except OverflowError:  # an integer too large for a float: no tolerance reaches that far
-        return False
-    # 0.3 - 0.2 is a hair more than 0.1: what a person writes as "within 0.1" must not fail on binary fractions
-    return difference <= tolerance or math.isclose(difference, tolerance, rel_tol=1e-9)
+def call_mismatch(expected: ExpectedTool, call: ToolCall) -> Mismatch | None:
+    """The first argument in which a call of the right name is not what is expected; ``None``: it is."""
+    if expected.arguments is None:
+        return None
+    return mismatch(
+        expected.arguments,
+        call.arguments,
+        Leniency(
+            subset=expected.match is ArgumentMatch.SUBSET,
+            tolerance=expected.tolerance,
+            relative=expected.relative,
+            coerce=expected.coerce,
+        ),
+    )
 
 
 def meets(expected: ExpectedTool, call: ToolCall) -> bool:
     """Whether a call is one that the expectation asks for; a malformed call meets nothing."""
     if call.malformed is not None or call.name != expected.name:
         return False
-    if expected.arguments is None:
-        return True
-    return values_match(
-        expected.arguments,
-        call.arguments,
-        subset=expected.match is ArgumentMatch.SUBSET,
-        tolerance=expected.tolerance,
-    )
+    return call_mismatch(expected, call) is None
+
+
+class Order(StrEnum):
+    """How the order of calls matters.
+
+    ``none``: not at all. ``subsequence``: the expected calls come in their order, others may stand between them.
+    ``exact``: the calls are the expected ones in their order and no others.
+    """
+
+    NONE = "none"
+    SUBSEQUENCE = "subsequence"
+    EXACT = "exact"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,31 +91,66 @@ class ToolMatching:
     """Result of matching expected to actual calls.
 
     Attributes:
-        pairs: ``(index of expectation, index of call)``; expectations are numbered after expansion by ``count``.
-        missing: Expectations no call is left for.
-        extra: Calls no expectation is left for, malformed ones included.
+        wanted: The expectations after expansion by ``count``, in order.
+        calls: The actual calls, in order.
+        pairs: ``(index in wanted, index in calls)``, ascending.
     """
 
+    wanted: tuple[ExpectedTool, ...]
+    calls: tuple[ToolCall, ...]
     pairs: tuple[tuple[int, int], ...]
-    missing: tuple[ExpectedTool, ...]
-    extra: tuple[ToolCall, ...]
+
+    @property
+    def missing(self) -> tuple[ExpectedTool, ...]:
+        """Expectations no call is left for."""
+        met = {row for row, _ in self.pairs}
+        return tuple(one for row, one in enumerate(self.wanted) if row not in met)
+
+    @property
+    def extra(self) -> tuple[ToolCall, ...]:
+        """Calls no expectation is left for, malformed ones included."""
+        taken = {column for _, column in self.pairs}
+        return tuple(call for column, call in enumerate(self.calls) if column not in taken)
 
 
-def match_tools(expected: Sequence[ExpectedTool], calls: Sequence[ToolCall]) -> ToolMatching:
+def match_tools(expected: Sequence[ExpectedTool], calls: Sequence[ToolCall], order: Order = Order.NONE) -> ToolMatching:
     """Match as many expectations as possible, each to its own call.
 
-    Maximum bipartite matching by augmenting paths (Kuhn, breadth first): unlike a greedy pass, the result does not
-    depend on the order of calls, and ``f(any)`` never takes the only call that ``f(x=1)`` could have had.
+    Without an order: maximum bipartite matching by augmenting paths (Kuhn, breadth first). Unlike a greedy pass, the
+    result does not depend on the order of calls, and ``f(any)`` never takes the only call that ``f(x=1)`` could have
+    had. With an order: the largest matching whose pairs do not cross, by dynamic programming.
     """
-    wanted = [one for one in expected for _ in range(one.count)]
-    pairs = maximum_matching(len(wanted), len(calls), lambda row, column: meets(wanted[row], calls[column]))
-    taken = {column for _, column in pairs}
-    met = {row for row, _ in pairs}
-    return ToolMatching(
-        pairs=pairs,
-        missing=tuple(one for row, one in enumerate(wanted) if row not in met),
-        extra=tuple(call for column, call in enumerate(calls) if column not in taken),
-    )
+    wanted = tuple(one for one in expected for _ in range(one.count))
+
+    def edge(row: int, column: int) -> bool:
+        return meets(wanted[row], calls[column])
+
+    match = maximum_matching if order is Order.NONE else ordered_matching
+    return ToolMatching(wanted=wanted, calls=tuple(calls), pairs=match(len(wanted), len(calls), edge))
+
+
+def ordered_matching(rows: int, columns: int, edge: Callable[[int, int], bool]) -> tuple[tuple[int, int], ...]:
+    """Largest set of pairs joined by ``edge`` in which rows and columns ascend together; the earliest of them.
+
+    The recurrence of the longest common subsequence over any relation, not only equality: O(``rows`` * ``columns``).
+    """
+    best = [[0] * (columns + 1) for _ in range(rows + 1)]
+    joined = [[edge(row, column) for column in range(columns)] for row in range(rows)]
+    for row in reversed(range(rows)):
+        for column in reversed(range(columns)):
+            skip = max(best[row + 1][column], best[row][column + 1])
+            best[row][column] = max(skip, best[row + 1][column + 1] + 1) if joined[row][column] else skip
+    pairs: list[tuple[int, int]] = []
+    row = column = 0
+    while row < rows and column < columns:
+        if joined[row][column] and best[row][column] == best[row + 1][column + 1] + 1:
+            pairs.append((row, column))
+            row, column = row + 1, column + 1
+        elif best[row + 1][column] >= best[row][column + 1]:
+            row += 1
+        else:
+            column += 1
+    return tuple(pairs)
 
 
 def maximum_matching(rows: int, columns: int, edge: Callable[[int, int], bool]) -> tuple[tuple[int, int], ...]:
@@ -166,7 +187,7 @@ def describe_expected(expected: ExpectedTool) -> str:
     """``refund(amount=20.0, …)`` as a person reads it."""
     if expected.arguments is None:
         return expected.name
-    shown = ", ".join(f"{key}={_shown(value)}" for key, value in expected.arguments.items())
+    shown = ", ".join(f"{key}={render(value)}" for key, value in expected.arguments.items())
     return f"{expected.name}({shown})"
 
 
@@ -178,23 +199,46 @@ def why_missing(expected: ExpectedTool, extra: Sequence[ToolCall]) -> str:
     broken = [call.malformed for call in named if call.malformed is not None]
     if broken:
         return broken[0]
-    call = named[0]
     if expected.arguments is None:
         return "it was not called often enough"
-    subset = expected.match is ArgumentMatch.SUBSET
-    for key, value in expected.arguments.items():
-        if key not in call.arguments:
-            return f"called without {key}"
-        if not values_match(value, call.arguments[key], subset=subset, tolerance=expected.tolerance):
-            return f"called with {key}={_shown(call.arguments[key])} instead of {_shown(value)}"
-    more = sorted(set(call.arguments) - set(expected.arguments))
-    return f"called with more arguments: {', '.join(more)}" if more else "it was not called often enough"
+    differing = nearest_call(expected, named)
+    return "it was not called often enough" if differing is None else f"called {in_words(differing[1])}"
 
 
-def _shown(value: Any) -> str:
-    try:
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    except (ValueError, RecursionError, TypeError):
-        text = "…"
-    text = writable(text)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+def nearest_call(expected: ExpectedTool, calls: Sequence[ToolCall]) -> tuple[ToolCall, Mismatch] | None:
+    """Of calls with the right name, the one with most arguments right, and the first that is not.
+
+    ``None``: one of them is right altogether, or there is none.
+    """
+    found: list[tuple[int, ToolCall, Mismatch]] = []
+    for call in calls:
+        differing = call_mismatch(expected, call)
+        if differing is None:
+            return None
+        found.append((_arguments_right(expected, call), call, differing))
+    if not found:
+        return None
+    _, call, differing = max(found, key=lambda one: one[0])
+    return call, differing
+
+
+def _arguments_right(expected: ExpectedTool, call: ToolCall) -> int:
+    how = Leniency(
+        subset=expected.match is ArgumentMatch.SUBSET,
+        tolerance=expected.tolerance,
+        relative=expected.relative,
+        coerce=expected.coerce,
+    )
+    declared = expected.arguments or {}
+    return sum(mismatch(want, call.arguments.get(key, ABSENT), how) is None for key, want in declared.items())
+
+
+def in_words(differing: Mismatch) -> str:
+    """How a call differs, to stand after "called": ``with amount="20" instead of 20``."""
+    if not differing.path:
+        return f"with more arguments: {differing.rule.removeprefix('more keys: ')}"
+    if differing.rule:
+        return f"with {differing}"
+    if differing.have is ABSENT:
+        return f"without {differing.where}"
+    return f"with {differing.where}={render(differing.have)} instead of {render(differing.want)}"

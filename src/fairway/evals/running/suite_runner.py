@@ -12,7 +12,8 @@ from fairway.clock import Clock
 from fairway.errors import FairwayError
 from fairway.evals.judges.answer import Graded, Invalid
 from fairway.evals.judges.single import Judge
-from fairway.evals.scoring import Attempt, combine_runs, score_attempt, wants_grade
+from fairway.evals.scoring import combine_runs
+from fairway.evals.single_attempt import Attempt, score_attempt, wants_grade
 from fairway.evals.values import PASS_SCORE, Case, CaseResult, Reply, RunResult, Suite
 
 

@@ -9,7 +9,7 @@ import pytest
 from fairway.evals.judges.answer import Graded, Invalid, read_grade
 from fairway.evals.judges.settings import DEFAULT_SCALE, JudgeSettings
 from fairway.evals.judges.single import Judge, judge_request
-from fairway.evals.scoring import Attempt, score_attempt
+from fairway.evals.single_attempt import Attempt, score_attempt
 from fairway.evals.values import Case, CaseOutcome, Reply, ToolCall
 from fairway.llm.client import Completion, CompletionRequest
 

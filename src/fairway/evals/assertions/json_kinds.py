@@ -1,0 +1,112 @@
+"""Checks of JSON in a reply, with a schema where one is given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from fairway.canonical import canonical_json
+from fairway.evals.assertions.finding import Finding, held, violated
+from fairway.evals.assertions.json_text import json_parts, parse_json
+from fairway.evals.assertions.kind import BadValueError
+from fairway.evals.assertions.predicates import render
+from fairway.evals.trials import Observed
+from fairway.evals.values import Assertion
+from fairway.mistakes import shown
+
+
+def check_is_json(assertion: Assertion, observed: Observed) -> Finding:
+    """The whole reply is JSON, and meets the schema when there is one."""
+    parsed = parse_json(observed.text)
+    if parsed.problem is not None:
+        return violated(f"the reply is not JSON: {parsed.problem}")
+    if assertion.value is None:
+        return held()
+    problem = schema_problem(assertion.value, parsed.value)
+    return held() if problem is None else violated(f"the reply's JSON does not meet the schema: {problem}")
+
+
+def check_contains_json(assertion: Assertion, observed: Observed) -> Finding:
+    """An object or array stands in the reply; with a schema, one that meets it."""
+    first = None
+    for part in json_parts(observed.text):
+        problem = schema_problem(assertion.value, part) if assertion.value is not None else None
+        if problem is None:
+            return held()
+        first = first or problem
+    if first is None:
+        return violated("there is no JSON object or array in the reply")
+    return violated(f"no JSON in the reply meets the schema: {first}")
+
+
+def schema_problem(schema: Any, value: Any) -> str | None:
+    """The first way in which a value does not meet a JSON schema; ``None``: it does."""
+    try:
+        error = next(iter(_validator(canonical_json(schema)).iter_errors(value)), None)
+    except RecursionError:
+        return "it is nested too deeply to be checked"
+    if error is None:
+        return None
+    where = "/".join(str(part) for part in error.absolute_path)
+    return f"{where + ': ' if where else ''}{str(error.message)[:200]}"
+
+
+@lru_cache(maxsize=128)
+def _validator(schema: bytes) -> Any:
+    """The validator of a schema. References reach the schema itself only: nothing is fetched."""
+    # slow to import, and most suites have no schema
+    from jsonschema.validators import Draft202012Validator, validator_for
+    from referencing import Registry
+
+    value = json.loads(schema)
+    kind = validator_for(value, default=Draft202012Validator)
+    return kind(value, registry=Registry(), format_checker=kind.FORMAT_CHECKER)
+
+
+def schema(value: Any) -> Any:
+    """Reader of a JSON schema: a mapping, ``true``/``false``, or the text of one in JSON.
+
+    Raises:
+        BadValueError: It is no schema, or asks for a format that would not be checked.
+    """
+    if isinstance(value, str):
+        parsed = parse_json(value)
+        if parsed.problem is not None:
+            raise BadValueError(f"expected a JSON schema; the text is not JSON: {parsed.problem}")
+        value = parsed.value
+    if not isinstance(value, Mapping | bool):
+        raise BadValueError(f"expected a JSON schema (a mapping); got {shown(value)}")
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        validator = _validator(canonical_json(value))
+        type(validator).check_schema(value)
+    except SchemaError as error:
+        at = [part if isinstance(part, int) else str(part) for part in error.absolute_path]
+        raise BadValueError(f"is not a JSON schema: {str(error.message)[:200]}", *at) from error
+    except (ValueError, RecursionError) as error:
+        raise BadValueError(f"is not a JSON schema: {str(error)[:200]}") from error
+    _check_references(value, validator, ())
+    return value
+
+
+def _check_references(value: Any, validator: Any, at: tuple[str | int, ...]) -> None:
+    """Refuse what would otherwise pass unchecked or fail in the middle of a run."""
+    if isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_references(inner, validator, (*at, index))
+    if not isinstance(value, Mapping):
+        return
+    wanted = value.get("format")
+    # below "properties" and the like, "format" is the name of a property
+    if isinstance(wanted, str) and wanted not in validator.format_checker.checkers:
+        known = ", ".join(sorted(validator.format_checker.checkers))
+        raise BadValueError(f"the format {render(wanted)} cannot be checked", *at, "format", hint=f"formats: {known}")
+    target = value.get("$ref")
+    if isinstance(target, str) and not target.startswith("#"):
+        raise BadValueError("a schema may only refer to itself (#/…): nothing is fetched", *at, "$ref")
+    for key, inner in value.items():
+        if key not in ("enum", "const", "default", "examples"):
+            _check_references(inner, validator, (*at, key))

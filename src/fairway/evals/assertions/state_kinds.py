@@ -1,0 +1,163 @@
+"""Outcome checks: the state an agent left behind, whatever path led there."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fairway.canonical import canonical_json, value_digest
+from fairway.evals.assertions.finding import Finding, broken, held, unknown, violated
+from fairway.evals.assertions.kind import BadValueError
+from fairway.evals.assertions.predicates import ABSENT, Leniency, check_predicates, mismatch, render
+from fairway.evals.assertions.readers import mapping
+from fairway.evals.trials import Observed
+from fairway.evals.values import Assertion
+from fairway.mistakes import shown
+
+_UNREPORTED = "the state after the run is not reported"
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+_INDEX = re.compile(r"0|[1-9][0-9]*")
+
+
+def pointer(value: Any) -> str:
+    """Reader of a JSON pointer (RFC 6901): empty for the whole, else it starts with ``/``."""
+    if not isinstance(value, str) or (value and not value.startswith("/")):
+        raise BadValueError(f"expected a JSON pointer such as /orders/0/status; got {shown(value)}")
+    if re.search(r"~(?![01])", value):
+        raise BadValueError(f"{value!r} is not a JSON pointer: ~ is written ~0 and / inside a key ~1")
+    return value
+
+
+def pointers(value: Any) -> list[str]:
+    """Reader of one pointer or a list of them."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not items:
+        raise BadValueError(f"expected a list of JSON pointers; got {shown(value)}")
+    return [pointer(item) for item in items]
+
+
+def at_pointer(value: Any, where: str) -> Any:
+    """What stands at a pointer; `ABSENT`: nothing."""
+    for part in _parts(where):
+        if isinstance(value, Mapping):
+            value = value.get(part, ABSENT)
+        elif isinstance(value, list | tuple):
+            index = int(part) if _INDEX.fullmatch(part) and len(part) < 10 else len(value)
+            value = value[index] if index < len(value) else ABSENT
+        else:
+            return ABSENT
+    return value
+
+
+def _parts(where: str) -> list[str]:
+    return [part.replace("~1", "/").replace("~0", "~") for part in where.split("/")[1:]]
+
+
+def state_value(value: Any) -> dict[str, Any]:
+    """Reader of ``{pointer: value or predicate}``."""
+    found = dict(mapping(value))
+    if not found:
+        raise BadValueError("must say what to look at", hint="/orders/A-1/status: refunded")
+    for key, want in found.items():
+        try:
+            pointer(key)
+            check_predicates(want)
+            canonical_json(want)
+        except BadValueError as error:
+            raise BadValueError(str(error), key, *error.at, hint=error.hint) from error
+        except (ValueError, RecursionError) as error:
+            raise BadValueError(f"not something JSON can hold exactly: {error}", key) from error
+    return found
+
+
+def check_state(assertion: Assertion, observed: Observed) -> Finding:
+    """At each pointer of the final state stands what is expected; objects may have more keys."""
+    state = observed.replies[-1].state
+    if state is None:
+        return unknown(_UNREPORTED)
+    how = Leniency(subset=True)
+    problems = []
+    for where, want in assertion.value.items():
+        differing = mismatch(want, at_pointer(state, where), how)
+        if differing is not None:
+            place = where + differing.pointer
+            told = differing.rule or f"is {render(differing.have)} instead of {render(differing.want)}"
+            problems.append((place, f"{place or 'the state'} {told}"))
+    if not problems:
+        return held()
+    share = 1 - len(problems) / len(assertion.value)
+    message = "; ".join(problem for _, problem in problems)
+    return violated(message, score=share, subject=problems[0][0], detail={"differs": [place for place, _ in problems]})
+
+
+def literal(value: Any) -> Any:
+    """Reader of any JSON value."""
+    try:
+        canonical_json(value)
+    except (ValueError, RecursionError) as error:
+        raise BadValueError(f"not something JSON can hold exactly: {error}") from error
+    return value
+
+
+def json_value(value: Any) -> Any:
+    """Reader of a JSON value with predicates in it."""
+    return check_predicates(literal(value))
+
+
+def check_state_equals(assertion: Assertion, observed: Observed) -> Finding:
+    """The final state, or the part at ``at``, is the value, with nothing more; ``ignore`` names what may differ."""
+    state = observed.replies[-1].state
+    if state is None:
+        return unknown(_UNREPORTED)
+    ignored = assertion.options.get("ignore", [])
+    want, have = _without(assertion.value, ignored), _without(at_pointer(state, _at(assertion)), ignored)
+    differing = mismatch(want, have)
+    if differing is None:
+        return held()
+    return violated(f"the state differs: {differing}", subject=_at(assertion) + differing.pointer)
+
+
+def _at(assertion: Assertion) -> str:
+    return str(assertion.options.get("at", ""))
+
+
+def digest(value: Any) -> str:
+    """Reader of a SHA-256 in hexadecimal, with or without ``sha256:``."""
+    found = _DIGEST.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+    if found is None:
+        raise BadValueError("expected a SHA-256: sha256: and 64 hexadecimal digits")
+    return f"sha256:{found.group(1)}"
+
+
+def check_state_hash(assertion: Assertion, observed: Observed) -> Finding:
+    """SHA-256 of the canonical JSON (RFC 8785) of the final state, or the part at ``at``, is the value."""
+    state = observed.replies[-1].state
+    if state is None:
+        return unknown(_UNREPORTED)
+    part = at_pointer(state, _at(assertion))
+    if part is ABSENT:
+        return violated(f"there is nothing at {_at(assertion)}", subject=_at(assertion))
+    try:
+        found = value_digest(_without(part, assertion.options.get("ignore", [])))
+    except (ValueError, RecursionError) as error:
+        return broken(f"the state has no canonical form: {error}")
+    if found == assertion.value:
+        return held()
+    return violated(f"the state's digest is {found}", subject=_at(assertion), detail={"digest": found})
+
+
+def _without(value: Any, ignored: Sequence[str]) -> Any:
+    """A value without what stands at some pointers; in arrays it becomes null, so that the others keep their place."""
+    if not ignored or value is ABSENT:
+        return value
+    value = copy.deepcopy(value)
+    for where in ignored:
+        *path, last = _parts(where) or [""]
+        holder = at_pointer(value, "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path))
+        if isinstance(holder, dict):
+            holder.pop(last, None)
+        elif isinstance(holder, list) and _INDEX.fullmatch(last) and len(last) < 10 and int(last) < len(holder):
+            holder[int(last)] = None
+    return value
