@@ -1,7 +1,8 @@
-"""Run folders: ``.fairway/evals/<run id>/`` with ``run.json``, ``trials.jsonl``, ``results.json`` and reports.
+"""Run folders: ``.fairway/evals/<run id>/`` with ``run.json``, ``trials.jsonl``, ``results.json``, ``decision.json``.
 
 ``run.json`` is small: what was asked, and in the end what came of it. It is written first and replaced in one step, so
-that a run that was killed is one whose header says that it has not ended. ``results.json`` is the whole run, scored.
+that a run that was killed is one whose header says that it has not ended. ``results.json`` is the whole run, scored;
+``decision.json`` what the gate said of it and of the attempts before it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from fairway.evals.trials import EvalRun
 from fairway.evals.wire import WireError, decode, encode
 from fairway.units import Digest
 
-HEADER, RESULTS, TRIALS, BASELINE = "run.json", "results.json", "trials.jsonl", "baseline"
+HEADER, RESULTS, DECISION, BASELINE = "run.json", "results.json", "decision.json", "baseline"
 _VERSION = 1
 _KEEP = 50
 _RUN_ID = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{6}$")
@@ -44,6 +45,7 @@ class RunHeader:
         agent, environment: Whose baseline it may become; empty outside a project.
         subject: As a report shows it.
         release: Version, where it is one; ``None``: not known.
+        effective: Digest of the subject as it was configured; ``None``: not known.
         attempt_of: See :class:`fairway.evals.trials.EvalRun`.
         shard: ``(part, parts)``; ``None``: whole.
         ended: Whether it came to its end; a killed run did not.
@@ -54,6 +56,8 @@ class RunHeader:
         total, passed: Cases.
         spent_micros: Paid, in millionths of a US dollar; ``None``: not known.
         baseline: What it was compared with; ``None``: nothing.
+        baseline_run: Id of the kept run it was compared with; ``None``: none, or one that was asked in turn with it.
+        derived_from: Ids of the runs it was made from without a call: shards that were merged, a run scored again.
     """
 
     run_id: str
@@ -65,6 +69,7 @@ class RunHeader:
     subject: str = ""
     release: str | None = None
     instrument: Digest | None = None
+    effective: Digest | None = None
     attempt_of: Digest | None = None
     shard: tuple[int, int] | None = None
     ended: bool = False
@@ -76,6 +81,8 @@ class RunHeader:
     passed: int = 0
     spent_micros: int | None = 0
     baseline: str | None = None
+    baseline_run: str | None = None
+    derived_from: tuple[str, ...] = ()
 
 
 class EvalHistory:
@@ -159,6 +166,14 @@ class EvalHistory:
             if header.attempt_of == attempt_of and header.run_id < before and header.ended and header.shard is None
         ]
         return tuple(reversed(found))
+
+    def derived(self, derived_from: Sequence[str], instrument: Digest) -> str | None:
+        """The run that was made from these runs before, with this instrument: it is replaced, not counted twice."""
+        wanted = tuple(sorted(derived_from))
+        for header in self.headers():
+            if header.derived_from == wanted and header.instrument == instrument:
+                return header.run_id
+        return None
 
     def prune(self, *, keep: int = _KEEP, blessed: Sequence[str] = ()) -> tuple[str, ...]:
         """Remove old runs; returns their ids.

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairway.evals.history.attempts import accumulated, attempt_digest, independent
+from fairway.evals.trials import SubjectInfo
+from fairway.evals.values import CaseOutcome
+
+RELEASE = "sha256:" + "a" * 64
+EFFECTIVE = "sha256:" + "b" * 64
+INSTRUMENT = "sha256:" + "c" * 64
+
+P, F, E = CaseOutcome.PASSED, CaseOutcome.FAILED, CaseOutcome.ERROR
+
+
+def test_attempts_on_one_release_as_configured_share_a_digest_and_nothing_else_does():
+    arm = SubjectInfo(kind="arm", name="1.4.0", release=RELEASE, effective=EFFECTIVE)
+    same = attempt_digest(arm, INSTRUMENT)
+    assert same == attempt_digest(replace(arm, name="called otherwise"), INSTRUMENT)
+    others = [
+        attempt_digest(replace(arm, release=EFFECTIVE), INSTRUMENT),
+        attempt_digest(replace(arm, effective=RELEASE), INSTRUMENT),
+        attempt_digest(arm, RELEASE),
+        attempt_digest(SubjectInfo(kind="openai", name="m", identity={"model": "m"}), INSTRUMENT),
+    ]
+    assert len({same, *others}) == 5
+
+
+def test_a_service_whose_version_nobody_knows_adds_to_nothing():
+    assert attempt_digest(SubjectInfo(kind="url", name="http://x"), INSTRUMENT) is None
+
+
+def test_trials_of_every_attempt_count(make_run):
+    side = accumulated([make_run({"a": "F"}), make_run({"a": "P"}), make_run({"a": "P"})])
+    assert side.cases[0].outcomes == (F, P, P)
+    assert side.cases[0].attempts == (0, 1, 2)
+
+
+def test_what_an_outage_kept_from_being_asked_is_not_counted_once_it_was_asked(make_run):
+    side = accumulated([make_run({"a": "E", "b": "F"}), make_run({"a": "P", "b": "P"})])
+    assert [case.outcomes for case in side.cases] == [(P,), (F, P)]
+
+
+def test_trouble_of_the_last_attempt_counts(make_run):
+    side = accumulated([make_run({"a": "P"}), make_run({"a": "E"})])
+    assert side.cases[0].outcomes == (P, E)
+
+
+def test_an_answer_read_back_from_the_cache_is_one_observation(make_run):
+    side = accumulated([make_run({"a": "F"}), make_run({"a": "F"}, cached=True)])
+    assert side.cases[0].outcomes == (F,)
+
+
+def test_a_cached_answer_counts_where_no_earlier_attempt_has_it(make_run):
+    assert accumulated([make_run({"a": "F"}, cached=True)]).cases[0].outcomes == (F,)
+
+
+def test_an_attempt_that_was_cut_short_is_made_whole_by_a_later_one(make_run):
+    assert accumulated([make_run({"a": "P"}, complete=False), make_run({"a": "P"})]).complete
+    assert not accumulated([make_run({"a": "P"}), make_run({"a": "P"}, complete=False)]).complete
+
+
+def test_attempts_measured_by_different_instruments_are_no_side(make_run):
+    with pytest.raises(ValueError, match="instrument"):
+        accumulated([make_run({"a": "P"}), make_run({"a": "P"}, instrument=RELEASE)])
+
+
+@given(attempts=st.lists(st.lists(st.sampled_from("PFE?"), min_size=1, max_size=4), min_size=1, max_size=5))
+def test_no_decided_trial_is_ever_left_out(make_run, attempts):
+    runs = [make_run({"a": "".join(words)}) for words in attempts]
+    kept = [result.outcome for run in independent(runs) for result in run.results]
+    for outcome in (P, F):
+        assert kept.count(outcome) == sum(words.count("P" if outcome is P else "F") for words in attempts)
