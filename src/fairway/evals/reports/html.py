@@ -16,7 +16,7 @@ from importlib.resources import files
 
 from fairway.evals.plain_text import plain
 from fairway.evals.reports.content import ReportContent, pair_cases
-from fairway.evals.reports.html_data import as_script, chunks_of, index_of
+from fairway.evals.reports.html_data import as_script, chunks_of, index_of, packed
 from fairway.evals.reports.summary import Fact, Summary, summarise
 
 
@@ -35,7 +35,7 @@ def render_html(content: ReportContent) -> Iterator[str]:
     yield f"<script>{script}</script>\n"
     explained = {(one.result.suite, one.result.case_id): one.lines()[1:] for one in content.explanations}
     for number, chunk in enumerate(chunks_of(pairs, explained)):
-        yield f'<script type="application/json" id="cases-{number}">{as_script(chunk)}</script>\n'
+        yield f'<script type="text/plain" id="cases-{number}">{packed(chunk)}</script>\n'
     yield "</body>\n</html>\n"
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +40,11 @@ def as_script(value: Any) -> str:
     except (RecursionError, ValueError):
         text = _dumps(_bounded(value, _DEEPEST))
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def packed(value: Any) -> str:
+    """The value as `as_script` writes it, deflated (RFC 1950), in base64: a fifth of the size, and inert."""
+    return base64.b64encode(zlib.compress(as_script(value).encode(), 6)).decode()
 
 
 def _dumps(value: Any) -> str:

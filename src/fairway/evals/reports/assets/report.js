@@ -3,7 +3,7 @@
 (() => {
   "use strict";
   const $ = id => document.getElementById(id);
-  const ROW = 48, SPARE = 8;
+  const ROW = 48, SPARE = 8, MOST_CHUNKS = 60;
   const MARK = { passed: "✓", failed: "✗", unknown: "?", invalid: "?", error: "!" };
   const TONE = { passed: "good", failed: "bad", unknown: "open", invalid: "open", error: "open",
     held: "good", violated: "bad" };
@@ -17,41 +17,50 @@
   const outcome = (row, side) => index.outcomes[get(row, side)] ?? null;
   const change = row => index.changes[get(row, "change")];
   const shownOutcome = row => outcome(row, "now") ?? outcome(row, "before");
-  const chunks = new Map();
+  const chunks = new Map(), unpacking = new Map();
   const haystacks = new Array(rows.length);
+  const arrived = new Promise(done => document.addEventListener("DOMContentLoaded", done, { once: true }));
 
-  function chunk(number) {
-    if (chunks.has(number)) return chunks.get(number);
-    const element = $(`cases-${number}`);
-    if (!element) return null; // the page is still arriving
-    const found = JSON.parse(element.textContent);
+  async function unpack(number) {
+    if (!$(`cases-${number}`)) await arrived;
+    const packed = Uint8Array.from(atob($(`cases-${number}`).textContent), char => char.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const found = JSON.parse(await new Response(stream).text());
+    prepare(number, found);
     chunks.set(number, found);
-    if (chunks.size > 40) chunks.delete(chunks.keys().next().value);
+    unpacking.delete(number);
+    if (chunks.size > MOST_CHUNKS) chunks.delete(chunks.keys().next().value);
     return found;
   }
 
+  function chunk(number) {
+    if (!unpacking.has(number)) unpacking.set(number, unpack(number));
+    return unpacking.get(number);
+  }
+
+  const chunkOf = row => Math.floor(row / index.chunk);
+
+  // What was said in a case; null as long as it is being unpacked.
   function caseOf(row) {
-    const found = chunk(Math.floor(row / index.chunk));
-    return found && { texts: found.texts, ...found.cases[row % index.chunk] };
+    const found = chunks.get(chunkOf(row));
+    return found ? { texts: found.texts, ...found.cases[row % index.chunk] } : null;
   }
 
   // Everything a case says, in small letters, for the search.
-  function prepare(number) {
-    const found = chunk(number);
-    if (!found) return;
+  function prepare(number, found) {
     found.cases.forEach((one, at) => {
       const row = number * index.chunk + at;
-      if (haystacks[row] !== undefined) return;
       const tags = get(row, "tags").map(tag => index.tags[tag]).join(" ");
       const said = one.refs.map(ref => found.texts[ref]).join("\n");
-      haystacks[row] = `${index.suites[get(row, "suite")]}/${get(row, "id")}\n${get(row, "name")}\n${tags}\n${said}`
+      haystacks[row] ??= `${index.suites[get(row, "suite")]}/${get(row, "id")}\n${get(row, "name")}\n${tags}\n${said}`
         .toLowerCase();
     });
   }
 
-  function haystack(row) {
-    if (haystacks[row] === undefined) prepare(Math.floor(row / index.chunk));
-    return haystacks[row] ?? "";
+  async function prepareAll() {
+    const missing = new Set();
+    for (let row = 0; row < rows.length; row += index.chunk) if (haystacks[row] === undefined) missing.add(chunkOf(row));
+    await Promise.all([...missing].map(chunk));
   }
 
   // ---------- small parts of the page
@@ -100,12 +109,13 @@
   ];
   const test = Object.fromEntries(CHIPS.map(([id, , holds]) => [id, holds]));
   const rank = row => ({ failed: 0, error: 1, invalid: 1, unknown: 2, passed: 3 })[shownOutcome(row)];
-  const worst = row => (change(row) === "newly failing" ? -2 : 0) + (get(row, "critical") && rank(row) < 3 ? -1 : 0) + rank(row);
+  const worstOf = row => (change(row) === "newly failing" ? -2 : 0) + (get(row, "critical") && rank(row) < 3 ? -1 : 0) + rank(row);
+  const worst = Float64Array.from(rows, (_, row) => worstOf(row));
   const up = (name, missing) => row => get(row, name) ?? missing;
   const ratio = (now, before) => row =>
     get(row, now) === null || !get(row, before) ? -Infinity : get(row, now) / get(row, before);
   const SORTS = {
-    worst: (a, b) => worst(a) - worst(b),
+    worst: (a, b) => worst[a] - worst[b],
     file: () => 0,
     score: (a, b) => up("score", 2)(a) - up("score", 2)(b),
     cost: (a, b) => up("cost", -1)(b) - up("cost", -1)(a),
@@ -129,7 +139,7 @@
       if (tag !== null && !get(row, "tags").includes(tag)) continue;
       if (metric !== null && !get(row, "metrics").includes(metric)) continue;
       if (terms.length) {
-        const text = haystack(row);
+        const text = haystacks[row];
         if (!terms.every(term => text.includes(term))) continue;
       }
       found.push(row);
@@ -137,8 +147,14 @@
     return state.sort === "file" ? found : found.sort((a, b) => SORTS[state.sort](a, b) || a - b);
   }
 
-  function apply() {
-    const begun = performance.now();
+  let asked = 0;
+  async function apply() {
+    const begun = performance.now(), mine = ++asked;
+    if (state.q.trim() && haystacks.includes(undefined)) {
+      $("status").textContent = "Searching …";
+      await prepareAll();
+      if (mine !== asked) return; // something else was asked meanwhile
+    }
     shown = wanted();
     $("space").style.height = `${shown.length * ROW}px`;
     $("list").scrollTop = 0;
@@ -147,7 +163,7 @@
     for (const chip of $("chips").children) chip.setAttribute("aria-pressed", String(chip.value === state.show));
     paint(true);
     if (selected >= 0 && shown.includes(selected)) reveal(shown.indexOf(selected));
-    note("fairway:filter", begun);
+    note(state.q.trim() ? "fairway:search" : "fairway:filter", begun);
   }
 
   function note(name, begun) { performance.measure(name, { start: begun, end: performance.now() }); }
@@ -215,25 +231,31 @@
   }
 
   // ---------- one case
-  function open(row, reading = true) {
+  async function open(row, reading = true) {
     const begun = performance.now();
     selected = row;
-    const one = caseOf(row);
-    repeat = { now: one?.shownNow ?? 0, before: one?.shownBefore ?? 0 };
     mark();
-    draw();
     if (reading && matchMedia("(max-width: 760px)").matches) document.body.classList.add("reading");
     remember();
-    note("fairway:open-case", begun);
+    if (!caseOf(row)) {
+      $("case").setAttribute("aria-busy", "true");
+      await chunk(chunkOf(row));
+      if (selected !== row) return; // somebody moved on meanwhile
+    }
+    const one = caseOf(row);
+    repeat = { now: one.shownNow, before: one.shownBefore };
+    draw();
+    note("fairway:case", begun);
   }
 
   function draw() {
     const pane = $("case"), one = caseOf(selected);
-    if (!one) { pane.replaceChildren(el("p", "muted", "Still loading …")); return; }
+    if (!one) { chunk(chunkOf(selected)).then(draw); return; }
     const text = ref => ref === null || ref === undefined ? "" : one.texts[ref];
+    pane.removeAttribute("aria-busy");
     pane.replaceChildren(...[
-      $("back") ?? backButton(), heading(one), ...why(one, text), ...repeats(one),
-      el("h3", "", one.before.length ? "Conversation, side by side" : "Conversation"), conversation(one, text),
+      backButton(), heading(one), ...why(one, text), ...repeats(one),
+      el("h3", "", one.before.length && one.now.length ? "Conversation, side by side" : "Conversation"), conversation(one, text),
       el("h3", "", "Checks"), checks(one, text), ...facts(one, text),
     ].filter(Boolean));
     pane.scrollTop = 0;
@@ -313,7 +335,7 @@
   function answer(reply, other, side, both, calls, text) {
     if (!reply) return el("div", "answer none", "No reply.");
     const said = el("div", "said answer");
-    said.dataset.who = "agent";
+    said.dataset.who = both ? (side === "before" ? "baseline" : "candidate") : "agent";
     if (both && other && state.diff) {
       const begun = performance.now();
       const [before, now] = side === "before" ? [reply, other] : [other, reply];
@@ -522,33 +544,34 @@
     $("print").replaceChildren(table, shown.length > 1000 ? el("p", "", `and ${number(shown.length - 1000)} more`) : "");
   }
 
+  // The search is made ready while nobody needs the page.
   function warmUp(number) {
     if (number * index.chunk >= rows.length) { performance.mark("fairway:warm"); return; }
-    const soon = globalThis.requestIdleCallback ?? (next => setTimeout(() => next({ timeRemaining: () => 5 }), 1));
-    soon(idle => {
-      do { prepare(number); number++; } while (number * index.chunk < rows.length && idle.timeRemaining() > 8);
-      warmUp(number);
+    const soon = globalThis.requestIdleCallback ?? (next => setTimeout(next, 20));
+    soon(async () => {
+      if (haystacks[number * index.chunk] === undefined) await chunk(number);
+      warmUp(number + 1);
     });
   }
 
-  function start() {
+  async function start() {
     const asked = recall();
-    apply();
+    await apply();
     const wants = asked === null ? -1 :
       rows.findIndex((_, row) => `${index.suites[get(row, "suite")]}/${get(row, "id")}` === asked);
-    if (wants >= 0) selected = wants;
-    else if (shown.length) selected = shown[0];
-    if (selected >= 0) { if (shown.includes(selected)) reveal(shown.indexOf(selected)); open(selected, wants >= 0); }
-    performance.mark("fairway:ready");
+    const first = wants >= 0 ? wants : shown[0] ?? -1;
+    performance.mark("fairway:list");
+    if (first >= 0) {
+      if (shown.includes(first)) reveal(shown.indexOf(first));
+      await open(first, wants >= 0);
+    }
+    await arrived;
+    performance.mark("fairway:open");
+    warmUp(0);
   }
 
   choices();
-  start();
   document.addEventListener("keydown", pressed);
   addEventListener("beforeprint", onPaper);
-  document.addEventListener("DOMContentLoaded", () => {
-    if (selected >= 0) open(selected, false);
-    performance.mark("fairway:loaded");
-    warmUp(0);
-  });
+  start();
 })();
