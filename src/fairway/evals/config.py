@@ -42,12 +42,14 @@ class ChatRequestSection(Section):
         message: Where the message goes.
         thread: Where the conversation's id goes; ``null``: nowhere.
         header: Header that carries the conversation's id; ``null``: none.
+        variables: Where the case's variables go; ``null``: nowhere.
         extra: Fields every request has besides.
     """
 
     message: KeyPointer = "/message"
     thread: KeyPointer | None = "/thread_id"
     header: HeaderName | None = "x-conversation-id"
+    variables: KeyPointer | None = None
     extra: Mapping[str, JsonValue] = {}
 
 
@@ -58,12 +60,23 @@ class ChatResponseSection(Section):
         text: The reply.
         tools: The list of tool calls; ``null``: it does not say.
         tokens_in, tokens_out: Token counts, for a service that sends no ``Fairway-Outcome`` header.
+        cost: US dollars of the request, for a service that does not say it in that header.
+        state: The state the agent left behind; ``null``: it does not say.
+        state_path: Asked for that state by GET after each turn, ``{thread}`` replaced, when no answer holds it.
+        context: The passages it answered from: a list of texts, or of objects with ``text`` or ``content``.
+        finish_reason, model: Why it ended, and which model it ran.
     """
 
     text: Pointer = "/response"
     tools: Pointer | None = "/tools"
     tokens_in: Pointer | None = None
     tokens_out: Pointer | None = None
+    cost: Pointer | None = None
+    state: Pointer | None = None
+    state_path: Annotated[str, Field(strict=True, max_length=512, pattern=r"^/")] | None = None
+    context: Pointer | None = None
+    finish_reason: Pointer | None = None
+    model: Pointer | None = None
 
 
 class CalibrationSection(Section):

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from datetime import UTC, datetime
 
-import httpx
 import pytest
 
 from fairway.clock import SystemClock
-from fairway.errors import FairwayError, PermanentError, TransientError
+from fairway.errors import BusyError, FairwayError, PermanentError, TransientError
 from fairway.llm.client import ChatMessage, CompletionRequest, Endpoint, OpenAIModelClient, parse_retry_after
+from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, answer
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SECRET = "key-123456789"
@@ -27,89 +28,110 @@ class StoppedClock(SystemClock):
         self.slept.append(seconds)
 
 
-def completion(**changes) -> httpx.Response:
+HANG, CUT = b"hang", b"cut"
+
+
+def status(text: str, *headers: str, body: bytes = b"") -> bytes:
+    return answer(body, status=text, headers=headers, outcome=None)
+
+
+def completion(**changes) -> bytes:
     body = {
         "model": "m-1",
         "choices": [{"message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 7, "completion_tokens": 2},
     }
-    return httpx.Response(200, json=body | changes)
+    return answer(json.dumps(body | changes).encode(), outcome=None)
 
 
-class Server:
-    def __init__(self, *answers: httpx.Response | Exception) -> None:
-        self.answers, self.asked = list(answers), []
+def serving(*answers: bytes) -> ScriptedArm:
+    left = list(answers)
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    async def script(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        raw = left.pop(0)
+        if raw == HANG:
+            await asyncio.sleep(60)
+        if raw == CUT:
+            writer.close()
+        else:
+            writer.write(raw)
+
+    return ScriptedArm(script)
 
 
-async def ask(server: Server, clock: StoppedClock | None = None, **changes):
-    endpoint = Endpoint(**({"base_url": "http://llm/v1/", "model": "m", "api_key": SECRET} | changes))
-    client = OpenAIModelClient(
-        endpoint, clock=clock or StoppedClock(), rng=random.Random(1), transport=httpx.MockTransport(server)
-    )
-    async with client:
-        return await client.complete(ASK)
+async def ask(*answers: bytes, clock: StoppedClock | None = None, asked: list[ArmRequest] | None = None, **changes):
+    async with serving(*answers) as server:
+        endpoint = Endpoint(
+            **({"base_url": f"http://{server.endpoint}/v1/", "model": "m", "api_key": SECRET} | changes)
+        )
+        client = OpenAIModelClient(endpoint, clock=clock or StoppedClock(), rng=random.Random(1))
+        try:
+            async with client:
+                return await client.complete(ASK)
+        finally:
+            if asked is not None:
+                asked += server.requests
 
 
 async def test_a_question_is_sent_as_openai_servers_read_it_and_its_answer_read():
-    server = Server(completion())
-    answer = await ask(server)
-    sent = json.loads(server.asked[0].content)
-    assert server.asked[0].url == "http://llm/v1/chat/completions"
-    assert server.asked[0].headers["authorization"] == f"Bearer {SECRET}"
+    asked: list[ArmRequest] = []
+    answered = await ask(completion(), asked=asked)
+    sent = json.loads(asked[0].body)
+    assert asked[0].target == "/v1/chat/completions"
+    assert asked[0].header("authorization") == f"Bearer {SECRET}"
     assert (sent["model"], sent["temperature"], sent["messages"]) == ("m", 0.0, [{"role": "user", "content": "hi"}])
     assert sent["response_format"]["json_schema"]["strict"] is True
-    assert (answer.text, answer.finish_reason, answer.tokens_in, answer.tokens_out) == ("hello", "stop", 7, 2)
+    found = (answered.text, answered.finish_reason, answered.tokens_in, answered.tokens_out)
+    assert found == ("hello", "stop", 7, 2)
+
+
+async def test_parameters_of_an_alias_change_and_take_out_fields():
+    asked: list[ArmRequest] = []
+    await ask(completion(), asked=asked, parameters={"max_tokens": None, "max_completion_tokens": 9, "seed": 1})
+    sent = json.loads(asked[0].body)
+    assert "max_tokens" not in sent
+    assert (sent["max_completion_tokens"], sent["seed"]) == (9, 1)
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -1}, {"prompt_tokens": True}, "x", []])
 async def test_usage_that_is_not_reported_is_unknown_and_not_0(usage):
-    answer = await ask(Server(completion(usage=usage)))
-    assert (answer.tokens_in, answer.tokens_out) == (None, None)
+    answered = await ask(completion(usage=usage))
+    assert (answered.tokens_in, answered.tokens_out) == (None, None)
 
 
 async def test_429_waits_as_long_as_the_provider_says_and_a_little_more():
     clock = StoppedClock()
-    answer = await ask(Server(httpx.Response(429, headers={"retry-after": "4"}), completion()), clock)
-    assert answer.attempts == 2
+    answered = await ask(status("429 X", "retry-after: 4"), completion(), clock=clock)
+    assert answered.attempts == 2
     assert 4.0 <= clock.slept[0] <= 5.0
 
 
 async def test_a_retry_after_beyond_the_limit_is_not_waited_for():
     clock = StoppedClock()
-    with pytest.raises(TransientError) as caught:
-        await ask(Server(httpx.Response(429, headers={"retry-after": "3600"})), clock)
+    with pytest.raises(BusyError) as caught:
+        await ask(status("429 X", "retry-after: 3600"), clock=clock)
     assert caught.value.retry_after == 3600
     assert clock.slept == []
 
 
-@pytest.mark.parametrize(
-    "trouble",
-    [httpx.Response(500), httpx.Response(503), httpx.ConnectError("x"), httpx.ReadTimeout("x"), httpx.ReadError("x")],
-)
+@pytest.mark.parametrize("trouble", [status("500 X"), status("503 X"), status("529 X"), HANG, CUT])
 async def test_trouble_is_tried_again_with_growing_jittered_waits_and_then_given_up(trouble):
     clock = StoppedClock()
-    server = Server(trouble, trouble, completion())
-    assert (await ask(server, clock)).attempts == 3
+    answered = await ask(trouble, trouble, completion(), clock=clock, timeout_seconds=0.2)
+    assert answered.attempts == 3
     assert len(clock.slept) == 2
     assert 0 <= clock.slept[0] <= 1.0
     assert 0 <= clock.slept[1] <= 2.0
     with pytest.raises(TransientError):
-        await ask(Server(trouble, trouble, trouble))
+        await ask(trouble, trouble, trouble, timeout_seconds=0.2)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 301])
-async def test_a_refusal_is_permanent_and_asked_once(status):
-    server = Server(httpx.Response(status, text=f"bad key {SECRET}"))
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 301])
+async def test_a_refusal_is_permanent_and_asked_once(code):
+    asked: list[ArmRequest] = []
     with pytest.raises(PermanentError) as caught:
-        await ask(server)
-    assert len(server.asked) == 1
+        await ask(status(f"{code} X", body=f"bad key {SECRET}".encode()), asked=asked)
+    assert len(asked) == 1
     assert SECRET not in str(caught.value)
 
 
@@ -119,7 +141,7 @@ async def test_a_refusal_is_permanent_and_asked_once(status):
 )
 async def test_an_answer_that_is_no_completion_is_permanent(body):
     with pytest.raises(PermanentError):
-        await ask(Server(httpx.Response(200, text=body)))
+        await ask(status("200 OK", body=body.encode()))
 
 
 @pytest.mark.parametrize("url", ["not a url", "ftp://x", "http://[", ""])

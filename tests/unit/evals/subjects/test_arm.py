@@ -1,53 +1,80 @@
 from __future__ import annotations
 
-import httpx
+import asyncio
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fairway.clock import SystemClock
-from fairway.errors import FairwayError, PermanentError, TransientError
+from fairway.errors import BusyError, FairwayError, PermanentError, TransientError
 from fairway.evals.config import EvalsSection
-from fairway.evals.subjects.arm import ChatMapping, HttpAgent, chat_mapping, get_pointer, parse_outcome, set_pointer
+from fairway.evals.subjects.arm import ArmSubject, HttpAgent, UrlSubject
+from fairway.evals.subjects.mapping import (
+    ChatMapping,
+    chat_mapping,
+    get_pointer,
+    micros,
+    parse_outcome,
+    passages,
+    request_body,
+    set_pointer,
+)
+from fairway.evals.trials import Question, SubjectInfo
+from fairway.evals.values import Reply
+from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, answer
+
+INFO = SubjectInfo(kind="arm", name="agent")
+HANG = b"hang"
+CUT = b"cut"
 
 
-class NoWait(SystemClock):
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
+def ok(body: object, *, outcome: str | None = None) -> bytes:
+    return answer(json.dumps(body).encode(), outcome=outcome)
 
 
-def agent(*responses: httpx.Response | Exception, mapping: ChatMapping | None = None, clock: NoWait | None = None):
-    answers = list(responses)
-    asked: list[httpx.Request] = []
+def status(text: str, *headers: str) -> bytes:
+    return answer(b"", status=text, headers=headers, outcome=None)
 
-    def handle(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
-    transport = httpx.MockTransport(handle)
-    made = HttpAgent("http://agent/", mapping or ChatMapping(), clock=clock or NoWait(), transport=transport)
-    return made, asked
+def question(message: str = "Hi", thread: str = "t", **changes) -> Question:
+    return Question(suite="s", case_id="c", turns=(message,), thread=thread, **changes)
+
+
+def serving(*answers: bytes) -> ScriptedArm:
+    left = list(answers)
+
+    async def script(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        raw = left.pop(0)
+        if raw == HANG:
+            await asyncio.sleep(60)
+        if raw == CUT:
+            writer.close()
+        else:
+            writer.write(raw)
+
+    return ScriptedArm(script)
+
+
+async def ask(*answers: bytes, mapping: ChatMapping | None = None, **changes) -> tuple[Reply, list[ArmRequest]]:
+    async with serving(*answers) as server:
+        url = f"http://{server.endpoint}/"
+        async with ArmSubject(url, mapping or ChatMapping(), INFO, timeout_seconds=0.5) as subject:
+            return await subject.ask(question(**changes)), server.requests
 
 
 async def test_a_turn_is_posted_as_the_template_reads_it_and_its_answer_read():
-    answer = httpx.Response(
-        200,
-        json={"response": "Hello", "thread_id": "t", "tools": [{"name": "f", "arguments": '{"x": 1}'}, {"nom": 1}]},
-        headers={"Fairway-Outcome": "status=ok, tokens_in=120, tokens_out=30, tools=1"},
-    )
-    made, asked = agent(answer)
-    reply = await made.ask("Hi", thread="t-1")
-    assert asked[0].url == "http://agent/chat"
-    assert asked[0].headers["x-conversation-id"] == "t-1"
-    assert asked[0].read() == b'{"message":"Hi","thread_id":"t-1"}'
+    body = {"response": "Hello", "thread_id": "t", "tools": [{"name": "f", "arguments": '{"x": 1}'}, {"nom": 1}]}
+    raw = ok(body, outcome="status=ok, tokens_in=120, tokens_out=30, tools=1, cost=0.0012")
+    reply, asked = await ask(raw, thread="t-1")
+    assert asked[0].target == "/chat"
+    assert asked[0].header("x-conversation-id") == "t-1"
+    assert asked[0].body == b'{"message":"Hi","thread_id":"t-1"}'
     assert (reply.text, reply.tokens_in, reply.tokens_out, reply.status) == ("Hello", 120, 30, "ok")
+    assert reply.cost_micros == 1200
+    assert reply.latency_seconds is not None
     assert [(call.name, bool(call.malformed)) for call in reply.tools or ()] == [("f", False), ("?", True)]
 
 
@@ -57,30 +84,42 @@ async def test_any_other_shape_is_reached_by_pointers():
         message="/input/0text",
         thread="/meta/session",
         thread_header=None,
+        variables="/meta/variables",
         extra={"stream": False},
         text="/choices/0/message/content",
         tools="/choices/0/message/tool_calls",
         tokens_in="/usage/prompt_tokens",
         tokens_out="/usage/completion_tokens",
+        cost="/usage/cost",
+        state="/state",
+        context="/documents",
+        finish_reason="/choices/0/finish_reason",
+        model="/model",
     )
+    called = [{"function": {"name": "f", "arguments": "{}"}}]
     body = {
-        "choices": [{"message": {"content": "Hello", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 4},
+        "choices": [{"message": {"content": "Hello", "tool_calls": called}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 4, "cost": 0.5},
+        "state": {"refunds": []},
+        "documents": ["one", {"page_content": "two"}],
+        "model": "m-1",
     }
-    made, asked = agent(httpx.Response(200, json=body), mapping=mapping)
-    reply = await made.ask("Hi", thread="t")
-    assert asked[0].read() == b'{"stream":false,"input":{"0text":"Hi"},"meta":{"session":"t"}}'
-    assert (reply.text, reply.tokens_in, reply.tokens_out) == ("Hello", 3, 4)
+    reply, asked = await ask(ok(body), mapping=mapping, variables={"tier": "gold"})
+    sent = b'{"stream":false,"input":{"0text":"Hi"},"meta":{"session":"t","variables":{"tier":"gold"}}}'
+    assert asked[0].body == sent
+    assert (reply.text, reply.tokens_in, reply.tokens_out, reply.cost_micros) == ("Hello", 3, 4, 500_000)
+    assert (reply.state, reply.context) == ({"refunds": []}, ("one", "two"))
+    assert (reply.finish_reason, reply.model) == ("stop", "m-1")
     assert reply.tools is not None
     assert reply.tools[0].name == "f"
 
 
 def test_a_project_declares_the_mapping_in_its_evals_section():
     section = EvalsSection.model_validate(
-        {"request": {"message": "/input", "thread": None}, "response": {"text": "/out/0", "tools": None}}
+        {"request": {"message": "/input", "thread": None}, "response": {"text": "/out/0", "tools": None, "state": "/s"}}
     )
     assert chat_mapping(section, path="/ask") == ChatMapping(
-        path="/ask", message="/input", thread=None, text="/out/0", tools=None
+        path="/ask", message="/input", thread=None, text="/out/0", tools=None, state="/s"
     )
     assert chat_mapping(EvalsSection(), path="/chat") == ChatMapping()
 
@@ -94,53 +133,100 @@ def test_a_pointer_that_is_none_is_refused(wrong):
 
 
 async def test_what_the_answer_does_not_say_is_unknown():
-    made, _ = agent(httpx.Response(200, json={"response": "Hello"}))
-    reply = await made.ask("Hi", thread="t")
+    reply, _ = await ask(ok({"response": "Hello"}))
     assert (reply.tools, reply.tokens_in, reply.tokens_out, reply.status) == (None, None, None, None)
+    assert (reply.cost_micros, reply.state, reply.context, reply.model) == (None, None, None, None)
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("raw", "error"),
     [
-        (httpx.Response(500), TransientError),
-        (httpx.Response(404), PermanentError),
-        (httpx.Response(302, headers={"location": "/x"}), PermanentError),
-        (httpx.Response(200, text="<html>"), PermanentError),
-        (httpx.Response(200, text="[" * 100_000), PermanentError),
-        (httpx.Response(200, json={"reply": "x"}), PermanentError),
-        (httpx.Response(200, json={"response": 3}), PermanentError),
-        (httpx.ConnectError("refused"), TransientError),
-        (httpx.ReadTimeout("slow"), TransientError),
-        (httpx.RemoteProtocolError("cut"), TransientError),
+        (status("500 X"), TransientError),
+        (status("429 X", "retry-after: 7"), BusyError),
+        (status("503 X"), BusyError),
+        (status("404 X"), PermanentError),
+        (status("302 X", "location: /x"), PermanentError),
+        (answer(b"<html>", outcome=None), PermanentError),
+        (answer(b"[" * 100_000, outcome=None), PermanentError),
+        (ok({"reply": "x"}), PermanentError),
+        (ok({"response": 3}), PermanentError),
+        (HANG, TransientError),
+        (CUT, TransientError),
+        (b"SSH-2.0-x\r\n", PermanentError),
     ],
 )
-async def test_an_answer_that_is_none_is_an_error_of_its_own(answer, error):
-    made, asked = agent(answer)
-    with pytest.raises(error):
-        await made.ask("Hi", thread="t")
-    assert len(asked) == 1
+async def test_an_answer_that_is_none_is_an_error_of_its_own_and_asked_for_once(raw, error):
+    async with serving(raw) as server:
+        subject = ArmSubject(f"http://{server.endpoint}", ChatMapping(), INFO, timeout_seconds=0.2)
+        async with subject:
+            with pytest.raises(error) as caught:
+                await subject.ask(question())
+        assert len(server.requests) == 1
+    if b"retry-after" in raw:
+        assert caught.value.retry_after == 7.0
 
 
-async def test_429_is_waited_out_as_told_and_not_for_ever():
+async def test_nobody_there_is_trouble_and_no_failure():
+    async with ArmSubject("http://127.0.0.1:9", ChatMapping(), INFO) as subject:
+        with pytest.raises(TransientError):
+            await subject.ask(question())
+
+
+class NoWait(SystemClock):
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+async def chat(clock: NoWait, *answers: bytes) -> tuple[str, int]:
+    async with (
+        serving(*answers) as server,
+        HttpAgent(f"http://{server.endpoint}", ChatMapping(), clock=clock) as agent,
+    ):
+        try:
+            return (await agent.ask("Hi", thread="t")).text, len(server.requests)
+        except TransientError as error:
+            return error.code, len(server.requests)
+
+
+async def test_a_chat_outside_a_run_waits_429_out_as_told_and_not_for_ever():
+    hello = ok({"response": "Hello"})
     clock = NoWait()
-    made, _ = agent(
-        httpx.Response(429, headers={"retry-after": "2"}), httpx.Response(200, json={"response": "Hello"}), clock=clock
-    )
-    assert (await made.ask("Hi", thread="t")).text == "Hello"
-    assert clock.slept == [2.0]
-    made, asked = agent(*[httpx.Response(429)] * 3)
-    with pytest.raises(TransientError):
-        await made.ask("Hi", thread="t")
-    assert len(asked) == 3
-    made, asked = agent(httpx.Response(429, headers={"retry-after": "3600"}))
-    with pytest.raises(TransientError):
-        await made.ask("Hi", thread="t")
-    assert len(asked) == 1
+    # told once for the call itself, once for the endpoint as a whole
+    clock.monotonic = lambda: sum(clock.slept)  # type: ignore[method-assign]
+    assert await chat(clock, status("429 X", "retry-after: 2"), hello) == ("Hello", 2)
+    assert 2.0 <= sum(clock.slept) <= 3.0
+    assert await chat(NoWait(), *[status("429 X")] * 3) == ("agent_unavailable", 3)
+    assert await chat(NoWait(), status("429 X", "retry-after: 3600")) == ("agent_unavailable", 1)
+    assert await chat(NoWait(), status("500 X")) == ("agent_unavailable", 1)
 
 
 async def test_half_a_surrogate_pair_in_an_answer_does_no_harm():
-    made, _ = agent(httpx.Response(200, content=b'{"response": "a\\ud800"}'))
-    (await made.ask("Hi", thread="t")).text.encode()
+    reply, _ = await ask(answer(b'{"response": "a\\ud800"}', outcome=None))
+    reply.text.encode()
+
+
+async def test_a_state_that_is_not_in_the_answer_is_fetched_after_the_turn():
+    mapping = ChatMapping(state_path="/state/{thread}")
+    reply, asked = await ask(ok({"response": "x"}), ok({"refunds": 1}), mapping=mapping)
+    assert (asked[1].method, asked[1].target, reply.state) == ("GET", "/state/t", {"refunds": 1})
+    reply, _ = await ask(ok({"response": "x"}), status("500 X"), mapping=mapping)
+    assert reply.state is None
+
+
+async def test_an_address_is_asked_as_it_is_written_and_known_only_by_a_version_somebody_names():
+    async with serving(ok({"response": "Hello"})) as server:
+        url = f"http://{server.endpoint}/a/b?c=1"
+        async with UrlSubject(url, ChatMapping(), headers={"authorization": "Bearer k"}) as subject:
+            await subject.ask(question())
+        assert (server.requests[0].target, server.requests[0].header("authorization")) == ("/a/b?c=1", "Bearer k")
+    assert subject.info.identity is None
+    identity = UrlSubject(url, ChatMapping(), version="1").info.identity
+    assert identity is not None
+    assert identity != UrlSubject(url, ChatMapping(text="/x"), version="1").info.identity
+    assert "Bearer" not in json.dumps(identity)
 
 
 @pytest.mark.parametrize(
@@ -156,12 +242,24 @@ def test_an_outcome_header_is_read_leniently_and_doubt_is_unknown(header, fields
     assert parse_outcome(header) == fields
 
 
-@pytest.mark.parametrize("value", ["-1", "1.5", "0x1", "٣", "9" * 30, "many"])
+@pytest.mark.parametrize("value", ["-1", "1.5", "0x1", "\u0663", "9" * 30, "many"])
 async def test_a_token_count_that_is_no_count_is_unknown(value):
-    header = {"Fairway-Outcome": f"tokens_in={value}, tokens_out=1".encode()}
-    made, _ = agent(httpx.Response(200, json={"response": "x"}, headers=header))
-    reply = await made.ask("Hi", thread="t")
+    raw = ok({"response": "x"}, outcome=f"tokens_in={value}, tokens_out=1")
+    reply, _ = await ask(raw)
     assert (reply.tokens_in, reply.tokens_out) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("usd", "found"),
+    [(0, 0), (0.1, 100_000), ("0.0000001", 1), (True, None), (-1, None), ("nan", None), ("1e999", None), ({}, None)],
+)
+def test_money_is_whole_millionths_rounded_up_and_what_is_no_money_is_unknown(usd, found):
+    assert micros(usd) == found
+
+
+@pytest.mark.parametrize("found", [None, "text", [1], [{"x": "y"}], ["a", None]])
+def test_passages_that_cannot_be_read_are_unknown(found):
+    assert passages(found) is None
 
 
 @given(
@@ -179,6 +277,15 @@ def test_a_request_pointer_through_a_value_is_refused():
         set_pointer({}, "", "x")
 
 
+def test_one_conversation_never_writes_into_the_request_of_another():
+    mapping = ChatMapping(message="/input/text", thread="/input/thread", extra={"input": {"kind": "chat"}})
+    first = request_body(question("one", "t1"), mapping)
+    second = request_body(question("two", "t2"), mapping)
+    assert first == {"input": {"kind": "chat", "text": "one", "thread": "t1"}}
+    assert second == {"input": {"kind": "chat", "text": "two", "thread": "t2"}}
+    assert mapping.extra == {"input": {"kind": "chat"}}
+
+
 @pytest.mark.parametrize(
     ("body", "shape"),
     [
@@ -190,8 +297,7 @@ def test_a_request_pointer_through_a_value_is_refused():
     ],
 )
 async def test_an_answer_without_text_is_told_by_its_keys(body, shape):
-    made, _ = agent(httpx.Response(200, json=body))
     with pytest.raises(PermanentError) as caught:
-        await made.ask("Hi", thread="t")
+        await ask(ok(body))
     assert caught.value.message == f"the agent's answer has no text at /response ({shape})"
     assert "evals.response.text" in (caught.value.hint or "")
