@@ -34,8 +34,8 @@ class Quality:
         cases, clusters: How many, of those on both sides; cases of one family are one cluster.
         trials: Decided trials of the candidate and of the baseline.
         candidate, baseline: Mean over cases of the pass rate of a case's trials, 0 to 1.
-        difference: Candidate's minus the baseline's, over cases with decided trials on both sides; weighted by the inverse
-            probability of having been played when repeats were adaptive.
+        difference: Candidate's minus the baseline's, over cases with decided trials on both sides; adaptive trials are
+            weighted by the inverse probability of having been played.
         p_regression: P-value of the randomisation test of "no change" against "worse".
         alpha: What it had to be below, at this look.
         within_margin: Whether it is shown that the fall is less than the margin: what a PASS needs.

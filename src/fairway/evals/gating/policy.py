@@ -31,8 +31,8 @@ class EvalPolicy:
 
     Attributes:
         margin: By how much the suite's mean pass rate may fall, in (0, 1): 0.05 is five points.
-        alpha: Error of each of the two verdicts, over all looks and attempts: REGRESSION without a change, and PASS of a
-            candidate that is worse by the margin.
+        alpha: Error of each of the two verdicts, over all looks and attempts: REGRESSION without a change, and PASS of
+            a candidate that is worse by the margin.
         max_failed: SIMPLE: failed cases must be *fewer* than this share of those that could be decided.
         max_errors, max_invalid, max_unknown: Share of a side's trials that may end so; 0 tolerates none.
         tool_accuracy: Share of the expected tool calls that must be made; ``None``: not looked at.
