@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from fairway.canonical import canonical_json
 from fairway.evals.assertions.case_check import normalise
+from fairway.evals.assertions.kind import BadValueError
+from fairway.evals.assertions.predicates import check_predicates
 from fairway.evals.values import ArgumentMatch, ExpectedTool, ExtraTools
 from fairway.mistakes import nearest, shown, suggest
 
@@ -204,7 +206,11 @@ def refuse_unknown(value: Mapping[str, Any], known: Iterable[str]) -> None:
 def _arguments(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise BadKeyError(f"expected a mapping (key: value); got {shown(value)}")
-    return _exact_json(value)
+    try:
+        check_predicates(_exact_json(value))
+    except BadValueError as error:
+        raise BadKeyError(str(error), *error.at, hint=error.hint) from error
+    return value
 
 
 def _exact_json(value: dict[str, Any]) -> dict[str, Any]:
