@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from fairway.evals.trials import EvalRun, SubjectInfo, Trial
@@ -65,6 +65,56 @@ def modelled_evaluation(cases: int, *, repeats: int = 1, worse: float = 0.05, se
     baseline = _run("baseline", listed, 0.9, chance)
     candidate = _run("candidate", listed, 0.9 - worse, chance, against=baseline)
     return Modelled(candidate=candidate, baseline=baseline)
+
+
+def evaluation_saying(text: str) -> Modelled:
+    """Two runs in which everything that somebody else can write is ``text``: to see that no report is broken by it."""
+
+    def result(outcome: CaseOutcome, found: Found) -> CaseResult:
+        assertion = AssertionResult(
+            type="llm-rubric", found=found, score=0.3, metric=text, message=text, subject=text, reason=text,
+            detail={text: [text]},
+        )  # fmt: skip
+        return CaseResult(
+            suite=text,
+            case_id=f"{outcome.value}{text}",
+            name=text,
+            outcome=outcome,
+            critical=True,
+            rule=text,
+            tools_called=(text,),
+            response_preview=text,
+            violations=(Violation(check=text, message=text, subject=text),) if outcome is CaseOutcome.FAILED else (),
+            undecided=text if outcome is CaseOutcome.ERROR else None,
+            notes=(text,),
+            judge_reason=text,
+            assertions=(assertion,),
+        )
+
+    def run(name: str, outcomes: Sequence[CaseOutcome]) -> EvalRun:
+        results = [result(one, Found.HELD if one is CaseOutcome.PASSED else Found.VIOLATED) for one in outcomes]
+        # the ids are those of the candidate's outcomes, so that the sides have the same cases
+        named = [replace(one, case_id=f"{number}{text}") for number, one in enumerate(results)]
+        call = ToolCall(name=text, arguments={text: name + text})
+        reply = Reply(
+            text=name + text, tools=(call,), status=text, state={text: text}, finish_reason=text, model=text,
+            context=(text,),
+        )  # fmt: skip
+        return EvalRun(
+            run_id=text,
+            created_at=datetime(2026, 11, 20, 12, 0, tzinfo=UTC),
+            subject=SubjectInfo(kind="url", name=name + text),
+            instrument=INSTRUMENT,
+            cases=tuple(
+                (text, Case(id=one.case_id, name=text, turns=(text,), tags=(text,), rule=text, rubric=text))
+                for one in named
+            ),
+            trials=tuple(Trial(suite=text, case_id=one.case_id, replies=(reply,), error=text) for one in named),
+            results=tuple(named),
+        )
+
+    passed, failed, error = CaseOutcome.PASSED, CaseOutcome.FAILED, CaseOutcome.ERROR
+    return Modelled(candidate=run("now ", (failed, error, passed)), baseline=run("then ", (passed, passed, failed)))
 
 
 def _fill(template: str, chance: random.Random) -> str:

@@ -185,7 +185,7 @@ def render_json(content: ReportContent) -> str:
     head = _dumps(_without_cases(content, summary), indent=2)
     lines = (_dumps(_case(pair, summary, explained.get(pair.key, ()))) for pair in pairs)
     # the head's closing brace comes after the cases
-    return f'{head[:-2]},\n  "cases": [\n' + ",\n".join(f"    {line}" for line in lines) + "\n  ]\n}\n"
+    return f'{head[:-2]},\n  "cases": [\n' + ",\n".join(f"    {line}" for line in lines) + "\n  ]\n}"
 
 
 def _without_cases(content: ReportContent, summary: Summary) -> dict[str, Any]:

@@ -149,11 +149,8 @@ def _played(suite: str, case: Case, rows: Sequence[tuple[Trial, CaseResult]]) ->
 
 
 def _over_repeats(suite: str, case: Case, results: Sequence[CaseResult]) -> CaseResult:
-    """The case's result; a case that was not played, or not often enough to tell, is unknown."""
-    passed = sum(result.outcome is CaseOutcome.PASSED for result in results)
-    failed = sum(result.outcome is CaseOutcome.FAILED for result in results)
-    open_yet = passed < case.at_least and case.repeat - failed >= case.at_least
-    if results and not (open_yet and not any(result.outcome in UNDECIDED for result in results)):
+    """The case's result; a case that was not played is unknown."""
+    if results:
         return combine_runs(case, results)
     return CaseResult(
         suite=suite,
@@ -162,9 +159,8 @@ def _over_repeats(suite: str, case: Case, results: Sequence[CaseResult]) -> Case
         outcome=CaseOutcome.UNKNOWN,
         critical=case.critical,
         rule=case.rule,
-        undecided=f"{len(results)} of {case.repeat} runs were played" if results else "it was not played",
-        runs=len(results),
-        runs_passed=passed,
+        undecided="it was not played",
+        runs=0,
     )
 
 

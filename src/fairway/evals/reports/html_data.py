@@ -10,10 +10,11 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fairway.evals.assertions.tool_match import describe_expected
 from fairway.evals.reports.content import CasePair, Change, Played, ReportContent
 from fairway.evals.reports.headline import headline
 from fairway.evals.trials import Trial
-from fairway.evals.values import AssertionResult, Case, CaseOutcome, CaseResult, Reply, ToolCall
+from fairway.evals.values import Assertion, AssertionResult, Case, CaseOutcome, CaseResult, Reply, ToolCall
 
 CHUNK = 50
 """Cases a chunk: small enough to be read while somebody waits for one case, large enough to share its texts."""
@@ -184,7 +185,7 @@ class _Texts(_Names):
         return [self._trial(trial, result) for trial, result in played.rows] if played else []
 
     def _trial(self, trial: Trial, result: CaseResult) -> dict[str, Any]:
-        said = {one.message for one in result.assertions}
+        said = {text for one in result.assertions for text in (one.message, f"{one.type}: {one.message}")}
         return {
             "n": trial.index,
             "o": result.outcome,
@@ -241,7 +242,7 @@ def asked_of(case: Case) -> dict[str, Any] | None:
     asked: dict[str, Any] = {
         "expected_keywords": list(case.expected_keywords),
         "forbidden_keywords": list(case.forbidden_keywords),
-        "expected_tools": None if tools is None else [_expected(tool) for tool in tools],
+        "expected_tools": None if tools is None else [describe_expected(tool) for tool in tools],
         "forbidden_tools": list(case.forbidden_tools),
         "max_tokens": case.max_tokens,
         "assertions": [_declared(one) for one in case.assertions],
@@ -254,12 +255,7 @@ def asked_of(case: Case) -> dict[str, Any] | None:
     return {key: value for key, value in asked.items() if value not in (None, [], {})} or None
 
 
-def _expected(tool: Any) -> dict[str, Any]:
-    told = {"name": tool.name, "arguments": tool.arguments, "count": tool.count if tool.count > 1 else None}
-    return {key: value for key, value in told.items() if value is not None}
-
-
-def _declared(one: Any) -> dict[str, Any]:
+def _declared(one: Assertion) -> dict[str, Any]:
     told = {
         "type": one.name,
         "value": one.value,

@@ -45,11 +45,14 @@ def _gate(content: ReportContent, summary: Summary) -> Iterator[str]:
     verdict = decision.verdict if decision else Verdict.NO_DATA
     failed, undecided = verdict is Verdict.FAIL, verdict not in (Verdict.PASS, Verdict.FAIL)
     yield _open("fairway gate", 1, failures=failed, errors=undecided, seconds=0.0, content=content)
-    yield f"<testcase {_attributes(name=content.title, classname='fairway.gate', time='0.000')}>"
+    yield f"<testcase {_attributes(name='verdict', classname='fairway.gate', time='0.000')}>"
     if failed or undecided:
         lines = (*summary.reasons, *summary.would_decide)
         yield _problem("failure" if failed else "error", f"{summary.word}: {summary.reasons[0]}", summary.word, lines)
-    figures = (f"{fact.name}: {fact.value} {fact.note}".rstrip() for fact in (*summary.tiles, *summary.facts))
+    figures = (
+        content.title,
+        *(f"{fact.name}: {fact.value} {fact.note}".rstrip() for fact in (*summary.tiles, *summary.facts)),
+    )
     yield f"<system-out>{_text(chr(10).join(figures))}</system-out>"
     yield "</testcase>"
     yield "</testsuite>"
@@ -92,7 +95,7 @@ def _seconds(pair: CasePair) -> float:
 
 def _case(pair: CasePair, explanation: Explanation | None) -> Iterator[str]:
     result = pair.result
-    attributes = _attributes(name=_name(pair), classname=pair.suite, time=f"{_seconds(pair):.3f}")
+    attributes = _attributes(name=pair.case.id, classname=pair.suite, time=f"{_seconds(pair):.3f}")
     lines = list(_lines(pair, explanation))
     if result.outcome is CaseOutcome.PASSED and not lines:
         yield f"<testcase {attributes}/>"
@@ -100,14 +103,11 @@ def _case(pair: CasePair, explanation: Explanation | None) -> Iterator[str]:
     yield f"<testcase {attributes}>"
     if result.outcome is not CaseOutcome.PASSED:
         element = "failure" if result.outcome is CaseOutcome.FAILED else "error"
-        yield _problem(element, headline(result) or result.outcome.value, _type(result), lines)
+        kind = "critical case: " if pair.case.critical else ""
+        yield _problem(element, f"{kind}{headline(result) or result.outcome.value}", _type(result), lines)
     else:
         yield f"<system-out>{_text(chr(10).join(lines))}</system-out>"
     yield "</testcase>"
-
-
-def _name(pair: CasePair) -> str:
-    return f"{pair.case.id} (critical)" if pair.case.critical else pair.case.id
 
 
 def _type(result: CaseResult) -> str:

@@ -28,8 +28,9 @@ MARKER = "<!-- fairway eval report -->"
 _SIGNS = {"good": "✅", "bad": "❌", "open": "⚠️"}
 _MOST_TOLD = 20
 _MOST_NAMED = 200
+_MOST_CHANGES = 60
 _LONGEST_ANSWER = 1500
-_SPECIAL = re.compile(r"^(?:-|\d+[.)])|[\\`*_{}\[\]<>&|~$!^=:()+@#]|(?<=www)\.", re.IGNORECASE)
+_SPECIAL = re.compile(r"^[-+]|^\d+[.)](?=\s|$)|[\\`*_\[\]<>&|~$@#]|!(?=[\[\d])|:(?=[/\w])|(?<=www)\.", re.IGNORECASE)
 
 
 def render_markdown(content: ReportContent, *, limit: int = GITHUB_LIMIT) -> str:
@@ -103,7 +104,8 @@ def _changes(page: _Page, content: ReportContent, pairs: Sequence[CasePair], sum
     told.sort(key=lambda pair: (pair.key not in summary.flags, order.index(pair.change), not pair.case.critical))
     page.add("", "### Against the baseline", "", "| case | | baseline | candidate | tokens | by itself | why |")
     page.add("|-|-|-|-|-|-|-|")
-    return _rows(page, told, lambda pair: _change_row(pair, summary))
+    left = max(len(told) - _MOST_CHANGES, 0)
+    return left + _rows(page, told[:_MOST_CHANGES], lambda pair: _change_row(pair, summary))
 
 
 def _rows(page: _Page, pairs: Sequence[CasePair], row: Callable[[CasePair], str]) -> int:

@@ -225,8 +225,9 @@ def metric_means(run: EvalRun) -> Mapping[str, tuple[float | None, int, int]]:
             if one.score is None or one.found not in (Found.HELD, Found.VIOLATED):
                 total[3] += 1
                 continue
-            total[0] += one.weight * one.score
-            total[1] += one.weight
+            weight = one.weight or 1.0  # recording is what an assertion of weight 0 is for
+            total[0] += weight * one.score
+            total[1] += weight
             total[2] += 1
     return {
         name: (score / weight if weight else None, int(decided), int(undecided))

@@ -10,7 +10,7 @@ from fairway.evals.plain_text import plain
 from fairway.evals.reports.content import CasePair, Change, Played, ReportContent, pair_cases
 from fairway.evals.reports.headline import MARKS, first_violated, headline, short
 from fairway.evals.reports.summary import Summary, summarise
-from fairway.evals.reports.word_diff import Kept, diff_words
+from fairway.evals.reports.word_diff import Kept, Piece, diff_words
 from fairway.evals.values import UNDECIDED, CaseOutcome
 
 _MOST_CASES = 10
@@ -18,6 +18,7 @@ _STYLES = {"good": "32", "bad": "31", "open": "33", "bold": "1", "dim": "2"}
 _TONES = {CaseOutcome.PASSED: "good", CaseOutcome.FAILED: "bad"}
 _NARROWEST = 40
 _LONGEST_ANSWER = 400
+_AROUND = 40
 
 
 def render_terminal(content: ReportContent, *, width: int = 100, color: bool = False, cases: int = _MOST_CASES) -> str:
@@ -50,7 +51,7 @@ class _Page:
 
     @property
     def text(self) -> str:
-        return "\n".join(self._lines) + "\n"
+        return "\n".join(self._lines)
 
     @property
     def color(self) -> bool:
@@ -117,7 +118,7 @@ def _case(page: _Page, pair: CasePair, summary: Summary) -> None:
     page.line(headline(result) or result.outcome.value, indent="    ")
     violated = first_violated(result)
     reason = violated.reason if violated else result.judge_reason
-    if reason:
+    if reason and reason not in headline(result):
         page.line(f"“{short(reason, 240)}”", lead="    judge: ", indent="           ")
     _answers(page, pair)
 
@@ -131,24 +132,35 @@ def _repeats(pair: CasePair) -> str:
 
 
 def _answers(page: _Page, pair: CasePair) -> None:
-    """What it answered; against the baseline when both answered."""
+    """What it answered; where the baseline answered with much the same words, what became of them."""
     now, before = (_last_answer(played) for played in (pair.candidate, pair.baseline))
     if now is None:
         return
-    if before is None or before == now:
-        page.line(short(now, _LONGEST_ANSWER) or "(empty)", lead="    answer: ", indent="            ", style="dim")
-        return
-    old, new = short(before, _LONGEST_ANSWER), short(now, _LONGEST_ANSWER)
-    page.line("".join(_marked(old, new)), lead="    answer: ", indent="            ", style="dim")
+    if before is not None and before != now:
+        old, new = " ".join(before.split()), " ".join(now.split())
+        pieces = diff_words(old, new)
+        kept = sum(len(piece.text) for piece in pieces if piece.kept is Kept.SAME)
+        if 2 * kept >= max(len(old), len(new)):
+            text = short("".join(_marked(pieces)), _LONGEST_ANSWER)
+            page.line(text, lead="    answer: ", indent="            ", style="dim")
+            return
+        page.line(
+            short(old, _LONGEST_ANSWER // 2) or "(empty)", lead="    before: ", indent="            ", style="dim"
+        )
+    text = short(now, _LONGEST_ANSWER // 2) or "(empty)"
+    page.line(text, lead="    answer: ", indent="            ", style="dim")
 
 
-def _marked(old: str, new: str) -> Iterator[str]:
-    """The two texts as one, what was lost as ``[-…-]`` and what was won as ``{+…+}``, as `wdiff` marks them."""
-    for piece in diff_words(old, new):
-        if piece.kept is Kept.SAME:
-            yield piece.text
+def _marked(pieces: Sequence[Piece]) -> Iterator[str]:
+    """Both texts as one, what was lost as ``[-…-]`` and what was won as ``{+…+}``, as `wdiff` marks them."""
+    for piece in pieces:
+        if piece.kept is Kept.REMOVED:
+            yield f"[-{piece.text}-]"
+        elif piece.kept is Kept.ADDED:
+            yield f"{{+{piece.text}+}}"
         else:
-            yield f"[-{piece.text}-]" if piece.kept is Kept.REMOVED else f"{{+{piece.text}+}}"
+            text = piece.text
+            yield text if len(text) <= 2 * _AROUND else f"{text[:_AROUND]} … {text[-_AROUND:]}"
 
 
 def _last_answer(played: Played | None) -> str | None:
