@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from fairway.bundle.files import Bundle
-from fairway.bundle.overlay import Overlay, ResolvedModel
+from fairway.bundle.overlay import Overlay
 from fairway.evals.config import EvalsSection
+from fairway.evals.evaluation import repeated
 from fairway.evals.gating.policy import EvalPolicy, Rule
 from fairway.evals.instrument import instrument_digest
-from fairway.evals.judges.settings import JudgeSettings
 from fairway.evals.suites.load import load_suites
 from fairway.evals.values import Suite
 from fairway.project.load import Project, load_project
 from fairway.stages.config import DEFAULT_ENVIRONMENT
-from fairway.stages.eval_judge import judge_settings, judged_by
+from fairway.stages.judge_panel import JudgePlan, plan_judges
 from fairway.units import WHOLE, Digest
 
 
@@ -28,8 +28,7 @@ class Examination:
         project: As it was committed.
         environment: Whose configuration the agent runs with.
         suites: What is asked, repeats filled in.
-        judge: How rubrics are graded; ``None``: no judge is configured.
-        judge_model: The model behind it.
+        judges: Who grades, and how; ``None``: no judge is configured.
         scenario: Bytes of the mock model's scenario; ``None``: no mock model.
     """
 
@@ -37,8 +36,7 @@ class Examination:
     environment: str
     overlay: Overlay
     suites: tuple[Suite, ...]
-    judge: JudgeSettings | None
-    judge_model: ResolvedModel | None
+    judges: JudgePlan | None
     scenario: bytes | None
 
     @property
@@ -49,7 +47,8 @@ class Examination:
     def instrument(self, suites: Sequence[Suite] | None = None) -> Digest:
         """Digest of what measures, with all suites or with those selected of them."""
         chosen = self.suites if suites is None else suites
-        return instrument_digest(chosen, judge=self.judge, mock_scenario=self.scenario)
+        judge = None if self.judges is None else self.judges.settings
+        return instrument_digest(chosen, judge=judge, mock_scenario=self.scenario)
 
 
 def examine(
@@ -77,34 +76,14 @@ def examine(
     where = environment or evals.environment or DEFAULT_ENVIRONMENT
     overlay = project.overlay(where)
     found = load_suites([file.path for file in bundle.files], bundle.read, evals.suites) if suites is None else suites()
-    judge: JudgeSettings | None = None
-    model: ResolvedModel | None = None
-    if evals.judge is not None and evals.judge.enabled:
-        model = judged_by(project, overlay, evals.judge)
-        guidance = bundle.read(evals.judge.rubric) if evals.judge.rubric else None
-        judge = judge_settings(evals.judge, model, guidance)
     scenario = project.llm.mock.scenario if overlay.uses_mock_models else None
     return Examination(
         project=project,
         environment=where,
         overlay=overlay,
         suites=repeated(found, repeat or evals.repeat),
-        judge=judge,
-        judge_model=model,
+        judges=plan_judges(project, overlay, lambda path: bundle.read(path) if bundle.find(path) else None),
         scenario=bundle.read(scenario) if scenario is not None and bundle.find(scenario) else None,
-    )
-
-
-def repeated(suites: Sequence[Suite], repeat: int) -> tuple[Suite, ...]:
-    """A number of runs for cases that do not say their own; all of them must pass."""
-    return tuple(
-        replace(
-            suite,
-            cases=tuple(
-                case if case.repeat > 1 else replace(case, repeat=repeat, at_least=repeat) for case in suite.cases
-            ),
-        )
-        for suite in suites
     )
 
 

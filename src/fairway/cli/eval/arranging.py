@@ -1,0 +1,141 @@
+"""What every evaluation needs once its suites and its subject are known, in a project or outside one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fairway.cli.eval.reading import BLESSED, find_run
+from fairway.cli.eval.suites import selected, selection_of
+from fairway.errors import UserError
+from fairway.evals.evaluation import Measured, Playing
+from fairway.evals.running.options import RunOptions
+from fairway.evals.running.spend import SpendCap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fairway.cli.eval.asked import Asked
+    from fairway.cli.eval.place import EvalPlace
+    from fairway.evals.history.folders import RunHeader
+    from fairway.evals.trials import EvalRun, SubjectInfo
+    from fairway.evals.values import Suite
+    from fairway.units import Digest
+
+STABLE = "stable"
+_SCHEMES = ("http://", "https://", "cmd:", "python:", "openai:", "anthropic:", "prompt:")
+MICROS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits of a run that a project or Fairway sets where a person did not.
+
+    Attributes:
+        concurrency: Calls in flight.
+        timeout: Seconds of one trial.
+        retries: Further tries of a call that does no harm to repeat.
+        spend: Hard stop in USD; ``None``: none.
+    """
+
+    concurrency: int = 4
+    timeout: float = 60.0
+    retries: int = 2
+    spend: float | None = None
+
+
+def is_target(text: str) -> bool:
+    """Whether it names somebody to ask, rather than a run."""
+    return text.startswith(_SCHEMES)
+
+
+def measured_of(
+    suites: Sequence[Suite], asked: Asked, instrument: Callable[[Sequence[Suite]], Digest], *, threshold: float
+) -> Measured:
+    """What is played of the suites, and the digest of what measures: of the selection before it is cut into shards.
+
+    Raises:
+        UserError: Nothing is left to play.
+    """
+    whole, own = selected(suites, asked)
+    return Measured(
+        suites=own,
+        plan=tuple((suite.name, case.id) for suite in whole for case in suite.cases),
+        instrument=instrument(whole),
+        threshold=threshold,
+        shard=selection_of(asked).shard,
+    )
+
+
+def options_of(asked: Asked, header: RunHeader, limits: Limits, *, started_anew: bool) -> RunOptions:
+    """How the run goes.
+
+    Args:
+        asked: What a person asked for; it wins.
+        header: Of the run.
+        limits: Where nothing was asked for.
+        started_anew: Whether a resumed run finds subjects that know nothing of their conversations any more.
+    """
+    return RunOptions(
+        concurrency=asked.concurrency or limits.concurrency,
+        case_timeout_seconds=asked.timeout or limits.timeout,
+        total_timeout_seconds=asked.total_timeout,
+        retries=limits.retries,
+        run_id=header.run_id,
+        conversations_kept=not started_anew,
+        seed=asked.seed,
+    )
+
+
+def spend_cap(asked: Asked, limits: Limits) -> SpendCap | None:
+    """The hard stop; ``None``: there is none."""
+    limit = asked.spend if asked.spend is not None else limits.spend
+    return None if limit is None else SpendCap(round(limit * MICROS))
+
+
+def stored_baseline(place: EvalPlace, asked: Asked, instrument: Digest) -> EvalRun | None:
+    """The kept run to compare with; ``None``: nothing, or somebody who is asked in turn.
+
+    Raises:
+        NotFoundError: There is no such run.
+    """
+    wanted = asked.baseline
+    if wanted is None or wanted == STABLE or is_target(wanted):
+        return None
+    return find_run(place, wanted, instrument=instrument if wanted == BLESSED else None)
+
+
+def header_of(header: RunHeader, playing: Playing, *, agent: str, environment: str, release: str | None) -> RunHeader:
+    """The header of a run that is about to begin.
+
+    Raises:
+        UserError: ``eval_resume``: the run to go on with was about something else.
+    """
+    measured, info = playing.measured, playing.candidate.info
+    if header.instrument is not None:
+        _refuse_changed(header, measured, info)
+    return replace(
+        header,
+        agent=agent,
+        environment=environment,
+        plan=measured.plan,
+        subject=info.name,
+        release=release,
+        instrument=measured.instrument,
+        shard=measured.shard,
+        effective=info.effective,
+    )
+
+
+def _refuse_changed(header: RunHeader, measured: Measured, info: SubjectInfo) -> None:
+    what = None
+    if header.instrument != measured.instrument or header.plan != measured.plan:
+        what = "the suites or the judge"
+    elif header.effective != info.effective or header.subject != info.name:
+        what = "the agent"
+    if what is not None:
+        raise UserError(
+            f"{what} changed since {header.run_id} was stopped",
+            code="eval_resume",
+            hint="begin anew: fairway eval run",
+        )

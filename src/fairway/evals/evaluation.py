@@ -1,0 +1,397 @@
+"""One evaluation, from its suites to its verdict: play, score, decide over every attempt, keep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from fairway.clock import Clock
+from fairway.evals.gating.adaptive import next_wave
+from fairway.evals.gating.decide import decide
+from fairway.evals.gating.decision import EvalDecision
+from fairway.evals.gating.policy import EvalPolicy
+from fairway.evals.history.attempts import accumulated, attempt_digest
+from fairway.evals.history.folders import (
+    BASELINE,
+    DECISION,
+    EvalHistory,
+    RunHeader,
+    read_run,
+    write_run,
+    write_text,
+)
+from fairway.evals.running.cache import CallCache
+from fairway.evals.running.journal import Journal
+from fairway.evals.running.options import RunOptions
+from fairway.evals.running.runner import EvalRunner, NextWave, OnTrial, PlannedTrial
+from fairway.evals.running.spend import Pricing, SpendCap
+from fairway.evals.scoring import score_trial
+from fairway.evals.trials import EvalRun, JudgeHealth, Measuring, Side, Subject, SubjectInfo, Trial
+from fairway.evals.values import PASS_SCORE, CaseOutcome, Suite
+from fairway.evals.wire import encode
+from fairway.units import Digest
+
+CANDIDATE, OTHER = "candidate", "baseline"
+"""Names of the sides: what is examined, and what is asked in turn with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What an evaluation was measured with.
+
+    Attributes:
+        suites: What this run plays: selected, and its own shard of them.
+        plan: Suite and id of every selected case, also of other shards.
+        instrument: Digest over the selection before it was cut into shards, judge and scorer included.
+        threshold: Score a judged answer needs.
+        shard: ``(part, parts)``; ``None``: whole.
+    """
+
+    suites: tuple[Suite, ...]
+    plan: tuple[tuple[str, str], ...]
+    instrument: Digest
+    threshold: float = PASS_SCORE
+    shard: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Playing:
+    """How an evaluation is played.
+
+    Attributes:
+        candidate: Who is examined.
+        baseline: Who is asked in turn with it; ``None``: nobody.
+        stored: The run it is compared with instead; ``None``: none.
+        measuring: Judges, scripts and webhooks; ``None``: nothing is measured by a call of its own.
+        health: Asks the judge about its calibration set, before anything else; ``None``: there is none.
+        spend: Hard stop on money, shared with the judges' clients; ``None``: nothing is stopped.
+        cache: Answers of bare models; ``None``: every call is made.
+    """
+
+    measured: Measured
+    candidate: Subject
+    baseline: Subject | None = None
+    stored: EvalRun | None = None
+    options: RunOptions
+    policy: EvalPolicy
+    measuring: Measuring | None = None
+    health: Callable[[], Awaitable[JudgeHealth | None]] | None = None
+    spend: SpendCap | None = None
+    prices: Pricing | None = None
+    cache: CallCache | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """An evaluation that came to its end.
+
+    Attributes:
+        run: The candidate's.
+        baseline: What it is compared with; ``None``: nothing.
+        decision: Over every attempt on the same content.
+        attempt: Which attempt this is, from 1.
+        folder: Where it is kept.
+    """
+
+    run: EvalRun
+    baseline: EvalRun | None
+    decision: EvalDecision
+    attempt: int
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a runner brought back, before it is scored.
+
+    Attributes:
+        trials: Of each side.
+        judge: Health of the judge; ``None``: none was used, or there is no calibration set.
+        spent_micros: By both sides and judges, in millionths of a US dollar; ``None``: a price is unknown.
+        complete: Every planned trial was played to an end.
+    """
+
+    trials: Mapping[str, Sequence[Trial]]
+    judge: JudgeHealth | None = None
+    spent_micros: int | None = 0
+    complete: bool = True
+    adaptive: bool = False
+
+
+def repeated(suites: Sequence[Suite], repeat: int) -> tuple[Suite, ...]:
+    """A number of runs for cases that do not say their own; all of them must pass."""
+    return tuple(
+        replace(
+            suite,
+            cases=tuple(
+                case if case.repeat > 1 else replace(case, repeat=repeat, at_least=repeat) for case in suite.cases
+            ),
+        )
+        for suite in suites
+    )
+
+
+async def evaluate(
+    history: EvalHistory, header: RunHeader, playing: Playing, *, clock: Clock, on_trial: OnTrial | None = None
+) -> Evaluation:
+    """Play, score, decide and keep.
+
+    What was played is on disk as it happens: a run that is cancelled or killed is gone on with by calling this again
+    with the same header.
+
+    Args:
+        history: Where it is kept.
+        header: What it is about; its folder is made when it is not there.
+        playing: What is asked of whom, and how.
+        clock: Time.
+        on_trial: Told of each trial as it ends.
+
+    Raises:
+        FairwayError: The run's folder cannot be written, or an earlier attempt cannot be read.
+    """
+    folder = history.begin(header)
+    health = await playing.health() if playing.health is not None else None
+    sides = [(CANDIDATE, playing.candidate)]
+    if playing.baseline is not None:
+        sides.append((OTHER, playing.baseline))
+    with Journal(folder) as journal:
+        runner = EvalRunner(
+            sides,
+            playing.measured.suites,
+            playing.options,
+            clock=clock,
+            measuring=playing.measuring,
+            cache=playing.cache,
+            journal=journal,
+            spend=playing.spend,
+            prices=playing.prices,
+            next_wave=_waves(history, header, playing, health),
+            on_trial=on_trial,
+        )
+        trials = await runner.run()
+    outcome = Outcome(
+        trials=trials,
+        judge=health,
+        spent_micros=_spent(trials, playing.spend),
+        complete=runner.complete,
+        adaptive=playing.policy.adaptive,
+    )
+    return concluded(history, header, playing, outcome)
+
+
+def concluded(history: EvalHistory, header: RunHeader, playing: Playing, outcome: Outcome) -> Evaluation:
+    """Score, decide and keep what a runner brought back."""
+    run = _side(header, playing, playing.candidate.info, CANDIDATE, outcome)
+    baseline = playing.stored
+    if playing.baseline is not None:
+        baseline = _side(header, playing, playing.baseline.info, OTHER, outcome)
+    return keep(history, header, run, baseline, playing.policy, interleaved=playing.baseline is not None)
+
+
+def keep(
+    history: EvalHistory,
+    header: RunHeader,
+    run: EvalRun,
+    baseline: EvalRun | None,
+    policy: EvalPolicy,
+    *,
+    interleaved: bool,
+) -> Evaluation:
+    """Write a run, decide over every attempt, and write what was decided; the header comes last.
+
+    Args:
+        history: Where it is kept.
+        header: As it was when the run began.
+        run: Scored.
+        baseline: What it is compared with; ``None``: nothing.
+        policy: Of the gate.
+        interleaved: Whether the baseline was asked in turn with it, and is kept with it.
+
+    Raises:
+        FairwayError: An earlier attempt cannot be read.
+    """
+    folder = history.folder(header.run_id)
+    write_run(folder, run)
+    if baseline is not None and interleaved:
+        write_run(folder / BASELINE, baseline)
+    decision, attempt = decided(history, run, baseline, policy, interleaved=interleaved)
+    write_text(folder / DECISION, json.dumps(encode(decision), separators=(",", ":")) + "\n")
+    last = ended(header, run, baseline, decision, attempt=attempt)
+    if baseline is not None and not interleaved:
+        last = replace(last, baseline_run=baseline.run_id)
+    history.write_header(last)
+    return Evaluation(run=run, baseline=baseline, decision=decision, attempt=attempt, folder=folder)
+
+
+def _side(header: RunHeader, playing: Playing, info: SubjectInfo, name: str, outcome: Outcome) -> EvalRun:
+    return scored(
+        playing.measured,
+        info,
+        outcome.trials[name],
+        run_id=header.run_id,
+        created_at=header.created_at,
+        outcome=outcome,
+    )
+
+
+def _waves(history: EvalHistory, header: RunHeader, playing: Playing, health: JudgeHealth | None) -> NextWave | None:
+    """What to play next, by what the gate would say of every trial so far; ``None``: only what is planned.
+
+    Repeats are added on both sides alike, so a baseline that is not asked in turn has none.
+    """
+    if playing.baseline is None or not playing.policy.adaptive:
+        return None
+    other_info = playing.baseline.info
+
+    def wanted(wave: int, trials: Mapping[str, tuple[Trial, ...]]) -> Sequence[PlannedTrial]:
+        seen = Outcome(trials=trials, judge=health, adaptive=True)
+        run = _side(header, playing, playing.candidate.info, CANDIDATE, seen)
+        other = _side(header, playing, other_info, OTHER, seen)
+        candidate, baseline = _accumulated(history, _earlier(history, run), run, other, interleaved=True)
+        return next_wave(candidate, baseline, playing.policy, wave=wave, seed=playing.options.seed)
+
+    return wanted
+
+
+def _spent(trials: Mapping[str, Sequence[Trial]], cap: SpendCap | None) -> int | None:
+    """What was paid, in millionths of a US dollar; ``None``: a part of it is not known."""
+    if cap is not None:
+        return cap.spent_micros
+    costs = [cost for side in trials.values() for trial in side if not trial.cached for cost in _costs(trial)]
+    return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+
+def _costs(trial: Trial) -> Iterable[int | None]:
+    yield from (reply.cost_micros for reply in trial.replies)
+    yield from (result.cost_micros for result in trial.measured.values())
+
+
+def scored(
+    measured: Measured,
+    subject: SubjectInfo,
+    trials: Sequence[Trial],
+    *,
+    run_id: str,
+    created_at: datetime,
+    outcome: Outcome,
+) -> EvalRun:
+    """The run of one side. Pure: the same trials and suites give the same results, so it needs no call.
+
+    Args:
+        measured: What it was measured with.
+        subject: Whose trials.
+        trials: Of that side, in any order; those of cases that are not in the suites are left out.
+        run_id: Names its folder.
+        created_at: When it began.
+        outcome: What the runner says of the whole run.
+    """
+    cases = {(suite.name, case.id): (suite.name, case) for suite in measured.suites for case in suite.cases}
+    order = {key: number for number, key in enumerate(cases)}
+    kept = sorted(
+        (trial for trial in trials if (trial.suite, trial.case_id) in cases),
+        key=lambda trial: (order[trial.suite, trial.case_id], trial.index),
+    )
+    results = tuple(
+        score_trial(trial.suite, cases[trial.suite, trial.case_id][1], trial, threshold=measured.threshold)
+        for trial in kept
+    )
+    return EvalRun(
+        run_id=run_id,
+        created_at=created_at,
+        subject=subject,
+        instrument=measured.instrument,
+        cases=tuple(cases.values()),
+        trials=tuple(kept),
+        results=results,
+        judge=outcome.judge,
+        shard=measured.shard,
+        complete=outcome.complete,
+        spent_micros=outcome.spent_micros,
+        adaptive=outcome.adaptive,
+        attempt_of=attempt_digest(subject, measured.instrument),
+    )
+
+
+def decided(
+    history: EvalHistory, run: EvalRun, baseline: EvalRun | None, policy: EvalPolicy, *, interleaved: bool
+) -> tuple[EvalDecision, int]:
+    """The gate over every attempt on the same content, and which attempt this is, from 1.
+
+    Args:
+        history: Where earlier attempts are kept.
+        run: The newest attempt.
+        baseline: What it is compared with; ``None``: nothing.
+        policy: What must hold.
+        interleaved: Whether the baseline was asked in turn with the candidate in each attempt; a stored one is the same
+            for all of them and counts once.
+
+    Raises:
+        FairwayError: An earlier attempt cannot be read: it is not left out.
+    """
+    earlier = _earlier(history, run)
+    candidate, other = _accumulated(history, earlier, run, baseline, interleaved=interleaved)
+    return decide(candidate, other, policy), len(earlier) + 1
+
+
+def _earlier(history: EvalHistory, run: EvalRun) -> tuple[EvalRun, ...]:
+    """The attempts before this one on the same content; a shard has none, its whole has them."""
+    if run.shard is not None:
+        return ()
+    return tuple(read_run(history.folder(name)) for name in history.attempts(run.attempt_of, before=run.run_id))
+
+
+def _accumulated(
+    history: EvalHistory, earlier: Sequence[EvalRun], run: EvalRun, baseline: EvalRun | None, *, interleaved: bool
+) -> tuple[Side, Side | None]:
+    candidate = accumulated([*earlier, run])
+    if baseline is None:
+        return candidate, None
+    others = _earlier_baselines(history, earlier, baseline) if interleaved else []
+    return candidate, accumulated([*others, baseline])
+
+
+def _earlier_baselines(history: EvalHistory, attempts: Sequence[EvalRun], baseline: EvalRun) -> list[EvalRun]:
+    """The baselines asked in turn with earlier attempts, as far as they are the same subject."""
+    found = []
+    for attempt in attempts:
+        folder = history.folder(attempt.run_id) / BASELINE
+        if not folder.is_dir():
+            continue
+        other = read_run(folder)
+        if other.attempt_of is not None and other.attempt_of == baseline.attempt_of:
+            found.append(other)
+    return found
+
+
+def ended(
+    header: RunHeader, run: EvalRun, baseline: EvalRun | None, decision: EvalDecision, *, attempt: int
+) -> RunHeader:
+    """The header of a run that came to its end."""
+    return replace(
+        header,
+        subject=run.subject.name,
+        instrument=run.instrument,
+        attempt_of=run.attempt_of,
+        shard=run.shard,
+        ended=True,
+        complete=run.complete,
+        verdict=decision.verdict.value,
+        reasons=tuple(decision.reasons),
+        attempt=attempt,
+        total=len(run.cases),
+        passed=cases_passed(run),
+        spent_micros=run.spent_micros,
+        baseline=None if baseline is None else baseline.subject.name,
+    )
+
+
+def cases_passed(run: EvalRun) -> int:
+    """Cases of which as many trials passed as they need."""
+    passed: dict[tuple[str, str], int] = {}
+    for result in run.results:
+        key = (result.suite, result.case_id)
+        passed[key] = passed.get(key, 0) + (result.outcome is CaseOutcome.PASSED)
+    return sum(passed.get((suite, case.id), 0) >= case.at_least for suite, case in run.cases)
