@@ -17,6 +17,7 @@ from fairway.evals.judges.answer import CLAIM_KEYS, CLAIMS_KEYS, GRADE_KEYS, NO_
 from fairway.evals.judges.kinds import JudgeKind
 from fairway.evals.judges.nonces import Nonces
 from fairway.evals.judges.settings import CLAIMS_TOKENS, JudgeSettings
+from fairway.evals.plain_text import writable
 from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion, Reply
 from fairway.llm.client import ChatMessage, CompletionRequest
@@ -58,7 +59,7 @@ class JudgeQuestion:
         return CompletionRequest(
             messages=(
                 ChatMessage(role="system", content=self.system),
-                ChatMessage(role="user", content="\n\n".join(parts)),
+                ChatMessage(role="user", content=writable("\n\n".join(parts))),
             ),
             temperature=0.0,
             max_tokens=self.max_tokens,
