@@ -83,6 +83,12 @@ _CHECKED = (
         summary="the reply has so many words: a number, or {min, max}",
     ),
     Kind(name="is-refusal", check=text_kinds.check_is_refusal, summary="the reply declines what was asked (English)"),
+    Kind(
+        name="todo",
+        value=readers.text,
+        check=text_kinds.check_todo,
+        summary="what a person still has to write: unknown until then, so that nothing passes without it",
+    ),
     # -- JSON
     Kind(
         name="is-json",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from fairway.evals.assertions.finding import Finding, held, violated
+from fairway.evals.assertions.finding import Finding, held, unknown, violated
 from fairway.evals.assertions.json_text import parse_json
 from fairway.evals.assertions.predicates import Leniency, compiled, literal_mismatch, render
 from fairway.evals.trials import Observed
@@ -153,3 +153,8 @@ def is_refusal(text: str) -> bool:
 def check_is_refusal(assertion: Assertion, observed: Observed) -> Finding:
     """The reply declines what was asked."""
     return held() if is_refusal(observed.text) else violated("the reply is no refusal")
+
+
+def check_todo(assertion: Assertion, observed: Observed) -> Finding:
+    """Never decides: an import or a capture left this for a person to write."""
+    return unknown(f"is still to be written: {assertion.value}")
