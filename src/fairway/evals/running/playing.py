@@ -88,7 +88,7 @@ class Player:
         *,
         clock: Clock,
         measuring: Measuring | None,
-        to_measure: ToMeasure | None,
+        to_measure: ToMeasure,
         cache: CallCache | None,
         journal: Journal | None,
         prices: Pricing | None,
@@ -216,7 +216,7 @@ class Player:
         return replace(reply, cost_micros=paid, latency_seconds=latency)
 
     async def _measure(self, side: SideAsked, task: Task, progress: _Progress) -> None:
-        if self._measuring is None or self._to_measure is None:
+        if self._measuring is None:
             return
         replies = tuple(progress.replies)
         observed: Observed | None = None

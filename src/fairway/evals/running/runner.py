@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fairway.clock import Clock
+from fairway.evals import scoring
 from fairway.evals.running.cache import CallCache
 from fairway.evals.running.journal import Journal, TrialKey
 from fairway.evals.running.options import RunOptions
@@ -105,7 +106,7 @@ class EvalRunner:
             options,
             clock=clock,
             measuring=measuring,
-            to_measure=to_measure,
+            to_measure=to_measure or scoring.to_measure,
             cache=cache,
             journal=journal,
             prices=prices,

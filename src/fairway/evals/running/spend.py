@@ -15,7 +15,7 @@ _SURPRISE = 2
 class Pricing(Protocol):
     """What tokens of a model cost."""
 
-    def cost_micros(self, model: str, tokens_in: int, tokens_out: int, cached: int = 0) -> int | None:
+    def cost_micros(self, model: str, tokens_in: int, tokens_out: int, cached: int = 0, written: int = 0) -> int | None:
         """Millionths of a US dollar; ``None``: the price is not known."""
         ...
 
