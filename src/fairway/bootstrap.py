@@ -103,6 +103,7 @@ def route_policy_of(project: Project) -> RoutePolicy:
         block_seconds=gateway.block,
         pin_seconds=min(gateway.pin, project.rollout.warm),  # no longer than the arm it points to is kept
         rerun=project.rollout.rerun.table_rerun(),
+        sample=gateway.table_sample(),
     )
 
 

@@ -266,7 +266,9 @@ class Exchange(Sending):
         says. What timed out is not run again: it may still run, and the client has waited for long enough.
         """
         served, cell = self._served, self.cell
-        if served is None or cell is None or self._rerun or self._moved or self._pair is not None:
+        if served is None or cell is None or self._rerun or self._moved:
+            return False
+        if self._pair is not None and self._pair.copied:
             return False
         stable = stable_instead(self.client.worker.serving, self._placement.decision, served, self.head)
         request = b"" if stable is None else self._whole_request()

@@ -41,6 +41,9 @@ class Pair:
         "_body", "_copied", "_length", "_mirror", "_primary", "_shadow", "plan", "request", "serving", "unit", "void",
     )  # fmt: skip
 
+    copied = True
+    """A copy of it runs elsewhere: it is not run again on stable."""
+
     def __init__(self, mirror: Mirror, serving: Serving, plan: MirrorPlan, unit: bytes, request: bytes) -> None:
         self._mirror = mirror
         self.serving = serving

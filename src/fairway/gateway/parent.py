@@ -38,6 +38,7 @@ from fairway.observe.blocks import Batch
 from fairway.state_dir import StateDir
 from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.local_http import LocalServer
+from fairway.traffic.sampling import SOCKET
 from fairway.traffic.table import Role, RouteTable
 from fairway.units import AgentName, EnvironmentName, RouteId
 
@@ -188,6 +189,7 @@ class Gateway:
             boot=self.boot,
             pin_key=str(self.state.pin_key),
             memory=str(self.state.memory),
+            samples=str(self.settings.state.socket(SOCKET)),
             drain_seconds=self.settings.drain_seconds,
         )
 

@@ -95,7 +95,7 @@ def _place(
             until = min(until, sent.expires)
         known = know(serving, serving.ruleset.afterwards(decision), until)
         if known is not None:
-            if serving.mirror is not None and serving.mirror.takes(assigned.key.encode("utf-8", "surrogateescape")):
+            if _overheard(serving, assigned.key.encode("utf-8", "surrogateescape")):
                 known.direct = False
             remember(units, seen_as, known)
     return Placement(decision, _counted(assigned), cookie), known
@@ -115,7 +115,7 @@ def meet(serving: Serving, worker: Worker, key: bytes, now: float) -> tuple[Know
     """
     if not 0 < len(key) <= MAX_KEY_LENGTH:
         return None
-    if serving.mirror is not None and serving.mirror.takes(key):
+    if _overheard(serving, key):
         return None
     unit = blake2b(key, digest_size=8).digest()
     found = worker.memory.find(unit, now)
@@ -135,6 +135,12 @@ def meet(serving: Serving, worker: Worker, key: bytes, now: float) -> tuple[Know
         if start is None:
             return None
     return start.known, start, unit
+
+
+def _overheard(serving: Serving, key: bytes) -> bool:
+    """Whether a conversation is mirrored or sampled, and so never takes the short way."""
+    mirror, sample = serving.mirror, serving.sample
+    return (mirror is not None and mirror.takes(key)) or (sample is not None and sample.takes(key))
 
 
 def begin_met(start: Start, worker: Worker, unit: bytes) -> bytes:

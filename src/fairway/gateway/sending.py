@@ -10,10 +10,12 @@ from fairway.gateway.bodies import RequestBody
 from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import RefusalError, RequestHead, forwarded_head, parse_request
 from fairway.gateway.placing import place
+from fairway.gateway.sampling import SamplePlan
 from fairway.gateway.serving import ArmServing, Known, Placement, Serving
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.thresholds import TOKENS_BY_UNIT
 from fairway.gateway.upstream import Pool, Upstream
+from fairway.traffic.bucket import unit_hash
 from fairway.traffic.flags import flag_lines
 from fairway.traffic.rerun import IDEMPOTENT
 from fairway.traffic.rules import By, unit_key
@@ -22,6 +24,7 @@ from fairway.traffic.table import Role
 if TYPE_CHECKING:
     from fairway.gateway.client import ClientConnection
     from fairway.gateway.mirroring import Pair
+    from fairway.gateway.sampling import Sample
 
 REPLAY_BYTES = 65_536
 """A request up to this size is kept until its answer begins, to be sent again where that is safe."""
@@ -67,8 +70,8 @@ class Sending:
     """The request as it came, when it took the short way."""
     unit: bytes | None = None
     """Key of its unit when it takes part in unit tests."""
-    _pair: Pair | None = None
-    """Its other half when it is mirrored."""
+    _pair: Pair | Sample | None = None
+    """Its other half when it is mirrored; who overhears it when it is sampled."""
     number: int
     """Of the request, in this worker."""
 
@@ -205,6 +208,16 @@ class Sending:
             if serving.mirror is not None and decision.served_as_assigned and decision.role is Role.STABLE:
                 mirror, fresh = self.client.worker.mirror, decision.fresh
                 self._pair = mirror.begin(serving, self.unit, self.request_id, fresh=fresh, now=now)
+            if serving.sample is not None and self._pair is None and decision.served_as_assigned:
+                self._pair = self._sampled(serving.sample, cell, now)
+
+    def _sampled(self, plan: SamplePlan, cell: Cell, now: float) -> Sample | None:
+        """Who overhears it; ``None`` when its conversation is not sampled."""
+        served, key = self._placement.decision.served, self._placement.key
+        if self.unit is None or served is None or key is None or not plan.takes(self.unit):
+            return None
+        sampler = self.client.worker.sampler
+        return sampler.begin(plan, cell, served, request=self.request_id, unit=unit_hash(key), now=now)
 
     def body_data(self, data: bytes) -> bytes:
         """More bytes from the client; those that belong to what comes after the request are returned."""

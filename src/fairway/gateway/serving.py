@@ -10,6 +10,7 @@ from hashlib import blake2b
 from time import monotonic
 from typing import NamedTuple
 
+from fairway.gateway.sampling import SamplePlan
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.thresholds import NO_THRESHOLDS, Thresholds, thresholds_for
 from fairway.gateway.upstream import Pool
@@ -112,7 +113,8 @@ class Known:
         counts: Whether they take part in unit tests.
         release: Assigned; whose cell counts them.
         served: The arm that serves it.
-        direct: Whether their requests may take the short way: that is the assigned one, and nothing is mirrored.
+        direct: Whether their requests may take the short way: that is the assigned one, and nothing is mirrored or
+            sampled.
         pool: Of that arm's endpoint; ``None`` when it has several, which serve in turn.
         slow_above: Seconds up to which a request is within every limit of time.
         thresholds: What its requests are held against.
@@ -217,6 +219,7 @@ class Serving:
     below: bytes = b""
     """Bucket hashes below this are the candidate's."""
     mirror: MirrorPlan | None = None
+    sample: SamplePlan | None = None
     sweep_seconds: float = 0.25
     taken_away: frozenset[Digest] = frozenset()
     """Releases that get no traffic now: the table masks them, or the gateway withholds them."""
@@ -277,6 +280,7 @@ def prepare(
         salted=f"{table.salt}\0".encode("utf-8", "surrogateescape"),
         below=highest_below(table.split),
         mirror=_mirror_plan(table, arms, withheld),
+        sample=None if table.sample is None else SamplePlan(table.sample),
         sweep_seconds=min(0.25, max(0.02, shortest / 4)),
     )
 

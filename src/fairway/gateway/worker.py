@@ -25,6 +25,7 @@ from fairway.gateway.channel import receive, send
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.conversations import ConversationMemory
 from fairway.gateway.mirroring import Mirror
+from fairway.gateway.sampling import Sampler
 from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare, unusual
 from fairway.gateway.shapes import request_matcher
 from fairway.gateway.telemetry import Telemetry
@@ -49,6 +50,7 @@ class WorkerSettings:
     pin_key: str
     memory: str
     drain_seconds: float
+    samples: str = ""
 
 
 class Worker:
@@ -71,6 +73,7 @@ class Worker:
         self.telemetry = Telemetry(gateway=settings.gateway, boot=settings.boot, worker=settings.worker, wall=time)
         self.memory = ConversationMemory(Path(settings.memory))
         self.mirror = Mirror(self)
+        self.sampler = Sampler(settings.samples)
         self._key = Path(settings.pin_key).read_bytes()
         self._attested: set[str] = set()
         self._pools: dict[str, Pool] = {}
@@ -120,6 +123,7 @@ class Worker:
         for client in tuple(self.clients):
             client.transport.abort()
         self.mirror.abandon()
+        self.sampler.close()
         for pool in self._pools.values():
             pool.retire()
         if self._writer is not None:

@@ -14,6 +14,7 @@ from fairway.bundle.models import ModelsFile
 from fairway.bundle.prompts import LockFile, PromptFile
 from fairway.bundle.tools import ToolsFile
 from fairway.errors import NotFoundError
+from fairway.evals.reports.as_json import EvalReport
 from fairway.observe.blocks import Batch
 from fairway.project.load import ProjectFile
 from fairway.release.values import Evidence, Manifest
@@ -46,9 +47,10 @@ WIRE: Mapping[str, tuple[type, str]] = {
     "gate-finding": (GateFinding, "What a gate says."),
     "plan": (Plan, "What a rollout will do."),
     "route-state": (RouteState, "Where a route is, its rollout included."),
+    "eval-report": (EvalReport, "What an evaluation found, and what was decided."),
     "decision": (Decision, "What a controller decided, and why."),
 }
-_COMPLETE: Mapping[str, frozenset[str]] = {"route-table": frozenset({"flags", "rerun", "shadow_says"})}
+_COMPLETE: Mapping[str, frozenset[str]] = {"route-table": frozenset({"flags", "rerun", "sample", "shadow_says"})}
 """Values whose wire form always carries every key but these."""
 _PAIRED_FENCE = frozenset({"route-table", "batch"})
 """Values of the data plane, where a fence is ``[term, seq]``; elsewhere it is a mapping."""

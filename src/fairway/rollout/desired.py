@@ -37,6 +37,7 @@ from fairway.targets.port import ArmSpec, ObservedArm
 from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.flags import TableFlag
 from fairway.traffic.rerun import DEFAULT_RERUN, Rerun
+from fairway.traffic.sampling import Sampling
 from fairway.traffic.table import NO_SHARE, Arm, KeyExtractor, Limits, Role, RouteTable, Rule, Timeouts, Trip
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 from fairway.verdict.values import GateKind
@@ -58,6 +59,7 @@ class RoutePolicy:
     pin_seconds: float = 3600.0
     flags: tuple[TableFlag, ...] = ()
     rerun: Rerun = DEFAULT_RERUN
+    sample: Sampling | None = None
 
 
 def _arm(role: Role, ref: ArmRef, *, replicas: int | None = None, effective: Digest | None = None) -> DesiredArm:
@@ -235,6 +237,7 @@ def table_of(
         flags=policy.flags,
         rerun=policy.rerun,
         shadow_says=desired.shadow_says,
+        sample=policy.sample,
     )
 
 

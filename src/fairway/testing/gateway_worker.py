@@ -53,6 +53,7 @@ class Harness:
                 pin_key=str(self._folder / "key"),
                 memory=str(self._folder / "memory"),
                 drain_seconds=drain_seconds,
+                samples=str(self._folder / "samples.sock"),
             )
         )
         self._generation = 0

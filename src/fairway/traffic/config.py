@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from fairway.section import Bytes, Duration, Port, Positive, Section, Text
+from fairway.section import Bytes, Duration, MisplacedError, Port, Positive, Section, Share, Text
+from fairway.traffic.sampling import MOST_BODY_BYTES, Sampling
 from fairway.traffic.table import KeyExtractor, KeyKind, Limits, Role, Rule, RuleKind, Timeouts
+from fairway.units import WHOLE, Parts
 
 _KEY_KINDS = {
     KeyKind.HEADER: "a header",
@@ -28,6 +31,16 @@ def _one_line(text: str) -> str:
 
 
 Word = Annotated[NonEmpty, AfterValidator(_one_line)]
+
+
+def _expression(text: str) -> str:
+    try:
+        found = re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    if found.search(""):
+        raise ValueError("matches nothing at all, and so would be found everywhere")
+    return text
 
 
 class KeySection(Section):
@@ -103,6 +116,39 @@ class LimitsSection(Section):
     connections: Positive = 8192
 
 
+class RedactionSection(Section):
+    """One more shape of what is never kept: matches of ``pattern`` become ``[NAME_REDACTED]``."""
+
+    name: Annotated[str, Field(strict=True, pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
+    pattern: Annotated[str, Field(strict=True, min_length=1, max_length=1000), AfterValidator(_expression)]
+
+
+class CaptureSection(Section):
+    """Requests and answers of some conversations, redacted and kept for a while. Off unless this section is there.
+
+    Attributes:
+        share: Of conversations, chosen by a hash of their key: the same share of every arm's.
+        body: A larger request or answer is kept without its body.
+        keep: So much is kept on disk, the newest.
+        redact: More shapes, beside secrets, e-mail addresses, card, account, phone and social security numbers.
+    """
+
+    share: Share = 1_000
+    body: Bytes = 16_384
+    keep: Bytes = 16 * 1024 * 1024
+    redact: Annotated[tuple[RedactionSection, ...], Field(max_length=100)] = ()
+
+    @model_validator(mode="after")
+    def _in_range(self) -> CaptureSection:
+        if not 0 < self.share <= WHOLE:
+            raise MisplacedError("nothing is captured at 0%: leave capture out", "share")
+        if not 1 <= self.body <= MOST_BODY_BYTES:
+            raise MisplacedError("must be between 1 byte and 64KiB", "body")
+        if not 65_536 <= self.keep <= 1 << 40:
+            raise MisplacedError("must be at least 64KiB", "keep")
+        return self
+
+
 class GatewaySection(Section):
     """The data plane in front of an environment.
 
@@ -111,6 +157,7 @@ class GatewaySection(Section):
         tenant, region, trace_type: Request headers that rules of that kind look at.
         block: Length of a telemetry block; blocks start at multiples of it.
         pin: How long a conversation stays where it began.
+        capture: Which conversations are sampled; ``None``: none, and no body is ever kept.
     """
 
     host: Word = "127.0.0.1"
@@ -129,6 +176,7 @@ class GatewaySection(Section):
     limits: LimitsSection = LimitsSection()
     block: Duration = 10.0
     pin: Duration = 3600.0
+    capture: CaptureSection | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> GatewaySection:
@@ -164,6 +212,11 @@ class GatewaySection(Section):
             )
             for number, rule in enumerate(self.rules, start=1)
         )
+
+    def table_sample(self) -> Sampling | None:
+        """What the route table samples."""
+        found = self.capture
+        return None if found is None else Sampling(share=Parts(found.share), body_bytes=found.body)
 
     def table_timeouts(self) -> Timeouts:
         """Timeouts of the route table, in seconds."""

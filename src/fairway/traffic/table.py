@@ -16,6 +16,7 @@ from typing import Any, Literal
 from fairway.traffic.fence import Fence
 from fairway.traffic.flags import TableFlag
 from fairway.traffic.rerun import DEFAULT_RERUN, Rerun
+from fairway.traffic.sampling import Sampling
 from fairway.units import WHOLE, AgentName, Digest, EnvironmentName, Parts, RouteId
 
 TABLE_VERSION: Literal[1] = 1
@@ -135,6 +136,7 @@ class RouteTable:
         rerun: Which failed requests are run again on stable.
         shadow_says: Each answer of a shadow has to say that it is one (``shadow=1`` in its outcome); else nothing more
             is copied to it.
+        sample: Which conversations are told to a listener beside the gateway; ``None``: none.
     """
 
     route: RouteId
@@ -155,6 +157,7 @@ class RouteTable:
     flags: tuple[TableFlag, ...] = ()
     rerun: Rerun = DEFAULT_RERUN
     shadow_says: bool = False
+    sample: Sampling | None = None
     version: Literal[1] = TABLE_VERSION
 
     def __post_init__(self) -> None:
@@ -240,6 +243,8 @@ class RouteTable:
             wire["rerun"] = self.rerun.to_wire()
         if self.shadow_says:
             wire["shadow_says"] = True
+        if self.sample is not None:
+            wire["sample"] = self.sample.to_wire()
         return wire
 
     @classmethod
@@ -256,7 +261,7 @@ class RouteTable:
         known = {
             "version", "route", "fence", "arms", "rules", "split", "salt", "keys", "mirror", "masks", "timeouts",
             "limits", "trip", "theta", "block_seconds", "pin_seconds", "flags", "rerun",
-            "shadow_says",
+            "shadow_says", "sample",
         }  # fmt: skip
         if unknown := set(wire) - known:
             raise ValueError(f"route table has unknown keys {sorted(unknown)}")
@@ -307,6 +312,7 @@ class RouteTable:
             flags=tuple(TableFlag.from_wire(flag) for flag in wire.get("flags", ())),
             rerun=Rerun.from_wire(wire["rerun"]) if "rerun" in wire else DEFAULT_RERUN,
             shadow_says=_flag(wire.get("shadow_says", False)),
+            sample=Sampling.from_wire(wire["sample"]) if "sample" in wire else None,
         )
 
 
