@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fairway.bundle.overlay import Overlay, ResolvedModel
 from fairway.errors import NotFoundError, UserError
 from fairway.evals.config import CalibrationSection, JudgeSection
 from fairway.evals.judges.settings import DEFAULT_SCALE, HealthRules, JudgeSettings
-from fairway.llm.client import Endpoint
+from fairway.llm.formats import FORMATS, OPENAI, WireFormat
+from fairway.llm.values import Endpoint
 from fairway.project.load import Project
 from fairway.units import Digest
 from fairway.validate import suggest
 
 _MOCK = "mock"
-_KNOWN_URLS = {"openai": "https://api.openai.com/v1"}
+_OWN = ("temperature", "top_p", "max_tokens", "max_completion_tokens")
+"""Fields that are the judge's own, whatever the agent's alias says; an alias may take one out of the request."""
 
 
 def judged_by(project: Project, overlay: Overlay, section: JudgeSection) -> ResolvedModel:
@@ -94,6 +97,11 @@ def judge_settings(
         repeats=section.repeats,
         health=health_rules(section.calibration) if section.calibration is not None else None,
         calibration_set=calibration_set,
+        parameters={
+            name: judge_parameters(one)
+            for name, one in zip(names, (model, *panel), strict=True)
+            if one.provider != _MOCK and judge_parameters(one)
+        },
     )
 
 
@@ -108,6 +116,16 @@ def health_rules(section: CalibrationSection) -> HealthRules:
         flip_rate=section.flip_rate,
         repeats=section.repeats,
     )
+
+
+def judge_format(model: ResolvedModel) -> WireFormat:
+    """How a model's provider is spoken to: as OpenAI unless it is known by another name."""
+    return FORMATS.get(model.provider, OPENAI)
+
+
+def judge_parameters(model: ResolvedModel) -> dict[str, Any]:
+    """What a model's alias adds to a judge's requests; a judge is asked at temperature 0."""
+    return {name: value for name, value in model.parameters.items() if name not in _OWN or value is None}
 
 
 def judge_endpoint(
@@ -136,7 +154,8 @@ def judge_endpoint(
                 hint="set evals.environment to one that uses the mock model, or name another judge",
             )
         return Endpoint(base_url=mock_url, model=model.model, timeout_seconds=section.timeout)
-    base_url = _resolved(model.base_url, environment) or _KNOWN_URLS.get(model.provider)
+    known = FORMATS.get(model.provider)
+    base_url = _resolved(model.base_url, environment) or (known.base_url if known is not None else None)
     if base_url is None:
         raise UserError(
             f"the judge's provider {model.provider!r} has no base_url",
@@ -148,6 +167,7 @@ def judge_endpoint(
         model=model.model,
         api_key=_resolved(model.api_key, environment),
         timeout_seconds=section.timeout,
+        parameters=judge_parameters(model),
     )
 
 

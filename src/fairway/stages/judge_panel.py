@@ -12,18 +12,19 @@ from fairway.clock import Clock
 from fairway.evals.config import JudgeSection
 from fairway.evals.judges.calibration import Calibration, CalibrationRecord, calibrate, read_record
 from fairway.evals.judges.calibration_set import CalibrationItem, calibration_digest, load_calibration
-from fairway.evals.judges.client import AnswerCache, CountedClient, JudgeCost
+from fairway.evals.judges.client import CountedClient
 from fairway.evals.judges.digest import judge_digest
 from fairway.evals.judges.judge import JudgeMember, JudgePanel
+from fairway.evals.judges.kept import AnswerCache
 from fairway.evals.judges.nonces import load_nonces
 from fairway.evals.judges.settings import HealthRules, JudgeSettings
 from fairway.evals.running.calling import Caller, CallRules
 from fairway.evals.running.limiting import AdaptiveLimit
 from fairway.evals.running.spend import Pricing, SpendCap
 from fairway.evals.trials import JudgeHealth
-from fairway.llm.client import OpenAIModelClient
+from fairway.llm.client import HttpModelClient
 from fairway.project.load import Project
-from fairway.stages.eval_judge import judge_endpoint, judge_scale, judge_settings, judged_by, panel_of
+from fairway.stages.eval_judge import judge_endpoint, judge_format, judge_scale, judge_settings, judged_by, panel_of
 from fairway.state_dir import StateDir
 
 
@@ -127,18 +128,12 @@ async def seat_judges(
     for name, model in zip(plan.settings.models, plan.models, strict=True):
         endpoint = judge_endpoint(plan.section, model, mock_url=mock_url, environment=environment)
         # trying again is the caller's, which knows the cap
-        client = await stack.enter_async_context(OpenAIModelClient(replace(endpoint, attempts=1), clock=clock))
-        limit = AdaptiveLimit(concurrency, clock=clock)
-        caller = Caller(limit=limit, rules=CallRules(), clock=clock, spend=spend)
-        cost = JudgeCost(prices, name)
-        members.append(
-            JudgeMember(
-                model=name,
-                client=CountedClient(client, caller, cost=cost),
-                cost_micros=cost.of,
-                identity={"base_url": endpoint.base_url, "model": endpoint.model},
-            )
-        )
+        once = replace(endpoint, attempts=1)
+        client = await stack.enter_async_context(HttpModelClient(once, judge_format(model), clock=clock))
+        caller = Caller(limit=AdaptiveLimit(concurrency, clock=clock), rules=CallRules(), clock=clock, spend=spend)
+        counted = CountedClient(client, caller, model=name, prices=prices)
+        identity = {"base_url": endpoint.base_url, "model": endpoint.model, "parameters": dict(endpoint.parameters)}
+        members.append(JudgeMember(model=name, client=counted, cost_micros=counted.cost_of, identity=identity))
     return JudgePanel(members, plan.settings, nonces=load_nonces(state), cache=cache)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fairway.errors import FairwayError
-from fairway.llm.client import Completion, CompletionRequest
+from fairway.llm.values import Completion, CompletionRequest
 
 Said = str | Completion | FairwayError
 """A whole answer, or the trouble that is met instead."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from fairway.evals.plain_text import plain
-from fairway.llm.client import Completion
+from fairway.llm.values import Completion
 
 GRADE_KEYS = ("id", "reason", "verdict")
 CLAIMS_KEYS = ("id", "claims")
@@ -24,7 +24,7 @@ _LONGEST_REASON = 4000
 _LONGEST_CLAIM = 1000
 _LONGEST_ANSWER = 1_000_000
 _MOST_CLAIMS = 500
-_FINISHED = ("stop", "end_turn")
+_FINISHED = "stop"
 
 
 class ClaimVerdict(StrEnum):
@@ -79,9 +79,11 @@ class Invalid:
 def completion_problem(completion: Completion) -> str | None:
     """Why an answer is none, whatever its text: cut off, filtered, a refusal, a tool call; ``None``: it is one."""
     finish = completion.finish_reason
+    if completion.tool_calls:
+        return "the judge called a tool instead of answering"
     if finish is None:
         return "the provider does not say whether the answer was finished"
-    if finish not in _FINISHED:
+    if finish != _FINISHED:
         return f"the answer ended early ({plain(finish)[:40]})"
     if not completion.text.strip():
         return "the answer is empty"

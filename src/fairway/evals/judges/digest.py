@@ -21,7 +21,7 @@ def judge_digest(settings: JudgeSettings) -> Digest:
         {
             "version": JUDGE_VERSION,
             "tasks": {name: [kind.task, dict(kind.scale or {}), kind.threshold] for name, kind in JUDGE_KINDS.items()},
-            "models": list(settings.models),
+            "models": [[model, dict(settings.parameters.get(model, {}))] for model in settings.models],
             "rule": settings.rule.value,
             "guidance": settings.guidance,
             "scale": list(settings.scale.items()),

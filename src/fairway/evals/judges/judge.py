@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 from fairway.errors import PermanentError, TransientError
 from fairway.evals.judges.answer import ClaimVerdict, Graded, Invalid, completion_problem, read_claims, read_grade
-from fairway.evals.judges.client import AnswerCache, answer_key, answer_to_keep, kept_answer
+from fairway.evals.judges.kept import AnswerCache, answer_key, answer_to_keep, kept_answer
 from fairway.evals.judges.kinds import JUDGE_KINDS, Form, JudgeKind
 from fairway.evals.judges.nonces import Nonces
 from fairway.evals.judges.question import (
@@ -24,7 +24,7 @@ from fairway.evals.judges.threshold import threshold_of
 from fairway.evals.judges.voting import Tally, Vote, tally
 from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion, AssertionResult, Found
-from fairway.llm.client import Completion, CompletionRequest, ModelClient
+from fairway.llm.values import Completion, CompletionRequest, ModelClient
 
 _ATTEMPTS = 2
 _NO_CLAIMS = "the text makes no claim"

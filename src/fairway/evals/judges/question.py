@@ -20,7 +20,7 @@ from fairway.evals.judges.settings import CLAIMS_TOKENS, JudgeSettings
 from fairway.evals.plain_text import writable
 from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion, Reply
-from fairway.llm.client import ChatMessage, CompletionRequest
+from fairway.llm.values import ChatMessage, CompletionRequest
 
 _MATERIAL = (
     "You grade what a software agent wrote, strictly and only by what is written. The message names a delimiter D. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from fairway.units import Digest
 
@@ -65,6 +66,7 @@ class JudgeSettings:
         repeats: Independent grades of each model; they vote first, by the same rule.
         health: What the calibration must show; ``None``: there is no calibration set.
         calibration_set: Digest of the set; ``None``: there is none.
+        parameters: Of the requests to a model, by its name, besides what is said here.
     """
 
     model: str
@@ -77,6 +79,7 @@ class JudgeSettings:
     repeats: int = 1
     health: HealthRules | None = None
     calibration_set: Digest | None = None
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problem = scale_problem(self.scale)

@@ -19,7 +19,7 @@ from fairway.evals.judges.answer import (
     read_grade,
 )
 from fairway.evals.judges.settings import DEFAULT_SCALE
-from fairway.llm.client import Completion
+from fairway.llm.values import Completion
 
 ID = "a1b2c3d4e5f60718"
 SCALE = DEFAULT_SCALE
@@ -346,9 +346,13 @@ def test_an_answer_that_did_not_come_to_its_end_is_none_even_when_it_parses(fini
     assert completion_problem(Completion(text=answer(), finish_reason=finish)) is not None
 
 
-@pytest.mark.parametrize("finish", ["stop", "end_turn"])
-def test_an_answer_that_came_to_its_end_is_read(finish):
-    assert completion_problem(Completion(text=answer(), finish_reason=finish)) is None
+def test_an_answer_that_came_to_its_end_is_read():
+    assert completion_problem(Completion(text=answer(), finish_reason="stop")) is None
+
+
+def test_an_answer_beside_a_tool_call_is_none():
+    called = Completion(text=answer(), finish_reason="stop", tool_calls=({"name": "f"},))
+    assert completion_problem(called) is not None
 
 
 @pytest.mark.parametrize("text", ["", " \n"])

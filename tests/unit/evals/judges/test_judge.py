@@ -15,7 +15,7 @@ from fairway.evals.judges.settings import JudgeSettings, PanelRule
 from fairway.evals.running.spend import SpendError
 from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion, AssertionResult, Case, Found, Reply, ToolCall
-from fairway.llm.client import Completion, CompletionRequest
+from fairway.llm.values import Completion, CompletionRequest
 from fairway.testing.scripted_model import ScriptedModel, asked_id, claims_answer, grade_answer, obedient
 
 SECRET = Nonces(b"s" * 32)

@@ -11,7 +11,7 @@ from fairway.evals.judges.settings import DEFAULT_SCALE, JudgeSettings
 from fairway.evals.judges.single import Judge, judge_request
 from fairway.evals.single_attempt import Attempt, score_attempt
 from fairway.evals.values import Case, CaseOutcome, Reply, ToolCall
-from fairway.llm.client import Completion, CompletionRequest
+from fairway.llm.values import Completion, CompletionRequest
 
 ID = "a1b2c3d4e5f6"
 CASE = Case(id="c", name="c", turns=("hi",), rubric="polite", expected_keywords=("hello",))
