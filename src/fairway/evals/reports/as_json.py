@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fairway.evals.plain_text import writable_value
+from fairway.evals.plain_text import writable
 from fairway.evals.reports.content import CasePair, Played, ReportContent, pair_cases
 from fairway.evals.reports.headline import headline
 from fairway.evals.reports.summary import Summary, metric_means, summarise
@@ -286,15 +286,17 @@ def _assertion(one: AssertionResult) -> AssertionPart:
 
 
 def _dumps(value: dict[str, Any], *, indent: int | None = None) -> str:
-    return json.dumps(_finite(writable_value(value)), ensure_ascii=False, allow_nan=False, indent=indent)
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
 
 
-def _finite(value: Any) -> Any:
-    """What is infinite or not a number is null: JSON has no word for it."""
+def _plain(value: Any) -> Any:
+    """What a file of JSON can hold: texts without halves of surrogate pairs, and null for what is not finite."""
+    if isinstance(value, str):
+        return writable(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {writable(str(key)): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
+        return [_plain(inner) for inner in value]
     return value
