@@ -24,6 +24,7 @@ from fairway.release.port import ContentStore, ReleaseStore
 from fairway.release.required import SKIPPED, why_not
 from fairway.release.values import Evidence, SignedRelease
 from fairway.rollout.port import RolloutLedger
+from fairway.stages.blessed import AuditChain
 from fairway.stages.interpreter import Interpreter
 from fairway.stages.tree import write_tree
 from fairway.state_dir import StateDir
@@ -43,8 +44,8 @@ COPIES = ("tree", "release")
 _NOT_PASSED = {StageStatus.FAILED: Verdict.FAIL, StageStatus.ERROR: Verdict.ERROR}
 
 
-class Ledger(RolloutLedger, ReleaseStore, Protocol):
-    """The ledger as stages use it: routes, requests, releases, evidence and deployments."""
+class Ledger(RolloutLedger, ReleaseStore, AuditChain, Protocol):
+    """The ledger as stages use it: routes, requests, releases, evidence, deployments and the audit chain."""
 
     def record_deployment(self, record: DeploymentRecord) -> None:
         """Record a deployment, or what became of it under the same id."""

@@ -87,12 +87,13 @@ def examine(
     )
 
 
-def policy_of(evals: EvalsSection, *, compared: bool) -> EvalPolicy:
+def policy_of(evals: EvalsSection, *, compared: bool, interleaved: bool = False) -> EvalPolicy:
     """The gate's limits as the project sets them; what cannot be checked is never tolerated.
 
     Args:
         evals: The settings.
         compared: Whether there is a baseline; without one the simple rule decides.
+        interleaved: Whether it is asked in turn with the candidate; only then repeats can be added.
     """
     compare = evals.compare
     return EvalPolicy(
@@ -105,6 +106,6 @@ def policy_of(evals: EvalsSection, *, compared: bool) -> EvalPolicy:
         cost_ratio=compare.cost_ratio,
         token_ratio=compare.token_ratio,
         min_cases=compare.minimum or 1,
-        adaptive=compare.adaptive and compared,
+        adaptive=compare.adaptive and interleaved,
         max_repeat=compare.max_repeat,
     )

@@ -9,11 +9,13 @@ from fairway.cli.eval.reading import BLESSED, find_run
 from fairway.cli.eval.suites import selected, selection_of
 from fairway.errors import UserError
 from fairway.evals.evaluation import Measured, Playing
+from fairway.evals.running.cache import CallCache
 from fairway.evals.running.options import RunOptions
 from fairway.evals.running.spend import SpendCap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AsyncExitStack
 
     from fairway.cli.eval.asked import Asked
     from fairway.cli.eval.place import EvalPlace
@@ -139,3 +141,10 @@ def _refuse_changed(header: RunHeader, measured: Measured, info: SubjectInfo) ->
             code="eval_resume",
             hint="begin anew: fairway eval run",
         )
+
+
+def answer_cache(place: EvalPlace, asked: Asked, stack: AsyncExitStack) -> CallCache | None:
+    """Answers of earlier runs, for those whose identity is known; ``None``: every call is made."""
+    if asked.cache is False:
+        return None
+    return stack.enter_context(CallCache(place.state.cache / "evals.db"))

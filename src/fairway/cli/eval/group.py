@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("fairway.cli.eval.compare", "Decide about one run against another, without a call."),
     "history": ("fairway.cli.eval.history", "What was evaluated: by release, and the runs kept here."),
     "merge": ("fairway.cli.eval.merge", "Put shards together: the verdict of the unsharded run."),
+    "run": ("fairway.cli.eval.run", "Play suites against an agent and let the gate decide."),
+    "score": ("fairway.cli.eval.score", "Score a run again, by today's assertions, without a call."),
     "show": ("fairway.cli.eval.show", "Show a run: in the terminal, or as a report in a file."),
 }
 

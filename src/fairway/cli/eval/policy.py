@@ -32,7 +32,7 @@ def gate_policy(place: EvalPlace, asked: Asked, *, compared: bool, interleaved: 
     if place.in_project:
         from fairway.stages.examining import policy_of
 
-        policy = policy_of(place.project.evals, compared=compared)
+        policy = policy_of(place.project.evals, compared=compared, interleaved=interleaved)
     else:
         policy = replace(BARE, rule=Rule.COMPARE if compared else Rule.SIMPLE)
     if asked.margin is not None:

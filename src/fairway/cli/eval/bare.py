@@ -1,0 +1,114 @@
+"""An evaluation without a project: suite files, and somebody to ask."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fairway.cli.eval.arranging import (
+    Limits,
+    answer_cache,
+    header_of,
+    is_target,
+    measured_of,
+    options_of,
+    spend_cap,
+    stored_baseline,
+)
+from fairway.cli.eval.policy import gate_policy
+from fairway.cli.eval.suites import named_suites, smoke_cases
+from fairway.errors import UserError
+from fairway.evals.assertions.check import needs_measuring
+from fairway.evals.assertions.measuring import Measurers
+from fairway.evals.assertions.scripts import Scripts
+from fairway.evals.assertions.webhooks import Webhooks
+from fairway.evals.evaluation import Measured, Playing, repeated
+from fairway.evals.instrument import instrument_digest
+from fairway.evals.subjects.open import open_subject
+from fairway.evals.values import PASS_SCORE
+from fairway.http_client.client import HttpClient
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AsyncExitStack
+
+    from fairway.cli.eval.asked import Asked
+    from fairway.cli.eval.place import EvalPlace
+    from fairway.evals.history.folders import RunHeader
+    from fairway.evals.trials import Measuring, Subject
+    from fairway.evals.values import Suite
+
+
+async def bare_playing(
+    place: EvalPlace, asked: Asked, header: RunHeader, stack: AsyncExitStack
+) -> tuple[RunHeader, Playing]:
+    """What is asked of whom.
+
+    Args:
+        place: Where runs are kept.
+        asked: What a person asked for.
+        header: Of the run.
+        stack: Closes the subjects.
+
+    Raises:
+        UserError: Without suites, or without a target.
+    """
+    if not asked.paths or asked.target is None:
+        missing = "a suite" if not asked.paths else "whom to ask"
+        raise UserError(
+            f"there is no fairway.yaml here, so say {missing}",
+            code="eval_option",
+            hint="fairway eval run cases.yaml --target http://127.0.0.1:8000/chat",
+        )
+    measured = bare_measured(asked)
+    limits = Limits()
+    spend = spend_cap(asked, limits)
+    cache = answer_cache(place, asked, stack)
+    concurrency, timeout = asked.concurrency or limits.concurrency, asked.timeout or limits.timeout
+
+    async def ask(text: str, version: str | None = None) -> Subject:
+        subject = open_subject(text, timeout_seconds=timeout, concurrency=concurrency, version=version)
+        return await stack.enter_async_context(subject)
+
+    candidate = await ask(asked.target, asked.target_version)
+    other = None
+    if asked.baseline is not None and is_target(asked.baseline):
+        other = await ask(asked.baseline)
+    stored = stored_baseline(place, asked, measured.instrument)
+    playing = Playing(
+        measured=measured,
+        candidate=candidate,
+        baseline=other,
+        stored=stored,
+        options=options_of(asked, header, limits, started_anew=False),
+        policy=gate_policy(
+            place, asked, compared=other is not None or stored is not None, interleaved=other is not None
+        ),
+        measuring=_measuring(measured.suites, stack),
+        spend=spend,
+        cache=cache,
+    )
+    return header_of(header, playing, agent=place.agent, environment="", release=None), playing
+
+
+def bare_measured(asked: Asked) -> Measured:
+    """What is played of the files that were named.
+
+    Raises:
+        UserError: A suite is wrong or missing, or nothing is left to play.
+    """
+    suites = repeated(named_suites(asked.paths, Path.cwd()), asked.repeat or 1)
+    if asked.layer == "smoke":
+        suites = smoke_cases(suites)
+    instrument = partial(instrument_digest, judge=None, mock_scenario=None)
+    return measured_of(suites, asked, instrument, threshold=PASS_SCORE)
+
+
+def _measuring(suites: Sequence[Suite], stack: AsyncExitStack) -> Measuring | None:
+    """Scripts and webhooks of the suites; ``None``: no assertion needs any. There is no judge outside a project."""
+    if not any(needs_measuring(one) for suite in suites for case in suite.cases for one in case.checks):
+        return None
+    http = HttpClient()
+    stack.push_async_callback(http.aclose)
+    return Measurers(scripts=Scripts(Path.cwd()), webhooks=Webhooks(http))

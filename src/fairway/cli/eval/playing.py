@@ -1,0 +1,120 @@
+"""Plays an evaluation from the command line: sets up what is asked, tells how it goes, survives Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from fairway.cli.eval.bare import bare_playing
+from fairway.clock import SystemClock
+from fairway.evals.evaluation import Evaluation, Playing, evaluate
+from fairway.evals.history.folders import RunHeader, new_run_id, read_header
+from fairway.evals.trials import Trial
+
+if TYPE_CHECKING:
+    from fairway.cli.eval.asked import Asked
+    from fairway.cli.eval.place import EvalPlace
+
+_INTERRUPTED = 130
+
+
+def play(place: EvalPlace, asked: Asked, *, resumed: str | None) -> Evaluation:
+    """Play an evaluation, or go on with one.
+
+    Args:
+        place: Where.
+        asked: What.
+        resumed: The run to go on with; ``None``: a new one.
+
+    Raises:
+        FairwayError: Something asked for cannot be.
+        SystemExit: 130, after Ctrl-C: what was done is kept.
+    """
+    header = _header(place, asked, resumed)
+    return asyncio.run(_play(place, asked, header))
+
+
+def _header(place: EvalPlace, asked: Asked, resumed: str | None) -> RunHeader:
+    if resumed is not None:
+        return read_header(place.history.folder(resumed))
+    now = datetime.now(UTC)
+    return RunHeader(run_id=new_run_id(now), created_at=now, asked=asked.to_json())
+
+
+async def _play(place: EvalPlace, asked: Asked, header: RunHeader) -> Evaluation:
+    clock = SystemClock()
+    progress = Progress()
+    interrupted = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        if place.in_project and (asked.target is None or not asked.paths):
+            from fairway.cli.eval.in_project import project_playing
+
+            header, playing = await project_playing(place, asked, header, stack, progress.say)
+        else:
+            header, playing = await bare_playing(place, asked, header, stack)
+        _announce(place, playing, header, progress)
+        task = asyncio.ensure_future(evaluate(place.history, header, playing, clock=clock, on_trial=progress.trial))
+        _stop_on_signals(task, interrupted)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not interrupted.is_set():
+                raise
+        finally:
+            progress.end()
+    done = f"{progress.done} of {progress.total} trials are kept"
+    click.echo(f"stopped: {done}; go on with: fairway eval run --resume {header.run_id}", err=True)
+    raise SystemExit(_INTERRUPTED)
+
+
+def _stop_on_signals(task: asyncio.Future[Evaluation], interrupted: asyncio.Event) -> None:
+    def interrupt() -> None:
+        interrupted.set()
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt)
+
+
+def _announce(place: EvalPlace, playing: Playing, header: RunHeader, progress: Progress) -> None:
+    """Say what is about to happen, where nobody would guess it."""
+    if playing.candidate.info.identity is None and playing.candidate.info.release is None:
+        progress.say("nobody knows which version answers there: this run cannot add to earlier ones, nor be blessed")
+
+
+class Progress:
+    """One line on a terminal's stderr; elsewhere only remarks."""
+
+    def __init__(self) -> None:
+        """Look where stderr goes."""
+        self._live = sys.stderr.isatty()
+        self.done = self.total = 0
+        self._troubled = 0
+        self._shown = 0.0
+
+    def say(self, text: str) -> None:
+        """A remark; on a terminal in the place of the line."""
+        if self._live:
+            click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+        elif not text.startswith(("starting", "the service is ready")):
+            click.echo(text, err=True)
+
+    def trial(self, side: str, trial: Trial, done: int, total: int) -> None:
+        """One more trial ended."""
+        self.done, self.total = done, total
+        self._troubled += trial.trouble is not None
+        if self._live and (done == total or done - self._shown >= max(1, total // 200)):
+            self._shown = done
+            troubled = f", {self._troubled} could not be asked" if self._troubled else ""
+            click.echo(f"\r\x1b[K{done} of {total} trials{troubled}", nl=False, err=True)
+
+    def end(self) -> None:
+        """Leave the terminal clean."""
+        if self._live:
+            click.echo("\r\x1b[K", nl=False, err=True)

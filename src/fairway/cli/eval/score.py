@@ -1,0 +1,128 @@
+"""``fairway eval score``: score a run again, by today's suites, without a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from fairway.cli.output import output_option, project_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fairway.cli.eval.asked import Asked
+    from fairway.cli.eval.place import EvalPlace
+    from fairway.evals.evaluation import Measured
+    from fairway.evals.history.folders import RunHeader
+    from fairway.evals.trials import EvalRun
+
+EPILOG = """\b
+Examples:
+  fairway eval score latest
+  fairway eval score 20261120-0955 --junit junit.xml
+
+\b
+Exit codes: 0 PASS, 1 REGRESSION or FAIL, 2 INCONCLUSIVE, 3 an error.
+"""
+
+
+@click.command("score", epilog=EPILOG)
+@click.argument("run", default="latest")
+@click.option("--junit", "junit_file", type=click.Path(dir_okay=False), help="Write the JUnit report.")
+@click.option("--html", "html_file", type=click.Path(dir_okay=False), help="Write the HTML report, one file.")
+@click.option("--markdown", "markdown_file", type=click.Path(dir_okay=False), help="Write the Markdown report.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write the JSON report.")
+@project_option
+@output_option
+def command(
+    run: str,
+    junit_file: str | None,
+    html_file: str | None,
+    markdown_file: str | None,
+    json_file: str | None,
+    project_dir: str | None,
+    output: str,
+) -> None:
+    """Score a run again by the suites as they are now, without asking the agent or a judge.
+
+    A case whose words changed was never asked, and what no judge graded is unknown: both hold the gate. The result is a
+    run of its own; it is no further attempt, since nothing new was observed.
+    """
+    from datetime import UTC, datetime
+
+    from fairway.cli.eval.asked import Asked
+    from fairway.cli.eval.place import eval_place
+    from fairway.cli.eval.policy import gate_policy
+    from fairway.cli.eval.reading import find_folder
+    from fairway.cli.eval.reporting import Files, tell
+    from fairway.cli.eval.told import content_of
+    from fairway.evals.evaluation import keep
+    from fairway.evals.history.folders import RunHeader, new_run_id, read_header, read_run
+    from fairway.evals.wire import decode
+
+    place = eval_place(project_dir)
+    folder = find_folder(place, run)
+    before, source = read_header(folder), read_run(folder)
+    asked = decode(Asked, dict(before.asked))
+    measured = _measured(place, asked, before.environment)
+    names = (source.run_id,)
+    now = datetime.now(UTC)
+    header = RunHeader(
+        run_id=place.history.derived(names, measured.instrument) or new_run_id(now),
+        created_at=now,
+        agent=before.agent,
+        environment=before.environment,
+        asked=before.asked,
+        plan=measured.plan,
+        release=before.release,
+        derived_from=names,
+    )
+    other = _baseline(place, before, folder)
+    scored = _again(measured, source, header)
+    baseline = None if other is None else _again(measured, other, header)
+    place.history.begin(header)
+    policy = gate_policy(place, asked, compared=baseline is not None, interleaved=baseline is not None)
+    evaluation = keep(place.history, header, scored, baseline, policy, interleaved=baseline is not None)
+    files = Files(junit=junit_file, html=html_file, markdown=markdown_file, json=json_file)
+    tell(content_of(evaluation), files, output=output)
+    raise SystemExit(evaluation.decision.exit_code)
+
+
+def _measured(place: EvalPlace, asked: Asked, environment: str) -> Measured:
+    """What the run would be measured with today."""
+    if place.in_project and (asked.target is None or not asked.paths):
+        from fairway.cli.eval.in_project import measured_today
+
+        return measured_today(place, asked, environment)
+    from fairway.cli.eval.bare import bare_measured
+
+    return bare_measured(asked)
+
+
+def _baseline(place: EvalPlace, header: RunHeader, folder: Path) -> EvalRun | None:
+    """What the run was compared with; ``None``: nothing.
+
+    Raises:
+        NotFoundError: It is not here any more.
+    """
+    from fairway.evals.history.folders import BASELINE, read_run
+
+    if (folder / BASELINE).is_dir():
+        return read_run(folder / BASELINE)
+    if header.baseline_run is None:
+        return None
+    return read_run(place.history.find(header.baseline_run))
+
+
+def _again(measured: Measured, source: EvalRun, header: RunHeader) -> EvalRun:
+    """A run under today's cases; no attempt of its own, since nothing new was observed."""
+    from dataclasses import replace
+
+    from fairway.evals.evaluation import Outcome, scored
+    from fairway.evals.history.rescoring import trials_under
+
+    outcome = Outcome(trials={}, judge=source.judge, complete=source.complete, adaptive=source.adaptive)
+    trials = trials_under(source, measured.suites)
+    run = scored(measured, source.subject, trials, run_id=header.run_id, created_at=header.created_at, outcome=outcome)
+    return replace(run, attempt_of=None)
