@@ -14,7 +14,7 @@ from fairway.canonical import canonical_json
 from fairway.evals.assertions.case_check import normalise
 from fairway.evals.assertions.kind import BadValueError
 from fairway.evals.assertions.predicates import check_predicates
-from fairway.evals.values import ArgumentMatch, ExpectedTool, ExtraTools
+from fairway.evals.values import ArgumentMatch, ExpectedTool, ExtraTools, TokenCount
 from fairway.mistakes import nearest, shown, suggest
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -260,6 +260,7 @@ CASE_KEYS: Mapping[str, Reader] = {
     "expected_keywords": listed(keyword),
     "forbidden_keywords": listed(keyword),
     "max_tokens": optional(whole(1)),
+    "count_tokens": word(TokenCount),
     "tags": listed(text),
     "critical": flag,
     "repeat": whole(1, MOST_REPEATS),
@@ -282,6 +283,7 @@ SEED_KEYS: Mapping[str, Reader] = {
     "expected_response_keywords": optional(listed(keyword), ()),
     "forbidden_keywords": optional(listed(keyword), ()),
     "max_tokens_limit": optional(whole(1)),
+    "count_tokens": word(TokenCount),
     "tags": listed(text),
     "critical": flag,
 }

@@ -10,7 +10,7 @@ from fairway.errors import ProjectFileError
 from fairway.evals.suites.document import read_document
 from fairway.evals.suites.files import SuiteFiles
 from fairway.evals.suites.lint import Surroundings, lint_suites
-from fairway.evals.suites.load import parse_suite, select_suites
+from fairway.evals.suites.load import is_table, parse_with_table, select_suites
 from fairway.evals.suites.template import variables_in
 from fairway.evals.values import Suite
 from fairway.mistakes import all_of
@@ -38,11 +38,15 @@ def lint_files(
     files = SuiteFiles(read=read, known=known)
     found: list[LintFinding] = []
     suites: dict[str, Suite] = {}
-    for path in select_suites(known, patterns):
+    tables: set[str] = set()
+    for path in sorted(select_suites(known, patterns), key=is_table):
         content = read(path)
         found.extend(_secrets(path, content))
+        if path in tables:
+            continue  # its cases are those of the suite that names it
         try:
-            suite = parse_suite(content, file=path, files=files)
+            suite, table = parse_with_table(content, file=path, files=files)
+            tables |= {table} if table else set()
             found.extend(_unused_variables(path, content, surroundings))
         except ProjectFileError as error:
             found.extend(_from_error(one) for one in all_of(error))

@@ -58,20 +58,25 @@ def load_suites(
     files = SuiteFiles(read=read, known=known)
     suites: dict[str, Suite] = {}
     tables: set[str] = set()
-    for path in select_suites(known, patterns, document=document):
+    chosen = select_suites(known, patterns, document=document)
+    for path in sorted(chosen, key=is_table):
         if path in tables:
             continue  # the cases of a suite that names it
-        suite, table = _parse(read(path), file=path, files=files)
+        suite, table = parse_with_table(read(path), file=path, files=files)
         if table is not None:
             tables.add(table)
-            suites = {name: one for name, one in suites.items() if one.file != table}
         if suite.name in suites:
             first = suites[suite.name].file
             raise ProjectFileError(
                 f"suite '{suite.name}' is also in {first}", file=path, code="eval_suite", hint="give it a 'suite:' name"
             )
         suites[suite.name] = suite
-    return tuple(suites.values())
+    return tuple(sorted(suites.values(), key=lambda suite: suite.file))
+
+
+def is_table(path: str) -> bool:
+    """Whether a suite's file has a case a line or row, which a suite of another file may take its cases from."""
+    return PurePosixPath(path).suffix.lower() in _ROWS
 
 
 def select_suites(
@@ -118,11 +123,15 @@ def parse_suite(content: bytes, *, file: str, files: SuiteFiles | None = None) -
     Raises:
         ProjectFileError: With line, column and key of the first thing wrong.
     """
-    return _parse(content, file=file, files=files)[0]
+    return parse_with_table(content, file=file, files=files)[0]
 
 
-def _parse(content: bytes, *, file: str, files: SuiteFiles | None) -> tuple[Suite, str | None]:
-    """The suite, and the path of the table it takes its cases from, if it does."""
+def parse_with_table(content: bytes, *, file: str, files: SuiteFiles | None) -> tuple[Suite, str | None]:
+    """The suite, and the path of the table it takes its cases from, if it does.
+
+    Raises:
+        ProjectFileError: As :func:`parse_suite`.
+    """
     if rows := _ROWS.get(PurePosixPath(file).suffix.lower()):
         reader = CaseReader(defaults=read_defaults(_NOTHING, (), None), files=files, has_escapes=_escapes(content))
         suite = Suite(name=PurePosixPath(file).stem, file=file, cases=_from_rows(rows(content, file=file), reader))

@@ -13,7 +13,7 @@ from typing import Any
 
 from fairway.errors import ProjectFileError
 from fairway.evals.suites.expected import expected_assertion
-from fairway.evals.suites.keys import CASE_KEYS, BadKeyError
+from fairway.evals.suites.keys import CASE_KEYS, SEED_KEYS, BadKeyError
 from fairway.evals.suites.lines import line_document
 from fairway.mistakes import suggest
 from fairway.yaml_file import YamlDocument
@@ -23,13 +23,29 @@ _CONFIGURED = re.compile(r"^__config:(__expected\d*):threshold$")
 _METADATA = re.compile(r"^__metadata:([^\[\]]+)(\[\])?$")
 _VARIABLE = re.compile(r"^(?:variables|vars)\.(.+)$")
 _SPECIAL = ("__prefix", "__suffix", "__description", "__metric", "__threshold", "__expected")
-_LISTS = frozenset({"expected_keywords", "forbidden_keywords", "forbidden_tools", "expected_tools", "tags"})
-_WHOLE = frozenset({"max_tokens", "repeat", "max_repeat"})
-_STRUCTURED = frozenset({"conversation", "variables", "assert", "for"})
-_OWN = (*CASE_KEYS, "assert")
-_TEXT = ("user_input", "expected_behavior", "expected_response_keywords", "max_tokens_limit")
-_CHECKS = frozenset(CASE_KEYS) - {"id", "name", "input", "variables", "rule", "system_prompt_version", "family"}
-_OF_SEED = {"user_input": "input", "expected_response_keywords": "expected_keywords", "max_tokens_limit": "max_tokens"}
+_LISTS = frozenset(
+    {
+        "expected_keywords",
+        "expected_response_keywords",
+        "forbidden_keywords",
+        "forbidden_tools",
+        "expected_tools",
+        "tags",
+    }
+)
+_NUMBERS = frozenset({"max_tokens", "max_tokens_limit", "repeat", "at_least", "max_repeat", "threshold"})
+_STRUCTURED = frozenset({"conversation", "variables", "assert"})
+_OWN = (*dict.fromkeys((*CASE_KEYS, *SEED_KEYS)), "assert")
+_CHECKS = frozenset(_OWN) - {
+    "id",
+    "name",
+    "input",
+    "variables",
+    "rule",
+    "system_prompt_version",
+    "family",
+    "user_input",
+}
 _Cell = Callable[[dict[str, Any], str], None]
 
 
@@ -99,14 +115,10 @@ def _header_error(file: str, index: int, message: str, hint: str | None = None) 
 def _own_column(name: str) -> _Cell:
     if match := _VARIABLE.match(name):
         return _variable(match[1])
-    key = _OF_SEED.get(name, name)
-    if key == "expected_behavior":
-        key = "rubric"
-    if key not in _OWN:
-        known = (*_OWN, *_TEXT)
-        hint = f"{suggest(name, known, what='columns')} A variable of a template is written variables.{name}"
+    if name not in _OWN:
+        hint = f"{suggest(name, _OWN, what='columns')} A variable of a template is written variables.{name}"
         raise BadKeyError(f"unknown column {name!r}", hint=hint)
-    return _key(key)
+    return _key(name)
 
 
 def _promptfoo_column(name: str) -> _Cell:
@@ -157,9 +169,7 @@ def _variable(name: str) -> _Cell:
 def _key(key: str) -> _Cell:
     if key in _LISTS:
         return lambda item, cell: item.__setitem__(key, _list(cell))
-    if key in _WHOLE or key == "at_least":
-        return _number(key)
-    if key == "threshold":
+    if key in _NUMBERS:
         return _number(key)
     if key == "critical":
         return lambda item, cell: item.__setitem__(key, _boolean(cell))
