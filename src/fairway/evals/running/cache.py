@@ -132,18 +132,18 @@ class CallCache:
                 ).fetchone()
             except sqlite3.Error:
                 row = None
-        value = self._read(row)
+        value = self._read(key, row)
         if value is None:
             self.misses += 1
         else:
             self.hits += 1
         return value
 
-    def _read(self, row: tuple[Any, ...] | None) -> Any:
+    def _read(self, key: bytes, row: tuple[Any, ...] | None) -> Any:
         if row is None:
             return None
         created, check_sum, answer = row
-        if not isinstance(answer, bytes) or zlib.crc32(answer) != check_sum:
+        if not isinstance(created, float) or not isinstance(answer, bytes) or zlib.crc32(key + answer) != check_sum:
             return None
         age = self._clock.now().timestamp() - created
         if age < -_DAY or age > self._max_age:
@@ -156,7 +156,7 @@ class CallCache:
     def put(self, key: bytes, value: Any) -> None:
         """Keep an answer's JSON value (not ``null``)."""
         answer = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
-        self._waiting[key] = (self._clock.now().timestamp(), zlib.crc32(answer), answer)
+        self._waiting[key] = (self._clock.now().timestamp(), zlib.crc32(key + answer), answer)
         if len(self._waiting) >= _WAITING:
             self.flush()
 
@@ -205,7 +205,9 @@ class CallCache:
         self._db = None
 
     def _shrink(self, db: sqlite3.Connection) -> None:
-        if self._path.stat().st_size <= self._max_bytes // 2:
+        # pages, not the file's size: what is in the write-ahead log counts, and asking costs nothing
+        pages, size = db.execute("pragma page_count").fetchone()[0], db.execute("pragma page_size").fetchone()[0]
+        if pages * size <= self._max_bytes:
             return
         oldest = self._clock.now().timestamp() - self._max_age
         db.execute("delete from answers where created < ?", (oldest,))
