@@ -95,6 +95,9 @@
 
   function badge(word, tone) { return el("span", `badge ${tone}`, word); }
 
+  for (const names of [index.suites, index.tags, index.metrics])
+    names.forEach((name, at) => { names[at] = name.replace(HIDDEN, "\ufffd"); });
+
   // ---------- narrowing down
   const has = set => row => set.has(shownOutcome(row));
   const CHIPS = [
