@@ -92,6 +92,7 @@ def test_one_fence_around_the_whole_answer_is_taken_off():
         answer(score=1.0),
         json.dumps({"verdict": "meets", "reason": "x", "id": ID}),
         json.dumps({"id": ID, "verdict": "meets", "reason": "x"}),
+        json.dumps({"id": ID, "verdict": "does_not_meet", "reason": "meets"}),
         f'{{"id": "{ID}", "reason": "x", "verdict": "does_not_meet", "verdict": "meets"}}',
         f'{{"id": "wrong", "id": "{ID}", "reason": "x", "verdict": "meets"}}',
         f'{{"id": "{ID}", "reason": "x", "reason": "y", "verdict": "meets"}}',
