@@ -57,7 +57,7 @@ def next_wave(
     """
     if wave < 1 or not policy.adaptive:
         raise ValueError("waves are planned from 1 on, for an adaptive policy")
-    if baseline is None or wave >= WAVES or decide(candidate, baseline, policy).verdict is not Verdict.INCONCLUSIVE:
+    if baseline is None or wave >= WAVES or not _in_doubt(candidate, baseline, policy):
         return ()
     cases = [case for case in pair_sides(candidate, baseline, max_repeat=policy.max_repeat).cases if case.extra[wave]]
     chances = inclusion_chances([_both(case) for case in cases])
@@ -77,6 +77,14 @@ def next_wave(
         for case, chance in chosen
         for repeat in range(WAVE_REPEATS[wave])
     )
+
+
+def _in_doubt(candidate: Side, baseline: Side, policy: EvalPolicy) -> bool:
+    """Whether it is undecided, and for want of trials."""
+    for side in (candidate, baseline):
+        if not side.complete or (side.judge and side.judge.problem):
+            return False
+    return decide(candidate, baseline, policy).verdict is Verdict.INCONCLUSIVE
 
 
 def inclusion_chances(counts: Sequence[tuple[int, int]]) -> tuple[float, ...]:

@@ -228,7 +228,7 @@ def _notes(
     notes = []
     if policy.rule is Rule.SIMPLE:
         notes.append("nothing was compared with a baseline" if pairing is None else "the baseline decides nothing here")
-    if quality and verdict is Verdict.PASS and quality.p_regression <= policy.first_alpha:
+    if quality and verdict is Verdict.PASS and quality.p_regression <= quality.alpha:
         notes.append(
             f"the candidate is worse than the baseline (p = {quality.p_regression:.2g}), by less than the margin"
         )

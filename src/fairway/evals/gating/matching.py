@@ -168,6 +168,8 @@ def difference_at(case: Matched, mine: Upto, theirs: Upto, *, worst: bool = Fals
 
 def decided_at(tallies: Tallies, upto: Upto) -> tuple[int, int]:
     """Passed and decided trials."""
+    if len(tallies) == 1 and upto.get(0) == 0 and (only := tallies.get((0, 0))):
+        return only.passed, only.decided
     kept = [one for (attempt, wave), one in tallies.items() if attempt in upto and wave <= upto[attempt]]
     return sum(one.passed for one in kept), sum(one.decided for one in kept)
 

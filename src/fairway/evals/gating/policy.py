@@ -8,8 +8,13 @@ from enum import StrEnum
 
 from fairway.evals.values import CaseOutcome
 
-ATTEMPTS_SHARE = 0.2
-"""Share of alpha that is kept for every attempt after the first, together."""
+_KEPT_WORSE = 0.05
+"""Share of alpha that REGRESSION keeps for all attempts after the first. They add trials to those of the first, so that
+a fall the first one nearly showed is shown by the next at a far smaller alpha."""
+
+_KEPT_WITHIN = 0.20
+"""Share of alpha that PASS keeps for the attempts after the first. More, because the test of the first attempt is
+asymptotic, and what it may err beyond its nominal share comes out of this."""
 
 _PLANNED_SPENDING = (1.0,)
 _ADAPTIVE_SPENDING = (0.05, 0.15, 0.30, 0.50)
@@ -83,24 +88,24 @@ class EvalPolicy:
         caps = {CaseOutcome.ERROR: self.max_errors, CaseOutcome.INVALID: self.max_invalid}
         return caps.get(outcome, self.max_unknown)
 
-    def spent_at(self, attempt: int, wave: int) -> float:
-        """Alpha of the look after ``wave`` of ``attempt``, both from 0; all of them together sum to at most alpha.
+    def worse_alpha(self, attempt: int, wave: int) -> float:
+        """Alpha of REGRESSION at the look after ``wave`` of ``attempt``, both from 0; all together at most alpha.
 
-        The first attempt has all but :data:`ATTEMPTS_SHARE`, at once when its repeats are planned, else over its waves,
-        most at the last one. Attempt ``a`` of those that follow has ``1 / (a (a + 1))`` of the rest.
+        The first attempt has nearly all of it, at once when its repeats are planned, else over its waves, most at the
+        last one. Attempt ``a`` of those that follow has ``1 / (a (a + 1))`` of the rest.
         """
+        share = 1.0 - _KEPT_WORSE if attempt == 0 else _KEPT_WORSE / (attempt * (attempt + 1))
+        return self.alpha * share * self._spending(wave)
+
+    def within_alpha(self, wave: int) -> float:
+        """Alpha of PASS at the look after ``wave`` of the first attempt."""
+        return self.alpha * (1.0 - _KEPT_WITHIN) * self._spending(wave)
+
+    @property
+    def later_within_alpha(self) -> float:
+        """Alpha of PASS in all attempts after the first, together."""
+        return self.alpha * _KEPT_WITHIN
+
+    def _spending(self, wave: int) -> float:
         spending = _ADAPTIVE_SPENDING if self.adaptive else _PLANNED_SPENDING
-        if wave >= len(spending):
-            return 0.0
-        share = 1.0 - ATTEMPTS_SHARE if attempt == 0 else ATTEMPTS_SHARE / (attempt * (attempt + 1))
-        return self.alpha * share * spending[wave]
-
-    @property
-    def first_alpha(self) -> float:
-        """Alpha of the first attempt, all its looks together."""
-        return self.alpha * (1.0 - ATTEMPTS_SHARE)
-
-    @property
-    def repeated_alpha(self) -> float:
-        """Alpha of all attempts after the first, together."""
-        return self.alpha * ATTEMPTS_SHARE
+        return spending[wave] if wave < len(spending) else 0.0

@@ -102,10 +102,11 @@ def floor_holds(pairing: Pairing, margin: float, alpha: float) -> bool:
 
 
 def _look(pairing: Pairing, seen: Seen, look: Look, policy: EvalPolicy) -> Looked:
-    alpha = policy.spent_at(*look)
+    alpha = policy.worse_alpha(*look)
     p_value = _p_value(pairing, seen)
     if look[0] == 0:
-        within = floor_holds(pairing, policy.margin, alpha) and _by_score(pairing, seen, policy.margin, alpha)
+        spent = policy.within_alpha(look[1])
+        within = floor_holds(pairing, policy.margin, spent) and _by_score(pairing, seen, policy.margin, spent)
     else:
         needed = log_needed(pairing, look, policy)
         within = log_wealth(rounds(pairing, seen), policy.margin) >= needed
@@ -145,9 +146,9 @@ def _grouped(pairing: Pairing, differences: Sequence[float]) -> tuple[Counter[fl
 def log_needed(pairing: Pairing, look: Look, policy: EvalPolicy) -> float:
     """What the log wealth must reach after the first attempt: for good with a fresh baseline, else at each look."""
     if pairing.fresh:
-        return -math.log(policy.repeated_alpha * _FRESH_SHARE)
+        return -math.log(policy.later_within_alpha * _FRESH_SHARE)
     attempt = look[0]
-    return -math.log(policy.repeated_alpha * (1 - _FRESH_SHARE) / (attempt * (attempt + 1)))
+    return -math.log(policy.later_within_alpha * (1 - _FRESH_SHARE) / (attempt * (attempt + 1)))
 
 
 def rounds(pairing: Pairing, seen: Seen) -> tuple[Round, ...]:
@@ -206,7 +207,7 @@ def _interval(pairing: Pairing, seen: Seen, looked: Looked, policy: EvalPolicy, 
         played = rounds(pairing, seen)
         low, high = mean_bound(played, needed), -mean_bound([_mirrored(one) for one in played], needed)
         return Interval(estimate=estimate, low=low, high=high, confidence=1 - 2 * math.exp(-needed))
-    alpha = max(looked.alpha, 1e-6)
+    alpha = max(policy.within_alpha(looked.look[1]), 1e-6)
     z = _NORMAL.inv_cdf(1 - alpha)
     values, lowest = _grouped(pairing, seen.worst)
     others, lowest_other = _grouped(pairing, [-(value or 0.0) for value in seen.plain])

@@ -66,9 +66,11 @@ def _verdict(ratio: Interval | None, limit: float | None, unknown: Sequence[str]
 
 def _mean(case: CaseTrials, figures: Figures) -> float | None:
     """Mean of the decided trials; ``None`` when one of them does not say, or there is none."""
-    kept = [figure for figure, outcome in zip(figures(case), case.outcomes, strict=True) if outcome not in UNDECIDED]
-    known = [figure for figure in kept if figure is not None]
-    return sum(known) / len(known) if known and len(known) == len(kept) else None
+    seen, outcomes = figures(case), case.outcomes
+    if any(outcome in outcomes for outcome in UNDECIDED):
+        seen = [figure for figure, outcome in zip(seen, outcomes, strict=True) if outcome not in UNDECIDED]
+    known = [figure for figure in seen if figure is not None]
+    return sum(known) / len(known) if known and len(known) == len(seen) else None
 
 
 def _interval(pairing: Pairing, logs: Sequence[float | None], alpha: float) -> Interval | None:

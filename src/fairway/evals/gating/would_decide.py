@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 from fairway.evals.gating.decision import WouldDecide
 from fairway.evals.gating.matching import Pairing, Tally
-from fairway.evals.gating.policy import EvalPolicy
+from fairway.evals.gating.policy import WAVES, EvalPolicy
 from fairway.evals.gating.quality import cluster_means, see
 from fairway.stats.paired_score import clusters_needed
 
@@ -31,17 +31,19 @@ def would_decide(pairing: Pairing, policy: EvalPolicy) -> WouldDecide:
     seen = see(pairing, pairing.looks[-1])
     values = cluster_means(pairing, seen.plain)
     count = len(values)
-    alpha = policy.first_alpha
+    last = WAVES - 1 if policy.adaptive else 0
+    alpha = policy.within_alpha(last)
     floor = clusters_needed(policy.margin, alpha)
     if count < 2:
         return WouldDecide(detectable=None, cases=None, repeats=None, floor=floor)
     mean = sum(values) / count
     variance = sum((value - mean) ** 2 for value in values) / (count - 1)
     reach = _NORMAL.inv_cdf(1 - alpha) + _NORMAL.inv_cdf(POWER)
+    seen_from = _NORMAL.inv_cdf(1 - policy.worse_alpha(0, last)) + _NORMAL.inv_cdf(POWER)
     clusters = max(floor, math.ceil(reach**2 * variance / policy.margin**2))
     cases = math.ceil(clusters * len(pairing.cases) / count)
     return WouldDecide(
-        detectable=reach * math.sqrt(variance / count) if variance > 0 else None,
+        detectable=seen_from * math.sqrt(variance / count) if variance > 0 else None,
         cases=cases if cases <= _MOST else None,
         repeats=_repeats(pairing, variance, (policy.margin / reach) ** 2 * count) if count >= floor else None,
         floor=floor,
