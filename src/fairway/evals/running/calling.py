@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import TypeVar
 
 from fairway.clock import Clock
@@ -35,18 +36,30 @@ class CallRules:
     call_timeout_seconds: float | None = None
 
 
-@dataclass(slots=True)
-class Waited:
-    """Seconds a trial stood still for reasons that are not its own; told to ``on_wait`` as they pass."""
+class Patience:
+    """A limit of time that stands still while a trial waits for reasons that are not its own."""
 
-    seconds: float = 0.0
-    on_wait: Callable[[float], None] | None = None
+    __slots__ = ("_left", "_scope")
 
-    def add(self, seconds: float) -> None:
-        """Count some."""
-        self.seconds += seconds
-        if self.on_wait is not None:
-            self.on_wait(seconds)
+    def __init__(self, scope: asyncio.Timeout | None = None) -> None:
+        """Take the limit; ``None``: there is none."""
+        self._scope = scope
+        self._left: float | None = None
+
+    def __enter__(self) -> None:
+        """Stop the clock."""
+        when = None if self._scope is None else self._scope.when()
+        if self._scope is not None and when is not None and not self._scope.expired():
+            self._left = max(0.0, when - asyncio.get_running_loop().time())
+            self._scope.reschedule(None)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Let it go on."""
+        if self._scope is not None and self._left is not None:
+            self._scope.reschedule(asyncio.get_running_loop().time() + self._left)
+            self._left = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +87,7 @@ class Caller:
         cost_of: Callable[[_T], int | None],
         at_most: int | None = None,
         repeatable: bool = False,
-        waited: Waited | None = None,
+        patience: Patience | None = None,
     ) -> _T:
         """Call until there is an answer, or trying again is wrong.
 
@@ -83,7 +96,7 @@ class Caller:
             cost_of: What an answer cost, in millionths of a US dollar; ``None``: not known.
             at_most: What the call costs at most; ``None``: nobody knows.
             repeatable: A call whose end nobody saw may be made again: it leaves nothing behind.
-            waited: Told how long it stood still.
+            patience: Stands still while this waits.
 
         Raises:
             TransientError: After the last try.
@@ -92,9 +105,10 @@ class Caller:
             PriceError: There is a cap, and a price is not known.
         """
         troubles = refusals = 0
+        still = patience or Patience()
         while True:
             try:
-                return await self._once(send, cost_of, at_most, waited or Waited())
+                return await self._once(send, cost_of, at_most, still)
             except BusyError as error:
                 refusals += 1
                 wait = self._wait(refusals, error.retry_after)
@@ -105,9 +119,8 @@ class Caller:
                 wait = self._wait(troubles, error.retry_after)
                 if wait is None or not repeatable or troubles > self.rules.retries:
                     raise
-            await self.clock.sleep(wait)
-            if waited is not None:
-                waited.add(wait)
+            with still:
+                await self.clock.sleep(wait)
 
     def _wait(self, tries: int, retry_after: float | None) -> float | None:
         """Seconds before the next try; ``None``: it asks for longer than we wait.
@@ -127,18 +140,18 @@ class Caller:
         send: Callable[[], Awaitable[_T]],
         cost_of: Callable[[_T], int | None],
         at_most: int | None,
-        waited: Waited,
+        still: Patience,
     ) -> _T:
-        started = self.clock.monotonic()
-        slot = await self.limit.acquire()
+        with still:
+            slot = await self.limit.acquire()
+            try:
+                if self.total is not None:
+                    await self.total.acquire()
+            except asyncio.CancelledError:
+                self.limit.failed(slot)
+                raise
         try:
-            if self.total is not None:
-                await self.total.acquire()
-        except asyncio.CancelledError:
-            self.limit.failed(slot)
-            raise
-        try:
-            return await self._paid(send, cost_of, at_most, slot, waited, started)
+            return await self._paid(send, cost_of, at_most, slot, still)
         finally:
             if self.total is not None:
                 self.total.release()
@@ -149,19 +162,17 @@ class Caller:
         cost_of: Callable[[_T], int | None],
         at_most: int | None,
         slot: Slot,
-        waited: Waited,
-        started: float,
+        still: Patience,
     ) -> _T:
         """Set money aside, send, book what it cost."""
         if self.spend is None:
-            waited.add(self.clock.monotonic() - started)
             return await self._sent(send, slot)
         try:
-            reservation = await self.spend.reserve(at_most)
+            with still:
+                reservation = await self.spend.reserve(at_most)
         except BaseException:
             self.limit.failed(slot)
             raise
-        waited.add(self.clock.monotonic() - started)
         try:
             answer = await self._sent(send, slot)
         except BusyError:

@@ -114,6 +114,18 @@ class Journal:
         """A model's answer to the question of that digest; ``None``: it was not asked."""
         return self._recorded.calls.get(key)
 
+    def paid(self) -> Iterator[int | None]:
+        """What each answer cost when the journal was opened, in millionths of a US dollar; ``None``: not known."""
+        replies: dict[_Place, int | None] = {place: one.cost_micros for place, one in self._recorded.replies.items()}
+        measured: dict[_Place, int | None] = {place: one.cost_micros for place, one in self._recorded.measured.items()}
+        for side, trials in self._recorded.trials.items():
+            for key, trial in trials.items():
+                if not trial.cached:
+                    replies |= {(side, *key, turn): one.cost_micros for turn, one in enumerate(trial.replies)}
+                measured |= {(side, *key, place): one.cost_micros for place, one in trial.measured.items()}
+        yield from replies.values()
+        yield from measured.values()
+
     def record_reply(self, side: str, key: TrialKey, turn: int, reply: Reply) -> None:
         """Keep an answer before anything is done with it."""
         self._append({"reply": encode(reply), "of": [side, *key, turn]})

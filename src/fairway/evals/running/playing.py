@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fairway.clock import Clock
 from fairway.errors import FairwayError
 from fairway.evals.running.cache import CallCache, question_key
-from fairway.evals.running.calling import Caller, CallRules, Waited
+from fairway.evals.running.calling import Caller, CallRules, Patience
 from fairway.evals.running.journal import Journal, TrialKey
 from fairway.evals.running.limiting import AdaptiveLimit
 from fairway.evals.running.options import RunOptions
@@ -62,6 +62,7 @@ class SideAsked:
         )
         limit = AdaptiveLimit(options.concurrency, clock=clock)
         self.caller = Caller(limit=limit, rules=rules, clock=clock, total=total, spend=spend)
+        self.capped = spend is not None and spend.limit_micros is not None
         # a bare model knows what a call costs at most; a service does not
         self._at_most: Callable[[Question], int | None] | None = getattr(subject, "cost_at_most", None)
 
@@ -115,8 +116,7 @@ class Player:
         limit = self._options.case_timeout_seconds
         try:
             async with asyncio.timeout(limit) as scope:
-                waited = Waited(on_wait=lambda seconds: _extend(scope, seconds))
-                await self._converse(side, task, progress, waited)
+                await self._converse(side, task, progress, Patience(scope))
                 await self._measure(side, task, progress)
         except TimeoutError:
             trouble, error = Trouble.TIMEOUT, f"not finished within {limit:g} s"
@@ -136,7 +136,7 @@ class Player:
             wave=task.wave,
         )
 
-    async def _converse(self, side: SideAsked, task: Task, progress: _Progress, waited: Waited) -> None:
+    async def _converse(self, side: SideAsked, task: Task, progress: _Progress, patience: Patience) -> None:
         """Put every turn; what the journal or the cache has is not asked."""
         known = self._remembered(side, task)
         if known is None:
@@ -146,13 +146,16 @@ class Player:
         last = len(task.case.turns) - 1
         for turn in range(len(known), last + 1):
             question = _question(task, turn, progress.replies)
-            reply = await self._ask(side, question, waited)
-            if self._journal is not None and (turn < last or self._measuring is not None):
+            reply = await self._ask(side, question, patience)
+            unpriced = side.capped and reply.cost_micros is None
+            if self._journal is not None and (turn < last or self._measuring is not None or unpriced):
                 self._journal.record_reply(side.name, task.key, turn, reply)
             key = question_key(side.info, question) if self._cache is not None else None
             if self._cache is not None and key is not None:
                 self._cache.keep_reply(key, reply)
             progress.replies.append(reply)
+            if unpriced:
+                raise PriceError("what the call cost is not known, and there is a cap", code="eval_price")
 
     def _remembered(self, side: SideAsked, task: Task) -> list[Reply] | None:
         """What this run was answered before it was interrupted; ``None``: nothing.
@@ -185,7 +188,7 @@ class Player:
             found.append(reply)
         return found
 
-    async def _ask(self, side: SideAsked, question: Question, waited: Waited) -> Reply:
+    async def _ask(self, side: SideAsked, question: Question, patience: Patience) -> Reply:
         prices = self._prices
 
         def cost(reply: Reply) -> int | None:
@@ -207,7 +210,7 @@ class Player:
             cost_of=cost,
             at_most=side.at_most(question),
             repeatable=side.info.stateless,
-            waited=waited,
+            patience=patience,
         )
         paid = cost(reply)
         latency = reply.latency_seconds
@@ -230,12 +233,6 @@ class Player:
                 if self._journal is not None:
                     self._journal.record_measured(side.name, task.key, position, result)
             progress.measured[position] = result
-
-
-def _extend(scope: asyncio.Timeout, seconds: float) -> None:
-    when = scope.when()
-    if when is not None:
-        scope.reschedule(when + seconds)
 
 
 def _question(task: Task, turn: int, replies: list[Reply]) -> Question:

@@ -98,6 +98,7 @@ class EvalRunner:
         self._next_wave = next_wave
         self._on_trial = on_trial
         self._journal = journal
+        self._spend = spend
         if len({name for name, _ in sides}) != len(sides):
             raise ValueError("each side needs a name of its own")
         calls = asyncio.Semaphore(options.concurrency)
@@ -157,6 +158,9 @@ class EvalRunner:
         Returns:
             Trials by side; one for each that was planned.
         """
+        if self._spend is not None and self._journal is not None:
+            for cost in self._journal.paid():
+                self._spend.book(cost)
         try:
             async with asyncio.timeout(self._options.total_timeout_seconds) as scope:
                 await self._play(self._planned)
