@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from datetime import datetime, time
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +17,12 @@ from fairway.evals.assertions.predicates import render
 from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion
 from fairway.mistakes import shown
+
+_CLOCK = r"[0-2]\d:[0-5]\d:[0-6]\d(?:\.\d{1,6})?\d*(?:[Zz]|[+-][0-2]\d:[0-5]\d)"
+_TIME = re.compile(_CLOCK, re.ASCII)
+_DATE_TIME = re.compile(rf"\d{{4}}-[01]\d-[0-3]\d[Tt]{_CLOCK}", re.ASCII)
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
+_HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*", re.ASCII)
 
 
 def check_is_json(assertion: Assertion, observed: Observed) -> Finding:
@@ -62,7 +70,46 @@ def _validator(schema: bytes) -> Any:
 
     value = json.loads(schema)
     kind = validator_for(value, default=Draft202012Validator)
-    return kind(value, registry=Registry(), format_checker=kind.FORMAT_CHECKER)
+    return kind(value, registry=Registry(), format_checker=_formats(kind.FORMAT_CHECKER.checkers))
+
+
+def _formats(known: Mapping[str, Any]) -> Any:
+    """A checker of the library's formats, and of four more that it leaves to other packages."""
+    from jsonschema import FormatChecker
+
+    checker = FormatChecker(())
+    own = {"date-time": _is_date_time, "time": _is_time, "uri": _is_uri, "hostname": _is_hostname}
+    checker.checkers = {**known, **{name: (holds, ()) for name, holds in own.items()}}
+    return checker
+
+
+def _is_date_time(value: Any) -> bool:
+    """RFC 3339: date, time and offset."""
+    return not isinstance(value, str) or (_DATE_TIME.fullmatch(value) is not None and _reads(datetime, value))
+
+
+def _is_time(value: Any) -> bool:
+    """RFC 3339: time and offset."""
+    return not isinstance(value, str) or (_TIME.fullmatch(value) is not None and _reads(time, value))
+
+
+def _reads(kind: type[datetime] | type[time], value: str) -> bool:
+    try:
+        # a leap second is a time, and Python knows none
+        kind.fromisoformat(re.sub(r":60(?=[.Zz+-])", ":59", value.upper()))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_uri(value: Any) -> bool:
+    """RFC 3986, with its scheme."""
+    return not isinstance(value, str) or _URI.fullmatch(value) is not None
+
+
+def _is_hostname(value: Any) -> bool:
+    """RFC 1123: labels of letters, digits and dashes."""
+    return not isinstance(value, str) or (len(value) <= 253 and _HOSTNAME.fullmatch(value) is not None)
 
 
 def schema(value: Any) -> Any:

@@ -37,7 +37,7 @@ def parse_json(text: str) -> ParsedJson:
 
 
 def json_parts(text: str) -> Iterator[Any]:
-    """Objects and arrays in a text, outermost only, in order; what only looks like one is passed over."""
+    """Objects and arrays in a text, in order, and what arrays hold; what only looks like one is passed over."""
     index = starts = 0
     while starts < _MOST_STARTS:
         found = [at for at in (text.find("{", index), text.find("[", index)) if at >= 0]
@@ -50,4 +50,14 @@ def json_parts(text: str) -> Iterator[Any]:
         except (ValueError, RecursionError):
             index += 1
             continue
-        yield value
+        yield from _with_elements(value)
+
+
+def _with_elements(value: Any) -> Iterator[Any]:
+    """The value, and for an array the objects and arrays in it; what an object holds is a part of it."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop(0)
+        yield one
+        if isinstance(one, list):
+            waiting += [inner for inner in one if isinstance(inner, dict | list)]

@@ -93,7 +93,8 @@ def _assertion(document: YamlDocument, path: KeyPath, item: Any, depth: int) -> 
         members = wanted.get("assert")
         if not isinstance(members, list) or not members:
             raise BadValueError("needs 'assert': a list of assertions", *(("assert",) if "assert" in wanted else ()))
-        return _set(wanted, negated, _assertions(document, (*path, "assert"), members, depth + 1), line)
+        key = "assert" if "assert" in item else str(wanted["type"])
+        return _set(wanted, negated, _assertions(document, (*path, key), members, depth + 1), line)
     except BadValueError as error:
         at = _in_file(item, error)
         of_key = at != () and (str(error) == "unknown key" or at[-1] in _REFUSED)
@@ -270,4 +271,4 @@ def _check_judged(assertion: Assertion, wanted: Mapping[str, Any]) -> None:
     problem = judge_problem(assertion)
     if problem is not None:
         key, message = problem
-        raise BadValueError(message, *((key,) if key in wanted else ()))
+        raise BadValueError(message, key) if key in wanted else BadValueError(f"'{key}' {message}")

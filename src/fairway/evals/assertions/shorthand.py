@@ -7,11 +7,13 @@ from typing import Any
 
 from fairway.evals.assertions.registry import KINDS, UNSUPPORTED
 
+_OTHER_NAMES = {"grade": "llm-rubric", "fn": "javascript", "eval": "javascript"}
+_NAMES = sorted({*KINDS, *UNSUPPORTED, *_OTHER_NAMES}, key=len, reverse=True)
 _LINE = re.compile(
-    r"\s*(?P<type>[a-z][a-z0-9:-]*?)\s*(?:\(\s*(?P<threshold>[0-9]+(?:\.[0-9]+)?)\s*\))?\s*(?::(?!//)(?P<value>.*))?",
+    rf"\s*(?P<negated>not-)?(?P<type>{'|'.join(map(re.escape, _NAMES))})"
+    r"\s*(?:\(\s*(?P<threshold>[0-9]+(?:\.[0-9]+)?)\s*\))?\s*(?::(?P<value>.*))?",
     re.DOTALL,
 )
-_OTHER_NAMES = {"grade": "llm-rubric", "fn": "javascript", "eval": "javascript"}
 _PYTHON_FILE = re.compile(r"file://[^\n]+\.py(?::[A-Za-z_]\w*)?")
 
 
@@ -27,11 +29,7 @@ def read_shorthand(line: str) -> dict[str, Any] | None:
     found = _LINE.fullmatch(line)
     if found is None:
         return None
-    written = found["type"]
-    bare = _OTHER_NAMES.get(written, written.removeprefix("not-"))
-    if bare not in KINDS and bare not in UNSUPPORTED:
-        return None
-    item: dict[str, Any] = {"type": bare if written in _OTHER_NAMES else written}
+    item: dict[str, Any] = {"type": (found["negated"] or "") + _OTHER_NAMES.get(found["type"], found["type"])}
     if found["threshold"] is not None:
         item["threshold"] = float(found["threshold"])
     value = found["value"].strip() if found["value"] is not None else ""
