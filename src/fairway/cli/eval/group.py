@@ -19,6 +19,7 @@ Exit codes of run, compare, merge and score: 0 PASS, 1 REGRESSION or FAIL, 2 INC
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "bless": ("fairway.cli.eval.bless", "Make a run the baseline that later ones are compared with."),
+    "capture": ("fairway.cli.eval.capture", "Make cases of live conversations, redacted."),
     "compare": ("fairway.cli.eval.compare", "Decide about one run against another, without a call."),
     "history": ("fairway.cli.eval.history", "What was evaluated: by release, and the runs kept here."),
     "merge": ("fairway.cli.eval.merge", "Put shards together: the verdict of the unsharded run."),

@@ -1,0 +1,133 @@
+"""Replies of sampled requests, scored as an evaluation scores them: the same assertions, the same judge, both arms.
+
+A score exists or it does not: whatever breaks, is late or costs too much leaves a reply without one. Missing scores
+hold the gate that asks for them, and an arm whose replies get fewer is noticed there; none is ever made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+from fairway.errors import FairwayError
+from fairway.evals.live.turns import LiveTurn
+from fairway.evals.running.spend import PriceError, SpendCap, SpendError
+from fairway.evals.scoring import score_trial, to_measure
+from fairway.evals.trials import Measuring, Observed, Trial
+from fairway.evals.values import Assertion, AssertionResult, Case, CaseOutcome, CaseResult
+
+_SUITE = "online"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """What became of one sampled reply.
+
+    Attributes:
+        score_micros: In millionths of 1; ``None``: it has no score, ``why`` says for what reason.
+        why: Empty with a score.
+    """
+
+    request: str
+    unit: str
+    release: str
+    role: str
+    t0: float
+    score_micros: int | None
+    why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept and read by the controller."""
+        return {
+            "request": self.request, "unit": self.unit, "release": self.release, "role": self.role, "t0": self.t0,
+            "score": self.score_micros, "why": self.why,
+        }  # fmt: skip
+
+
+class DailyCap:
+    """A spend cap that begins anew each day (UTC)."""
+
+    def __init__(self, limit_micros: int, now: Callable[[], datetime]) -> None:
+        """Take the limit of a day and the clock."""
+        self._limit = limit_micros
+        self._now = now
+        self._day: date | None = None
+        self._cap = SpendCap(limit_micros)
+
+    @property
+    def today(self) -> SpendCap:
+        """The cap of today."""
+        day = self._now().date()
+        if day != self._day:
+            self._day, self._cap = day, SpendCap(self._limit)
+        return self._cap
+
+
+class OnlineScorer:
+    """Scores one reply after the other, or several at a time."""
+
+    def __init__(
+        self,
+        assertions: tuple[Assertion, ...],
+        rubric: str | None,
+        *,
+        measuring: Measuring | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        """Take what replies are scored by.
+
+        Args:
+            assertions: Of a reply alone, parsed as a suite's are.
+            rubric: What the judge grades by.
+            measuring: Asks judges and the like; ``None``: what needs one has no score.
+            timeout: Seconds one reply may take.
+        """
+        self._case = Case(id="online", name="online", turns=("",), assertions=assertions, rubric=rubric)
+        self._measuring = measuring
+        self._timeout = timeout
+
+    async def score(self, turn: LiveTurn) -> Scored:
+        """The score of one reply; never an exception for what can break."""
+        if turn.reply is None:
+            return _scored(turn, None, "there is no reply to score")
+        try:
+            async with asyncio.timeout(self._timeout):
+                result = await self._result(turn)
+        except TimeoutError:
+            return _scored(turn, None, f"scoring took longer than {self._timeout:g} s")
+        except (SpendError, PriceError) as error:
+            return _scored(turn, None, error.message)
+        except FairwayError as error:
+            return _scored(turn, None, f"the scorer broke: {error.message}")
+        except Exception as error:  # noqa: BLE001 - the loop's border: what breaks in a new way is missing data too
+            return _scored(turn, None, f"the scorer broke: {type(error).__name__}")
+        if result.outcome not in (CaseOutcome.PASSED, CaseOutcome.FAILED) or result.score is None:
+            return _scored(turn, None, result.undecided or result.outcome.value)
+        return _scored(turn, round(min(1.0, max(0.0, result.score)) * 1_000_000))
+
+    async def _result(self, turn: LiveTurn) -> CaseResult:
+        assert turn.reply is not None
+        case = replace(self._case, turns=(turn.message,))
+        replies = (turn.reply,)
+        observed = Observed(case=case, replies=replies, duration_seconds=turn.reply.latency_seconds)
+        measured: dict[int, AssertionResult] = {}
+        if self._measuring is not None:
+            for position in to_measure(case, replies):
+                measured[position] = await self._measuring.measure(case.checks[position], observed, repeat=0)
+        trial = Trial(suite=_SUITE, case_id=case.id, replies=replies, measured=measured)
+        return score_trial(_SUITE, case, trial)
+
+
+def _scored(turn: LiveTurn, score_micros: int | None, why: str = "") -> Scored:
+    return Scored(
+        request=turn.request,
+        unit=turn.unit,
+        release=turn.release,
+        role=turn.role,
+        t0=turn.t0,
+        score_micros=score_micros,
+        why=why,
+    )
