@@ -82,7 +82,9 @@ async def killed_in_the_middle(folder: Path, *, stops_after: int) -> list[str]:
         )
         await asyncio.wait_for(script.stopped.wait(), 30)
         # every answer has arrived once the journal holds it: the endpoint says no more
+        deadline = asyncio.get_running_loop().time() + 10
         while (folder / FILE).read_bytes().count(b"\n") < before + stops_after:
+            assert asyncio.get_running_loop().time() < deadline, "answers that were paid are not in the journal"
             await asyncio.sleep(0.005)
         child.send_signal(signal.SIGKILL)
         assert await child.wait() == -signal.SIGKILL
