@@ -58,9 +58,9 @@ def write_reports(content: ReportContent, files: Files) -> None:
         PermanentError: ``eval_report``: a file cannot be written.
     """
     if files.json:
-        from fairway.evals.reports.as_json import render_json
+        from fairway.evals.reports.as_json import json_pieces
 
-        _write(files.json, [render_json(content), "\n"])
+        _write(files.json, json_pieces(content))
     if files.junit:
         from fairway.evals.reports.junit import render_junit
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,14 +178,23 @@ class EvalReport:
 
 
 def render_json(content: ReportContent) -> str:
-    """The report: one line for each case, so that it can be searched and compared by line."""
+    """The report without its last line's end: one line for each case, so that it can be compared by line."""
+    return "".join(json_pieces(content)).rstrip("\n")
+
+
+def json_pieces(content: ReportContent) -> Iterator[str]:
+    """`render_json` in pieces, to be written one after the other: for runs too large to be in memory twice."""
     pairs = pair_cases(content)
     summary = summarise(content, pairs)
     explained = {(one.result.suite, one.result.case_id): one.lines()[1:] for one in content.explanations}
     head = _dumps(_without_cases(content, summary), indent=2)
-    lines = (_dumps(_case(pair, summary, explained.get(pair.key, ()))) for pair in pairs)
     # the head's closing brace comes after the cases
-    return f'{head[:-2]},\n  "cases": [\n' + ",\n".join(f"    {line}" for line in lines) + "\n  ]\n}"
+    yield f'{head[:-2]},\n  "cases": ['
+    between = "\n    "
+    for pair in pairs:
+        yield between + _dumps(_case(pair, summary, explained.get(pair.key, ())))
+        between = ",\n    "
+    yield "\n  ]\n}\n"
 
 
 def _without_cases(content: ReportContent, summary: Summary) -> dict[str, Any]:

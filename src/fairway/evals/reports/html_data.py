@@ -16,7 +16,7 @@ from fairway.evals.reports.headline import headline
 from fairway.evals.trials import Trial
 from fairway.evals.values import Assertion, AssertionResult, Case, CaseOutcome, CaseResult, Reply, ToolCall
 
-CHUNK = 50
+CHUNK = 100
 """Cases a chunk: small enough to be read while somebody waits for one case, large enough to share its texts."""
 
 COLUMNS = (

@@ -105,12 +105,12 @@ def test_values_nested_without_end_are_cut_and_not_an_error():
 
 
 def test_everything_that_was_said_and_found_is_in_the_file_once():
-    made = modelled_evaluation(60, repeats=3, worse=0.2)
+    made = modelled_evaluation(110, repeats=3, worse=0.2)
     parts = Parts(html(made))
     index = json.loads(parts.held["index"])
-    assert len(index["rows"]) == 60
+    assert len(index["rows"]) == 110
     chunks = [unpacked(parts, number) for number in range(2)]
-    assert [len(chunk["cases"]) for chunk in chunks] == [50, 10]
+    assert [len(chunk["cases"]) for chunk in chunks] == [100, 10]
     for chunk in chunks:
         assert len(chunk["texts"]) == len(set(chunk["texts"]))
     told = {text for chunk in chunks for text in chunk["texts"]}

@@ -14,17 +14,24 @@
   const col = Object.fromEntries(index.columns.map((name, at) => [name, at]));
   const rows = index.rows;
   const get = (row, name) => rows[row][col[name]];
-  const outcome = (row, side) => index.outcomes[get(row, side)] ?? null;
-  const change = row => index.changes[get(row, "change")];
-  const shownOutcome = row => outcome(row, "now") ?? outcome(row, "before");
+  const changes = rows.map(row => index.changes[row[col.change]]);
+  const outcomes = rows.map(row => index.outcomes[row[col.now] ?? row[col.before]]);
+  const change = row => changes[row];
+  const shownOutcome = row => outcomes[row];
   const chunks = new Map(), unpacking = new Map();
   const haystacks = new Array(rows.length);
   const arrived = new Promise(done => document.addEventListener("DOMContentLoaded", done, { once: true }));
 
+  function bytesOf(text) {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+    const chars = atob(text), bytes = new Uint8Array(chars.length);
+    for (let at = 0; at < chars.length; at++) bytes[at] = chars.charCodeAt(at);
+    return bytes;
+  }
+
   async function unpack(number) {
     if (!$(`cases-${number}`)) await arrived;
-    const packed = Uint8Array.from(atob($(`cases-${number}`).textContent), char => char.charCodeAt(0));
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const stream = new Blob([bytesOf($(`cases-${number}`).textContent)]).stream().pipeThrough(new DecompressionStream("deflate"));
     const found = JSON.parse(await new Response(stream).text());
     prepare(number, found);
     chunks.set(number, found);
@@ -99,11 +106,10 @@
     names.forEach((name, at) => { names[at] = name.replace(HIDDEN, "\ufffd"); });
 
   // ---------- narrowing down
-  const has = set => row => set.has(shownOutcome(row));
   const CHIPS = [
     ["all", "All", () => true],
-    ["failed", "Failed", has(new Set(["failed"]))],
-    ["undecided", "Undecided", has(UNDECIDED)],
+    ["failed", "Failed", row => outcomes[row] === "failed"],
+    ["undecided", "Undecided", row => UNDECIDED.has(outcomes[row])],
     ["newly-failing", "Newly failing", row => change(row) === "newly failing"],
     ["newly-passing", "Newly passing", row => change(row) === "newly passing"],
     ["changed", "Changed", row => !["same", "alone"].includes(change(row)) || get(row, "differs") === 1],
