@@ -166,6 +166,11 @@ class Connection(asyncio.Protocol):
 
     # what the parser says
 
+    def on_message_begin(self) -> None:
+        """An answer begins; one that nobody asked for makes the connection unusable."""
+        if self._answer is None or self._answer.done():
+            self.usable = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or a trailer (which is not taken)."""
         if not self._in_head:
