@@ -196,6 +196,8 @@ def _blocking(held: Sequence[Held], verdict: Verdict, figures: Sequence[CaseFigu
 
 
 def _fell(quality: Quality) -> str:
+    if quality.decided_earlier:
+        return f"the pass rate fell, as {_look_name(quality)} showed and nothing since contradicts: {_now(quality)}"
     return (
         f"the pass rate fell by {_points(-quality.difference.estimate)} ({_rates(quality)}); without a change so much "
         f"happens with p = {quality.p_regression:.2g}, and {quality.alpha:.2g} is allowed"
@@ -203,13 +205,15 @@ def _fell(quality: Quality) -> str:
 
 
 def _open(quality: Quality, policy: EvalPolicy) -> str:
-    return (
-        f"neither a regression nor a fall of less than {_points(policy.margin)} is shown: {_rates(quality)}, "
-        f"difference {_difference(quality)}"
-    )
+    return f"neither a regression nor a fall of less than {_points(policy.margin)} is shown: {_now(quality)}"
 
 
 def _passed(candidate: Side, policy: EvalPolicy, figures: Sequence[CaseFigure], quality: Quality | None) -> str:
+    if policy.rule is Rule.COMPARE and quality and quality.decided_earlier:
+        return (
+            f"a fall by {_points(policy.margin)} is excluded, as {_look_name(quality)} showed and nothing since "
+            f"contradicts: {_now(quality)}"
+        )
     if policy.rule is Rule.COMPARE and quality:
         return f"{_rates(quality)}: difference {_difference(quality)}, within the margin of {_points(policy.margin)}"
     passed = sum(one.outcome is CaseOutcome.PASSED for one in figures)
@@ -257,6 +261,15 @@ def _would_say(would: WouldDecide, policy: EvalPolicy, clusters: int) -> list[st
     if would.detectable:
         said.append(f"a fall of {_points(would.detectable)} would have been seen 4 times of 5")
     return said
+
+
+def _now(quality: Quality) -> str:
+    return f"{_rates(quality)}, difference {_difference(quality)}"
+
+
+def _look_name(quality: Quality) -> str:
+    attempt, wave = quality.decided or (0, 0)
+    return f"attempt {attempt + 1}" + (f", wave {wave + 1}," if wave else "")
 
 
 def _rates(quality: Quality) -> str:

@@ -41,6 +41,7 @@ class Quality:
         within_margin: Whether it is shown that the fall is less than the margin: what a PASS needs.
         rule: ``tango`` (K = 1), ``score`` (more repeats, or adaptive) or ``betting`` (from the second attempt on).
         attempt, wave: Which look this was, from 0.
+        decided: The look the verdict was shown at, which may be an earlier one; ``None``: at none.
     """
 
     cases: int
@@ -55,6 +56,12 @@ class Quality:
     rule: str
     attempt: int = 0
     wave: int = 0
+    decided: tuple[int, int] | None = None
+
+    @property
+    def decided_earlier(self) -> bool:
+        """Whether an earlier look showed it, and the later ones neither repeat nor contradict it."""
+        return self.decided is not None and self.decided != (self.attempt, self.wave)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +234,7 @@ def _quality_json(quality: Quality) -> dict[str, Any]:
         "rule": quality.rule,
         "attempt": quality.attempt,
         "wave": quality.wave,
+        "decided": list(quality.decided) if quality.decided else None,
     }
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -65,13 +65,16 @@ def compare_quality(pairing: Pairing, policy: EvalPolicy) -> tuple[Verdict, Qual
         pairing: With at least one case, and a trial of it on the candidate.
         policy: The same at every look.
     """
-    verdict = Verdict.INCONCLUSIVE
+    played = _wave_rounds(pairing)
+    decided: Looked | None = None
     for look in pairing.looks:
         seen = see(pairing, look)
-        looked = _look(pairing, seen, look, policy)
+        looked = _look(pairing, seen, look, policy, rounds(pairing, seen, played))
         if looked.verdict is not Verdict.INCONCLUSIVE:
-            verdict = looked.verdict
-    return verdict, _figures(pairing, seen, looked, policy)
+            decided = looked
+    verdict = decided.verdict if decided else Verdict.INCONCLUSIVE
+    interval = _interval(pairing, seen, looked, policy, rounds(pairing, seen, played))
+    return verdict, _figures(pairing, seen, looked, interval, decided.look if decided else None)
 
 
 def see(pairing: Pairing, look: Look) -> Seen:
@@ -101,15 +104,14 @@ def floor_holds(pairing: Pairing, margin: float, alpha: float) -> bool:
     return alpha > 0 and count * math.log1p(-broken) <= math.log(alpha) + 1e-9
 
 
-def _look(pairing: Pairing, seen: Seen, look: Look, policy: EvalPolicy) -> Looked:
+def _look(pairing: Pairing, seen: Seen, look: Look, policy: EvalPolicy, played: Sequence[Round]) -> Looked:
     alpha = policy.worse_alpha(*look)
     p_value = _p_value(pairing, seen)
     if look[0] == 0:
         spent = policy.within_alpha(look[1])
         within = floor_holds(pairing, policy.margin, spent) and _by_score(pairing, seen, policy.margin, spent)
     else:
-        needed = log_needed(pairing, look, policy)
-        within = log_wealth(rounds(pairing, seen), policy.margin) >= needed
+        within = log_wealth(played, policy.margin) >= log_needed(pairing, look, policy)
     worse = p_value <= alpha
     verdict = Verdict.PASS if within else Verdict.FAIL if worse else Verdict.INCONCLUSIVE
     return Looked(look=look, p_value=p_value, alpha=alpha, within=within, verdict=verdict)
@@ -151,14 +153,20 @@ def log_needed(pairing: Pairing, look: Look, policy: EvalPolicy) -> float:
     return -math.log(policy.later_within_alpha * (1 - _FRESH_SHARE) / (attempt * (attempt + 1)))
 
 
-def rounds(pairing: Pairing, seen: Seen) -> tuple[Round, ...]:
+def rounds(pairing: Pairing, seen: Seen, played: Mapping[Look, Round]) -> tuple[Round, ...]:
     """The rounds to bet on: each wave that both sides played fresh, else one over all planned trials."""
-    if not pairing.fresh:
-        mine, theirs = dict.fromkeys(seen.mine, 0), dict.fromkeys(seen.theirs, 0)
-        return (_round(pairing, [_worst(case, mine, theirs) for case in pairing.cases], -1.0),)
-    waves = [(attempt, wave) for attempt, last in seen.mine.items() for wave in range(last + 1)]
-    whole = [key for key in waves if key[1] == 0 or all(case.extra[key[1]] for case in pairing.cases)]
-    return tuple(_wave_round(pairing, key) for key in whole)
+    if pairing.fresh or len(pairing.looks) == 1:
+        return tuple(one for (attempt, wave), one in played.items() if wave <= seen.mine.get(attempt, -1))
+    mine, theirs = dict.fromkeys(seen.mine, 0), dict.fromkeys(seen.theirs, 0)
+    return (_round(pairing, [_worst(case, mine, theirs) for case in pairing.cases], -1.0),)
+
+
+def _wave_rounds(pairing: Pairing) -> Mapping[Look, Round]:
+    """The waves that every case could be chosen for; none while nobody bets, in the first attempt."""
+    if len(pairing.theirs) == 1 or not pairing.fresh:
+        return {}
+    whole = [key for key in pairing.looks if key[1] == 0 or all(case.extra[key[1]] for case in pairing.cases)]
+    return {key: _wave_round(pairing, key) for key in whole}
 
 
 def _wave_round(pairing: Pairing, key: Look) -> Round:
@@ -179,10 +187,9 @@ def _round(pairing: Pairing, differences: Sequence[float], lowest: float) -> Rou
     return Round(clusters=Counter(sums), lowest=lowest)
 
 
-def _figures(pairing: Pairing, seen: Seen, looked: Looked, policy: EvalPolicy) -> Quality:
+def _figures(pairing: Pairing, seen: Seen, looked: Looked, interval: Interval, decided: Look | None) -> Quality:
     mine = [decided_at(case.mine, seen.mine) for case in pairing.cases]
     theirs = [decided_at(case.theirs, seen.theirs) for case in pairing.cases]
-    known = _known(seen)
     once = all(trials <= 1 for _, trials in (*mine, *theirs))
     return Quality(
         cases=len(pairing.cases),
@@ -190,21 +197,23 @@ def _figures(pairing: Pairing, seen: Seen, looked: Looked, policy: EvalPolicy) -
         trials=(sum(trials for _, trials in mine), sum(trials for _, trials in theirs)),
         candidate=_mean_rate(mine),
         baseline=_mean_rate(theirs),
-        difference=_interval(pairing, seen, looked, policy, sum(known) / len(known) if known else 0.0),
+        difference=interval,
         p_regression=looked.p_value,
         alpha=looked.alpha,
         within_margin=looked.within,
         rule="betting" if looked.look[0] else "tango" if once else "score",
         attempt=looked.look[0],
         wave=looked.look[1],
+        decided=decided,
     )
 
 
-def _interval(pairing: Pairing, seen: Seen, looked: Looked, policy: EvalPolicy, estimate: float) -> Interval:
+def _interval(pairing: Pairing, seen: Seen, looked: Looked, policy: EvalPolicy, played: Sequence[Round]) -> Interval:
     """Bounds by the rule that decides: the lower one is above −margin when the look passes, but for the floor."""
+    known = _known(seen)
+    estimate = sum(known) / len(known) if known else 0.0
     if looked.look[0]:
         needed = log_needed(pairing, looked.look, policy)
-        played = rounds(pairing, seen)
         low, high = mean_bound(played, needed), -mean_bound([_mirrored(one) for one in played], needed)
         return Interval(estimate=estimate, low=low, high=high, confidence=1 - 2 * math.exp(-needed))
     alpha = max(policy.within_alpha(looked.look[1]), 1e-6)
