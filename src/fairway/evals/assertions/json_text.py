@@ -9,6 +9,8 @@ from typing import Any
 
 _MOST_STARTS = 2_000
 """Places where JSON is looked for in one reply: a reply of nothing but braces must not cost minutes."""
+_DEEP = 200
+"""How many such places one counts for whose JSON is nested too deeply to be read, which takes so much longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,12 @@ def json_parts(text: str) -> Iterator[Any]:
         starts += 1
         try:
             value, index = _DECODER.raw_decode(text, index)
-        except (ValueError, RecursionError):
+        except ValueError:
             index += 1
+            continue
+        except RecursionError:
+            index += 1
+            starts += _DEEP
             continue
         yield from _with_elements(value)
 

@@ -89,11 +89,10 @@ class Scripts:
         try:
             async with asyncio.timeout(self._timeout):
                 output = await _talk(process, body)
-                await process.wait()
         except TimeoutError:
             return broken(f"it was not done within {self._timeout:g} s")
         finally:
-            # what the script started goes with it, and lets go of standard error
+            # it has answered, or its time is over; what it started goes with it, and lets go of standard error
             _kill_group(process.pid)
             await process.wait()
             told = await errors

@@ -13,26 +13,40 @@ _TOKEN = re.compile(r"\w+(?=n['\u2019]t\b)|n['\u2019]t\b|['\u2019](?:s|m|d|ll|re
 def distance(first: str, second: str, most: int) -> int | None:
     """Levenshtein distance, in characters; ``None``: more than ``most``.
 
-    Only the band of ``most`` cells around the diagonal is computed (Ukkonen 1985), so that a small limit stays cheap on
-    long texts: O(``most`` * length).
+    Only the band of ``most`` cells on each side of the diagonal is computed (Ukkonen 1985), so that a small limit stays
+    cheap on long texts: O(``most`` * length).
     """
-    if abs(len(first) - len(second)) > most:
+    first, second = _without_common_ends(*sorted((first, second), key=len))
+    apart = len(second) - len(first)
+    most = min(most, len(second))
+    if apart > most:
         return None
-    if len(first) > len(second):
-        first, second = second, first
     far = most + 1
-    before = [column if column <= most else far for column in range(len(second) + 1)]
+    # cell ``index`` of a row is column ``row + index - most``; one more on each side, so that neighbours are there
+    before = [far, *(column if column >= 0 else far for column in range(-most, most + 1)), far]
     for row, char in enumerate(first, start=1):
-        low, high = max(1, row - most), min(len(second), row + most)
-        now = [far] * (len(second) + 1)
-        now[0] = row if row <= most else far
-        for column in range(low, high + 1):
-            same = before[column - 1] + (char != second[column - 1])
-            now[column] = min(same, before[column] + 1, now[column - 1] + 1, far)
-        if min(now[low - 1 : high + 1]) > most:
+        now = [far] * (2 * most + 3)
+        for index in range(max(1, most + 1 - row), min(2 * most + 1, len(second) - row + most + 1) + 1):
+            column = row + index - 1 - most
+            if column == 0:
+                now[index] = row
+                continue
+            same = before[index] + (char != second[column - 1])
+            now[index] = min(same, before[index + 1] + 1, now[index - 1] + 1, far)
+        if min(now) > most:
             return None
         before = now
-    return before[-1] if before[-1] <= most else None
+    found = before[apart + most + 1]
+    return found if found <= most else None
+
+
+def _without_common_ends(first: str, second: str) -> tuple[str, str]:
+    """Two texts, the shorter first, without what they start and end with alike."""
+    start = next((at for at, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), len(first))
+    first, second = first[start:], second[start:]
+    pairs = zip(reversed(first), reversed(second), strict=False)
+    end = next((at for at, (a, b) in enumerate(pairs) if a != b), len(first))
+    return first[: len(first) - end], second[: len(second) - end]
 
 
 def tokens(text: str) -> list[str]:
