@@ -340,7 +340,8 @@ def _earlier(history: EvalHistory, run: EvalRun) -> tuple[EvalRun, ...]:
     """The attempts before this one on the same content; a shard has none, its whole has them."""
     if run.shard is not None:
         return ()
-    return tuple(read_run(history.folder(name)) for name in history.attempts(run.attempt_of, before=run.run_id))
+    names = history.attempts(run.attempt_of, before=run.created_at, but=run.run_id)
+    return tuple(read_run(history.folder(name)) for name in names)
 
 
 def _accumulated(

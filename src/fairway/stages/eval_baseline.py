@@ -26,7 +26,6 @@ from fairway.stages.serving import examined_content, workplace
 from fairway.units import Digest
 
 _SERVING = "production"
-_NOTHING = "nothing was compared: evals.compare.baseline is none"
 _FIRST = "nothing was compared: there is no other release yet"
 
 
@@ -38,7 +37,7 @@ class Compared:
         subject: Asked in turn with it; ``None``: nobody.
         stored: The kept run instead; ``None``: none.
         name: As the evidence shows it; ``None``: nothing.
-        missing: Why nothing is compared; ``None``: something is.
+        missing: Why nothing is compared although the project asks for it; ``None``: something is, or nothing is asked.
         blessed: Ids of runs that must be kept.
     """
 
@@ -63,7 +62,7 @@ async def compared_with(context: DeliveryContext, examined: Examination, stack: 
     """
     match examined.evals.compare.baseline:
         case BaselineKind.NONE:
-            return Compared(missing=_NOTHING)
+            return Compared()
         case BaselineKind.BLESSED:
             return await asyncio.to_thread(_blessed, context, examined)
         case BaselineKind.STABLE:

@@ -4,70 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fairway.bundle.overlay import Overlay, ResolvedModel
-from fairway.evals.config import EvalsSection
-from fairway.evals.gating.simple import GateFinding, GatePolicy, judge_run
-from fairway.evals.instrument import instrument_digest
-from fairway.evals.judges.settings import JudgeSettings
-from fairway.evals.judges.single import Judge
+from fairway.evals.evaluation import CANDIDATE, Evaluation, Measured, Outcome, Playing, evaluate, scored
+from fairway.evals.history.folders import EvalHistory, RunHeader, new_run_id
+from fairway.evals.reports.as_json import render_json
+from fairway.evals.reports.content import ReportContent, pair_cases
 from fairway.evals.reports.explain import Explanation, explain_case, prompt_changes
-from fairway.evals.reports.stage_report import report_markdown
-from fairway.evals.running.suite_runner import RunOptions, SuiteRunner
-from fairway.evals.subjects.arm import HttpAgent, chat_mapping
-from fairway.evals.suites.load import load_suites
-from fairway.evals.values import CaseOutcome, CaseResult, RunResult, Suite
-from fairway.llm.client import OpenAIModelClient
-from fairway.pipeline.port import Finding, StageOutcome, StageStatus
-from fairway.project.load import Project, load_project
-from fairway.stages.config import DEFAULT_ENVIRONMENT, StageSection
+from fairway.evals.reports.html import render_html
+from fairway.evals.reports.junit import render_junit
+from fairway.evals.reports.markdown import render_markdown
+from fairway.evals.running.options import RunOptions
+from fairway.evals.running.spend import SpendCap
+from fairway.evals.trials import Trial
+from fairway.evals.values import PASS_SCORE, CaseOutcome, CaseResult, RunResult
+from fairway.pipeline.port import StageOutcome, StageStatus
+from fairway.stages.config import StageSection
 from fairway.stages.context import DeliveryContext
-from fairway.stages.eval_judge import judge_endpoint, judge_settings, judged_by
+from fairway.stages.eval_baseline import Compared, compared_with
+from fairway.stages.eval_subjects import agent_subject, case_seconds, measuring_of
+from fairway.stages.examining import Examination, examine, policy_of
 from fairway.stages.previous_prompts import previous_prompt_texts, prompt_texts
 from fairway.stages.ready_service import ReadyService
+from fairway.stages.regression_findings import regression_findings, without_cases
 from fairway.stages.serving import serving
-from fairway.units import WHOLE, Digest, Verdict
+from fairway.units import Verdict
 
-_MOST_FINDINGS = 50
-_HOW_TO_ADD = (
-    "add evals/suites/<name>.yaml with `cases:` (each: id, input, expected_keywords or expected_tools), "
-    "or say `evals: {required: false}`"
-)
-_STATUS = {Verdict.PASS: StageStatus.PASSED, Verdict.FAIL: StageStatus.FAILED, Verdict.NO_DATA: StageStatus.FAILED}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Examination:
-    """What is examined, with what.
-
-    Attributes:
-        judge: How rubrics are graded; ``None``: no judge is configured.
-        judge_model: The model behind it.
-    """
-
-    project: Project
-    evals: EvalsSection
-    environment: str
-    overlay: Overlay
-    suites: tuple[Suite, ...]
-    judge: JudgeSettings | None
-    judge_model: ResolvedModel | None
-    instrument: Digest
-
-    @property
-    def policy(self) -> GatePolicy:
-        """The gate's limits as the project sets them; what cannot be checked is never tolerated."""
-        return GatePolicy(
-            max_failed=self.evals.maximum_failed / WHOLE,
-            max_errors=self.evals.errors / WHOLE,
-            max_invalid=self.evals.errors / WHOLE,
-            min_tool_accuracy=self.evals.tool_accuracy,
-        )
+PIPELINE = "pipeline"
+"""In what was asked of a run: the run of the pipeline it belongs to."""
+_MICROS = 1_000_000
+_STATUS = {
+    Verdict.PASS: StageStatus.PASSED,
+    Verdict.FAIL: StageStatus.FAILED,
+    Verdict.INCONCLUSIVE: StageStatus.FAILED,
+    Verdict.NO_DATA: StageStatus.FAILED,
+}
 
 
 class PromptRegression:
@@ -78,118 +53,157 @@ class PromptRegression:
     after = ("static_analysis",)
 
     def cache_key(self, context: DeliveryContext) -> str | None:
-        """The registry's: content, instrument, settings."""
+        """The registry's: content, instrument, settings, and what it is compared with."""
         return context.opening.node.key(context)
 
     async def run(self, context: DeliveryContext) -> StageOutcome:
-        """Start the agent, play every case, decide."""
+        """Start the agent, and what it is compared with; play every case, decide."""
         context.settings(StageSection)
         tree = await context.tree(instrument=False)
-        examined = await asyncio.to_thread(_examine, context, tree)
+        examined = await asyncio.to_thread(examine, tree, context.bundle)
         if not any(suite.cases for suite in examined.suites):
-            return _without_cases(context, examined)
-        async with serving(context, examined.environment) as served:
-            run = await _play(context, examined, served)
-        gate = judge_run(run, examined.policy)
-        explanations = await asyncio.to_thread(_explain, context, examined, run)
-        return _outcome(context, examined, served, run, gate, explanations)
+            return without_cases(context, examined)
+        async with AsyncExitStack() as stack:
+            served = await stack.enter_async_context(serving(context, examined.environment))
+            compared = await compared_with(context, examined, stack)
+            evaluation = await _evaluate(context, examined, served, compared, stack)
+        results = tuple(pair.result for pair in pair_cases(_content(evaluation, ())))
+        explanations = await asyncio.to_thread(_explain, context, examined, results)
+        return _outcome(context, examined, _Found(served, compared, evaluation, results, explanations))
 
 
-def _examine(context: DeliveryContext, tree: Path) -> _Examination:
-    """Read what the run needs, from the examined content only.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What came of it."""
 
-    Raises:
-        UserError: A suite, the judge or the environment is wrong.
-    """
-    project = load_project(tree)
-    evals = project.evals
-    environment = evals.environment or DEFAULT_ENVIRONMENT
-    overlay = project.overlay(environment)
-    bundle = context.bundle
-    suites = load_suites([file.path for file in bundle.files], bundle.read, evals.suites)
-    judge: JudgeSettings | None = None
-    model: ResolvedModel | None = None
-    if evals.judge is not None and evals.judge.enabled:
-        model = judged_by(project, overlay, evals.judge)
-        guidance = bundle.read(evals.judge.rubric) if evals.judge.rubric else None
-        judge = judge_settings(evals.judge, model, guidance)
-    scenario = project.llm.mock.scenario if overlay.uses_mock_models else None
-    mock = bundle.read(scenario) if scenario is not None and bundle.find(scenario) else None
-    return _Examination(
-        project=project,
-        evals=evals,
-        environment=environment,
-        overlay=overlay,
-        suites=tuple(_repeated(suite, evals.repeat) for suite in suites),
-        judge=judge,
-        judge_model=model,
-        instrument=instrument_digest(suites, judge=judge, mock_scenario=mock),
+    served: ReadyService
+    compared: Compared
+    evaluation: Evaluation
+    results: tuple[CaseResult, ...]
+    explanations: tuple[Explanation, ...]
+
+
+async def _evaluate(
+    context: DeliveryContext,
+    examined: Examination,
+    served: ReadyService,
+    compared: Compared,
+    stack: AsyncExitStack,
+) -> Evaluation:
+    """Every case; when the run is cancelled, what was done is on disk."""
+    evals, judges = examined.evals, examined.judges
+    measured = Measured(
+        suites=examined.suites,
+        plan=tuple((suite.name, case.id) for suite in examined.suites for case in suite.cases),
+        instrument=examined.instrument(),
+        threshold=PASS_SCORE if judges is None else judges.settings.threshold,
+    )
+    history = EvalHistory(context.state.evals)
+    header = _header(context, examined, served, measured, history)
+    spend = None if evals.spend is None else SpendCap(round(evals.spend * _MICROS))
+    subject = await agent_subject(served, evals, stack, version=context.delivery.shown_version)
+    measuring = await measuring_of(
+        examined,
+        measured.suites,
+        stack,
+        clock=context.clock,
+        state=context.state,
+        spend=spend,
+        mock_url=served.mock_llm_url,
+        folder=await context.tree(),
+    )
+    playing = Playing(
+        measured=measured,
+        candidate=subject,
+        baseline=compared.subject,
+        stored=compared.stored,
+        options=RunOptions(
+            concurrency=evals.concurrency,
+            case_timeout_seconds=case_seconds(evals),
+            call_timeout_seconds=evals.timeout,
+            retries=evals.retries,
+            threshold=measured.threshold,
+            run_id=header.run_id,
+            conversations_kept=False,
+        ),
+        policy=policy_of(evals, compared=compared.compares, interleaved=compared.subject is not None),
+        measuring=measuring.measuring,
+        health=measuring.health,
+        spend=spend,
+        prices=measuring.prices,
+    )
+    with _partly_kept(context, header, playing) as tell:
+        evaluation = await evaluate(history, header, playing, clock=context.clock, on_trial=tell)
+    history.prune(blessed=compared.blessed)
+    return evaluation
+
+
+def _header(
+    context: DeliveryContext,
+    examined: Examination,
+    served: ReadyService,
+    measured: Measured,
+    history: EvalHistory,
+) -> RunHeader:
+    """Of a new run, or of the one this run of the pipeline began before it was stopped."""
+    asked = {PIPELINE: context.delivery.run_id}
+    for header in history.headers():
+        about = (header.asked, header.instrument, header.effective)
+        if not header.ended and about == (asked, measured.instrument, served.effective):
+            return header
+    now = context.clock.now()
+    return RunHeader(
+        run_id=new_run_id(now),
+        created_at=now,
+        agent=context.project.name,
+        environment=examined.environment,
+        asked=asked,
+        plan=measured.plan,
+        subject=context.delivery.shown_version,
+        release=context.delivery.shown_version,
+        instrument=measured.instrument,
+        effective=served.effective,
     )
 
 
-def _repeated(suite: Suite, repeat: int) -> Suite:
-    """The project's number of runs for cases that do not say their own; all of them must pass."""
-    cases = tuple(case if case.repeat > 1 else replace(case, repeat=repeat, at_least=repeat) for case in suite.cases)
-    return replace(suite, cases=cases)
-
-
-async def _play(context: DeliveryContext, examined: _Examination, served: ReadyService) -> RunResult:
-    """Every case; when the run is cancelled, what was done is on disk."""
-    evals = examined.evals
+@contextmanager
+def _partly_kept(context: DeliveryContext, header: RunHeader, playing: Playing) -> Iterator[Any]:
+    """Tell how it goes; write the results so far when it is stopped in the middle."""
+    trials: list[Trial] = []
     failed = 0
 
-    def tell(result: CaseResult, done: int, total: int) -> None:
+    def tell(side: str, trial: Trial, done: int, total: int) -> None:
         nonlocal failed
-        failed += result.outcome is CaseOutcome.FAILED
-        context.progress(f"{done} of {total} cases" + (f", {failed} failed" if failed else ""))
+        if side == CANDIDATE:
+            trials.append(trial)
+        context.progress(f"{done} of {total} {'trials' if total > len(playing.measured.plan) else 'cases'}")
 
-    async with AsyncExitStack() as stack:
-        mapping = chat_mapping(evals, path=served.service.chat)
-        agent = await stack.enter_async_context(
-            HttpAgent(served.url, mapping, clock=context.clock, timeout_seconds=evals.timeout, retries=evals.retries)
+    try:
+        yield tell
+    except BaseException:
+        outcome = Outcome(trials={}, complete=False)
+        run = scored(
+            playing.measured,
+            playing.candidate.info,
+            trials,
+            run_id=header.run_id,
+            created_at=header.created_at,
+            outcome=outcome,
         )
-        options = RunOptions(
-            concurrency=evals.concurrency,
-            case_timeout_seconds=_case_seconds(evals),
-            threshold=evals.judge.threshold if evals.judge else RunOptions().threshold,
-            run_id=context.delivery.run_id,
-        )
-        judge = await _judge(context, examined, served, stack)
-        runner = SuiteRunner(agent, examined.suites, options, clock=context.clock, judge=judge, on_result=tell)
-        try:
-            return await runner.run()
-        finally:
-            _write_results(context, runner.finished)
+        _write_results(context, RunResult(details=run.results))
+        raise
 
 
-def _case_seconds(evals: EvalsSection) -> float:
-    """Longest time of one run of a case: one turn's time, and the judge's two attempts each time it is asked."""
-    judge = evals.judge
-    return evals.timeout + (2 * judge.timeout * judge.repeats if judge is not None and judge.enabled else 0.0)
-
-
-async def _judge(
-    context: DeliveryContext, examined: _Examination, served: ReadyService, stack: AsyncExitStack
-) -> Judge | None:
-    """The judge, when one is configured and any case needs it: without rubrics no key has to be there."""
-    section, settings, model = examined.evals.judge, examined.judge, examined.judge_model
-    wanted = any(case.rubric is not None for suite in examined.suites for case in suite.cases)
-    if section is None or settings is None or model is None or not wanted:
-        return None
-    endpoint = judge_endpoint(section, model, mock_url=served.mock_llm_url)
-    client = await stack.enter_async_context(OpenAIModelClient(endpoint, clock=context.clock))
-    return Judge(client, settings)
-
-
-def _write_results(context: DeliveryContext, run: RunResult) -> Path:
+def _write_results(context: DeliveryContext, result: RunResult, **more: Any) -> Path:
     path = context.workdir / "results.json"
-    path.write_text(json.dumps(run.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    wire = {**result.to_json(), **more}
+    path.write_text(json.dumps(wire, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 
-def _explain(context: DeliveryContext, examined: _Examination, run: RunResult) -> tuple[Explanation, ...]:
+def _explain(context: DeliveryContext, examined: Examination, results: Sequence[CaseResult]) -> tuple[Explanation, ...]:
     """Why each case that did not pass did not, with what changed in the prompts since the last release."""
-    wrong = [result for result in run.details if not result.passed]
+    wrong = [result for result in results if not result.passed]
     if not wrong:
         return ()
     current = prompt_texts(examined.project, examined.environment)
@@ -199,42 +213,77 @@ def _explain(context: DeliveryContext, examined: _Examination, run: RunResult) -
     return tuple(explain_case(result, changes, previous=previous, current=current) for result in wrong)
 
 
-def _outcome(
-    context: DeliveryContext,
-    examined: _Examination,
-    served: ReadyService,
-    run: RunResult,
-    gate: GateFinding,
-    explanations: Sequence[Explanation],
-) -> StageOutcome:
-    figures = _figures(run)
-    results = context.workdir / "results.json"
-    report = context.workdir / "report.md"
-    title = f"{context.delivery.shown_version} as in {served.environment}, instrument {examined.instrument}"
-    report.write_text(report_markdown(run, gate, explanations, title=title), encoding="utf-8")
+def _content(evaluation: Evaluation, explanations: Sequence[Explanation], title: str = "") -> ReportContent:
+    return ReportContent(
+        title=title,
+        candidate=evaluation.run,
+        baseline=evaluation.baseline,
+        explanations=tuple(explanations),
+        decision=evaluation.decision,
+        see_more=f"fairway eval show {evaluation.run.run_id}",
+    )
+
+
+def _outcome(context: DeliveryContext, examined: Examination, found: _Found) -> StageOutcome:
+    evaluation, served = found.evaluation, found.served
+    decision = evaluation.decision
+    attempt = f", attempt {evaluation.attempt}" if evaluation.attempt > 1 else ""
+    title = (
+        f"{context.delivery.shown_version} as in {served.environment}{attempt}, instrument {evaluation.run.instrument}"
+    )
+    content = _content(evaluation, found.explanations, title)
+    figures = {**_figures(found.results, evaluation), **_compared(found)}
     evidence = context.found(
-        gate.verdict, figures=figures, environment=served.environment, effective=served.effective, instrument=True
+        decision.verdict, figures=figures, environment=served.environment, effective=served.effective, instrument=True
     )
     return StageOutcome(
-        status=_STATUS.get(gate.verdict, StageStatus.ERROR),
-        summary=gate.reasons[0],
+        status=_STATUS.get(decision.verdict, StageStatus.ERROR),
+        summary=f"{_summary(evaluation, found.results)}{attempt}",
         details={
             **figures,
-            "verdict": gate.verdict.value,
-            "reasons": list(gate.reasons),
+            "verdict": decision.verdict.value,
+            "label": decision.label,
+            "reasons": list(decision.reasons),
             "environment": served.environment,
-            "instrument": examined.instrument,
+            "instrument": evaluation.run.instrument,
         },
-        findings=_findings(examined, gate, explanations),
-        evidence=(replace(evidence, instrument=examined.instrument),),
-        artifacts={"results.json": results, "report.md": report},
+        findings=regression_findings(examined, evaluation, found.explanations, found.compared),
+        evidence=(replace(evidence, instrument=evaluation.run.instrument),),
+        artifacts=_artifacts(context, content, found),
     )
 
 
-def _figures(run: RunResult) -> dict[str, Any]:
-    tokens = [result.token_count for result in run.details]
+def _summary(evaluation: Evaluation, results: Sequence[CaseResult]) -> str:
+    """The gate's first reason, and what was seen of the first case that made it say so."""
+    decision = evaluation.decision
+    first = decision.blocking[0].name if decision.blocking else None
+    result = next((one for one in results if f"{one.suite}/{one.case_id}" == first), None)
+    if result is None or result.passed:
+        return decision.reasons[0]
+    more = len(result.violations) - 1
+    said = result.undecided or (result.violations[0].message if result.violations else "")
+    return f"{decision.reasons[0]}: {said}" + (f" and {more} more" if more > 0 else "") if said else decision.reasons[0]
+
+
+def _artifacts(context: DeliveryContext, content: ReportContent, found: _Found) -> dict[str, Path]:
+    """The reports of the run."""
+    folder = context.workdir
+    results = _write_results(context, RunResult(details=found.results), decision=found.evaluation.decision.to_json())
+    paths = {name: folder / name for name in ("report.md", "report.html", "report.json", "junit.xml")}
+    paths["report.md"].write_text(render_markdown(content), encoding="utf-8")
+    paths["report.json"].write_text(render_json(content), encoding="utf-8")
+    paths["junit.xml"].write_text(render_junit(content), encoding="utf-8")
+    with paths["report.html"].open("w", encoding="utf-8") as file:
+        file.writelines(render_html(content))
+    return {"results.json": results, **paths}
+
+
+def _figures(results: Sequence[CaseResult], evaluation: Evaluation) -> dict[str, Any]:
+    run = RunResult(details=tuple(results))
+    tokens = [result.token_count for result in results]
+    spent = evaluation.run.spent_micros
     return {
-        "total": len(run.details),
+        "total": len(results),
         "passed": run.count(CaseOutcome.PASSED),
         "failed": run.count(CaseOutcome.FAILED),
         "errors": run.count(CaseOutcome.ERROR),
@@ -244,81 +293,23 @@ def _figures(run: RunResult) -> dict[str, Any]:
         "tool_accuracy": run.tool_accuracy,
         # a sum with an unknown part is unknown
         "tokens": None if None in tokens else sum(count for count in tokens if count is not None),
+        "spent_usd": None if spent is None else spent / _MICROS,
+        "attempt": evaluation.attempt,
+        "run_id": evaluation.run.run_id,
     }
 
 
-def _findings(examined: _Examination, gate: GateFinding, explanations: Sequence[Explanation]) -> tuple[Finding, ...]:
-    places = {(suite.name, case.id): (suite.file, case.line) for suite in examined.suites for case in suite.cases}
-    blocking = {(result.suite, result.case_id) for result in gate.blocking}
-    found: list[Finding] = []
-    for explanation in explanations[:_MOST_FINDINGS]:
-        result = explanation.result
-        key = (result.suite, result.case_id)
-        file, line = places[key]
-        first = explanation.lines()[0]
-        problems = result.undecided or "; ".join(violation.message for violation in result.violations)
-        check = result.violations[0].check if result.violations else result.outcome.value
-        found.append(
-            Finding(
-                severity="error" if key in blocking else "warning",
-                rule=f"eval/{check}",
-                message=f"{first}: {problems}" if not first.endswith(problems) else first,
-                file=file,
-                line=line,
-                hint=explanation.cause(),
-            )
-        )
-    if examined.evals.spend is not None:
-        message = "evals.spend is not enforced yet: nothing stops this run at that amount"
-        found.append(Finding(severity="warning", rule="eval/spend", message=message, file="fairway.yaml"))
-    if examined.judge is None:
-        found += _unjudged(examined)
-    found += _written_for_others(examined)
-    return tuple(found)
-
-
-def _written_for_others(examined: _Examination) -> list[Finding]:
-    """Cases that say they were written for a prompt version this environment does not serve."""
-    served = {pin.version for pin in examined.overlay.prompts.values()}
-    wanted = [case.prompt_version for suite in examined.suites for case in suite.cases if case.prompt_version]
-    others = [version for version in wanted if version.removeprefix("v") not in served]
-    if not others or not served:
-        return []
-    named = ", ".join(sorted(set(others))[:5])
-    message = f"cases written for prompt version {named}, while {', '.join(sorted(served))} is served: {len(others)}"
-    return [Finding(severity="note", rule="eval/prompt-version", message=message, file="fairway.yaml")]
-
-
-def _unjudged(examined: _Examination) -> list[Finding]:
-    count = sum(case.rubric is not None for suite in examined.suites for case in suite.cases)
-    if not count:
-        return []
-    message = f"cases whose described behaviour nobody judged, because no judge is configured: {count}"
-    hint = "set evals.judge.model to an alias of models.yaml"
-    return [Finding(severity="note", rule="eval/unjudged", message=message, file="fairway.yaml", hint=hint)]
-
-
-def _without_cases(context: DeliveryContext, examined: _Examination) -> StageOutcome:
-    """No case is no evidence: the stage fails, unless the project says that it has none."""
-    figures = {"total": 0}
-    evidence = context.found(Verdict.NO_DATA, figures=figures, environment=examined.environment)
-    required = examined.evals.required
-    if required:
-        finding = Finding(
-            severity="error",
-            rule="eval/no-cases",
-            message="there is no eval case, so nothing vouches for the prompts",
-            file="fairway.yaml",
-            hint=_HOW_TO_ADD,
-        )
-        summary = "no eval case"
-    else:
-        finding = Finding(severity="note", rule="eval/no-cases", message="there is no eval case, and none is required")
-        summary = "no eval case, and evals.required is false"
-    return StageOutcome(
-        status=StageStatus.FAILED if required else StageStatus.SKIPPED,
-        summary=summary,
-        details={**figures, "verdict": Verdict.NO_DATA.value},
-        findings=(finding,),
-        evidence=(evidence,),
-    )
+def _compared(found: _Found) -> dict[str, Any]:
+    """What the evidence says of the comparison."""
+    quality = found.evaluation.decision.quality
+    told: dict[str, Any] = {"compared_with": found.compared.name}
+    if quality is None:
+        return told
+    interval = quality.difference
+    return {
+        **told,
+        "difference": interval.estimate,
+        "difference_low": interval.low,
+        "difference_high": interval.high,
+        "baseline_pass_rate": quality.baseline,
+    }

@@ -14,6 +14,7 @@ from typing import Any
 
 from fairway.bundle.files import Bundle
 from fairway.canonical import value_digest
+from fairway.evals.config import BaselineKind
 from fairway.pipeline.cache import stage_key
 from fairway.pipeline.config import SEED_STAGES, UserStageSection
 from fairway.pipeline.dag import build_graph
@@ -326,7 +327,21 @@ def _cost_key(context: DeliveryContext) -> str | None:
     return None if context.project.costs.logs else _content_key(context)
 
 
-_KEYS: Mapping[str, Key] = {"prepare": _prepare_key, "security_scan": _security_key, "cost_gate": _cost_key}
+def _regression_key(context: DeliveryContext) -> str:
+    """As the others', and of what the candidate is compared with."""
+    delivery = context.delivery
+    if context.project.evals.compare.baseline is BaselineKind.NONE:
+        return _content_key(context)
+    inputs = {**delivery.inputs, "baseline": str(_load("eval_baseline:baseline_key")(context))}
+    return stage_key(context.stage, code=delivery.engine, config=context.config, inputs=inputs)
+
+
+_KEYS: Mapping[str, Key] = {
+    "prepare": _prepare_key,
+    "prompt_regression": _regression_key,
+    "security_scan": _security_key,
+    "cost_gate": _cost_key,
+}
 
 
 def _never(_: DeliveryContext) -> None:

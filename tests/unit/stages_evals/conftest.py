@@ -162,6 +162,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgent]:
     class FakeServing:
         url: str
         environment: str
+        release: str
         effective: str
         service: object
         mock_llm_url: str | None = None
@@ -172,6 +173,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgent]:
         yield FakeServing(
             url=made.url,
             environment=environment,
+            release=context.release,
             effective="sha256:" + "e" * 64,
             service=context.project.service,
             mock_llm_url=made.url + "/v1",

@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from fairway.errors import ProjectFileError, UserError
+from fairway.ledger import open_ledger
 from fairway.pipeline.port import StageStatus
 from fairway.stages.prompt_regression import PromptRegression
 from fairway.units import Verdict
@@ -58,7 +59,10 @@ async def test_a_good_agent_passes_with_evidence_bound_to_instrument_and_effecti
     assert (results["total"], results["passed"], results["pass_rate"]) == (2, 2, 1.0)
     assert results["details"][1]["tools_called"] == ["lookup"]
     assert results["details"][0]["token_count"] == 120
-    assert "| ✓ | shop | refund (critical) |" in outcome.artifacts["report.md"].read_text()
+    assert "PASS" in outcome.artifacts["report.md"].read_text().splitlines()[2]
+    assert read(outcome, "report.json")["verdict"] == "PASS"
+    assert outcome.artifacts["junit.xml"].read_text().count("<testcase") == 3
+    assert outcome.artifacts["report.html"].read_text().startswith("<!doctype html>")
     assert bench.progress[-1] == "2 of 2 cases"
 
 
@@ -80,8 +84,51 @@ async def test_a_lost_rule_fails_and_the_report_names_case_violation_and_the_lin
     assert "expected tool call lookup" in finding.message
     assert finding.hint == "the prompts lost the rule it protects: Always ask for confirmation before a refund."
     report = outcome.artifacts["report.md"].read_text()
-    assert "support: - Always ask for confirmation before a refund." in report
-    assert "support: + Refund at once." in report
+    assert "- Always ask for confirmation before a refund.   # support" in report
+    assert "+ Refund at once.   # support" in report
+
+
+async def test_a_second_attempt_on_the_same_content_decides_over_both(bench, agent):
+    bench.write_at("evals/suites/shop.yaml", SUITE)
+    bench.write_at(".gitignore", ".fairway/\n")
+    bench.commit()
+    agent.answer = bad
+    assert (await bench.run(PromptRegression())).status is StageStatus.FAILED
+    agent.answer = good
+    again = await bench.run(PromptRegression())
+    assert again.status is StageStatus.FAILED, "one good attempt does not undo a bad one on the same content"
+    assert again.details["attempt"] == 2
+    assert again.summary.endswith(", attempt 2")
+    assert again.evidence[0].figures["attempt"] == 2
+    bench.write_at("app.py", "print('mended')\n")
+    bench.commit()
+    mended = await bench.run(PromptRegression())
+    assert (mended.status, mended.details["attempt"]) == (StageStatus.PASSED, 1)
+
+
+async def test_an_outage_does_not_count_against_the_attempt_after_it(bench, agent):
+    bench.write_at("evals/suites/shop.yaml", SUITE)
+    bench.write_at(".gitignore", ".fairway/\n")
+    bench.commit()
+    agent.answer = lambda _: (500, {})
+    assert (await bench.run(PromptRegression())).status is StageStatus.ERROR
+    agent.answer = good
+    again = await bench.run(PromptRegression())
+    assert (again.status, again.details["attempt"]) == (StageStatus.PASSED, 2)
+
+
+async def test_a_comparison_with_a_blessed_run_that_nobody_blessed_is_refused(bench, agent, tmp_path):
+    bench.write_at("evals/suites/shop.yaml", SUITE)
+    bench.write_at(
+        "fairway.yaml", (bench.root / "fairway.yaml").read_text() + "evals: {compare: {baseline: blessed}}\n"
+    )
+    bench.commit()
+    agent.answer = good
+    context = bench.context("prompt_regression")
+    context.delivery.open_ledger = lambda: open_ledger(tmp_path / "ledger.db")
+    with pytest.raises(UserError, match="nobody blessed") as refused:
+        await PromptRegression().run(context)
+    assert refused.value.code == "eval_no_baseline"
 
 
 async def test_without_a_release_before_it_a_failure_is_told_without_prompt_lines(bench, agent):
@@ -183,7 +230,7 @@ def judging(verdict: str | None):
         if not message.startswith('{"model"'):
             return said("Hello!")
         request = json.loads(message)
-        answer_id = request["response_format"]["json_schema"]["schema"]["properties"]["id"]["enum"][0]
+        answer_id = request["messages"][-1]["content"].rpartition("its id is ")[2]
         text = json.dumps({"id": answer_id, "reason": "So it is.", "verdict": verdict}) if verdict else "It is fine."
         return 200, {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
 

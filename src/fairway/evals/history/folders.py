@@ -133,7 +133,7 @@ class EvalHistory:
                 found.append(self.header(run_id))
             except PermanentError:
                 continue
-        return tuple(found)
+        return tuple(sorted(found, key=lambda header: header.created_at, reverse=True))
 
     def find(self, reference: str | None) -> Path:
         """The folder of a run: by id, the beginning of one, ``latest``, or a path.
@@ -145,7 +145,7 @@ class EvalHistory:
         if reference is None or reference == "latest":
             if not ids:
                 raise NotFoundError("there is no evaluation yet", code="eval_run_not_found", hint="fairway eval run")
-            return self.folder(ids[0])
+            return self.folder(self.headers()[0].run_id)
         path = Path(reference)
         if ("/" in reference or path.is_dir()) and (path / HEADER).is_file():
             return path
@@ -156,16 +156,29 @@ class EvalHistory:
         hint = "they are " + ", ".join((near or ids)[:5]) if ids else "fairway eval run makes one"
         raise NotFoundError(what, code="eval_run_not_found", hint=hint)
 
-    def attempts(self, attempt_of: Digest | None, *, before: str) -> tuple[str, ...]:
-        """Ids of the earlier attempts on the same content that came to an end, oldest first."""
+    def attempts(self, attempt_of: Digest | None, *, before: datetime, but: str) -> tuple[str, ...]:
+        """Ids of the earlier attempts on the same content that came to an end, oldest first.
+
+        Args:
+            attempt_of: What they share; ``None``: nothing is known, so there is none.
+            before: When the attempt at hand began.
+            but: Its own id.
+
+        Raises:
+            PermanentError: ``eval_run``: a header cannot be read. It may be one of them, and no attempt is left out.
+        """
         if attempt_of is None:
             return ()
         found = [
-            header.run_id
-            for header in self.headers()
-            if header.attempt_of == attempt_of and header.run_id < before and header.ended and header.shard is None
+            header
+            for header in map(self.header, self.ids())
+            if header.attempt_of == attempt_of
+            and header.ended
+            and header.shard is None
+            and header.run_id != but
+            and header.created_at <= before
         ]
-        return tuple(reversed(found))
+        return tuple(header.run_id for header in sorted(found, key=lambda header: header.created_at))
 
     def derived(self, derived_from: Sequence[str], instrument: Digest) -> str | None:
         """The run that was made from these runs before, with this instrument: it is replaced, not counted twice."""
