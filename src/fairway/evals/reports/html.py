@@ -19,6 +19,9 @@ from fairway.evals.reports.content import ReportContent, pair_cases
 from fairway.evals.reports.html_data import as_script, chunks_of, index_of, packed
 from fairway.evals.reports.summary import Fact, Summary, summarise
 
+_SCRIPTS = ("diff.js", "parts.js", "data.js", "case.js", "report.js")
+"""One program; each file knows those before it."""
+
 
 def render_html(content: ReportContent) -> Iterator[str]:
     """The report in pieces, to be written one after the other: a large run's report is never in memory as a whole.
@@ -27,7 +30,7 @@ def render_html(content: ReportContent) -> Iterator[str]:
     """
     pairs = pair_cases(content)
     summary = summarise(content, pairs)
-    style, script = _asset("report.css"), _asset("diff.js") + _asset("report.js")
+    style, script = _asset("report.css"), "".join(map(_asset, _SCRIPTS))
     yield _head(content, summary, style, script)
     yield _verdict(content, summary)
     yield _BODY

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fairway.evals.assertions.tool_match import describe_expected
+from fairway.evals.reports.call_diff import json_text
 from fairway.evals.reports.content import CasePair, Change, Played, ReportContent
 from fairway.evals.reports.headline import headline
 from fairway.evals.trials import Trial
@@ -112,7 +113,7 @@ def _row(pair: CasePair, suites: _Names, tags: _Names, metrics: _Names, flag: st
         _OUTCOMES.index(now.result.outcome) if now else None,
         _OUTCOMES.index(before.result.outcome) if before else None,
         _CHANGES.index(pair.change),
-        int(bool(now and before and _answers(now) != _answers(before))),
+        _differs(now, before),
         int(pair.case.critical),
         [tags(tag) for tag in pair.case.tags],
         [metrics(name) for name in sorted(named)],
@@ -130,8 +131,18 @@ def _row(pair: CasePair, suites: _Names, tags: _Names, metrics: _Names, flag: st
     ]
 
 
-def _answers(played: Played) -> list[list[str]]:
-    return [[reply.text for reply in trial.replies] for trial, _ in played.rows]
+def _differs(now: Played | None, before: Played | None) -> int:
+    """0: the trials that are shown answer alike (or there is one side only); 1: in other words; 2: with other calls."""
+    mine, theirs = (played.shown if played else None for played in (now, before))
+    if mine is None or theirs is None:
+        return 0
+    if _calls(mine) != _calls(theirs):
+        return 2
+    return int([reply.text for reply in mine.replies] != [reply.text for reply in theirs.replies])
+
+
+def _calls(trial: Trial) -> list[tuple[str, str]]:
+    return sorted((call.name, json_text(call.arguments)) for reply in trial.replies for call in reply.tools or ())
 
 
 def _rounded(value: float | None, digits: int = 3) -> float | None:

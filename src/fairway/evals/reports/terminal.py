@@ -7,11 +7,13 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from fairway.evals.plain_text import plain
+from fairway.evals.reports.call_diff import CallChange, CallPair, diff_calls, json_text
 from fairway.evals.reports.content import CasePair, Change, Played, ReportContent, pair_cases
 from fairway.evals.reports.headline import MARKS, first_violated, headline, short
 from fairway.evals.reports.summary import Summary, summarise
 from fairway.evals.reports.word_diff import Kept, Piece, diff_words
-from fairway.evals.values import UNDECIDED, CaseOutcome
+from fairway.evals.trials import Trial
+from fairway.evals.values import UNDECIDED, CaseOutcome, ToolCall
 
 _MOST_CASES = 10
 _STYLES = {"good": "32", "bad": "31", "open": "33", "bold": "1", "dim": "2"}
@@ -19,6 +21,7 @@ _TONES = {CaseOutcome.PASSED: "good", CaseOutcome.FAILED: "bad"}
 _NARROWEST = 40
 _LONGEST_ANSWER = 400
 _AROUND = 40
+_MOST_CALLS = 4
 
 
 def render_terminal(content: ReportContent, *, width: int = 100, color: bool = False, cases: int = _MOST_CASES) -> str:
@@ -121,6 +124,7 @@ def _case(page: _Page, pair: CasePair, summary: Summary) -> None:
     if reason and reason not in headline(result):
         page.line(f"“{short(reason, 240)}”", lead="    judge: ", indent="           ")
     _answers(page, pair)
+    _calls(page, pair)
 
 
 def _repeats(pair: CasePair) -> str:
@@ -149,6 +153,30 @@ def _answers(page: _Page, pair: CasePair) -> None:
         )
     text = short(now, _LONGEST_ANSWER // 2) or "(empty)"
     page.line(text, lead="    answer: ", indent="            ", style="dim")
+
+
+def _calls(page: _Page, pair: CasePair) -> None:
+    """Which tool calls are not those of the baseline."""
+    before, now = (played.shown if played else None for played in (pair.baseline, pair.candidate))
+    if before is None or now is None:
+        return
+    told = [one for one in diff_calls(_made(before), _made(now)) if one.change is not CallChange.SAME]
+    for one in told[:_MOST_CALLS]:
+        page.line(_call_text(one), lead="    calls:  ", indent="            ")
+    if len(told) > _MOST_CALLS:
+        page.line(f"… and {len(told) - _MOST_CALLS} more calls differ", indent="            ")
+
+
+def _made(trial: Trial) -> list[ToolCall]:
+    return [call for reply in trial.replies for call in reply.tools or ()]
+
+
+def _call_text(pair: CallPair) -> str:
+    if pair.change is CallChange.CHANGED:
+        return f"{pair.name}: {short('; '.join(map(str, pair.arguments)))}"
+    sign = "baseline only" if pair.change is CallChange.MISSING else "candidate only"
+    call = pair.before or pair.after
+    return f"{pair.name}({short(json_text(call.arguments)) if call else ''}): {sign}"
 
 
 def _marked(pieces: Sequence[Piece]) -> Iterator[str]:
