@@ -203,7 +203,7 @@ class _Texts(_Names):
             "e": self._maybe(trial.error or (result.undecided if not result.assertions else None)),
             "r": [self._reply(reply) for reply in trial.replies],
             "a": [self._assertion(one) for one in result.assertions],
-            "v": [self._ref(one.message) for one in result.violations if one.message not in said],
+            "v": [[one.check, self._ref(one.message)] for one in result.violations if one.message not in said],
             "tok": result.token_count,
             "cost": result.cost_micros,
             "sec": _rounded(trial.duration_seconds),

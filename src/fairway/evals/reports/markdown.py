@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from fairway.evals.plain_text import plain
-from fairway.evals.reports.call_diff import CallChange, CallPair, diff_calls
+from fairway.evals.reports.call_diff import CallChange, CallPair, diff_calls, json_text
 from fairway.evals.reports.content import CasePair, Change, Played, ReportContent, pair_cases
 from fairway.evals.reports.explain import Explanation
 from fairway.evals.reports.figures import count
@@ -226,7 +226,7 @@ def _calls(trial: Trial) -> tuple[ToolCall, ...]:
 
 
 def _call(call: ToolCall) -> str:
-    return short(f"{call.name}({call.malformed or dict(call.arguments)})", 400)
+    return short(f"{call.name}({call.malformed or json_text(call.arguments)})", 400)
 
 
 def _call_lines(pair: CallPair) -> Iterator[str]:

@@ -118,7 +118,8 @@ def _case(page: _Page, pair: CasePair, summary: Summary) -> None:
     mark = page.styled(MARKS[result.outcome], tone)
     said = f" ({', '.join(remarks)})" if remarks else ""
     page.line(f"{pair.suite}/{pair.case.id}{said}", lead=f"  {mark} ", indent="    ", style="bold")
-    page.line(headline(result) or result.outcome.value, indent="    ")
+    more = len(result.violations) - 1 if result.outcome is CaseOutcome.FAILED else 0
+    page.line((headline(result) or result.outcome.value) + (f" (and {more} more)" if more > 0 else ""), indent="    ")
     violated = first_violated(result)
     reason = violated.reason if violated else result.judge_reason
     if reason and reason not in headline(result):

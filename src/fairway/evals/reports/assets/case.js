@@ -1,7 +1,7 @@
 // One case: what was asked, answered, called and found, side by side.
 const CasePane = (() => {
   "use strict";
-  const { MARK, TONE, el, say, number, money, share, badge } = Parts;
+  const { MARK, TONE, el, say, number, money, share, duration, badge } = Parts;
   const { index, get, change, outcome } = Data;
   const toneOf = changed => changed.includes("passing") ? "good" : changed.includes("failing") ? "bad" : "open";
 
@@ -130,7 +130,7 @@ const CasePane = (() => {
     const parts = [];
     if (reply.in !== null || reply.out !== null) parts.push(`${number(reply.in)} in, ${number(reply.out)} out`);
     if (reply.cost !== null) parts.push(money(reply.cost));
-    if (reply.sec !== null) parts.push(`${number(reply.sec, 2)} s`);
+    if (reply.sec !== null) parts.push(duration(reply.sec));
     for (const word of [reply.model, reply.finish, reply.status]) if (word) parts.push(word);
     return parts.length ? el("p", "meta", say(parts.join(" · "))) : null;
   }
@@ -146,7 +146,7 @@ const CasePane = (() => {
     if (main.e !== null) body.append(el("tr", "", el("td", "", "undecided"), now && before ? el("td") : null,
       el("td", "open num", "!"), el("td", "", say(text(main.e)))));
     main.a.forEach((found, at) => body.append(checkRow(one, found, now && before ? before.a[at] : null, text)));
-    for (const ref of main.v) body.append(el("tr", "", el("td", "", "violation"), now && before ? el("td") : null,
+    for (const [check, ref] of main.v) body.append(el("tr", "", el("td", "", say(check)), now && before ? el("td") : null,
       el("td", "bad num", "✗ violated"), el("td", "", say(text(ref)))));
     if (!body.children.length) body.append(el("tr", "", el("td", "muted", "Every check of this case holds.")));
     made.append(body);
@@ -179,7 +179,7 @@ const CasePane = (() => {
     if (state !== null) made.push(el("h3", "", "State it left behind"), el("pre", "", say(JSON.stringify(state, null, 2))));
     const context = trial.r.at(-1)?.ctx ?? [];
     if (context.length) made.push(el("h3", "", "Passages it answered from"), ...context.map(ref => el("p", "note", say(text(ref)))));
-    const words = [["Tokens", number(trial.tok)], ["Cost", money(trial.cost)], ["Time", `${number(trial.sec, 2)} s`]];
+    const words = [["Tokens", number(trial.tok)], ["Cost", money(trial.cost)], ["Time", duration(trial.sec)]];
     if (trial.cached) words.push(["Replies", "from the cache"]);
     made.push(el("p", "meta", words.map(([name, value]) => `${name} ${value}`).join(" · ")));
     return made;

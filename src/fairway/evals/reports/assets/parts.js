@@ -33,11 +33,13 @@ const Parts = (() => {
   const money = micros => micros === null || micros === undefined ? "–" :
     `$${(micros / 1e6).toLocaleString("en", { minimumFractionDigits: 2, maximumSignificantDigits: 3 })}`;
   const share = value => value === null || value === undefined ? "–" : value.toFixed(2);
+  const duration = seconds => seconds === null || seconds === undefined ? "–" :
+    seconds < 1 ? `${number(seconds * 1000)} ms` : `${number(seconds, 2)} s`;
 
   function badge(word, tone) { return el("span", `badge ${tone}`, word); }
 
   // Names that stand in a list to choose from, where no mark can be shown.
   const clean = text => text.replace(HIDDEN, "\ufffd");
 
-  return { MARK, TONE, el, say, clean, number, money, share, badge };
+  return { MARK, TONE, el, say, clean, number, money, share, duration, badge };
 })();
