@@ -191,7 +191,7 @@ class CaseReader:
         if not mistakes:  # a misspelt "input" is told once, not also as missing
             with _keeping(mistakes, document, path):
                 found["turns"] = self._turns(document, path, item, found, filler)
-        with _keeping(mistakes, document, path):
+        with _keeping(mistakes, document, (*path, "assert")):
             found["assertions"] = self._asserted(document, path, item, filler)
         if not mistakes:
             self._check_rules(document, path, item, found, mistakes)

@@ -49,12 +49,22 @@ _CHECKS = frozenset(_OWN) - {
 _Cell = Callable[[dict[str, Any], str], None]
 
 
-def read_table(content: bytes, *, file: str) -> Iterator[YamlDocument]:
+Instead = Callable[[str, BadKeyError], dict[str, Any]]
+"""What stands in the place of an ``__expected`` cell that cannot be read."""
+
+
+def read_table(content: bytes, *, file: str, instead: Instead | None = None) -> Iterator[YamlDocument]:
     """Each row as a case of a suite would be written, with the line it begins in.
 
     In a table with an ``__expected`` column the columns without ``__`` are variables, as in promptfoo; Fairway's own
     keys are then written ``__critical``, ``__tags`` … In any other table each column is a key of a case, or
     ``variables.<name>``. A cell that is empty is not there. A row without an id gets one from its content.
+
+    Args:
+        content: Bytes of the file.
+        file: Its path.
+        instead: For an import, whose rows are not yet cases: what becomes of an ``__expected`` cell that cannot be
+            read; prefix and suffix are then left beside the row's other keys. ``None``: it is a mistake.
 
     Raises:
         ProjectFileError: A column nobody knows, a cell that cannot be read, a row that is too long.
@@ -64,7 +74,7 @@ def read_table(content: bytes, *, file: str) -> Iterator[YamlDocument]:
         header = next(reader, None)
         if header is None or not any(name.strip() for name in header):
             return
-        columns = _columns([name.strip() for name in header], file)
+        columns = _columns([name.strip() for name in header], file, instead)
         taken: dict[str, int] = {}
         while True:
             line = reader.line_num + 1
@@ -72,7 +82,10 @@ def read_table(content: bytes, *, file: str) -> Iterator[YamlDocument]:
             if row is None:
                 return
             if any(cell.strip() for cell in row):
-                yield line_document(_item(columns, row, taken, file=file, line=line), file=file, line=line)
+                item = _item(columns, row, file=file, line=line, for_import=instead is not None)
+                if "id" not in item:
+                    item["id"] = _content_id(item, taken)
+                yield line_document(item, file=file, line=line)
     except UnicodeDecodeError as error:
         raise ProjectFileError("is not UTF-8", file=file, line=reader.line_num + 1, hint="save it as UTF-8") from error
     except csv.Error as error:
@@ -95,14 +108,15 @@ class _Column:
     put: _Cell
 
 
-def _columns(header: Sequence[str], file: str) -> tuple[_Column, ...]:
+def _columns(header: Sequence[str], file: str, instead: Instead | None) -> tuple[_Column, ...]:
     is_promptfoo = any(_EXPECTED.match(name) for name in header)
     found: list[_Column] = []
     for index, name in enumerate(header):
         if header.index(name) != index:
             raise _header_error(file, index, f"the column {name!r} is there twice")
         try:
-            found.append(_Column(name=name, put=_promptfoo_column(name) if is_promptfoo else _own_column(name)))
+            put = _promptfoo_column(name, instead) if is_promptfoo else _own_column(name)
+            found.append(_Column(name=name, put=put))
         except BadKeyError as error:
             raise _header_error(file, index, str(error), error.hint) from None
     return tuple(found)
@@ -121,9 +135,9 @@ def _own_column(name: str) -> _Cell:
     return _key(name)
 
 
-def _promptfoo_column(name: str) -> _Cell:
+def _promptfoo_column(name: str, instead: Instead | None) -> _Cell:
     if _EXPECTED.match(name):
-        return _asserted(name)
+        return _asserted(name, instead)
     if match := _CONFIGURED.match(name):
         return _configured(match[1])
     if match := _METADATA.match(name):
@@ -132,7 +146,7 @@ def _promptfoo_column(name: str) -> _Cell:
         return _special(name)
     if name.startswith("_") and f"_{name}" in _SPECIAL:
         raise BadKeyError(f"{name!r} is read as a variable", hint=f"did you mean '_{name}'?")
-    if name in _CHECKS:
+    if name in _CHECKS and instead is None:
         hint = f"write __{name}: in a table with __expected the plain columns are variables"
         raise BadKeyError(f"the column {name!r} would check nothing here", hint=hint)
     variable = _variable(name)
@@ -188,9 +202,14 @@ def _number(key: str) -> _Cell:
     return put
 
 
-def _asserted(name: str) -> _Cell:
+def _asserted(name: str, instead: Instead | None) -> _Cell:
     def put(item: dict[str, Any], cell: str) -> None:
-        found = expected_assertion(cell)
+        try:
+            found = expected_assertion(cell)
+        except BadKeyError as error:
+            if instead is None:
+                raise
+            found = instead(cell, error)
         item.setdefault(" columns", {})[name] = found
         item.setdefault("assert", []).append(found)
 
@@ -209,8 +228,9 @@ def _configured(column: str) -> _Cell:
 
 def _tagged(key: str, *, is_list: bool) -> _Cell:
     def put(item: dict[str, Any], cell: str) -> None:
-        words = [one.strip() for one in cell.split(",")] if is_list else [cell.strip()]
-        item.setdefault("tags", []).extend(f"{key}={word}" for word in words if word)
+        # a comma that belongs to a word is written \\, there
+        words = [one.replace("\\,", ",").strip() for one in re.split(r"(?<!\\),", cell)] if is_list else [cell.strip()]
+        item.setdefault("tags", []).extend(word if key == "tags" else f"{key}={word}" for word in words if word)
 
     return put
 
@@ -238,9 +258,7 @@ def _json(cell: str) -> Any:
 # -- a row ------------------------------------------------------------------------------------------------------------
 
 
-def _item(
-    columns: Sequence[_Column], row: Sequence[str], taken: dict[str, int], *, file: str, line: int
-) -> dict[str, Any]:
+def _item(columns: Sequence[_Column], row: Sequence[str], *, file: str, line: int, for_import: bool) -> dict[str, Any]:
     if len(row) > len(columns) and any(cell.strip() for cell in row[len(columns) :]):
         hint = "a cell that holds a comma stands in double quotes"
         message = f"has {len(row)} cells, and the table {len(columns)} columns"
@@ -253,30 +271,28 @@ def _item(
             column.put(item, cell)
         except BadKeyError as error:
             raise ProjectFileError(str(error), file=file, line=line, key=column.name, hint=error.hint) from None
-    try:
-        _finish(item)
-    except BadKeyError as error:
-        raise ProjectFileError(str(error), file=file, line=line, key=str(error.at[0])) from None
-    if "id" not in item:
-        item["id"] = _content_id(item, taken)
+    special = _finish(item)
+    if for_import:
+        return {**item, **special}
+    for name in ("__prefix", "__suffix"):
+        if name in special and "input" not in item:
+            raise ProjectFileError("needs an input in the same row", file=file, line=line, key=name)
+    if "input" in item:
+        item["input"] = special.get("__prefix", "") + item["input"] + special.get("__suffix", "")
     return item
 
 
-def _finish(item: dict[str, Any]) -> None:
-    """Puts what belongs together into one place: thresholds and the metric into their assertions, wraps the input."""
+def _finish(item: dict[str, Any]) -> Mapping[str, str]:
+    """Puts thresholds and the metric into their assertions; gives what is left of the special columns."""
     named: Mapping[str, Any] = item.pop(" columns", {})
     for column, threshold in item.pop(" thresholds", {}).items():
         if column in named:
             named[column]["threshold"] = threshold
-    special: Mapping[str, str] = item.pop(" special", {})
-    if "__metric" in special:
-        for assertion in item.get("assert", []):
-            assertion["metric"] = special["__metric"]
-    for name in ("__prefix", "__suffix"):
-        if name in special and "input" not in item:
-            raise BadKeyError(f"{name} needs an input in the same row", name)
-    if "input" in item:
-        item["input"] = special.get("__prefix", "") + item["input"] + special.get("__suffix", "")
+    special: dict[str, str] = item.pop(" special", {})
+    metric = special.pop("__metric", None)
+    for assertion in item.get("assert", []) if metric is not None else []:
+        assertion["metric"] = metric
+    return special
 
 
 def _content_id(item: Mapping[str, Any], taken: dict[str, int]) -> str:

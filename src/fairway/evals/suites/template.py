@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -82,6 +83,7 @@ def _names_in(text: str) -> frozenset[str]:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment()
+    environment.filters["dump"] = _as_json
     try:
         return frozenset(meta.find_undeclared_variables(environment.parse(text)) - set(environment.globals))
     except (TemplateError, RecursionError):
@@ -105,10 +107,12 @@ def _as_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, bool | list | Mapping):
-        import json
-
-        return json.dumps(value, ensure_ascii=False)
+        return _as_json(value)
     return str(value)
+
+
+def _as_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _fill_by_jinja(text: str, variables: Mapping[str, Any]) -> str:
@@ -119,6 +123,7 @@ def _fill_by_jinja(text: str, variables: Mapping[str, Any]) -> str:
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_as_text
     )
+    environment.filters["dump"] = _as_json  # Nunjucks' name for it, which promptfoo's templates use
     try:
         template = environment.from_string(text)
         return template.render(dict(variables))
