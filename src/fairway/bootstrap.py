@@ -17,10 +17,12 @@ from fairway.controller.measure import BlockMeasurer
 from fairway.controller.people import PeopleFile
 from fairway.controller.policy import plan_of
 from fairway.controller.probing import ArmProber, LocalQuestion
+from fairway.controller.scores import ScoreJoin
 from fairway.controller.sources import SourceWatch
 from fairway.errors import RefusedError
 from fairway.ledger import SqlLedger, open_ledger
 from fairway.observe.sources.gateway import GatewaySource
+from fairway.observe.sources.scores import ScoreFiles
 from fairway.project.load import Project, load_project
 from fairway.release.store import FileContentStore
 from fairway.release.trust import trusted_keys
@@ -169,6 +171,9 @@ def build_controller(workspace: Workspace, *, asker: Asker) -> ControllerParts:
         source=GatewaySource(workspace.state.socket("gateway")),
         clock=workspace.clock,
         sources=SourceWatch(route=route, asker=asker, clock=workspace.clock),
+        scores=None
+        if project.evals.online is None
+        else ScoreJoin(source=ScoreFiles(workspace.state.root), wait=project.evals.online.wait),
     )
     facts = _facts_lookup(workspace)
     controller = RouteController(

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 
 from fairway.clock import Clock
+from fairway.controller.scores import ScoreJoin
 from fairway.controller.sources import SourceWatch
 from fairway.errors import TransientError
 from fairway.observe.fold import Block, FoldState, fold_all, mature_blocks
@@ -50,6 +51,7 @@ class BlockMeasurer:
 
     Attributes:
         sources: Asks what custom gates need, beside the loop; ``None``: nobody does, and they find no data.
+        scores: Joins scores of sampled replies to their blocks; ``None``: agents say their scores themselves.
     """
 
     route: RouteId
@@ -57,6 +59,7 @@ class BlockMeasurer:
     source: ObservationSource
     clock: Clock
     sources: SourceWatch | None = None
+    scores: ScoreJoin | None = None
     _fold: FoldState | None = None
     _cursor: str | None = None
     _blocks: list[Block] = field(default_factory=list)
@@ -70,6 +73,8 @@ class BlockMeasurer:
         """Drop what is held in memory."""
         if self.sources is not None:
             self.sources.forget()
+        if self.scores is not None:
+            self.scores.forget()
         self._fold = None
         self._cursor = None
         self._blocks.clear()
@@ -101,7 +106,10 @@ class BlockMeasurer:
         folded = fold_all(self._fold, pulled.batches)
         if self._cursor is not None and folded.late > self._fold.late:  # the first pull brings what was read before
             self._late, self._late_at = self._late + folded.late - self._fold.late, self.clock.now().timestamp()
-        fresh, folded = mature_blocks(folded, self.clock.now().timestamp())
+        now = self.clock.now().timestamp()
+        fresh, folded = mature_blocks(folded, now)
+        if self.scores is not None:
+            fresh = self.scores.join(fresh, now)
         self.keep(fresh)
         self._fold, self._cursor = folded, pulled.cursor
         self._trim(state)

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue, model_validator
 
 from fairway.evals.judges.settings import PanelRule, scale_problem
+from fairway.evals.live.config import OnlineSection
 from fairway.section import (
     Count,
     Duration,
@@ -137,6 +138,18 @@ class JudgeSection(Section):
         return self
 
 
+class EmbeddingsSection(Section):
+    """The model that ``similar`` is measured with.
+
+    Attributes:
+        model: Alias or role of ``models.yaml``; its provider answers ``POST …/embeddings`` as OpenAI does.
+        timeout: Of one request.
+    """
+
+    model: Text
+    timeout: Duration = 30.0
+
+
 class BaselineKind(StrEnum):
     """What a release is compared with.
 
@@ -196,6 +209,7 @@ class EvalsSection(Section):
         suites: Files or globs of suites.
         required: Whether a project without any case fails the stage; otherwise it is skipped.
         judge: ``None``: only deterministic assertions.
+        embeddings: ``None``: ``similar`` is unknown.
         request, response: How the agent is talked to.
         environment: Whose effective configuration the agent runs with; ``None``: that of dev.
         maximum_failed: Share of failed cases (parts of 100,000) at which a suite fails.
@@ -204,6 +218,7 @@ class EvalsSection(Section):
         spend: Hard stop in USD, agents and judges together; ``None``: no limit.
         compare: What a release is compared with.
         layers: Smaller evaluations, asked for by name.
+        online: What live traffic is scored by; ``None``: it is not.
     """
 
     suites: Annotated[tuple[ProjectPath, ...], Field(max_length=1000)] = (
@@ -213,6 +228,7 @@ class EvalsSection(Section):
     )
     required: Flag = True
     judge: JudgeSection | None = None
+    embeddings: EmbeddingsSection | None = None
     request: ChatRequestSection = ChatRequestSection()
     response: ChatResponseSection = ChatResponseSection()
     environment: Name | None = None
@@ -226,3 +242,4 @@ class EvalsSection(Section):
     spend: Annotated[float, Field(strict=True, ge=0)] | None = None
     compare: CompareSection = CompareSection()
     layers: LayersSection = LayersSection()
+    online: OnlineSection | None = None

@@ -313,13 +313,9 @@ def _reference_errors(project: Project) -> Iterator[ProjectFileError]:
         if project.document.has(("environments", environment.name)):
             yield from _environment_errors(project, environment)
     yield from _ladder_errors(project)
+    yield from _online_errors(project)
+    yield from _judge_errors(project)
     document = project.document
-    judge = project.evals.judge
-    if judge is not None and project.models.alias_of(judge.model) is None:
-        yield _unknown(document, ("evals", "judge", "model"), "model alias", judge.model, project.models.names())
-    for index, name in enumerate(judge.panel if judge is not None else ()):
-        if project.models.alias_of(name) is None:
-            yield _unknown(document, ("evals", "judge", "panel", index), "model alias", name, project.models.names())
     asked: tuple[tuple[KeyPath, str | None], ...] = (
         (("evals", "environment"), project.evals.environment),
         (("evals", "layers", "smoke", "environment"), project.evals.layers.smoke.environment),
@@ -335,6 +331,31 @@ def _reference_errors(project: Project) -> Iterator[ProjectFileError]:
     for name in project.budgets.prompts:
         if name not in project.prompts.names():
             yield _unknown(document, ("budgets", "prompts", name), "prompt", name, project.prompts.names(), of_key=True)
+
+
+def _judge_errors(project: Project) -> Iterator[ProjectFileError]:
+    """Judges that are no models of the project."""
+    judge = project.evals.judge
+    if judge is None:
+        return
+    asked: list[tuple[KeyPath, str]] = [(("evals", "judge", "model"), judge.model)]
+    asked += [(("evals", "judge", "panel", index), name) for index, name in enumerate(judge.panel)]
+    for path, name in asked:
+        if project.models.alias_of(name) is None:
+            yield _unknown(project.document, path, "model alias", name, project.models.names())
+
+
+def _online_errors(project: Project) -> Iterator[ProjectFileError]:
+    """Live traffic that was to be scored and never could be."""
+    online, judge = project.evals.online, project.evals.judge
+    if online is None:
+        return
+    path: KeyPath = ("evals", "online")
+    if project.gateway.capture is None:
+        hint = "add capture: {share: 5%} to gateway"
+        yield project.document.error(path, "scores sampled requests, and nothing is sampled", hint=hint)
+    if online.rubric and (judge is None or not judge.enabled):
+        yield project.document.error((*path, "rubric"), "a rubric needs a judge", hint="set evals.judge")
 
 
 def _ladder_errors(project: Project) -> Iterator[ProjectFileError]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,9 +25,10 @@ from fairway.supervise.supervisor import describe_self
 from fairway.targets.local.probe import ProbeError, fetch
 from fairway.targets.local.process import LOOPBACK, free_port, listener_of, port_is_free
 from fairway.traffic.local_http import LocalClient
+from fairway.traffic.sampling import STATUS
 
-GATEWAY, CONTROLLER, MOCK = "gateway", "controller", "mock-llm"
-END_ORDER = (GATEWAY, CONTROLLER, MOCK)
+GATEWAY, CONTROLLER, LIVE, MOCK = "gateway", "controller", "live", "mock-llm"
+END_ORDER = (GATEWAY, CONTROLLER, LIVE, MOCK)
 """The gateway drains first, so that nothing is routed to what stops; the model goes last, so that arms can finish."""
 
 _HTTP_OK = 200
@@ -122,7 +125,8 @@ class Processes:
     def specs(self) -> list[ChildSpec]:
         """The children, in the order they are started."""
         mock = [] if self.ports.mock is None else [self._mock(self.ports.mock)]
-        return [*mock, self._gateway(), self._controller()]
+        live = [self._live()] if self._project.gateway.capture is not None else []
+        return [*mock, *live, self._gateway(), self._controller()]
 
     def close(self) -> None:
         """Let go of the socket and the leash."""
@@ -218,6 +222,26 @@ class Processes:
             say_goodbye=False,
         )
 
+    def _live(self) -> ChildSpec:
+        """What listens to samples of live traffic, and scores them; ends by itself without us."""
+
+        def launch() -> Launch:
+            environment = self.leash.environment()
+            if self.mock_url is not None:
+                environment["FAIRWAY_MOCK_LLM_URL"] = self.mock_url
+            command = self._command("fairway.supervise.live_process", "--project", str(self._project.root))
+            return Launch(command=command, environment=environment, pass_fds=(self.leash.read_fd,))
+
+        return ChildSpec(
+            name=LIVE,
+            launch=launch,
+            cwd=self._project.root,
+            log=self._log(LIVE),
+            ready=lambda: _beats(self._state.root / STATUS),
+            fingerprint=__version__,
+            say_goodbye=False,
+        )
+
     def _mock(self, port: int) -> ChildSpec:
         """The mock model; stands for a provider, so it lives on without us as a provider would."""
         command = self._command("fairway", "mock-llm", "--scenario", str(self._scenario), "--port", str(port))
@@ -267,6 +291,18 @@ async def _responds(path: Path) -> bool:
     finally:
         client.close()
     return True
+
+
+async def _beats(path: Path) -> bool:
+    """Whether whoever writes the file did so a moment ago."""
+    return time.time() - _last_beat(path) < _ALIVE_SECONDS
+
+
+def _last_beat(path: Path) -> float:
+    try:
+        return float(json.loads(path.read_bytes())["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 async def _accepts(port: int) -> bool:

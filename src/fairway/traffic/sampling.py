@@ -19,6 +19,9 @@ from fairway.units import WHOLE, Parts
 SOCKET = "samples"
 """Name of the socket samples are sent to, in the project's state folder."""
 
+SCORES, STATUS = "live/scores", "live/status.json"
+"""Where scores of samples are kept, and how far whoever scores has come, below the project's state folder."""
+
 MOST_BODY_BYTES = 65_536
 """Of each body, so that a sample fits a datagram."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from fairway.errors import FairwayError
 from fairway.evals.live.turns import LiveTurn
-from fairway.evals.running.spend import PriceError, SpendCap, SpendError
+from fairway.evals.running.spend import PriceError, Reservation, SpendCap, SpendError
 from fairway.evals.scoring import score_trial, to_measure
 from fairway.evals.trials import Measuring, Observed, Trial
 from fairway.evals.values import Assertion, AssertionResult, Case, CaseOutcome, CaseResult
@@ -47,23 +47,27 @@ class Scored:
         }  # fmt: skip
 
 
-class DailyCap:
+class DailyCap(SpendCap):
     """A spend cap that begins anew each day (UTC)."""
 
     def __init__(self, limit_micros: int, now: Callable[[], datetime]) -> None:
         """Take the limit of a day and the clock."""
-        self._limit = limit_micros
+        super().__init__(limit_micros)
         self._now = now
-        self._day: date | None = None
-        self._cap = SpendCap(limit_micros)
+        self._day = now().date()
 
-    @property
-    def today(self) -> SpendCap:
-        """The cap of today."""
-        day = self._now().date()
-        if day != self._day:
-            self._day, self._cap = day, SpendCap(self._limit)
-        return self._cap
+    async def reserve(self, at_most: int | None) -> Reservation:
+        """As of any cap; the first call of a day finds all of it.
+
+        Raises:
+            SpendError: It does not fit into what is left of the day.
+            PriceError: What an earlier call of the day cost is not known.
+        """
+        today = self._now().date()
+        if today != self._day:
+            self._day = today
+            self._spent, self._unknown, self._unpriced = 0, False, 0
+        return await super().reserve(at_most)
 
 
 class OnlineScorer:

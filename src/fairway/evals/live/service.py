@@ -26,14 +26,12 @@ from fairway.evals.live.online import OnlineScorer
 from fairway.evals.live.redaction import Redactor
 from fairway.evals.live.turns import LiveTurn, UnreadableSampleError, read_turn
 from fairway.evals.subjects.mapping import ChatMapping
-from fairway.traffic.sampling import unpack
+from fairway.traffic.sampling import SCORES, STATUS, unpack
 
 log = logging.getLogger("fairway.live")
 
 TURNS = "live/turns"
-SCORES = "live/scores"
-STATUS = "live/status.json"
-"""Below the project's state folder."""
+"""Redacted turns, below the project's state folder."""
 
 MAX_WAITING = 1_000
 """Turns that wait to be scored; what comes beyond has no score."""

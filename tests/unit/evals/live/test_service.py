@@ -16,10 +16,10 @@ from fairway.errors import ConflictError
 from fairway.evals.live.kept import kept_lines
 from fairway.evals.live.online import OnlineScorer, Scored
 from fairway.evals.live.redaction import Redactor, Shape
-from fairway.evals.live.service import SCORES, STATUS, TURNS, LiveService, LiveSettings, readable_turns
+from fairway.evals.live.service import TURNS, LiveService, LiveSettings, readable_turns
 from fairway.evals.subjects.mapping import ChatMapping
 from fairway.evals.values import Assertion
-from fairway.traffic.sampling import pack
+from fairway.traffic.sampling import SCORES, STATUS, pack
 
 SECRETS = ("ada@example.org", "4111 1111 1111 1111", "sk-proj-abcdefghijklmnopqrst", "123-45-6789", "CUST-9917",
            "DE89370400440532013000", "+49 170 1234567")  # fmt: skip
