@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fairway.cli.eval.reading import BLESSED, find_run
 from fairway.cli.eval.suites import selected, selection_of
 from fairway.errors import UserError
-from fairway.evals.evaluation import Measured, Playing
+from fairway.evals.playing_out import Measured, Playing
 from fairway.evals.running.cache import CallCache
 from fairway.evals.running.options import RunOptions
 from fairway.evals.running.spend import SpendCap

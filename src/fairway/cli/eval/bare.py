@@ -23,8 +23,8 @@ from fairway.evals.assertions.check import needs_measuring
 from fairway.evals.assertions.measuring import Measurers
 from fairway.evals.assertions.scripts import Scripts
 from fairway.evals.assertions.webhooks import Webhooks
-from fairway.evals.evaluation import Measured, Playing, repeated
 from fairway.evals.instrument import instrument_digest
+from fairway.evals.playing_out import Measured, Playing, repeated
 from fairway.evals.subjects.open import open_subject
 from fairway.evals.values import PASS_SCORE
 from fairway.http_client.client import HttpClient
@@ -101,8 +101,16 @@ def bare_measured(asked: Asked) -> Measured:
     suites = repeated(named_suites(asked.paths, Path.cwd()), asked.repeat or 1)
     if asked.layer == "smoke":
         suites = smoke_cases(suites)
-    instrument = partial(instrument_digest, judge=None, mock_scenario=None)
+    instrument = partial(instrument_digest, judge=None, mock_scenario=None, read=_read)
     return measured_of(suites, asked, instrument, threshold=PASS_SCORE)
+
+
+def _read(path: str) -> bytes | None:
+    """Content of a script below this folder; ``None``: there is none."""
+    try:
+        return (Path.cwd() / path).read_bytes()
+    except OSError:
+        return None
 
 
 def _measuring(suites: Sequence[Suite], stack: AsyncExitStack) -> Measuring | None:

@@ -19,9 +19,13 @@ Exit codes of run, compare, merge and score: 0 PASS, 1 REGRESSION or FAIL, 2 INC
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "bless": ("fairway.cli.eval.bless", "Make a run the baseline that later ones are compared with."),
+    "calibrate": ("fairway.cli.eval.calibrate", "How well the judge agrees with people, and whether it may be used."),
     "capture": ("fairway.cli.eval.capture", "Make cases of live conversations, redacted."),
     "compare": ("fairway.cli.eval.compare", "Decide about one run against another, without a call."),
+    "export": ("fairway.cli.eval.export", "Write a suite as YAML, JSON, JSONL, CSV or for promptfoo."),
     "history": ("fairway.cli.eval.history", "What was evaluated: by release, and the runs kept here."),
+    "import": ("fairway.cli.eval.importing", "Write the tests of a promptfoo configuration as suites."),
+    "lint": ("fairway.cli.eval.lint", "Check suites: contradictions, what always holds, too few cases."),
     "merge": ("fairway.cli.eval.merge", "Put shards together: the verdict of the unsharded run."),
     "run": ("fairway.cli.eval.run", "Play suites against an agent and let the gate decide."),
     "score": ("fairway.cli.eval.score", "Score a run again, by today's assertions, without a call."),

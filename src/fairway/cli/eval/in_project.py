@@ -26,7 +26,7 @@ from fairway.cli.eval.suites import named_suites, smoke_cases
 from fairway.clock import SystemClock
 from fairway.costs.prices import price_table
 from fairway.errors import NotFoundError, UserError
-from fairway.evals.evaluation import Measured, Playing
+from fairway.evals.playing_out import Measured, Playing
 from fairway.evals.subjects.mapping import chat_mapping
 from fairway.evals.subjects.open import open_subject
 from fairway.evals.values import PASS_SCORE

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import signal
 import sys
+import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,15 +15,18 @@ import click
 
 from fairway.cli.eval.bare import bare_playing
 from fairway.clock import SystemClock
-from fairway.evals.evaluation import Evaluation, Playing, evaluate
 from fairway.evals.history.folders import RunHeader, new_run_id, read_header
+from fairway.evals.playing_out import Playing, play_out
 from fairway.evals.trials import Trial
 
 if TYPE_CHECKING:
     from fairway.cli.eval.asked import Asked
     from fairway.cli.eval.place import EvalPlace
+    from fairway.evals.evaluation import Evaluation
 
 _INTERRUPTED = 130
+_FIRST_CALLS_SECONDS = 0.02
+"""What loading waits for, so that the first calls are out before it takes the processor."""
 
 
 def play(place: EvalPlace, asked: Asked, *, resumed: str | None) -> Evaluation:
@@ -48,7 +53,6 @@ def _header(place: EvalPlace, asked: Asked, resumed: str | None) -> RunHeader:
 
 
 async def _play(place: EvalPlace, asked: Asked, header: RunHeader) -> Evaluation:
-    clock = SystemClock()
     progress = Progress()
     interrupted = asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -59,7 +63,7 @@ async def _play(place: EvalPlace, asked: Asked, header: RunHeader) -> Evaluation
         else:
             header, playing = await bare_playing(place, asked, header, stack)
         _announce(place, playing, header, progress)
-        task = asyncio.ensure_future(evaluate(place.history, header, playing, clock=clock, on_trial=progress.trial))
+        task = asyncio.ensure_future(_evaluated(place, header, playing, progress))
         _stop_on_signals(task, interrupted)
         try:
             return await task
@@ -71,6 +75,27 @@ async def _play(place: EvalPlace, asked: Asked, header: RunHeader) -> Evaluation
     done = f"{progress.done} of {progress.total} trials are kept"
     click.echo(f"stopped: {done}; go on with: fairway eval run --resume {header.run_id}", err=True)
     raise SystemExit(_INTERRUPTED)
+
+
+async def _evaluated(place: EvalPlace, header: RunHeader, playing: Playing, progress: Progress) -> Evaluation:
+    """Play and conclude; the gate is loaded while the first answers are on their way."""
+    if playing.policy.adaptive or playing.health is not None:
+        from fairway.evals.evaluation import evaluate
+
+        return await evaluate(place.history, header, playing, clock=SystemClock(), on_trial=progress.trial)
+    folder = place.history.begin(header)
+    loading = asyncio.ensure_future(asyncio.to_thread(_load_gate))
+    outcome = await play_out(folder, playing, clock=SystemClock(), on_trial=progress.trial)
+    await loading
+    from fairway.evals.evaluation import concluded
+
+    return concluded(place.history, header, playing, outcome)
+
+
+def _load_gate() -> None:
+    time.sleep(_FIRST_CALLS_SECONDS)
+    for name in ("fairway.evals.evaluation", "fairway.cli.eval.reporting", "fairway.evals.reports.terminal"):
+        importlib.import_module(name)
 
 
 def _stop_on_signals(task: asyncio.Future[Evaluation], interrupted: asyncio.Event) -> None:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from fairway.cli.eval.asked import Asked
     from fairway.cli.eval.place import EvalPlace
-    from fairway.evals.evaluation import Measured
     from fairway.evals.history.folders import RunHeader
+    from fairway.evals.playing_out import Measured
     from fairway.evals.trials import EvalRun
 
 EPILOG = """\b
@@ -119,8 +119,9 @@ def _again(measured: Measured, source: EvalRun, header: RunHeader) -> EvalRun:
     """A run under today's cases; no attempt of its own, since nothing new was observed."""
     from dataclasses import replace
 
-    from fairway.evals.evaluation import Outcome, scored
+    from fairway.evals.evaluation import scored
     from fairway.evals.history.rescoring import trials_under
+    from fairway.evals.playing_out import Outcome
 
     outcome = Outcome(trials={}, judge=source.judge, complete=source.complete, adaptive=source.adaptive)
     trials = trials_under(source, measured.suites)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from fairway.cli.eval.asked import Asked
     from fairway.evals.values import Case, Suite
 
+_MOST_FILES = 20_000
+_NOT_OURS = frozenset({"node_modules", "__pycache__", "venv"})
+_REFERENCES = (b"file", b".csv", b".jsonl", b".txt", b".md")
 _SMOKE_CALLS, _SMOKE_TAG = 5, "smoke"
 
 
@@ -26,6 +30,16 @@ def named_suites(paths: Sequence[str], folder: Path) -> tuple[Suite, ...]:
     Raises:
         NotFoundError: ``eval_suite``: a path selects nothing.
         ProjectFileError: A suite is wrong.
+    """
+    files, chosen = named_files(paths, folder)
+    return load_suites(files, lambda name: files[name].read_bytes(), chosen)
+
+
+def named_files(paths: Sequence[str], folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Files by the names they are shown by, and which of them were named; the others are what suites may refer to.
+
+    Raises:
+        NotFoundError: ``eval_suite``: a path selects nothing.
     """
     found: dict[str, Path] = {}
     for path in paths:
@@ -38,7 +52,38 @@ def named_suites(paths: Sequence[str], folder: Path) -> tuple[Suite, ...]:
                 hint="a suite is a .yaml, .json, .jsonl or .csv file with cases",
             )
         found.update({_shown(file, folder): file for file in files})
-    return load_suites(found, lambda name: found[name].read_bytes(), tuple(found))
+    chosen = tuple(found)
+    if any(_refers(file) for file in found.values()):
+        found = {**{name: folder / name for name in files_below(folder)}, **found}
+    return found, chosen
+
+
+def files_below(folder: Path) -> tuple[str, ...]:
+    """Every file below a folder, but those of hidden folders and of installed packages.
+
+    Raises:
+        UserError: ``eval_suite``: there are too many to be the files of suites.
+    """
+    found: list[str] = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = [one for one in folders if not one.startswith(".") and one not in _NOT_OURS]
+        base = Path(where).relative_to(folder)
+        found += [(base / name).as_posix() for name in names]
+        if len(found) > _MOST_FILES:
+            raise UserError(
+                f"there are more than {_MOST_FILES} files below {folder}",
+                code="eval_suite",
+                hint="run it in the folder of the suites",
+            )
+    return tuple(found)
+
+
+def _refers(file: Path) -> bool:
+    """Whether a suite may read other files."""
+    if file.suffix.lower() in (".csv", ".jsonl"):
+        return False
+    content = file.read_bytes()
+    return any(mark in content for mark in _REFERENCES)
 
 
 def _shown(file: Path, folder: Path) -> str:
