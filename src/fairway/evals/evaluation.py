@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -23,65 +23,12 @@ from fairway.evals.history.folders import (
     write_run,
     write_text,
 )
-from fairway.evals.running.cache import CallCache
-from fairway.evals.running.journal import Journal
-from fairway.evals.running.options import RunOptions
-from fairway.evals.running.runner import EvalRunner, NextWave, OnTrial, PlannedTrial
-from fairway.evals.running.spend import Pricing, SpendCap
+from fairway.evals.playing_out import CANDIDATE, OTHER, Measured, Outcome, Playing, play_out
+from fairway.evals.running.runner import NextWave, OnTrial, PlannedTrial
 from fairway.evals.scoring import score_trial
-from fairway.evals.trials import EvalRun, JudgeHealth, Measuring, Side, Subject, SubjectInfo, Trial
-from fairway.evals.values import PASS_SCORE, CaseOutcome, Suite
+from fairway.evals.trials import EvalRun, JudgeHealth, Side, SubjectInfo, Trial
+from fairway.evals.values import CaseOutcome
 from fairway.evals.wire import encode
-from fairway.units import Digest
-
-CANDIDATE, OTHER = "candidate", "baseline"
-"""Names of the sides: what is examined, and what is asked in turn with it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What an evaluation was measured with.
-
-    Attributes:
-        suites: What this run plays: selected, and its own shard of them.
-        plan: Suite and id of every selected case, also of other shards.
-        instrument: Digest over the selection before it was cut into shards, judge and scorer included.
-        threshold: Score a judged answer needs.
-        shard: ``(part, parts)``; ``None``: whole.
-    """
-
-    suites: tuple[Suite, ...]
-    plan: tuple[tuple[str, str], ...]
-    instrument: Digest
-    threshold: float = PASS_SCORE
-    shard: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Playing:
-    """How an evaluation is played.
-
-    Attributes:
-        candidate: Who is examined.
-        baseline: Who is asked in turn with it; ``None``: nobody.
-        stored: The run it is compared with instead; ``None``: none.
-        measuring: Judges, scripts and webhooks; ``None``: nothing is measured by a call of its own.
-        health: Asks the judge about its calibration set, before anything else; ``None``: there is none.
-        spend: Hard stop on money, shared with the judges' clients; ``None``: nothing is stopped.
-        cache: Answers of bare models; ``None``: every call is made.
-    """
-
-    measured: Measured
-    candidate: Subject
-    baseline: Subject | None = None
-    stored: EvalRun | None = None
-    options: RunOptions
-    policy: EvalPolicy
-    measuring: Measuring | None = None
-    health: Callable[[], Awaitable[JudgeHealth | None]] | None = None
-    spend: SpendCap | None = None
-    prices: Pricing | None = None
-    cache: CallCache | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,37 +48,6 @@ class Evaluation:
     decision: EvalDecision
     attempt: int
     folder: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a runner brought back, before it is scored.
-
-    Attributes:
-        trials: Of each side.
-        judge: Health of the judge; ``None``: none was used, or there is no calibration set.
-        spent_micros: By both sides and judges, in millionths of a US dollar; ``None``: a price is unknown.
-        complete: Every planned trial was played to an end.
-    """
-
-    trials: Mapping[str, Sequence[Trial]]
-    judge: JudgeHealth | None = None
-    spent_micros: int | None = 0
-    complete: bool = True
-    adaptive: bool = False
-
-
-def repeated(suites: Sequence[Suite], repeat: int) -> tuple[Suite, ...]:
-    """A number of runs for cases that do not say their own; all of them must pass."""
-    return tuple(
-        replace(
-            suite,
-            cases=tuple(
-                case if case.repeat > 1 else replace(case, repeat=repeat, at_least=repeat) for case in suite.cases
-            ),
-        )
-        for suite in suites
-    )
 
 
 async def evaluate(
@@ -154,30 +70,13 @@ async def evaluate(
     """
     folder = history.begin(header)
     health = await playing.health() if playing.health is not None else None
-    sides = [(CANDIDATE, playing.candidate)]
-    if playing.baseline is not None:
-        sides.append((OTHER, playing.baseline))
-    with Journal(folder) as journal:
-        runner = EvalRunner(
-            sides,
-            playing.measured.suites,
-            playing.options,
-            clock=clock,
-            measuring=playing.measuring,
-            cache=playing.cache,
-            journal=journal,
-            spend=playing.spend,
-            prices=playing.prices,
-            next_wave=_waves(history, header, playing, health),
-            on_trial=on_trial,
-        )
-        trials = await runner.run()
-    outcome = Outcome(
-        trials=trials,
-        judge=health,
-        spent_micros=_spent(trials, playing.spend),
-        complete=runner.complete,
-        adaptive=playing.policy.adaptive,
+    outcome = await play_out(
+        folder,
+        playing,
+        clock=clock,
+        health=health,
+        next_wave=_waves(history, header, playing, health),
+        on_trial=on_trial,
     )
     return concluded(history, header, playing, outcome)
 
@@ -254,19 +153,6 @@ def _waves(history: EvalHistory, header: RunHeader, playing: Playing, health: Ju
         return next_wave(candidate, baseline, playing.policy, wave=wave, seed=playing.options.seed)
 
     return wanted
-
-
-def _spent(trials: Mapping[str, Sequence[Trial]], cap: SpendCap | None) -> int | None:
-    """What was paid, in millionths of a US dollar; ``None``: a part of it is not known."""
-    if cap is not None:
-        return cap.spent_micros
-    costs = [cost for side in trials.values() for trial in side if not trial.cached for cost in _costs(trial)]
-    return None if None in costs else sum(cost for cost in costs if cost is not None)
-
-
-def _costs(trial: Trial) -> Iterable[int | None]:
-    yield from (reply.cost_micros for reply in trial.replies)
-    yield from (result.cost_micros for result in trial.measured.values())
 
 
 def scored(

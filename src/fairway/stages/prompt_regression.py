@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fairway.evals.evaluation import CANDIDATE, Evaluation, Measured, Outcome, Playing, evaluate, scored
+from fairway.evals.evaluation import Evaluation, evaluate, scored
 from fairway.evals.history.folders import EvalHistory, RunHeader, new_run_id
+from fairway.evals.playing_out import CANDIDATE, Measured, Outcome, Playing
 from fairway.evals.reports.as_json import render_json
 from fairway.evals.reports.content import ReportContent, pair_cases
 from fairway.evals.reports.explain import Explanation, explain_case, prompt_changes
