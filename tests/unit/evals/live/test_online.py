@@ -125,7 +125,7 @@ def test_a_worse_arm_is_seen_by_the_gate_on_scores(tmp_path):
 
 def test_an_arm_that_is_no_worse_passes_once_there_is_enough_to_show_it(tmp_path):
     rude = {MODELLED_STABLE: 0.05, MODELLED_CANDIDATE: 0.05}
-    assert run(tmp_path, rude, OnlineScorer(POLITE, None), blocks=70) is Verdict.PASS
+    assert run(tmp_path, rude, OnlineScorer(POLITE, None), blocks=130) is Verdict.PASS
 
 
 def test_a_judge_sees_a_worse_arm_as_well(tmp_path):
