@@ -111,7 +111,11 @@ def test_up_runs_it_only_where_the_project_captures(tmp_path):
 async def test_what_could_never_give_a_score_is_refused_with_its_place(tmp_path, change, said):
     (tmp_path / "fairway.yaml").write_text(PROJECT.replace(*change))
     with pytest.raises(ProjectFileError, match=re.escape(said)):
-        async with AsyncExitStack() as stack:
-            project = load_project(tmp_path)
-            assert project.evals.online is not None
-            await scorer_of(project, project.evals.online, stack, clock=SystemClock())
+        await opened(tmp_path)
+
+
+async def opened(root: Path) -> None:
+    async with AsyncExitStack() as stack:
+        project = load_project(root)
+        assert project.evals.online is not None
+        await scorer_of(project, project.evals.online, stack, clock=SystemClock())
