@@ -10,6 +10,7 @@ from pathlib import Path
 from fairway.clock import Clock
 from fairway.costs.prices import price_table
 from fairway.evals.assertions.check import needs_measuring
+from fairway.evals.assertions.embeddings import Similarity, is_similarity
 from fairway.evals.assertions.measuring import Measurers
 from fairway.evals.assertions.scripts import Scripts
 from fairway.evals.assertions.webhooks import Webhooks
@@ -22,6 +23,7 @@ from fairway.evals.subjects.arm import ArmSubject, chat_mapping
 from fairway.evals.trials import JudgeHealth, Measuring, Subject, SubjectInfo
 from fairway.evals.values import Assertion, Suite
 from fairway.http_client.client import HttpClient
+from fairway.stages.eval_embeddings import similarity_by
 from fairway.stages.examining import Examination
 from fairway.stages.judge_panel import JudgePlan, seat_judges, try_judges
 from fairway.stages.ready_service import ReadyService
@@ -96,7 +98,7 @@ async def measuring_of(
         cache: Grades by question; ``None``: each is asked for.
 
     Raises:
-        UserError: A judge's key cannot be resolved, or its provider has no address.
+        UserError: A judge's or the embedding model's key cannot be resolved, or its provider has no address.
     """
     prices = price_table(examined.project.models, examined.project.costs.prices)
     wanted = [one for suite in suites for case in suite.cases for one in case.checks if needs_measuring(one)]
@@ -116,9 +118,19 @@ async def measuring_of(
             spend=spend,
             cache=cache,
         )
-    http = HttpClient()
+    http = HttpClient(proxies=True)
     stack.push_async_callback(http.aclose)
-    measuring = Measurers(judge=panel, scripts=Scripts(folder), webhooks=Webhooks(http))
+    similarity: Similarity | None = None
+    if examined.embeddings is not None and any(map(is_similarity, wanted)):
+        similarity = similarity_by(
+            examined.embeddings,
+            http,
+            clock=clock,
+            prices=prices,
+            concurrency=examined.evals.concurrency,
+            spend=spend,
+        )
+    measuring = Measurers(judge=panel, scripts=Scripts(folder), webhooks=Webhooks(http), similarity=similarity)
     health = None if panel is None or judges is None else _health(judges, panel)
     return MeasuredBy(measuring=measuring, health=health, prices=prices)
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from fairway.bundle.files import Bundle
 from fairway.bundle.overlay import Overlay
 from fairway.evals.config import EvalsSection
-from fairway.evals.evaluation import repeated
 from fairway.evals.gating.policy import EvalPolicy, Rule
 from fairway.evals.instrument import instrument_digest
+from fairway.evals.playing_out import repeated
 from fairway.evals.suites.load import load_suites
 from fairway.evals.values import Suite
 from fairway.project.load import Project, load_project
 from fairway.stages.config import DEFAULT_ENVIRONMENT
+from fairway.stages.eval_embeddings import EmbeddingPlan, plan_embeddings
 from fairway.stages.judge_panel import JudgePlan, plan_judges
 from fairway.units import WHOLE, Digest
 
@@ -30,6 +31,8 @@ class Examination:
         suites: What is asked, repeats filled in.
         judges: Who grades, and how; ``None``: no judge is configured.
         scenario: Bytes of the mock model's scenario; ``None``: no mock model.
+        embeddings: Who measures ``similar``; ``None``: nobody.
+        read: Content of an examined file; ``None`` from it: there is none.
     """
 
     project: Project
@@ -38,6 +41,8 @@ class Examination:
     suites: tuple[Suite, ...]
     judges: JudgePlan | None
     scenario: bytes | None
+    embeddings: EmbeddingPlan | None
+    read: Callable[[str], bytes | None]
 
     @property
     def evals(self) -> EvalsSection:
@@ -48,7 +53,13 @@ class Examination:
         """Digest of what measures, with all suites or with those selected of them."""
         chosen = self.suites if suites is None else suites
         judge = None if self.judges is None else self.judges.settings
-        return instrument_digest(chosen, judge=judge, mock_scenario=self.scenario)
+        return instrument_digest(
+            chosen,
+            judge=judge,
+            mock_scenario=self.scenario,
+            read=self.read,
+            embeddings=None if self.embeddings is None else self.embeddings.name,
+        )
 
 
 def examine(
@@ -77,13 +88,19 @@ def examine(
     overlay = project.overlay(where)
     found = load_suites([file.path for file in bundle.files], bundle.read, evals.suites) if suites is None else suites()
     scenario = project.llm.mock.scenario if overlay.uses_mock_models else None
+
+    def read(path: str) -> bytes | None:
+        return bundle.read(path) if bundle.find(path) else None
+
     return Examination(
         project=project,
         environment=where,
         overlay=overlay,
         suites=repeated(found, repeat or evals.repeat),
-        judges=plan_judges(project, overlay, lambda path: bundle.read(path) if bundle.find(path) else None),
-        scenario=bundle.read(scenario) if scenario is not None and bundle.find(scenario) else None,
+        judges=plan_judges(project, overlay, read),
+        scenario=read(scenario) if scenario is not None else None,
+        embeddings=plan_embeddings(project, overlay),
+        read=read,
     )
 
 

@@ -126,6 +126,11 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def is_similarity(assertion: Assertion) -> bool:
+    """Whether it, or a member of it, needs an embedding model."""
+    return assertion.type.partition(":")[0] == "similar" or any(map(is_similarity, assertion.members))
+
+
 class CountedEmbedder:
     """`Embedder` around another, under the run's limits: places, tries, the spend cap."""
 

@@ -82,7 +82,7 @@ class Measurers:
         elif self._similarity is not None:
             return await self._similarity.measure(assertion, observed)
         else:
-            return unknown("no embedding model is configured"), 0, 0
+            return unknown("no embedding model is configured here, or only the mock model is"), 0, 0
         if who is None:
             return unknown(f"{assertion.type} assertions are not run here"), 0, 0
         return await who.measure(assertion, observed), 0, 0

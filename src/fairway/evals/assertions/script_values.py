@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from fairway.evals.assertions.kind import BadValueError
+from fairway.evals.values import Assertion
 from fairway.mistakes import shown
 
 _FILE = re.compile(r"(?:file://)?(?P<path>[^\n:()]+\.py)(?::(?P<function>[A-Za-z_]\w*))?")
@@ -52,6 +54,16 @@ def function_of(code: str) -> str:
     if len(tree.body) != 1 or not any(isinstance(node, ast.Return) for node in ast.walk(tree)):
         raise BadValueError("returns nothing", hint="lines of Python need a 'return'")
     return source
+
+
+def script_files(assertions: Iterable[Assertion]) -> tuple[str, ...]:
+    """Files of Python that assertions name, relative to the project, sorted, each once."""
+    found: set[str] = set()
+    for one in assertions:
+        if one.type == "python" and isinstance(one.value, Mapping) and "file" in one.value:
+            found.add(one.value["file"])
+        found |= set(script_files(one.members))
+    return tuple(sorted(found))
 
 
 def web_address(value: Any) -> str:
