@@ -192,12 +192,13 @@ def _tuple(arguments: tuple[Any, ...]) -> _Decoder:
 def _mapping(key: Any, inner: Any) -> _Decoder:
     read = _decoder(inner)
     number = key is int
+    read_key = _decoder(key) if isinstance(key, type) and issubclass(key, enum.Enum) else _as_is
 
     def run(value: Any) -> Any:
         if not isinstance(value, dict):
             raise WireError(f"{value!r:.40} is not an object")
         if not number:
-            return {name: read(one) for name, one in value.items()}
+            return {read_key(name): read(one) for name, one in value.items()}
         try:
             return {int(name): read(one) for name, one in value.items()}
         except ValueError as error:
