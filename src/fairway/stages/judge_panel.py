@@ -137,8 +137,16 @@ async def seat_judges(
     return JudgePanel(members, plan.settings, nonces=load_nonces(state), cache=cache)
 
 
-async def try_judges(plan: JudgePlan, panel: JudgePanel, *, concurrency: int = 8) -> Calibration | None:
+async def try_judges(
+    plan: JudgePlan, panel: JudgePanel, *, concurrency: int = 8, recording: bool = False
+) -> Calibration | None:
     """Try the judges on the calibration set; ``None``: there is none.
+
+    Args:
+        plan: Whose set, and what they must show.
+        panel: The judges.
+        concurrency: Items at a time.
+        recording: What they show now is to be recorded, so that nothing recorded before counts.
 
     Raises:
         FairwayError: The spend cap leaves no room for it.
@@ -147,10 +155,15 @@ async def try_judges(plan: JudgePlan, panel: JudgePanel, *, concurrency: int = 8
         return None
     digest = judge_digest(plan.settings)
     tried = await calibrate(
-        plan.calibration, panel, plan.rules, digest=digest, recorded=plan.recorded, concurrency=concurrency
+        plan.calibration,
+        panel,
+        plan.rules,
+        digest=digest,
+        recorded=None if recording else plan.recorded,
+        concurrency=concurrency,
     )
     record = plan.section.calibration.record
-    if record is None or plan.recorded is not None:
+    if record is None or recording or plan.recorded is not None:
         return tried
     missing = f"nothing is recorded in {record} to see the judge drift from; run `fairway eval calibrate` and commit it"
     return replace(tried, health=_with(tried.health, missing))

@@ -94,7 +94,7 @@ async def _tried(place: EvalPlace, environment: str | None, *, record: bool) -> 
             mock_url=mock,
             concurrency=project.evals.concurrency,
         )
-        tried = await try_judges(judges, panel)
+        tried = await try_judges(judges, panel, recording=record)
     if tried is None:
         raise UserError("the calibration set is empty", code="eval_judge")
     if record:

@@ -10,10 +10,8 @@ from typing import Protocol
 
 from fairway.clock import Clock
 from fairway.errors import FairwayError
-from fairway.evals.judges.answer import Graded, Invalid
-from fairway.evals.judges.single import Judge
 from fairway.evals.scoring import combine_runs
-from fairway.evals.single_attempt import Attempt, score_attempt, wants_grade
+from fairway.evals.single_attempt import Attempt, score_attempt
 from fairway.evals.values import PASS_SCORE, Case, CaseResult, Reply, RunResult, Suite
 
 
@@ -36,7 +34,7 @@ class RunOptions:
 
     Attributes:
         concurrency: Cases at a time.
-        case_timeout_seconds: Of one run of one case, the judge included.
+        case_timeout_seconds: Of one run of one case.
         total_timeout_seconds: Of everything; what is not done by then is an error. ``None``: no limit.
         threshold: Score a case needs.
         run_id: Makes conversation ids of this run its own.
@@ -50,7 +48,7 @@ class RunOptions:
 
 
 class SuiteRunner:
-    """One run over some suites. ``finished`` may be asked at any time, also after a cancellation."""
+    """One run over some suites, without a judge. ``finished`` may be asked at any time, also after a cancellation."""
 
     def __init__(
         self,
@@ -59,7 +57,6 @@ class SuiteRunner:
         options: RunOptions,
         *,
         clock: Clock,
-        judge: Judge | None = None,
         on_result: Callable[[CaseResult, int, int], None] | None = None,
     ) -> None:
         """Prepare a run.
@@ -69,14 +66,12 @@ class SuiteRunner:
             suites: What is asked.
             options: Limits.
             clock: For durations.
-            judge: ``None``: rubrics are not graded.
             on_result: Told of each result with how many are done and how many there are.
         """
         self._agent = agent
         self._cases = [(suite.name, case) for suite in suites for case in suite.cases]
         self._options = options
         self._clock = clock
-        self._judge = judge
         self._on_result = on_result
         self._results: dict[int, CaseResult] = {}
 
@@ -116,23 +111,19 @@ class SuiteRunner:
     async def _play(self, suite: str, case: Case, number: int) -> CaseResult:
         started = self._clock.monotonic()
         replies: list[Reply] = []
-        grade: Graded | Invalid | None = None
         error: str | None = None
         thread = self._thread(suite, case, number)
         try:
             async with asyncio.timeout(self._options.case_timeout_seconds):
                 for turn in case.turns:
                     replies.append(await self._agent.ask(turn, thread=thread))
-                if self._judge is not None and wants_grade(case, replies):
-                    grade = await self._judge.grade(case, replies)
         except TimeoutError:
             error = f"not finished within {self._options.case_timeout_seconds:g} s"
         except FairwayError as problem:
             hint = (problem.hint or "").partition("\n")[0]
             error = f"{problem.message}; {hint}" if hint else problem.message
-        attempt = Attempt(
-            replies=tuple(replies), grade=grade, error=error, duration_seconds=self._clock.monotonic() - started
-        )
+        seconds = self._clock.monotonic() - started
+        attempt = Attempt(replies=tuple(replies), error=error, duration_seconds=seconds)
         return score_attempt(suite, case, attempt, threshold=self._options.threshold)
 
     def _thread(self, suite: str, case: Case, number: int) -> str:

@@ -7,11 +7,8 @@ import pytest
 
 from fairway.clock import SystemClock
 from fairway.errors import PermanentError, TransientError
-from fairway.evals.judges.settings import JudgeSettings
-from fairway.evals.judges.single import Judge
 from fairway.evals.running.suite_runner import RunOptions, SuiteRunner
 from fairway.evals.values import Case, CaseOutcome, Reply, Suite
-from fairway.llm.client import Completion
 
 
 class ScriptedAgent:
@@ -47,8 +44,8 @@ def suite(*messages: str, **changes) -> Suite:
     return Suite(name="s", file="s.yaml", cases=cases)
 
 
-def runner(agent: ScriptedAgent, *suites: Suite, judge: Judge | None = None, on_result=None, **options) -> SuiteRunner:
-    return SuiteRunner(agent, suites, RunOptions(**options), clock=SystemClock(), judge=judge, on_result=on_result)
+def runner(agent: ScriptedAgent, *suites: Suite, on_result=None, **options) -> SuiteRunner:
+    return SuiteRunner(agent, suites, RunOptions(**options), clock=SystemClock(), on_result=on_result)
 
 
 async def test_results_keep_the_order_of_the_suites_whatever_the_order_they_end_in():
@@ -110,36 +107,6 @@ async def test_turns_share_a_thread_and_every_run_of_a_case_has_its_own():
     assert result.details[0].runs == 2
     threads = [thread for thread, _ in agent.asked]
     assert threads[0] == threads[1] != threads[2] == threads[3]
-
-
-class CountingModel:
-    def __init__(self, text: str) -> None:
-        self.text, self.calls = text, 0
-
-    async def complete(self, request) -> Completion:
-        self.calls += 1
-        if self.text == "down":
-            raise TransientError("the model cannot be reached")
-        return Completion(text=self.text)
-
-
-@pytest.mark.parametrize(
-    ("text", "outcome", "calls"), [("down", CaseOutcome.ERROR, 1), ("no grade", CaseOutcome.INVALID, 2)]
-)
-async def test_a_broken_judge_is_an_error_or_invalid_and_never_a_score(text, outcome, calls):
-    model = CountingModel(text)
-    judge = Judge(model, JudgeSettings(model="m"))
-    result = await runner(ScriptedAgent(), suite("a", rubric="r"), judge=judge).run()
-    assert (result.details[0].outcome, model.calls) == (outcome, calls)
-    assert result.details[0].score is None
-
-
-async def test_the_judge_is_not_asked_about_a_case_that_already_failed():
-    model = CountingModel("{}")
-    judge = Judge(model, JudgeSettings(model="m"))
-    result = await runner(ScriptedAgent(), suite("a", rubric="r", expected_keywords=("zebra",)), judge=judge).run()
-    assert result.details[0].outcome is CaseOutcome.FAILED
-    assert model.calls == 0
 
 
 async def test_a_run_without_cases_has_no_pass_rate():
