@@ -19,8 +19,6 @@ from fairway.llm.formats import FORMATS
 from fairway.project.load import Project
 from fairway.validate import suggest
 
-_CODE = "eval_embeddings"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingPlan:
@@ -92,7 +90,7 @@ def similarity_by(
     if base_url is None or model.provider == "anthropic":
         raise UserError(
             f"the embedding model's provider {model.provider!r} has no address that embeds",
-            code=_CODE,
+            code="eval_embeddings",
             hint="give the alias a base_url in models.yaml that answers POST …/embeddings as OpenAI does",
         )
 
@@ -117,12 +115,14 @@ def _resolved(reference: str | None, environment: Mapping[str, str]) -> str | No
         return reference
     kind, _, name = reference.partition(":")
     if kind != "env":
-        raise UserError(f"the embedding model's key {reference} cannot be read here", code=_CODE, hint="use env:NAME")
+        raise UserError(
+            f"the embedding model's key {reference} cannot be read here", code="eval_embeddings", hint="use env:NAME"
+        )
     value = environment.get(name)
     if not value:
         raise UserError(
             f"the embedding model needs the environment variable {name}",
-            code=_CODE,
+            code="eval_embeddings",
             hint=f"export {name}=… and run again",
         )
     return value

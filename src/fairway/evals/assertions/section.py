@@ -17,7 +17,6 @@ from fairway.yaml_file import KeyPath, YamlDocument
 
 MOST_ASSERTIONS = 200
 MOST_DEPTH = 5
-_CODE = "eval_assertion"
 _COMMON = ("type", "value", "threshold", "weight", "metric", "turn")
 _OF_A_SET = ("type", "assert", "threshold", "weight", "metric")
 _REFUSED = {
@@ -68,9 +67,9 @@ def read_assertion(item: Any) -> Assertion:
 
 def _assertions(document: YamlDocument, path: KeyPath, items: Sequence[Any], depth: int) -> tuple[Assertion, ...]:
     if len(items) > MOST_ASSERTIONS:
-        raise document.error(path, f"has more than {MOST_ASSERTIONS} assertions", code=_CODE)
+        raise document.error(path, f"has more than {MOST_ASSERTIONS} assertions", code="eval_assertion")
     if depth > MOST_DEPTH:
-        raise document.error(path, f"is nested deeper than {MOST_DEPTH} sets", code=_CODE)
+        raise document.error(path, f"is nested deeper than {MOST_DEPTH} sets", code="eval_assertion")
     found: list[Assertion] = []
     mistakes: list[ProjectFileError] = []
     for index, item in enumerate(items):
@@ -98,7 +97,7 @@ def _assertion(document: YamlDocument, path: KeyPath, item: Any, depth: int) -> 
     except BadValueError as error:
         at = _in_file(item, error)
         of_key = at != () and (str(error) == "unknown key" or at[-1] in _REFUSED)
-        raise document.error((*path, *at), str(error), code=_CODE, hint=error.hint, of_key=of_key) from error
+        raise document.error((*path, *at), str(error), code="eval_assertion", hint=error.hint, of_key=of_key) from error
 
 
 def _in_file(item: Any, error: BadValueError) -> KeyPath:
