@@ -13,6 +13,9 @@ from fairway.evals.wire import WireError, decode, encode
 if TYPE_CHECKING:
     from fairway.cli.eval.place import EvalPlace
 
+PIPELINE = "pipeline"
+"""In what was asked of a run: it belongs to a run of the pipeline, which resumes it itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -67,15 +70,15 @@ class Asked:
         return kept
 
 
-def asked_before(place: EvalPlace, reference: str) -> Asked:
-    """What was asked of a run that is to be resumed.
+def asked_before(place: EvalPlace, reference: str) -> tuple[str, Asked]:
+    """The id of a run that is to be resumed, and what was asked of it.
 
     Raises:
         NotFoundError: There is no such run, or none that was cut short.
         UserError: ``eval_resume``: it came to its end, or cannot be resumed.
     """
     if reference == "latest":
-        open_ones = [header for header in place.history.headers() if not header.ended]
+        open_ones = [one for one in place.history.headers() if not one.ended and PIPELINE not in one.asked]
         if not open_ones:
             raise NotFoundError("no evaluation was cut short", code="eval_run_not_found", hint="fairway eval run")
         reference = open_ones[0].run_id
@@ -87,6 +90,6 @@ def asked_before(place: EvalPlace, reference: str) -> Asked:
             hint=f"fairway eval show {header.run_id}; fairway eval run begins another attempt",
         )
     try:
-        return decode(Asked, dict(header.asked))
+        return header.run_id, decode(Asked, dict(header.asked))
     except WireError as error:
         raise UserError(f"evaluation {header.run_id} cannot be resumed: {error.message}", code="eval_resume") from error

@@ -94,8 +94,11 @@ async def _evaluated(place: EvalPlace, header: RunHeader, playing: Playing, prog
 
 def _load_gate() -> None:
     time.sleep(_FIRST_CALLS_SECONDS)
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)  # answers that arrive meanwhile are read at once
     for name in ("fairway.evals.evaluation", "fairway.cli.eval.reporting", "fairway.evals.reports.terminal"):
         importlib.import_module(name)
+    sys.setswitchinterval(usual)
 
 
 def _stop_on_signals(task: asyncio.Future[Evaluation], interrupted: asyncio.Event) -> None:

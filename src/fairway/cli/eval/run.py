@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from fairway.cli.output import output_option, project_option
-
-if TYPE_CHECKING:
-    from fairway.cli.eval.asked import Asked
 
 EPILOG = """\b
 Examples:
@@ -110,8 +107,8 @@ def command(
     from fairway.cli.eval.told import content_of
 
     place = eval_place(project_dir)
-    asked: Asked = asked_before(place, resume) if resume is not None else Asked(paths=paths, **options)
-    evaluation = play(place, asked, resumed=resume)
+    run_id, asked = (None, Asked(paths=paths, **options)) if resume is None else asked_before(place, resume)
+    evaluation = play(place, asked, resumed=run_id)
     files = Files(junit=junit_file, html=html_file, markdown=markdown_file, json=json_file)
     tell(content_of(evaluation), files, output=output)
     raise SystemExit(evaluation.decision.exit_code)
