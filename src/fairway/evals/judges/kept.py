@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, Protocol
 
-from fairway.canonical import canonical_json
 from fairway.evals.judges.settings import JUDGE_VERSION
 from fairway.llm.values import Completion, CompletionRequest
 
@@ -26,8 +25,10 @@ class AnswerCache(Protocol):
 
 def answer_key(identity: Mapping[str, Any], request: CompletionRequest) -> bytes:
     """SHA-256 of everything an answer depends on; the nonces make it another for each repeat."""
-    wire = asdict(request)
-    return hashlib.sha256(canonical_json(["judge", JUDGE_VERSION, dict(identity), wire])).digest()
+    asked = [[message.role, message.content] for message in request.messages]
+    how = [request.temperature, request.max_tokens, request.response_schema]
+    wire = json.dumps(["judge", JUDGE_VERSION, dict(identity), asked, how], sort_keys=True)
+    return hashlib.sha256(wire.encode()).digest()
 
 
 def kept_answer(value: Any) -> Completion | None:

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fairway.canonical import canonical_json
 from fairway.evals.judges.answer import CLAIM_KEYS, CLAIMS_KEYS, GRADE_KEYS, NO_SOURCE, ClaimVerdict
 from fairway.evals.judges.kinds import JudgeKind
 from fairway.evals.judges.nonces import Nonces
@@ -76,7 +75,7 @@ class JudgeQuestion:
         """
         bare = self.request(fence="", answer_id="")
         texts = [message.content for message in bare.messages]
-        content = canonical_json([model, texts, dict(self.schema), self.max_tokens])
+        content = json.dumps([model, texts, self.schema, self.max_tokens], sort_keys=True).encode()
         fence = nonces.nonce("fence", content, repeat=repeat, avoid=texts[1])
         answer_id = nonces.nonce("id", content, repeat=repeat, avoid=texts[1])
         return self.request(fence=fence, answer_id=answer_id), answer_id

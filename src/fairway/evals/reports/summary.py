@@ -15,6 +15,7 @@ from fairway.evals.gating.decision import (
     Ratio,
     WouldDecide,
 )
+from fairway.evals.judges.corrected import corrected_pass_rate
 from fairway.evals.reports.content import CasePair, Change, ReportContent
 from fairway.evals.reports.figures import chance, count, money, percent, points, seconds, times
 from fairway.evals.trials import EvalRun, JudgeHealth
@@ -247,6 +248,7 @@ def _run(side: str, run: EvalRun) -> Iterator[Fact]:
     yield Fact(name=f"{side}: spent", value=money(run.spent_micros), note=f"{seconds(played)} of trials, added up")
     if run.judge is not None:
         yield _judge(side, run.judge)
+        yield from _corrected(side, run)
 
 
 def _judge(side: str, judge: JudgeHealth) -> Fact:
@@ -260,6 +262,15 @@ def _judge(side: str, judge: JudgeHealth) -> Fact:
         parts.append(f"{percent(judge.flip_rate)} flip when graded again")
     value = f"not to be used: {judge.problem}" if judge.problem else "agrees with people"
     return Fact(name=f"{side}: judge", value=value, note=f"{judge.items} labelled answers; " + ", ".join(parts))
+
+
+def _corrected(side: str, run: EvalRun) -> Iterator[Fact]:
+    """What the judged pass rate says once the judge's errors are taken into account."""
+    found = corrected_pass_rate(run.judge, run.results) if run.judge is not None else None
+    if found is not None:
+        held = f"{percent(found.rate)} (95 %: {percent(found.lower)} to {percent(found.upper)})"
+        note = f"the judge counted {percent(found.judged)}; corrected for how often it errs on labelled answers"
+        yield Fact(name=f"{side}: judged truly", value=held, note=note)
 
 
 def _would_decide(would: WouldDecide) -> tuple[str, ...]:

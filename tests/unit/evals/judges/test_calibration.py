@@ -11,11 +11,11 @@ from fairway.evals.judges.calibration import (
     CalibrationRecord,
     TriedItem,
     calibrate,
-    corrected_pass_rate,
     judge_health,
     read_record,
 )
 from fairway.evals.judges.calibration_set import CalibrationItem
+from fairway.evals.judges.corrected import corrected_pass_rate
 from fairway.evals.judges.judge import JudgeMember, JudgePanel
 from fairway.evals.judges.nonces import Nonces
 from fairway.evals.judges.settings import HealthRules, JudgeSettings
