@@ -243,19 +243,21 @@ def _notes(
         notes.append(
             "every attempt is compared with the same run of the baseline, whose luck repeats do not average out"
         )
-    if would:
-        notes.extend(_would_say(would, policy, len(pairing.clusters) if pairing else 0))
+    if would and pairing:
+        notes.extend(_would_say(would, policy, pairing))
     return tuple(notes)
 
 
-def _would_say(would: WouldDecide, policy: EvalPolicy, clusters: int) -> list[str]:
-    said = []
+def _would_say(would: WouldDecide, policy: EvalPolicy, pairing: Pairing) -> list[str]:
+    said, cases, clusters = [], len(pairing.cases), len(pairing.clusters)
     if clusters < would.floor:
         said.append(
             f"at least {would.floor} cases are needed to exclude a fall of {_points(policy.margin)}, even without one "
             f"failure; there are {clusters}"
         )
     more = [f"{would.cases} cases" if would.cases else "", f"{would.repeats} repeats" if would.repeats else ""]
+    if would.cases and would.cases <= cases:
+        more = ["another run like this one"]
     if any(more):
         said.append(f"if nothing changed, {' or '.join(one for one in more if one)} would pass it 4 times of 5")
     if would.detectable:
