@@ -100,6 +100,7 @@ def command(
     (fewer than a tenth of the cases may fail) and nothing is compared. What is run again on the same content adds to
     what is known: the gate decides over every attempt. Ctrl-C keeps what was done and says how to go on.
     """
+    gc.disable()  # nothing that is loaded is garbage, and looking for it takes a tenth of the loading
     from fairway.cli.eval.asked import Asked, asked_before
     from fairway.cli.eval.place import eval_place
     from fairway.cli.eval.playing import play
