@@ -147,7 +147,7 @@ def _note(case: Captured) -> list[str]:
     lines = []
     for turn in case.turns:
         when = datetime.fromtimestamp(turn.at, UTC)
-        told = turn.verdict if not turn.reason else f"{turn.verdict}, {turn.reason}"
+        told = f"{turn.verdict}, {turn.reason}" if turn.reason and turn.verdict != "ok" else turn.verdict
         lines.append(f"observed on {turn.version} ({turn.role}), {when:%Y-%m-%d %H:%M} UTC: {told}")
         reply = turn.reply
         if reply is None:
