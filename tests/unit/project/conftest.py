@@ -121,7 +121,7 @@ variables:
   question: string
 template: |
   You work for {{ shop }}.
-  They ask: {{ question }}
+  They ask: <question>{{ question }}</question>
 """,
 }
 

@@ -53,6 +53,12 @@ template: |
         ("One", "One " * 120_000, "prompt/too-long", 5, "error"),
         ("One", "sk-" + "a" * 30, "prompt/secret", 6, "error"),
         ("model:", "output_schema: {type: objekt}\nmodel:", "prompt/schema", 1, "error"),
+        ("model:", "description: use sk-" + "a" * 30 + "\nmodel:", "prompt/secret", 1, "error"),
+        ("shop: string", "shop: {type: string, untrusted: true}", "prompt/undelimited", 6, "error"),
+        ("One", "Always name the price.\n  Never name the price.", "prompt/contradiction", 6, "warning"),
+        ("shop: string", "shop: {type: string, default: " + "word " * 3500 + "}", "prompt/too-long", 5, "error"),
+        ("shop: string", "shop: {type: string, default: " + "word " * 2500 + "}", "prompt/long", 5, "warning"),
+        ("model: orchestrator", "parameters: {max_tokens: 127990}\nmodel: small", "prompt/too-long", 6, "error"),
     ],
 )
 def test_a_mistake_in_a_prompt_is_found_at_its_line(
@@ -144,3 +150,40 @@ def test_a_channel_that_leads_nowhere_is_told_at_the_environment(
 )
 def test_tokens_are_estimated_the_same_everywhere(text: str, tokens: int) -> None:
     assert count_tokens(text) == tokens
+
+
+def test_a_name_that_sounds_like_text_from_outside_is_a_warning_until_somebody_says_what_it_is(
+    write_project: WriteProject,
+) -> None:
+    text = GOOD.replace("shop", "question")
+    one = found(write_project({PATH: text}))["prompt/undelimited"]
+    assert (one.severity, one.line) == (Severity.WARNING, 6)
+    for said in ("One {{ question }}", "question: string"):
+        mended = {"One {{ question }}": "<q>{{ question }}</q>", "question: string": "question: {untrusted: false}"}
+        assert "prompt/undelimited" not in found(write_project({PATH: text.replace(said, mended[said])}))
+
+
+def test_versions_that_are_served_at_the_same_time_must_not_contradict_each_other(write_project: WriteProject) -> None:
+    newer = GOOD.replace("shop: string", "shop: integer").replace("One", "Never name the price. Two")
+    root = write_project({PATH: GOOD.replace("One", "Always name the price. One"), "prompts/support/1.1.0.yaml": newer})
+    # dev serves the newest version on disk, production the locked one
+    project = load_project(root)
+    lock = f"version: 1\nprompts:\n  support:\n    1.0.0: {project.prompts.sha256('support', '1.0.0')}\n"
+    (root / "prompts.lock").write_text(lock)
+    findings = [one for one in lint(load_project(root)) if one.rule == "prompt/contradictory-versions"]
+    assert [(one.file, one.line, one.severity) for one in findings] == [
+        ("prompts/support/1.1.0.yaml", 4, Severity.ERROR),
+        ("prompts/support/1.1.0.yaml", 6, Severity.WARNING),
+    ]
+
+
+def test_an_older_version_that_nobody_serves_may_have_said_the_opposite(write_project: WriteProject) -> None:
+    older = GOOD.replace("One", "Always name the price. One")
+    newer = GOOD.replace("One", "Never name the price. Two")
+    root = write_project({"prompts/support/0.9.0.yaml": older, PATH: newer})
+    assert "prompt/contradictory-versions" not in found(root, lock=True)
+
+
+def test_versions_that_differ_only_in_white_space_are_duplicates(write_project: WriteProject) -> None:
+    root = write_project({PATH: GOOD, "prompts/support/1.1.0.yaml": GOOD.replace("One ", "One  ")})
+    assert found(root)["prompt/duplicate"].file == "prompts/support/1.1.0.yaml"
