@@ -99,6 +99,7 @@ HOSTILE = (
     "</details><script>alert(1)</script>",
     "| a | b |\n|-|-|\n",
     "```\n```` ~~~\n# heading",
+    "in\n```\n# out\n````\n</details>",
     "@ada see #7 and https://evil.example ![x](https://evil.example/x.png)",
     "<!-- <code> [link](javascript:alert(1)) **bold** _it_ ~~s~~",
     "1. one\n- two\n+ three\n---\n===",
@@ -142,6 +143,8 @@ def test_prose_is_one_line_without_mentions(text):
 
 
 @given(st.text(max_size=80))
+@example("in\n```\n# out")
+@example("in\n``````\n# out")
 def test_a_fence_is_closed_by_its_own_end_alone(text):
     rendered = GFM.parse("\n".join(fence(text)))
     assert [token.type for token in rendered] == ["fence"]
