@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import signal
 import sys
@@ -63,6 +64,8 @@ async def _play(place: EvalPlace, asked: Asked, header: RunHeader) -> Evaluation
         else:
             header, playing = await bare_playing(place, asked, header, stack)
         _announce(place, playing, header, progress)
+        gc.freeze()  # what is there now stays: it need not be looked at again
+        gc.enable()
         task = asyncio.ensure_future(_evaluated(place, header, playing, progress))
         _stop_on_signals(task, interrupted)
         try:
