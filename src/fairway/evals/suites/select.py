@@ -142,4 +142,6 @@ def _refuse_unknown(suites: Sequence[Suite], selection: Selection) -> None:
 def _unknown(what: str, pattern: str, known: Sequence[str]) -> NotFoundError:
     near = get_close_matches(pattern, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else None
-    return NotFoundError(f"there is no {what} {pattern!r}", code=f"eval_{what}_not_found", hint=hint)
+    if what == "suite":
+        return NotFoundError(f"there is no suite {pattern!r}", code="eval_suite_not_found", hint=hint)
+    return NotFoundError(f"there is no case {pattern!r}", code="eval_case_not_found", hint=hint)
