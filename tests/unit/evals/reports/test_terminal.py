@@ -62,7 +62,7 @@ def test_prose_stays_within_the_width(width):
     assert max(map(len, lines[1:figures])) <= max(width, 40)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.text(max_size=30), st.booleans())
 def test_what_others_write_never_steers_the_terminal(text, color):
     made = evaluation_saying(text + "\x1b[2J\x07\u202e\r")
