@@ -1,0 +1,69 @@
+"""How often the gate errs, counted through the real one.
+
+By default a seeded part, and a count fails a promise only when it is implausible under it. With
+``FAIRWAY_EVAL_SIMULATIONS=n`` every scenario is played n times, and from 1,000 on the Clopper-Pearson bound is held
+against the promise too. The table of ``docs/evals/gate.md`` comes from the same scenarios
+(``python -m benchmarks.eval_gate --write``).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+import pytest
+
+from fairway.testing.gate_scenarios import SCENARIOS, Promise, Row, Scenario, simulate
+from fairway.units import Verdict
+
+ASKED = int(os.environ.get("FAIRWAY_EVAL_SIMULATIONS", "0"))
+IMPLAUSIBLE = 1e-3
+
+PART = {
+    Scenario(rates="τ-bench", cases=50, repeats=4): 60,
+    Scenario(rates="τ-bench", cases=200, repeats=4): 30,
+    Scenario(rates="τ-bench", cases=200, repeats=4, fall=0.05): 30,
+    Scenario(rates="Beta(8, ½)", cases=200, repeats=1, fall=0.05, how="broken"): 40,
+    Scenario(rates="all pass", cases=63, fall=0.05): 60,
+    Scenario(rates="τ-bench", cases=50, adaptive=True): 20,
+    Scenario(rates="τ-bench", cases=200, repeats=4, family=5, outage=0.1): 25,
+    Scenario(rates="τ-bench", cases=100, attempts=10, fall=0.05, slow=True): 6,
+}
+
+
+def _at_least(count: int, runs: int, rate: float) -> float:
+    """P(X >= count) for a binomial X."""
+    return sum(math.comb(runs, x) * rate**x * (1 - rate) ** (runs - x) for x in range(count, runs + 1))
+
+
+def _kept(promise: Promise, row: Row) -> bool:
+    count, runs = row.ever[promise.verdict], row.runs
+    _, high = row.interval(promise.verdict)
+    if promise.at_most is not None:
+        plausible = _at_least(count, runs, promise.at_most) > IMPLAUSIBLE
+        return plausible and (runs < 1000 or high <= promise.at_most * 1.3)
+    assert promise.at_least is not None
+    plausible = _at_least(runs - count, runs, 1 - promise.at_least) > IMPLAUSIBLE
+    return plausible and (runs < 1000 or high >= promise.at_least)
+
+
+def _name(scenario: Scenario) -> str:
+    return f"{scenario.rates}, {scenario.cases} cases, {scenario.repeated}, {scenario.change}"
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS if ASKED else PART, ids=_name)
+def test_the_gate_errs_no_more_often_than_promised(scenario):
+    runs = (max(1, ASKED // 20) if scenario.slow else ASKED) or PART[scenario]
+    row = simulate(scenario, runs)
+    for promise in scenario.promises:
+        assert _kept(promise, row), f"{promise}: {row.ever[promise.verdict]} of {row.runs}"
+
+
+def test_the_seeded_part_is_a_part_of_the_table():
+    assert set(PART) <= set(SCENARIOS)
+    assert {promise.verdict for scenario in PART for promise in scenario.promises} == {Verdict.PASS, Verdict.FAIL}
+
+
+@pytest.mark.parametrize(("wrong", "runs"), [(14, 60), (6, 20), (9, 30)])
+def test_a_gate_that_errs_in_a_quarter_of_the_runs_would_be_noticed(wrong, runs):
+    assert _at_least(wrong, runs, 0.05) < IMPLAUSIBLE
