@@ -6,6 +6,7 @@ import asyncio
 
 from fairway.demo.commands import last_line, stage
 from fairway.demo.policy import CANARY
+from fairway.demo.regression import told_regression
 from fairway.demo.telling import Telling, all_required_pass, report_of
 from fairway.units import format_share
 
@@ -78,6 +79,14 @@ class Story(Telling):
             "v1.3.0 is stopped by prompt regression",
             run.code == 1 and regression.get("status") == "failed",
             str(regression.get("summary", last_line(run.stderr, f"exit {run.code}"))),
+        )
+        lines = list(told_regression(regression, self.root / ".fairway" / "evals"))
+        for line in lines:
+            self.timeline.say(line, "note")
+        self.told.expect(
+            "the report names the case, the rule the prompt lost, and the lines that changed",
+            any("Never promise a refund before" in line for line in lines) and any(": - " in line for line in lines),
+            lines[0] if lines else "no report",
         )
         deployed = stage(report, "deploy_staging").get("status", "absent")
         started = [event for event in self._events(first) if event.kind == "start"]
