@@ -186,7 +186,7 @@ def json_pieces(content: ReportContent) -> Iterator[str]:
     """`render_json` in pieces, to be written one after the other: for runs too large to be in memory twice."""
     pairs = pair_cases(content)
     summary = summarise(content, pairs)
-    explained = {(one.result.suite, one.result.case_id): one.lines()[1:] for one in content.explanations}
+    explained = {(one.result.suite, one.result.case_id): one.changed() for one in content.explanations}
     head = _dumps(_without_cases(content, summary), indent=2)
     # the head's closing brace comes after the cases
     yield f'{head[:-2]},\n  "cases": ['

@@ -55,11 +55,16 @@ class Explanation:
         )
         text = [f"{title}: {result.undecided}" if result.undecided else title]
         text += [f"  {violation.message}" for violation in result.violations]
-        if result.rule is not None and self.rule_lost:
-            text.append(f"  the rule it protects is gone: {result.rule}")
+        return (*text, *(f"  {line}" for line in self.changed()))
+
+    def changed(self) -> tuple[str, ...]:
+        """What became of the prompts, without what was violated; empty: nothing is known."""
+        text = []
+        if self.result.rule is not None and self.rule_lost:
+            text.append(f"the rule it protects is gone: {self.result.rule}")
         if self.changes:
-            text.append("  what changed in the prompts since the previous release:")
-            text += [f"    {change}" for change in self.changes]
+            text.append("what changed in the prompts since the previous release:")
+            text += [f"  {change}" for change in self.changes]
         return tuple(text)
 
 

@@ -36,7 +36,7 @@ def render_html(content: ReportContent) -> Iterator[str]:
     yield _BODY
     yield f'<script type="application/json" id="index">{as_script(index_of(content, pairs, summary.flags))}</script>\n'
     yield f"<script>{script}</script>\n"
-    explained = {(one.result.suite, one.result.case_id): one.lines()[1:] for one in content.explanations}
+    explained = {(one.result.suite, one.result.case_id): one.changed() for one in content.explanations}
     for number, chunk in enumerate(chunks_of(pairs, explained)):
         yield f'<script type="text/plain" id="cases-{number}">{packed(chunk)}</script>\n'
     yield "</body>\n</html>\n"

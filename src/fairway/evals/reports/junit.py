@@ -127,7 +127,7 @@ def _lines(pair: CasePair, explanation: Explanation | None) -> Iterator[str]:
     if pair.result.judge_reason:
         yield f"judge: {pair.result.judge_reason}"
     if explanation is not None:
-        yield from explanation.lines()[1:]
+        yield from explanation.changed()
     if pair.result.response_preview:
         yield f"answer: {pair.result.response_preview}"
 
