@@ -80,14 +80,21 @@ def load_nonces(state: StateDir) -> Nonces:
         content = path.read_text(encoding="ascii").strip()
         secret = bytes.fromhex(content)
     except (OSError, ValueError) as error:
-        message = f"the judges' secret {path} cannot be used: {error}"
-        raise UserError(message, code="judge_nonce", hint="delete it; the next run makes another") from error
+        raise UserError(
+            f"the judges' secret {path} cannot be used: {error}",
+            code="judge_nonce",
+            hint="delete it; the next run makes another",
+        ) from error
     if mode & 0o077:
-        message = f"the judges' secret {path} can be read by others (mode {mode:o})"
-        raise UserError(message, code="key_permissions", hint=f"delete {path}; the next run makes another")
+        raise UserError(
+            f"the judges' secret {path} can be read by others (mode {mode:o})",
+            code="key_permissions",
+            hint=f"delete {path}; the next run makes another",
+        )
     if len(secret) < _SECRET_BYTES:
-        message = f"the judges' secret {path} is too short"
-        raise UserError(message, code="judge_nonce", hint="delete it; the next run makes another")
+        raise UserError(
+            f"the judges' secret {path} is too short", code="judge_nonce", hint="delete it; the next run makes another"
+        )
     return Nonces(secret)
 
 
