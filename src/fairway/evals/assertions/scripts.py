@@ -7,9 +7,10 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fairway.evals.assertions import script_child
 from fairway.evals.assertions.about import about
@@ -73,30 +74,30 @@ class Scripts:
             return await self._run(body, assertion.threshold)
 
     async def _run(self, body: bytes, threshold: float | None) -> Finding:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                cwd=self._root,
-                env=self._environment,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
-        except OSError as error:
-            return broken(f"{self._command[0]} cannot be started: {error.strerror}")
-        errors = asyncio.create_task(_read(process.stderr, _MOST_BYTES))
-        try:
-            async with asyncio.timeout(self._timeout):
-                output = await _talk(process, body)
-        except TimeoutError:
-            return broken(f"it was not done within {self._timeout:g} s")
-        finally:
-            # it has answered, or its time is over; what it started goes with it, and lets go of standard error
-            _kill_group(process.pid)
-            await process.wait()
-            told = await errors
-        return _answer(output, told, threshold)
+        # a file, not a pipe: what a script leaves running may hold its standard error open for ever
+        with tempfile.TemporaryFile() as errors:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    cwd=self._root,
+                    env=self._environment,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=errors,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                return broken(f"{self._command[0]} cannot be started: {error.strerror}")
+            try:
+                async with asyncio.timeout(self._timeout):
+                    output = await _talk(process, body)
+            except TimeoutError:
+                return broken(f"it was not done within {self._timeout:g} s")
+            finally:
+                # it has answered, or its time is over; what it started goes with it
+                _kill_group(process.pid)
+                await process.wait()
+            return _answer(output, _last_line(errors), threshold)
 
 
 async def _talk(process: asyncio.subprocess.Process, body: bytes) -> bytes:
@@ -119,13 +120,19 @@ async def _read(stream: asyncio.StreamReader | None, most: int) -> bytes:
     return bytes(kept)
 
 
-def _answer(output: bytes, errors: bytes, threshold: float | None) -> Finding:
+def _last_line(errors: IO[bytes]) -> str:
+    """The last thing the script said on standard error, short."""
+    errors.seek(max(0, errors.seek(0, os.SEEK_END) - 4 * _SHOWN))
+    lines = plain(errors.read().decode("utf-8", "replace")).strip().splitlines()
+    return lines[-1][:_SHOWN] if lines else ""
+
+
+def _answer(output: bytes, last: str, threshold: float | None) -> Finding:
     if len(output) > _MOST_BYTES:
         return broken("its answer is too large")
     parsed = parse_json(output.decode("utf-8", "replace"))
     if parsed.problem is not None or not isinstance(parsed.value, Mapping):
-        last = plain(errors.decode("utf-8", "replace")).strip().splitlines()
-        return broken(f"it gave no answer{': ' + last[-1][:_SHOWN] if last else ''}")
+        return broken(f"it gave no answer{': ' + last if last else ''}")
     return _said(parsed.value, threshold)
 
 

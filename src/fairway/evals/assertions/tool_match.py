@@ -143,7 +143,7 @@ def ordered_matching(rows: int, columns: int, edge: Callable[[int, int], bool]) 
     pairs: list[tuple[int, int]] = []
     row = column = 0
     while row < rows and column < columns:
-        if joined[row][column] and best[row][column] == best[row + 1][column + 1] + 1:
+        if joined[row][column]:  # no matching of the rest is larger than one that has this pair
             pairs.append((row, column))
             row, column = row + 1, column + 1
         elif best[row + 1][column] >= best[row][column + 1]:

@@ -95,6 +95,9 @@ def slow(output, context):
 def child(output, context):
     open("child.pid", "w").write(str(subprocess.Popen(["sleep", "60"]).pid))
     return True
+def daemon(output, context):
+    open("child.pid", "w").write(str(subprocess.Popen(["sleep", "30"], start_new_session=True).pid))
+    return True
 def dies(output, context):
     print("out of luck", file=sys.stderr); sys.stderr.flush(); os._exit(3)
 def leaves(output, context):
@@ -157,6 +160,12 @@ async def test_a_script_that_takes_too_long_is_killed_with_what_it_started(proje
     async with asyncio.timeout(5):
         while alive(pid):
             await asyncio.sleep(0.01)
+
+
+async def test_what_a_script_leaves_behind_out_of_reach_holds_nothing_up(project):
+    async with asyncio.timeout(10):
+        assert (await run(project, "checks.py:daemon")).found is Found.HELD
+    os.kill(int((project / "child.pid").read_text()), 9)
 
 
 def alive(pid: int) -> bool:

@@ -195,6 +195,14 @@ def test_precision_recall_and_f1_are_those_of_the_matching_and_the_threshold_is_
     assert run(value, [F, G, H, {"name": "k", "arguments": "{"}], threshold=0.1).found is Found.VIOLATED
 
 
+def test_a_forbidden_tool_whose_arguments_nobody_can_read_counts_as_forbidden():
+    broken = {"name": "f", "arguments": "{"}
+    result = run({"forbidden": [{"name": "f", "arguments": {"x": 5}}]}, [broken])
+    assert len(result.detail["forbidden"]) == 1
+    assert "forbidden call f" in result.message
+    assert run({"forbidden": [{"name": "g", "arguments": {"x": 5}}], "extra": 1}, [broken]).detail["forbidden"] == []
+
+
 def test_a_call_out_of_order_is_said_to_be_one():
     result = run({"expected": ["f", "g"], "order": "subsequence"}, [G, F])
     assert "not in the expected order" in result.message
