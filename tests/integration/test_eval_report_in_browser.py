@@ -6,7 +6,7 @@ import random
 import shutil
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from fairway.evals.reports.content import Change, ReportContent, pair_cases
 from fairway.evals.reports.html import render_html
 from fairway.evals.reports.word_diff import diff_words
 from fairway.evals.trials import side_of
-from fairway.evals.values import CaseOutcome, ToolCall
+from fairway.evals.values import CaseOutcome, Found, ToolCall
 from fairway.testing.modelled_evaluation import Modelled, evaluation_saying, modelled_evaluation
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -263,6 +263,30 @@ def test_an_address_leads_to_what_somebody_looked_at(desk: Desk, some: Modelled)
     opened.page.fill("#q", "")
     until(opened.page, "!location.hash.includes('q=')")
     assert "show=critical" in opened.page.evaluate("location.hash")
+
+
+def test_a_check_tells_every_unmatched_call_and_every_vote_of_a_panel(desk: Desk) -> None:
+    made = modelled_evaluation(1)
+    detail = {
+        "missing": [{"expected": "refund(amount=20)", "reason": "called with amount=25 instead of 20"}],
+        "extra": [{"call": "mail()", "reason": "no expectation asks for this tool"}],
+        "votes": [
+            {"model": "small", "grade": "meets", "reason": "kind"},
+            {"model": "large", "missing": "invalid", "problem": "no JSON"},
+        ],
+    }
+    first = made.candidate.results[0]
+    calls = replace(first.assertions[0], found=Found.VIOLATED, message="two calls", detail=detail)
+    result = replace(first, assertions=(calls, *first.assertions[1:]))
+    opened = desk.open(replace(made, candidate=replace(made.candidate, results=(result,))))
+    told = opened.page.locator(".checks li").all_inner_texts()
+    assert [" ".join(one.split()) for one in told] == [
+        "refund(amount=20)missing called with amount=25 instead of 20",
+        "mail()extra no expectation asks for this tool",
+        "smallmeets kind",
+        "largeinvalid no JSON",
+    ]
+    assert opened.problems == []
 
 
 HOSTILE = (

@@ -148,7 +148,8 @@ const CasePane = (() => {
     main.a.forEach((found, at) => body.append(checkRow(one, found, now && before ? before.a[at] : null, text)));
     for (const [check, ref] of main.v) body.append(el("tr", "", el("td", "", say(check)), now && before ? el("td") : null,
       el("td", "bad num", "✗ violated"), el("td", "", say(text(ref)))));
-    if (!body.children.length) body.append(el("tr", "", el("td", "muted", "Every check of this case holds.")));
+    if (!body.children.length && main.o === "passed")
+      body.append(el("tr", "", el("td", "muted", "Every check of this case holds.")));
     made.append(body);
     return made;
   }
@@ -159,16 +160,35 @@ const CasePane = (() => {
       const sign = { held: "✓", violated: "✗" }[result.f] ?? "?";
       return el("td", `num ${TONE[result.f] ?? "open"}`, `${sign} ${result.f}`, result.s === null ? "" : ` ${share(result.s)}`);
     };
-    const what = el("td", "", found.m !== null ? say(text(found.m)) : null);
-    if (found.r !== null) what.append(el("div", "reason", say(`“${text(found.r)}”`)));
-    if (found.d !== null) {
-      const more = el("details", "", el("summary", "muted", "more"), el("pre", "", say(JSON.stringify(found.d, null, 2))));
-      what.append(more);
-    }
+    const what = el("td", ""), listed = found.d === null ? [] : details(found.d);
+    // a list below says the same, call by call
+    if (found.m !== null && (listed.length < 2 || found.r !== null)) what.append(say(text(found.m)));
+    if (found.r !== null && !text(found.m).includes(text(found.r))) what.append(el("div", "reason", say(`“${text(found.r)}”`)));
+    what.append(...listed);
     const name = el("td", "", say(found.t), found.k ? el("div", "meta", say(`metric ${found.k}`)) : null,
       found.w !== 1 ? el("div", "meta", `weight ${number(found.w, 2)}`) : null);
     const both = one.before.length && one.now.length;
     return el("tr", "", name, both ? cell(other) : null, cell(found), what);
+  }
+
+  // What a check says besides. Unmatched calls, members of a set, claims and votes are lists; the rest can be unfolded.
+  function details(found) {
+    const made = el("ul", "calls");
+    for (const key of ["missing", "extra", "forbidden", "members", "claims", "votes"]) {
+      const list = Array.isArray(found[key]) ? found[key] : [];
+      if (key === "votes" && list.length < 2) continue; // the only vote is the verdict
+      for (const one of list) {
+        const what = typeof one === "string" ? one : one.expected ?? one.call ?? one.claim ?? one.model ?? one.type ?? "";
+        const word = ["missing", "extra", "forbidden"].includes(key) ? key : one.found ?? one.grade ?? one.verdict ?? one.missing ?? "";
+        const item = el("li", key === "missing" || key === "forbidden" ? "missing" : "", say(String(what)),
+          el("span", "how open", say(String(word))));
+        const why = one.reason ?? one.message ?? one.problem;
+        if (why) item.append(el("div", "muted", say(String(why))));
+        made.append(item);
+      }
+    }
+    const more = el("details", "", el("summary", "muted", "more"), el("pre", "", say(JSON.stringify(found, null, 2))));
+    return made.children.length ? [made, more] : [more];
   }
 
   function facts(one, text, view) {
