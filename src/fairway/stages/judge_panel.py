@@ -165,7 +165,9 @@ async def try_judges(
     record = plan.section.calibration.record
     if record is None or recording or plan.recorded is not None:
         return tried
-    missing = f"nothing is recorded in {record} to see the judge drift from; run `fairway eval calibrate` and commit it"
+    missing = (
+        f"nothing is recorded in {record} to see it drift from; run `fairway eval calibrate --record`, and commit it"
+    )
     return replace(tried, health=_with(tried.health, missing))
 
 

@@ -24,7 +24,7 @@ Exit codes: 0 the judge may be used, 1 it may not, 2 something to mend first.
 
 
 @click.command("calibrate", epilog=EPILOG)
-@click.option("--record", is_flag=True, help="Write what it said to evals.judge.calibration.record.")
+@click.option("--record", is_flag=True, help="Write what it said to evals.judge.calibration.record, if it may be used.")
 @click.option("--environment", metavar="NAME", help="Whose models judge; by default evals.environment.")
 @project_option
 @output_option
@@ -52,6 +52,8 @@ def command(record: bool, environment: str | None, project_dir: str | None, outp
 async def _tried(place: EvalPlace, environment: str | None, *, record: bool) -> Calibration:
     import json
     from contextlib import AsyncExitStack
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
 
     from fairway.bundle.files import scan
     from fairway.clock import SystemClock
@@ -74,12 +76,16 @@ async def _tried(place: EvalPlace, environment: str | None, *, record: bool) -> 
             code="eval_judge",
             hint="evals: {judge: {model: …, calibration: {items: evals/calibration.yaml}}}",
         )
+    if record and section.record is None:
+        raise UserError(
+            "evals.judge.calibration.record names no file", code="eval_judge", hint="record: evals/judge-record.json"
+        )
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         mock = None
         if examined.overlay.uses_mock_models:
-            folder = place.state.evals / "calibration"
-            folder.mkdir(parents=True, exist_ok=True)
+            # a folder of its own: the log of an earlier mock names an address where nobody answers any more
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="fairway-calibrate-")))
             variables = interpreter_of(project, bundle).environment()
             scenario = place.root / project.llm.mock.scenario
             mock = await stack.enter_async_context(
@@ -97,13 +103,7 @@ async def _tried(place: EvalPlace, environment: str | None, *, record: bool) -> 
         tried = await try_judges(judges, panel, recording=record)
     if tried is None:
         raise UserError("the calibration set is empty", code="eval_judge")
-    if record:
-        if section.record is None:
-            raise UserError(
-                "evals.judge.calibration.record names no file",
-                code="eval_judge",
-                hint="record: evals/judge-record.json",
-            )
+    if record and section.record is not None and tried.health.problem is None:
         write_text(place.root / section.record, json.dumps(tried.record.to_json(), indent=2) + "\n")
     return tried
 
