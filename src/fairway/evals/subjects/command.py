@@ -21,6 +21,7 @@ from fairway.evals.values import Reply
 _MOST_BYTES = 4 * 1024 * 1024
 _SHOWN = 200
 _PIECE = 65_536
+_REAPING_SECONDS = 2.0
 
 
 class CommandSubject:
@@ -99,18 +100,19 @@ class CommandSubject:
         except OSError as error:
             problem = error.strerror or type(error).__name__
             raise PermanentError(f"{self._arguments[0]} cannot be started: {problem}", code="agent_command") from error
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        reading = asyncio.ensure_future(_all(process.stdout)), asyncio.ensure_future(_last(process.stderr))
+        feeding = asyncio.ensure_future(_fed(process.stdin, data))
         try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            assert process.stderr is not None
-            _, output, errors = await asyncio.gather(
-                _fed(process.stdin, data), _all(process.stdout), _last(process.stderr)
-            )
+            _, output, errors = await asyncio.gather(feeding, *reading)
             code = await process.wait()
         finally:
-            # also what it left running in the background
-            _kill_group(process.pid)
-            await _reaped(process)
+            for task in (feeding, *reading):
+                task.cancel()
+            _kill_group(process.pid)  # also what it left running in the background
+            await asyncio.shield(asyncio.ensure_future(_reaped(process, process.stdout, process.stderr)))
         if code != 0:
             raise PermanentError(f"the command ended with {code}{_because(errors)}", code="agent_command")
         try:
@@ -156,6 +158,20 @@ def _kill_group(group: int) -> None:
         pass
 
 
-async def _reaped(process: asyncio.subprocess.Process) -> None:
-    """Collect the process even when this task is being cancelled, so that none is left behind."""
-    await asyncio.shield(asyncio.ensure_future(process.wait()))
+async def _reaped(process: asyncio.subprocess.Process, *streams: asyncio.StreamReader) -> None:
+    """Collect the process, so that none is left behind.
+
+    The event loop says that a process ended once its pipes have, so what is still in them is read and thrown away; a
+    descendant that left the group may hold them open, and is not waited for.
+    """
+    await asyncio.sleep(0)  # lets the tasks that read be cancelled
+    try:
+        async with asyncio.timeout(_REAPING_SECONDS):
+            await asyncio.gather(*(_drained(stream) for stream in streams), process.wait())
+    except TimeoutError:
+        process._transport.close()  # type: ignore[attr-defined]  # there is no public way to let go of the pipes
+
+
+async def _drained(stream: asyncio.StreamReader) -> None:
+    while await stream.read(_PIECE):
+        pass
