@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"^[-+]?(0|[1-9][0-9]*)$")
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 _NOT_FINITE = re.compile(r"^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _AMBIGUOUS = re.compile(
     r"^(yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF"  # booleans for YAML 1.1 only
     r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt\s].*)?"  # dates
@@ -38,6 +40,8 @@ _AMBIGUOUS = re.compile(
     r"|[-+]?0[0-9_]+|0o[0-7]+|[-+]?0b[01_]+|[-+]?0x[0-9a-fA-F_]+"  # octal, binary, hex
     r"|[-+]?[0-9][0-9_]*_[0-9_]*(\.[0-9_]*)?)$"  # 1_000
 )
+_LONGEST_WORD = len("yes")
+"""Of the words that `_AMBIGUOUS` knows; everything else it or a number matches begins with no letter."""
 _CONSTANTS: Mapping[str, Any] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
@@ -76,7 +80,7 @@ class YamlDocument:
     value: Any
     values: Mapping[KeyPath, Position] = field(repr=False)
     keys: Mapping[KeyPath, Position] = field(repr=False)
-    blocks: frozenset[KeyPath] = field(default=frozenset(), repr=False)
+    blocks: AbstractSet[KeyPath] = field(default=frozenset(), repr=False)
 
     def has(self, path: KeyPath) -> bool:
         """Whether there is a value at the path."""
@@ -172,14 +176,15 @@ def _decode(content: bytes, file: str) -> str:
             column=error.start - (before.rfind(b"\n") + 1) + 1,
             hint="save the file as UTF-8",
         ) from error
-    for index, char in enumerate(text):
-        if (char < " " and char not in "\t\n\r") or char == "\x7f":
-            raise ProjectFileError(
-                f"contains the control character U+{ord(char):04X}",
-                file=file,
-                line=text.count("\n", 0, index) + 1,
-                column=index - (text.rfind("\n", 0, index) + 1) + 1,
-            )
+    control = _CONTROL.search(text)
+    if control:
+        index = control.start()
+        raise ProjectFileError(
+            f"contains the control character U+{ord(control.group()):04X}",
+            file=file,
+            line=text.count("\n", 0, index) + 1,
+            column=index - (text.rfind("\n", 0, index) + 1) + 1,
+        )
     return text
 
 
@@ -187,11 +192,94 @@ def _decode(content: bytes, file: str) -> str:
 class _Node:
     """A node before its path is known: aliases give one node several paths."""
 
-    position: Position
+    mark: Any
     value: Any = None
     block: bool = False
-    entries: list[tuple[str, Position, _Node]] | None = None
+    entries: dict[str, tuple[_Node, _Node]] | None = None
     items: list[_Node] | None = None
+
+    @property
+    def position(self) -> Position:
+        return Position(line=self.mark.line + 1, column=self.mark.column + 1)
+
+    def find(self, path: KeyPath) -> _Node | None:
+        """The node at a path below this one."""
+        node: _Node | None = self
+        for part in path:
+            if node is None:
+                return None
+            if node.entries is not None:
+                entry = node.entries.get(part) if isinstance(part, str) else None
+                node = entry[1] if entry else None
+            elif node.items is not None and isinstance(part, int) and 0 <= part < len(node.items):
+                node = node.items[part]
+            else:
+                return None
+        return node
+
+    def walk(self, path: KeyPath = ()) -> Iterator[tuple[KeyPath, _Node]]:
+        """Every node with its path, this one first."""
+        yield path, self
+        for key, (_, child) in (self.entries or {}).items():
+            yield from child.walk((*path, key))
+        for index, child in enumerate(self.items or ()):
+            yield from child.walk((*path, index))
+
+
+@dataclass(frozen=True, slots=True)
+class _Places(Mapping[KeyPath, Position]):
+    """Positions of values by path, found when asked for: nearly all of a file is never asked for."""
+
+    root: _Node
+
+    def __getitem__(self, path: KeyPath) -> Position:
+        node = self.root.find(path)
+        if node is None:
+            raise KeyError(path)
+        return node.position
+
+    def __iter__(self) -> Iterator[KeyPath]:
+        return (path for path, _ in self.root.walk())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyPlaces(Mapping[KeyPath, Position]):
+    """Positions of the keys of mappings by path."""
+
+    root: _Node
+
+    def __getitem__(self, path: KeyPath) -> Position:
+        parent = self.root.find(path[:-1]) if path else None
+        entry = parent.entries.get(str(path[-1])) if parent is not None and parent.entries is not None else None
+        if entry is None or not isinstance(path[-1], str):
+            raise KeyError(path)
+        return entry[0].position
+
+    def __iter__(self) -> Iterator[KeyPath]:
+        return ((*path, key) for path, node in self.root.walk() for key in node.entries or ())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocks(AbstractSet[KeyPath]):
+    """Paths of block scalars."""
+
+    root: _Node
+
+    def __contains__(self, path: object) -> bool:
+        node = self.root.find(path) if isinstance(path, tuple) else None
+        return node is not None and node.block
+
+    def __iter__(self) -> Iterator[KeyPath]:
+        return (path for path, node in self.root.walk() if node.block)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class _Reader:
@@ -208,11 +296,13 @@ class _Reader:
             root = self._root()
         except yaml.YAMLError as error:
             raise self._from_yaml_error(error) from error
-        values: dict[KeyPath, Position] = {}
-        keys: dict[KeyPath, Position] = {}
-        blocks: set[KeyPath] = set()
-        value = self._place(root, (), values, keys, blocks) if root else None
-        return YamlDocument(file=self._file, value=value, values=values, keys=keys, blocks=frozenset(blocks))
+        if root is None:
+            return YamlDocument(file=self._file, value=None, values={}, keys={})
+        self._nodes = 0
+        value = self._value(root, 0)
+        return YamlDocument(
+            file=self._file, value=value, values=_Places(root), keys=_KeyPlaces(root), blocks=_Blocks(root)
+        )
 
     # -- events to nodes ------------------------------------------------------------------------------------------
 
@@ -241,7 +331,7 @@ class _Reader:
             return self._anchors[event.anchor]
         if event.tag is not None and event.tag not in _ALLOWED_TAGS:
             raise self._error(f"the tag {event.tag!r} is not allowed", event, hint="remove the tag; use plain values")
-        node = _Node(position=_position(event))
+        node = _Node(event.start_mark)
         if isinstance(event, yaml.ScalarEvent):
             node.value = self._scalar(event)
             node.block = event.style in ("|", ">")
@@ -256,9 +346,9 @@ class _Reader:
             self._anchors[event.anchor] = node
         return node
 
-    def _entries(self, events: Iterator[Any], depth: int) -> list[tuple[str, Position, _Node]]:
-        own: dict[str, tuple[Position, _Node]] = {}
-        merged: dict[str, tuple[Position, _Node]] = {}
+    def _entries(self, events: Iterator[Any], depth: int) -> dict[str, tuple[_Node, _Node]]:
+        own: dict[str, tuple[_Node, _Node]] = {}
+        merged: dict[str, tuple[_Node, _Node]] = {}
         while not isinstance(key_event := next(events), yaml.MappingEndEvent):
             key_node = self._node(key_event, events, depth + 1)
             child_event = next(events)
@@ -268,9 +358,11 @@ class _Reader:
                 self._merge(merged, child, key_event)
                 continue
             if key in own:
-                raise self._error(f"the key {key!r} is there twice (first in line {own[key][0].line})", key_event)
-            own[key] = (key_node.position, child)
-        return [(key, *found) for key, found in {**merged, **own}.items()]
+                raise self._error(
+                    f"the key {key!r} is there twice (first in line {own[key][0].mark.line + 1})", key_event
+                )
+            own[key] = (key_node, child)
+        return {**merged, **own} if merged else own
 
     def _key(self, node: _Node, event: Any) -> str:
         if node.entries is not None or node.items is not None:
@@ -280,13 +372,13 @@ class _Reader:
         raw = event.value if isinstance(event, yaml.ScalarEvent) else str(node.value)
         raise self._error(f"the key {raw!r} is not text", event, hint=f'write "{raw}" in quotes')
 
-    def _merge(self, into: dict[str, tuple[Position, _Node]], source: _Node, event: Any) -> None:
+    def _merge(self, into: dict[str, tuple[_Node, _Node]], source: _Node, event: Any) -> None:
         for mapping in source.items if source.items is not None else [source]:
             if mapping.entries is None:
                 raise self._error("<< merges a mapping or a list of mappings", event)
-            for key, position, child in mapping.entries:
+            for key, entry in mapping.entries.items():
                 self._nodes += 1
-                into.setdefault(key, (position, child))
+                into.setdefault(key, entry)
 
     def _scalar(self, event: yaml.ScalarEvent) -> Any:
         text: str = event.value
@@ -294,6 +386,8 @@ class _Reader:
             return text
         if text in _CONSTANTS:
             return _CONSTANTS[text]
+        if len(text) > _LONGEST_WORD and text[0].isalpha():
+            return text  # nearly every text; what comes below begins otherwise, or is a short word
         if _AMBIGUOUS.match(text):
             hint = f'write "{text}" in quotes for text'
             if text.lower() in ("yes", "no", "on", "off"):
@@ -314,32 +408,20 @@ class _Reader:
 
     # -- nodes to values ------------------------------------------------------------------------------------------
 
-    def _place(
-        self,
-        node: _Node,
-        path: KeyPath,
-        values: dict[KeyPath, Position],
-        keys: dict[KeyPath, Position],
-        blocks: set[KeyPath],
-    ) -> Any:
-        values[path] = node.position
-        if len(values) > MAXIMUM_NODES or len(path) > MAXIMUM_DEPTH:
+    def _value(self, node: _Node, depth: int) -> Any:
+        self._nodes += 1
+        if self._nodes > MAXIMUM_NODES or depth > MAXIMUM_DEPTH:
+            place = node.position
             raise ProjectFileError(
                 f"has more than {MAXIMUM_NODES} values once its aliases are expanded",
                 file=self._file,
-                line=node.position.line,
-                column=node.position.column,
+                line=place.line,
+                column=place.column,
             )
         if node.entries is not None:
-            mapping: dict[str, Any] = {}
-            for key, position, child in node.entries:
-                keys[(*path, key)] = position
-                mapping[key] = self._place(child, (*path, key), values, keys, blocks)
-            return mapping
+            return {key: self._value(child, depth + 1) for key, (_, child) in node.entries.items()}
         if node.items is not None:
-            return [self._place(child, (*path, index), values, keys, blocks) for index, child in enumerate(node.items)]
-        if node.block:
-            blocks.add(path)
+            return [self._value(child, depth + 1) for child in node.items]
         return node.value
 
     # -- errors ---------------------------------------------------------------------------------------------------

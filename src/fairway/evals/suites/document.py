@@ -13,7 +13,7 @@ from fairway.yaml_file import MAXIMUM_BYTES, MAXIMUM_DEPTH, KeyPath, Position, Y
 MAXIMUM_LINE = MAXIMUM_BYTES
 """Bytes of one line of a suite that has a case a line; such a file as a whole may be larger."""
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],\n]')
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]')
 
 
 def read_document(content: bytes, *, file: str) -> YamlDocument:
@@ -90,20 +90,20 @@ def _containers(text: str) -> dict[KeyPath, Position]:
     open_paths: list[KeyPath] = []
     steps: list[str | int] = []  # the index or the key that the next value of each open container has
     awaits_key = False
-    line, line_start = 1, 0
+    line, counted = 1, 0
     for match in _TOKEN.finditer(text):
         token = match.group()
         mark = token[0]
         if mark == '"':
             if awaits_key:
-                steps[-1] = json.loads(token)
+                steps[-1] = json.loads(token) if "\\" in token else token[1:-1]
                 awaits_key = False
-        elif mark == "\n":
-            line += 1
-            line_start = match.end()
         elif mark in "{[":
+            start = match.start()
+            line += text.count("\n", counted, start)
+            counted = start
             path = (*open_paths[-1], steps[-1]) if open_paths else ()
-            found[path] = Position(line=line, column=match.start() - line_start + 1)
+            found[path] = Position(line=line, column=start - text.rfind("\n", 0, start))
             open_paths.append(path)
             steps.append("" if mark == "{" else 0)
             awaits_key = mark == "{"

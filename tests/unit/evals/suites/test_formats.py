@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.errors import ProjectFileError
+from fairway.evals.suites.document import read_document
 from fairway.evals.suites.files import SuiteFiles
 from fairway.evals.suites.load import load_suites, parse_suite
 from fairway.evals.values import Case, Suite, TokenCount
+from fairway.yaml_file import parse_yaml
 
 
 def suite(text: str, file: str = "evals/suites/s.yaml", **files: str) -> Suite:
@@ -452,3 +454,22 @@ def test_a_suite_of_21000_lines_loads_in_a_few_seconds_and_in_little_memory():
         sys.getsizeof(case) + sum(map(sys.getsizeof, (case.id, case.turns, case.turns[0]))) for case in found.cases
     ]
     assert sum(sizes) / len(sizes) < 1000
+
+
+json_trees = st.recursive(
+    st.none() | st.booleans() | st.integers(-99, 99) | st.text(alphabet='a"\\{[,]}:\n é', max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet='ab"\\é', max_size=3), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_trees, st.sampled_from([None, 1, "\t"]))
+def test_the_places_of_lists_and_objects_in_json_are_those_the_exact_reader_gives(tree, indent):
+    text = json.dumps(tree, indent=indent, ensure_ascii=False)
+    document = read_document(text.encode(), file="x.json")
+    exact = parse_yaml(text.replace("\t", " ").encode(), file="x.json")
+    for path, place in exact.values.items():
+        assert document.position(path) == place
+        assert document.position(path, of_key=True) == exact.position(path, of_key=True)
