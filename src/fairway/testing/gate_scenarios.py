@@ -105,6 +105,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *(Scenario(rates="all pass", cases=n, repeats=k) for n in (63, 200) for k in (1, 4)),
     *(Scenario(rates="all pass", cases=n, fall=MARGIN, how=how) for n in (63, 200) for how in ("every case", "broken")),
     *_both(Scenario(rates="τ-bench", cases=200, repeats=4, family=5, outage=0.1)),
+    Scenario(rates="all pass", cases=100, family=10, outage=0.2),
     *(
         one
         for fresh in (True, False)

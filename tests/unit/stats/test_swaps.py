@@ -34,6 +34,12 @@ def test_differences_off_every_lattice_are_rounded_so_that_the_p_value_only_grow
     assert exact - 1e-9 <= swap_p(differences)
 
 
+def test_a_tie_the_lattice_cannot_tell_counts_against_the_alarm():
+    """The swapped total is smaller by less than the lattice sees; rounded the other way the p-value would be 1/2."""
+    assert enumerated([0.1234567001, -0.1234567]) == 0.75
+    assert swap_p([0.1234567001, -0.1234567]) >= 0.75
+
+
 def test_on_real_numbers_the_rounding_costs_next_to_nothing():
     dice = random.Random(3)
     for _ in range(20):

@@ -20,13 +20,13 @@ ASKED = int(os.environ.get("FAIRWAY_EVAL_SIMULATIONS", "0"))
 IMPLAUSIBLE = 1e-3
 
 PART = {
-    Scenario(rates="τ-bench", cases=50, repeats=4): 60,
+    Scenario(rates="τ-bench", cases=50, repeats=4): 150,
     Scenario(rates="τ-bench", cases=200, repeats=4): 30,
-    Scenario(rates="τ-bench", cases=200, repeats=4, fall=0.05): 30,
+    Scenario(rates="τ-bench", cases=200, repeats=4, fall=0.05): 25,
     Scenario(rates="Beta(8, ½)", cases=200, repeats=1, fall=0.05, how="broken"): 40,
     Scenario(rates="all pass", cases=63, fall=0.05): 60,
     Scenario(rates="τ-bench", cases=50, adaptive=True): 20,
-    Scenario(rates="τ-bench", cases=200, repeats=4, family=5, outage=0.1): 25,
+    Scenario(rates="all pass", cases=100, family=10, outage=0.2): 60,
     Scenario(rates="τ-bench", cases=100, attempts=10, fall=0.05, slow=True): 6,
 }
 
