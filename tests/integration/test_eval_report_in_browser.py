@@ -45,6 +45,8 @@ class Opened:
     problems: list[str]
 
     def shown(self) -> str:
+        """How many cases are shown, once the search is over."""
+        until(self.page, "!document.getElementById('status').textContent.includes('Searching')")
         return self.page.locator("#status").inner_text()
 
     def selected(self, *, other_than: str = "") -> str:
@@ -144,7 +146,6 @@ def test_a_search_finds_what_was_said_in_a_reply_and_every_word_must_be_there(de
         return "\n".join(texts + head).lower()
 
     opened.page.fill("#q", f"{order} colleague")
-    until(opened.page, "document.getElementById('status').textContent.includes(' of ')")
     expected = sum(order.lower() in said(pair) and "colleague" in said(pair) for pair in pairs)
     assert opened.shown().startswith(f"{expected} of 120 case")
     opened.page.fill("#q", "no reply ever said this")
