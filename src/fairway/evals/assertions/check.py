@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from fairway.evals.assertions.finding import Finding, broken
+from fairway.evals.assertions.finding import Finding, broken, held
 from fairway.evals.assertions.kind import How
 from fairway.evals.assertions.predicates import render
 from fairway.evals.assertions.registry import KINDS
@@ -78,8 +78,7 @@ def _worst(results: Sequence[AssertionResult]) -> AssertionResult:
 
 
 def _decided(assertion: Assertion, finding: Finding) -> AssertionResult:
-    result = result_of(assertion, finding)
-    return negated(assertion, result) if assertion.negated else result
+    return result_of(assertion, negated(assertion, finding) if assertion.negated else finding)
 
 
 def result_of(assertion: Assertion, finding: Finding) -> AssertionResult:
@@ -96,18 +95,18 @@ def result_of(assertion: Assertion, finding: Finding) -> AssertionResult:
     )
 
 
-def negated(assertion: Assertion, result: AssertionResult) -> AssertionResult:
-    """The result of ``not-<type>`` from that of the type: what is undecided stays so."""
-    if result.found is Found.HELD:
+def negated(assertion: Assertion, finding: Finding) -> Finding:
+    """What ``not-<type>`` finds where the type finds this: what is undecided stays so."""
+    score = finding.score
+    if finding.found is Found.HELD:
         what = "" if assertion.value is None else f" {render(assertion.value)}"
-        subject = assertion.value if isinstance(assertion.value, str) else result.subject
+        subject = assertion.value if isinstance(assertion.value, str) else finding.subject
+        turned = 1 - score if score is not None and score < 1 else 0.0
         told = f"{assertion.type}{what} holds, and must not"
-        score = 1 - result.score if result.score is not None and result.score < 1 else 0.0
-        return replace(result, found=Found.VIOLATED, score=score, message=told, subject=subject)
-    if result.found is Found.VIOLATED:
-        score = 1 - result.score if result.score is not None else 1.0
-        return replace(result, found=Found.HELD, score=score, message="", subject="")
-    return result
+        return Finding(Found.VIOLATED, turned, told, subject, finding.detail)
+    if finding.found is Found.VIOLATED:
+        return held(1 - score if score is not None else 1.0, detail=finding.detail)
+    return finding
 
 
 def combine_set(assertion: Assertion, results: Sequence[AssertionResult]) -> AssertionResult:

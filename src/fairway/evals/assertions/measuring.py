@@ -69,10 +69,8 @@ class Measurers:
                 return check(assertion, observed)
             return await self._judge.measure(assertion, observed, repeat=repeat)
         finding, cost, calls = await self._asked(assertion, observed)
-        result = result_of(assertion, finding)
-        if assertion.negated:
-            result = negated(assertion, result)
-        return replace(result, cost_micros=cost, calls=calls)
+        said = negated(assertion, finding) if assertion.negated else finding
+        return replace(result_of(assertion, said), cost_micros=cost, calls=calls)
 
     async def _asked(self, assertion: Assertion, observed: Observed) -> tuple[Finding, int | None, int]:
         if assertion.type == "python":

@@ -12,6 +12,8 @@ from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion
 
 _EXACT = Leniency()
+_NEAR = 100
+"""Characters of white space around a text that are worth telling apart from another text."""
 
 
 def check_equals(assertion: Assertion, observed: Observed) -> Finding:
@@ -29,13 +31,12 @@ def check_equals(assertion: Assertion, observed: Observed) -> Finding:
 
 
 def _where_they_part(value: str, text: str) -> str:
-    if text.strip() == value.strip():
+    if abs(len(text) - len(value)) <= _NEAR and text.strip() == value.strip():
         return "; only white space around it differs"
-    if text.casefold() == value.casefold():
+    if len(text) == len(value) and text.casefold() == value.casefold():
         return "; only upper and lower case differ"
-    at = next(
-        (index for index, (a, b) in enumerate(zip(value, text, strict=False)) if a != b), min(len(value), len(text))
-    )
+    pairs = enumerate(zip(value, text, strict=False))
+    at = next((index for index, (a, b) in pairs if a != b), min(len(value), len(text)))
     return f"; they part at character {at + 1}" if at else ""
 
 

@@ -230,15 +230,16 @@ def test_a_simple_assertion_is_decided_in_20_microseconds():
     observed = said("Your refund for order A-1 is on its way; it takes up to 14 days. " * 8)
     for written in ({"contains": "14 days"}, {"equals": "x"}, {"not-icontains": "guarantee"}):
         assertion = read_assertion(written)
-        best = min(_seconds(assertion, observed) for _ in range(5))
+        best = min(_seconds(assertion, observed) for _ in range(30))
         assert best < 20e-6, written
 
 
 def _seconds(assertion: Assertion, observed: Observed) -> float:
-    started = time.perf_counter()
-    for _ in range(2000):
+    """Of this thread alone: what else the machine does is no part of it."""
+    started = time.thread_time()
+    for _ in range(200):
         check(assertion, observed)
-    return (time.perf_counter() - started) / 2000
+    return (time.thread_time() - started) / 200
 
 
 @pytest.mark.parametrize("text", ["{" * 200_000, "[" * 200_000, '{"a":' * 50_000, "x{" * 100_000])
