@@ -57,7 +57,7 @@ class Opened:
 
 def until(page: Page, holds: str) -> None:
     """Wait until the expression is true; Playwright's own waiting needs `eval`, which the page's policy forbids."""
-    for _ in range(400):
+    for _ in range(2000):
         if page.evaluate(holds):
             return
         page.wait_for_timeout(10)
