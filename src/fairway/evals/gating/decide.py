@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fairway.evals.gating.comparable import incomplete, judge_problem, what_prevents
 from fairway.evals.gating.decision import CaseFigure, EvalDecision, Flag, Quality, Ratio, WouldDecide
@@ -36,6 +37,8 @@ def decide(candidate: Side, baseline: Side | None, policy: EvalPolicy) -> EvalDe
         policy: As fixed before the first attempt.
     """
     pairing = _pairing(candidate, baseline, policy)
+    if pairing and any(wave for _, wave in pairing.looks):
+        policy = replace(policy, adaptive=True)  # the waves were looked at, whoever asks now
     figures = case_figures(candidate, baseline, policy.alpha)
     quality_verdict, quality = compare_quality(pairing, policy) if pairing else (Verdict.INCONCLUSIVE, None)
     cost, tokens = _ratios(pairing, policy)

@@ -97,6 +97,13 @@ def test_the_seed_decides_and_nothing_else():
     assert len(waves) == 2
 
 
+def test_an_adaptive_run_is_judged_by_the_alpha_of_its_waves_whoever_asks():
+    played = next(one for one in map(_played, range(20)) if one.trials > 80)
+    mine, theirs = played.sides()
+    asked, other = decide(mine, theirs, ADAPTIVE), decide(mine, theirs, EvalPolicy())
+    assert (asked.verdict, asked.quality) == (other.verdict, other.quality)
+
+
 def test_what_is_decided_is_played_no_more():
     same = side(*[[P]] * 200)
     assert next_wave(same, same, ADAPTIVE, wave=1, seed=1) == ()
