@@ -147,20 +147,24 @@ async def play_out(
     return Outcome(
         trials=trials,
         judge=health,
-        spent_micros=_spent(trials, playing.spend),
+        spent_micros=_spent(trials, playing.spend, health),
         complete=runner.complete,
         adaptive=playing.policy.adaptive,
     )
 
 
-def _spent(trials: Mapping[str, Sequence[Trial]], cap: SpendCap | None) -> int | None:
+def _spent(trials: Mapping[str, Sequence[Trial]], cap: SpendCap | None, health: JudgeHealth | None) -> int | None:
     """What was paid, in millionths of a US dollar; ``None``: a part of it is not known."""
     if cap is not None:
         return cap.spent_micros
-    costs = [cost for side in trials.values() for trial in side if not trial.cached for cost in _costs(trial)]
+    costs = [cost for side in trials.values() for trial in side for cost in _costs(trial)]
+    if health is not None:
+        costs.append(health.cost_micros)
     return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
 def _costs(trial: Trial) -> Iterable[int | None]:
-    yield from (reply.cost_micros for reply in trial.replies)
+    """Of replies unless they came from the cache, and of judges and embeddings, also where the reply did."""
+    if not trial.cached:
+        yield from (reply.cost_micros for reply in trial.replies)
     yield from (result.cost_micros for result in trial.measured.values())

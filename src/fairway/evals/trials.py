@@ -160,6 +160,7 @@ class JudgeHealth:
         flip_rate: Share of items whose repeated grades disagree; ``None``: graded once.
         problem: Why verdicts of this judge may not be used (drift, too little agreement); ``None``: they may.
         good, bad: Items people call good, and bad; what the corrected pass rate is computed from.
+        cost_micros: What trying it cost, in millionths of a US dollar; ``None``: not known.
     """
 
     items: int
@@ -172,6 +173,7 @@ class JudgeHealth:
     problem: str | None = None
     good: int = 0
     bad: int = 0
+    cost_micros: int | None = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,12 +123,13 @@ async def calibrate(
     found = tuple(task.result() for task in tasks)
     results = [result for item in found for result in item.results]
     costs = [result.cost_micros for result in results]
+    cost = None if None in costs else sum(cost for cost in costs if cost is not None)
     return Calibration(
-        health=judge_health(found, rules, digest=digest, recorded=recorded),
+        health=replace(judge_health(found, rules, digest=digest, recorded=recorded), cost_micros=cost),
         items=found,
         record=CalibrationRecord(judge=digest, said={item.id: item.said[0] for item in found}),
         calls=sum(result.calls for result in results),
-        cost_micros=None if None in costs else sum(cost for cost in costs if cost is not None),
+        cost_micros=cost,
     )
 
 
