@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 import httpx
 
 from fairway.errors import FairwayError
-from fairway.evals.running.suite_runner import RunOptions, SuiteRunner
-from fairway.evals.subjects.arm import HttpAgent, chat_mapping
+from fairway.evals.running.options import RunOptions
+from fairway.evals.running.plain_run import play_suites
+from fairway.evals.subjects.arm import ArmSubject, HttpAgent
+from fairway.evals.subjects.mapping import chat_mapping
 from fairway.evals.suites.load import load_suites
+from fairway.evals.trials import SubjectInfo
 from fairway.evals.values import CaseOutcome, CaseResult, Suite
 from fairway.pipeline.port import Finding, StageOutcome, StageStatus
 from fairway.stages.config import E2eRequest, E2eTestSection
@@ -155,8 +158,9 @@ async def _cases(
         run_id=context.delivery.run_id,
     )
     mapping = chat_mapping(context.project.evals, path=running.service.chat)
-    async with HttpAgent(running.url, mapping, clock=context.clock, timeout_seconds=settings.timeout) as agent:
-        result = await SuiteRunner(Timed(agent, watch), suites, options, clock=context.clock).run()
+    info = SubjectInfo(kind="arm", name=running.url, release=running.release, effective=running.effective)
+    async with ArmSubject(running.url, mapping, info, timeout_seconds=settings.timeout) as subject:
+        result = await play_suites(Timed(subject, watch), suites, options, clock=context.clock)
     return [_check_of(one) for one in result.details]
 
 
@@ -180,7 +184,9 @@ async def _short_chat(
     try:
         async with HttpAgent(running.url, mapping, clock=context.clock, timeout_seconds=settings.timeout) as agent:
             for message in _SHORT_CHAT:
-                if not (await Timed(agent, watch).ask(message, thread=thread)).text.strip():
+                with watch.request():
+                    reply = await agent.ask(message, thread=thread)
+                if not reply.text.strip():
                     return _Check(name="short chat", problem=f"no answer to {message!r}")
     except FairwayError as error:
         return _Check(name="short chat", problem=error.message)

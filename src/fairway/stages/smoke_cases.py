@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fairway.clock import Clock
-from fairway.evals.running.suite_runner import RunOptions, SuiteRunner
-from fairway.evals.subjects.arm import HttpAgent, chat_mapping
+from fairway.evals.running.options import RunOptions
+from fairway.evals.running.plain_run import play_suites
+from fairway.evals.subjects.arm import ArmSubject
+from fairway.evals.subjects.mapping import chat_mapping
 from fairway.evals.suites.load import load_suites
+from fairway.evals.trials import SubjectInfo
 from fairway.evals.values import CaseOutcome, CaseResult, RunResult, Suite
 from fairway.project.load import Project
 from fairway.units import Verdict
@@ -66,8 +69,8 @@ async def play(
     """
     options = RunOptions(concurrency=project.evals.concurrency, case_timeout_seconds=seconds, run_id=run_id)
     mapping = chat_mapping(project.evals, path=project.service.chat)
-    async with HttpAgent(url, mapping, clock=clock, timeout_seconds=seconds) as agent:
-        return _judged(await SuiteRunner(agent, suites, options, clock=clock).run())
+    async with ArmSubject(url, mapping, SubjectInfo(kind="arm", name=url), timeout_seconds=seconds) as subject:
+        return _judged(await play_suites(subject, suites, options, clock=clock))
 
 
 def _judged(result: RunResult) -> CasesFound:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fairway.clock import Clock
-from fairway.evals.running.suite_runner import AgentUnderTest
+from fairway.evals.trials import Question, Subject, SubjectInfo
 from fairway.evals.values import Reply
 
 SHARE = 0.95
@@ -48,12 +48,17 @@ def p95_ms(seconds: list[float]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """An agent whose turns are timed."""
+    """A subject whose turns are timed."""
 
-    agent: AgentUnderTest
+    subject: Subject
     watch: Stopwatch
 
-    async def ask(self, message: str, *, thread: str) -> Reply:
-        """One turn, as the agent answers it."""
+    @property
+    def info(self) -> SubjectInfo:
+        """Who it is."""
+        return self.subject.info
+
+    async def ask(self, question: Question) -> Reply:
+        """One turn, as the subject answers it."""
         with self.watch.request():
-            return await self.agent.ask(message, thread=thread)
+            return await self.subject.ask(question)
