@@ -16,7 +16,9 @@ from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion, Case, Found, Reply
 from fairway.project.load import Project, load_project
 from fairway.stages.judge_panel import JudgePlan, plan_judges, seat_judges, try_judges
+from fairway.stages.prompt_regression import PromptRegression
 from fairway.state_dir import StateDir
+from fairway.units import Verdict
 
 MODELS = """\
 models:
@@ -223,6 +225,37 @@ async def test_a_record_of_other_items_is_no_record_of_these(judged):
         second = await try_judges(plan, await judged.seat(plan, stack))
     assert second is not None
     assert "of another judge or set" in (second.health.problem or "")
+
+
+@pytest.mark.parametrize(("verdict", "found"), [("meets", Verdict.PASS), ("partly_meets", Verdict.INCONCLUSIVE)])
+async def test_a_judge_that_fails_its_calibration_holds_the_gate_and_its_trial_is_part_of_what_was_spent(
+    judged, bench, agent, verdict, found
+):
+    judged.write("evals/judge.json", ITEMS)
+    judged.write("evals/suites/shop.yaml", "- {id: a, input: Hi, rubric: The reply is friendly.}\n")
+    judged.project(model="small", threshold=0.4, calibration={"items": "evals/judge.json"})
+    judged.write("models.yaml", MODELS.replace("model: m-1}", "model: m-1, price: {input: 1.0, output: 2.0}}"))
+    bench.commit()
+    grade = agent.answer
+
+    def answer(body: str) -> tuple[int, dict]:
+        if not body.startswith('{"model"'):
+            return 200, {"response": "reply good", "tools": []}
+        # a judge that is content with everything it is shown, or tells good from bad
+        judged.verdict = "meets"
+        status, said = grade(body if verdict == "meets" else body.replace("reply bad", "reply"))
+        return status, said
+
+    agent.answer = answer
+    outcome = await bench.run(PromptRegression())
+    assert outcome.evidence[0].verdict is found
+    assert outcome.details["passed"] == 1
+    if found is Verdict.INCONCLUSIVE:
+        assert "judge cannot be relied on: its specificity is 0.00" in outcome.summary
+    # 40 grades of the set and one of the case, 120 millionths of a dollar each
+    report = json.loads(outcome.artifacts["report.json"].read_text())
+    assert report["candidate"]["judge"]["cost_micros"] == 40 * 120
+    assert len(judged.asked) == 41
 
 
 async def test_without_a_calibration_set_nobody_is_asked(judged):
