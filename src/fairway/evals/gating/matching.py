@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fairway.evals.trials import CaseTrials, Side
 from fairway.evals.values import CaseOutcome
@@ -141,8 +142,12 @@ def tally(case: CaseTrials) -> Tallies:
 
 def extra_repeats(case: CaseTrials, max_repeat: int) -> tuple[int, ...]:
     """Repeats each wave may add; what is left out follows from the case's limit alone, never from what was seen."""
-    limit = min(max_repeat, case.max_repeat or max_repeat)
-    total, extra = case.planned, [0]
+    return _extra_repeats(case.planned, min(max_repeat, case.max_repeat or max_repeat))
+
+
+@lru_cache(maxsize=256)
+def _extra_repeats(planned: int, limit: int) -> tuple[int, ...]:
+    total, extra = planned, [0]
     for repeats in WAVE_REPEATS[1:]:
         total += repeats
         extra.append(repeats if total <= limit else 0)
@@ -176,6 +181,8 @@ def decided_at(tallies: Tallies, upto: Upto) -> tuple[int, int]:
 
 def played_at(tallies: Tallies, upto: Upto) -> int:
     """Trials that were played."""
+    if len(tallies) == 1 and upto.get(0) == 0 and (only := tallies.get((0, 0))):
+        return only.played
     return sum(one.played for (attempt, wave), one in tallies.items() if attempt in upto and wave <= upto[attempt])
 
 

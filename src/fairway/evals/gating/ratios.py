@@ -10,7 +10,7 @@ from functools import lru_cache
 from fairway.evals.gating.decision import Interval, Ratio
 from fairway.evals.gating.matching import Pairing
 from fairway.evals.trials import CaseTrials
-from fairway.evals.values import UNDECIDED
+from fairway.evals.values import UNDECIDED, CaseOutcome
 from fairway.stats.intervals import beta_quantile
 from fairway.units import Verdict
 
@@ -67,10 +67,11 @@ def _verdict(ratio: Interval | None, limit: float | None, unknown: Sequence[str]
 def _mean(case: CaseTrials, figures: Figures) -> float | None:
     """Mean of the decided trials; ``None`` when one of them does not say, or there is none."""
     seen, outcomes = figures(case), case.outcomes
-    if any(outcome in outcomes for outcome in UNDECIDED):
+    if outcomes.count(CaseOutcome.PASSED) + outcomes.count(CaseOutcome.FAILED) < len(outcomes):
         seen = [figure for figure, outcome in zip(seen, outcomes, strict=True) if outcome not in UNDECIDED]
-    known = [figure for figure in seen if figure is not None]
-    return sum(known) / len(known) if known and len(known) == len(seen) else None
+    if not seen or None in seen:
+        return None
+    return sum(figure for figure in seen if figure is not None) / len(seen)
 
 
 def _interval(pairing: Pairing, logs: Sequence[float | None], alpha: float) -> Interval | None:
