@@ -74,12 +74,13 @@ def _combinations(value: Mapping[str, Any]) -> list[Row]:
 
 
 def row_name(variables: Mapping[str, Any]) -> str:
-    """What a row is called, from its content alone: a row that is added renames no other.
+    """What a row is called, from its content alone: neither another row nor the order of its keys renames it.
 
-    ``order=A-1,lang=de`` when that is short and plain, else the first 10 hex digits of its SHA-256.
+    ``lang=de,order=A-1`` when that is short and plain, else the first 10 hex digits of its SHA-256.
     """
     if all(isinstance(one, str | int | bool) for one in variables.values()):
-        name = ",".join(f"{key}={str(one).lower() if isinstance(one, bool) else one}" for key, one in variables.items())
+        pairs = sorted(variables.items())
+        name = ",".join(f"{key}={str(one).lower() if isinstance(one, bool) else one}" for key, one in pairs)
         # a text that reads as a number or has a separator could be mistaken for another row
         plain = all(not isinstance(one, str) or _is_word(one) for one in variables.values())
         if plain and len(name) <= _LONGEST_ID:

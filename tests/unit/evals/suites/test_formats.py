@@ -242,7 +242,7 @@ def test_a_mapping_of_lists_is_every_combination():
         max_size=6,
     )
 )
-def test_rows_that_differ_have_ids_that_differ(rows):
+def test_rows_that_differ_have_ids_that_differ(rows):  # {"a": 1, "b": 2} and {"b": 2, "a": 1} do not
     distinct = {json.dumps(row, sort_keys=True) for row in rows}
     text = json.dumps([{"id": "x", "input": "y", "max_tokens": 9, "for": rows}])
     if len(distinct) == len(rows):
@@ -441,15 +441,15 @@ def test_a_suite_may_take_its_cases_from_a_table_which_then_is_no_suite_of_its_o
 # -- how much it costs ----------------------------------------------------------------------------------------------
 
 
-def test_a_suite_of_21000_lines_loads_in_a_few_seconds_and_in_little_memory():
+def test_a_suite_of_7000_lines_loads_in_a_few_seconds_and_in_little_memory():
     line = (
         '{"id": "c%d", "input": "Where is order %d?", "expected_keywords": ["order"], "assert": [{"contains": "x"}]}\n'
     )
-    content = "".join(line % (number, number) for number in range(21_000)).encode()
+    content = "".join(line % (number, number) for number in range(7_000)).encode()
     began = time.process_time()
     found = parse_suite(content, file="s.jsonl")
     # 0.03 ms a case on the machine it was written on; the bound is for the slowest that runs this
-    assert time.process_time() - began < 6
+    assert time.process_time() - began < 2
     sizes = [
         sys.getsizeof(case) + sum(map(sys.getsizeof, (case.id, case.turns, case.turns[0]))) for case in found.cases
     ]
