@@ -41,11 +41,16 @@ def content_key(identity: Mapping[str, Any], request: Mapping[str, Any], index: 
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def question_key(info: SubjectInfo, question: Question) -> bytes | None:
+def question_key(info: SubjectInfo, question: Question, *, twin: int = 0) -> bytes | None:
     """Key of a question to a subject; ``None``: the subject's identity is not known, so nothing of it is kept.
 
     The case's name is part of the request: two cases with the same words are asked twice, so that the answer of one
     never stands in for the other, whichever comes first. The conversation's thread is not: it differs from run to run.
+
+    Args:
+        info: Who is asked.
+        question: What.
+        twin: How many sides before this one are the same subject: compared with itself, each side has its own answers.
     """
     if info.identity is None:
         return None
@@ -54,6 +59,7 @@ def question_key(info: SubjectInfo, question: Question) -> bytes | None:
         "turns": question.turns,
         "replies": [[reply.text, encode(reply.tools)] for reply in question.replies],
         "variables": question.variables,
+        "twin": twin,
     }
     return content_key(info.identity, request, question.index)
 

@@ -50,7 +50,9 @@ class SideAsked:
         total: asyncio.Semaphore,
         *,
         spend: SpendCap | None,
+        twin: int = 0,
     ) -> None:
+        self._twin = twin
         self.name = name
         self.subject = subject
         self.info: SubjectInfo = subject.info
@@ -65,6 +67,10 @@ class SideAsked:
         self.capped = spend is not None and spend.limit_micros is not None
         # a bare model knows what a call costs at most; a service does not
         self._at_most: Callable[[Question], int | None] | None = getattr(subject, "cost_at_most", None)
+
+    def key(self, question: Question) -> bytes | None:
+        """Of a question in the cache; ``None``: its answers are not kept."""
+        return question_key(self.info, question, twin=self._twin)
 
     def at_most(self, question: Question) -> int | None:
         """What a call costs at most, in millionths of a US dollar; ``None``: nobody knows."""
@@ -150,7 +156,7 @@ class Player:
             unpriced = side.capped and reply.cost_micros is None
             if self._journal is not None and (turn < last or self._measuring is not None or unpriced):
                 self._journal.record_reply(side.name, task.key, turn, reply)
-            key = question_key(side.info, question) if self._cache is not None else None
+            key = side.key(question) if self._cache is not None else None
             if self._cache is not None and key is not None:
                 self._cache.keep_reply(key, reply)
             progress.replies.append(reply)
@@ -181,7 +187,7 @@ class Player:
         if self._cache is None:
             return found
         for turn in range(len(task.case.turns)):
-            key = question_key(side.info, _question(task, turn, found))
+            key = side.key(_question(task, turn, found))
             reply = self._cache.reply(key) if key is not None else None
             if reply is None:
                 return found if side.info.stateless else []

@@ -102,7 +102,11 @@ class EvalRunner:
         if len({name for name, _ in sides}) != len(sides):
             raise ValueError("each side needs a name of its own")
         calls = asyncio.Semaphore(options.concurrency)
-        self._sides = [SideAsked(name, subject, options, clock, calls, spend=spend) for name, subject in sides]
+        identities = [subject.info.identity for _, subject in sides]
+        self._sides = [
+            SideAsked(name, subject, options, clock, calls, spend=spend, twin=identities[:at].count(identities[at]))
+            for at, (name, subject) in enumerate(sides)
+        ]
         self._player = Player(
             options,
             clock=clock,

@@ -307,6 +307,14 @@ async def test_a_second_run_asks_nothing_and_repeats_have_their_own_answers(tmp_
     assert {reply.latency_seconds for trial in again for reply in trial.replies} == {None}
 
 
+async def test_a_subject_compared_with_itself_is_asked_twice_and_each_side_keeps_its_own_answers(tmp_path):
+    subjects = Scripted(STATELESS), Scripted(STATELESS)
+    with CallCache(tmp_path / "c.db") as cache:
+        await runner(*subjects, suites=suite("a", "b"), cache=cache, concurrency=1).run()
+        await runner(*subjects, suites=suite("a", "b"), cache=cache).run()
+    assert [len(one.asked) for one in subjects] == [2, 2]
+
+
 async def test_errors_are_never_kept_and_neither_is_somebody_of_whom_nobody_knows_the_version(tmp_path):
     for info, message in ((STATELESS, "error"), (replace(AGENT, identity=None), "a")):
         subject = Scripted(info)
