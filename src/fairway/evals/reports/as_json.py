@@ -169,7 +169,6 @@ class EvalReport:
     verdict: str
     exit_code: int | None
     reasons: tuple[str, ...]
-    would_decide: tuple[str, ...]
     notes: tuple[str, ...]
     decision: Mapping[str, Any] | None
     candidate: RunPart
@@ -208,7 +207,6 @@ def _without_cases(content: ReportContent, summary: Summary) -> dict[str, Any]:
         verdict=summary.word,
         exit_code=decision.exit_code if decision else None,
         reasons=summary.reasons,
-        would_decide=summary.would_decide,
         notes=summary.notes,
         decision=wire,
         candidate=_run(content.candidate),

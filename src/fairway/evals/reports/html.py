@@ -83,9 +83,7 @@ def _head(content: ReportContent, summary: Summary, style: str, script: str) -> 
 
 
 def _verdict(content: ReportContent, summary: Summary) -> str:
-    reasons = "".join(
-        f"<li>{_text(reason)}</li>" for reason in (*summary.reasons, *summary.would_decide, *summary.notes)
-    )
+    reasons = "".join(f"<li>{_text(reason)}</li>" for reason in (*summary.reasons, *summary.notes))
     tiles = "".join(
         f"<div><dt>{_text(fact.name)}</dt><dd>{_text(fact.value)}{_small(fact.note)}</dd></div>"
         for fact in summary.tiles

@@ -47,7 +47,7 @@ def _gate(content: ReportContent, summary: Summary) -> Iterator[str]:
     yield _open("fairway gate", 1, failures=failed, errors=undecided, seconds=0.0, content=content)
     yield f"<testcase {_attributes(name='verdict', classname='fairway.gate', time='0.000')}>"
     if failed or undecided:
-        lines = (*summary.reasons, *summary.would_decide)
+        lines = (*summary.reasons, *summary.notes)
         yield _problem("failure" if failed else "error", f"{summary.word}: {summary.reasons[0]}", summary.word, lines)
     figures = (
         content.title,

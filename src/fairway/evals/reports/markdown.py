@@ -45,7 +45,7 @@ def render_markdown(content: ReportContent, *, limit: int = GITHUB_LIMIT) -> str
     page = _Page(limit)
     page.add(MARKER, "", f"## {_SIGNS[summary.tone]} {prose(summary.word)} · {prose(content.title)}", "")
     page.add(*(f"- {prose(line)}" for line in summary.reasons))
-    page.add(*(f"- *{prose(line)}*" for line in (*summary.would_decide, *summary.notes)))
+    page.add(*(f"- *{prose(line)}*" for line in summary.notes))
     page.add("", *_figures(summary.tiles))
     left = _changes(page, content, pairs, summary)
     left += _wrong(page, content, pairs)

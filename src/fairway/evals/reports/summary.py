@@ -13,7 +13,6 @@ from fairway.evals.gating.decision import (
     PassPower,
     Quality,
     Ratio,
-    WouldDecide,
 )
 from fairway.evals.judges.corrected import corrected_pass_rate
 from fairway.evals.reports.content import CasePair, Change, ReportContent
@@ -46,8 +45,7 @@ class Summary:
         reasons: Most important first; never empty.
         tiles: The few figures to see first.
         facts: Every other figure.
-        would_decide: What would decide an inconclusive comparison, in sentences.
-        notes: What decides nothing but must be said.
+        notes: What decides nothing but must be said; of an inconclusive comparison, what would decide it.
         flags: Remarks of the gate about single cases, by suite and case.
     """
 
@@ -56,7 +54,6 @@ class Summary:
     reasons: tuple[str, ...]
     tiles: tuple[Fact, ...]
     facts: tuple[Fact, ...] = ()
-    would_decide: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     flags: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
@@ -76,7 +73,6 @@ def summarise(content: ReportContent, pairs: Sequence[CasePair]) -> Summary:
         reasons=decision.reasons if decision else ("no gate was asked: this shows only what was found",),
         tiles=tuple(_tiles(content, pairs)),
         facts=tuple(_facts(content, pairs)),
-        would_decide=_would_decide(decision.would_decide) if decision and decision.would_decide else (),
         notes=tuple(_notes(content)),
         flags={(case.suite, case.case_id): flag_text(case) for case in flagged},
     )
@@ -271,21 +267,6 @@ def _corrected(side: str, run: EvalRun) -> Iterator[Fact]:
         held = f"{percent(found.rate)} (95 %: {percent(found.lower)} to {percent(found.upper)})"
         note = f"the judge counted {percent(found.judged)}; corrected for how often it errs on labelled answers"
         yield Fact(name=f"{side}: judged truly", value=held, note=note)
-
-
-def _would_decide(would: WouldDecide) -> tuple[str, ...]:
-    lines = []
-    if would.detectable is not None:
-        lines.append(f"as it is, a fall of {would.detectable * 100:.1f} points or more would be seen (power 80%)")
-    ways = []
-    if would.repeats is not None:
-        ways.append(f"{would.repeats} repeats of each case")
-    if would.cases is not None:
-        ways.append(f"{count(would.cases)} cases with the repeats of now")
-    if ways:
-        lines.append("a candidate without a change would pass with " + ", or with ".join(ways))
-    lines.append(f"with fewer than {would.floor} cases not even a run without a failure can pass")
-    return tuple(lines)
 
 
 def _between(interval: Interval, shown: Callable[[float | None], str]) -> str:

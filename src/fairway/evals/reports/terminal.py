@@ -81,7 +81,7 @@ def _verdict(page: _Page, content: ReportContent, summary: Summary) -> None:
     page.raw(f"{word} {short(plain(content.title), 200)}")
     for reason in summary.reasons:
         page.line(reason, lead="  - ", indent="    ")
-    for line in (*summary.would_decide, *summary.notes):
+    for line in summary.notes:
         page.line(line, lead="    ", indent="    ", style="dim")
 
 

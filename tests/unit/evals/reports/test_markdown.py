@@ -61,7 +61,7 @@ def test_what_would_decide_is_said_when_nothing_is_decided():
     content = report(70, worse=0.01)
     assert content.decision.would_decide is not None
     text = page(render_markdown(content)).text
-    assert f"with fewer than {content.decision.would_decide.floor} cases" in text
+    assert f"if nothing changed, {content.decision.would_decide.cases} cases" in text
 
 
 def test_a_case_that_is_worse_by_itself_has_its_p():
