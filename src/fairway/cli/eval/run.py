@@ -106,11 +106,13 @@ def command(
     from fairway.cli.eval.place import eval_place
     from fairway.cli.eval.playing import play
     from fairway.cli.eval.reporting import Files, tell
-    from fairway.cli.eval.told import content_of
+    from fairway.cli.eval.told import content_of, explained
 
     place = eval_place(project_dir)
     run_id, asked = (None, Asked(paths=paths, **options)) if resume is None else asked_before(place, resume)
     evaluation = play(place, asked, resumed=run_id)
     files = Files(junit=junit_file, html=html_file, markdown=markdown_file, json=json_file)
-    tell(content_of(evaluation), files, output=output)
+    own = place.in_project and asked.target is None
+    why = explained(place, evaluation, place.history.header(evaluation.run.run_id).environment) if own else ()
+    tell(content_of(evaluation, explanations=why), files, output=output)
     raise SystemExit(evaluation.decision.exit_code)

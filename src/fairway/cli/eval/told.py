@@ -13,6 +13,7 @@ from fairway.evals.reports.content import ReportContent
 from fairway.evals.wire import WireError, decode
 
 if TYPE_CHECKING:
+    from fairway.cli.eval.place import EvalPlace
     from fairway.evals.evaluation import Evaluation
     from fairway.evals.reports.explain import Explanation
     from fairway.evals.trials import EvalRun
@@ -30,6 +31,32 @@ def content_of(evaluation: Evaluation, *, explanations: Sequence[Explanation] = 
         decision=evaluation.decision,
         see_more=f"fairway eval show {run.run_id} --html report.html",
     )
+
+
+def explained(place: EvalPlace, evaluation: Evaluation, environment: str) -> tuple[Explanation, ...]:
+    """Why the cases of the project's agent that did not pass did not: the rule that is gone, what changed in prompts.
+
+    Args:
+        place: The project.
+        evaluation: Of its agent, from what is checked out.
+        environment: Whose prompts.
+    """
+    import tempfile
+
+    from fairway.bundle.files import scan
+    from fairway.evals.reports.content import pair_cases
+    from fairway.evals.reports.explain import explain_case, prompt_changes
+    from fairway.stages.previous_prompts import previous_prompt_texts, prompt_texts
+
+    pairs = pair_cases(ReportContent(title="", candidate=evaluation.run))
+    wrong = [pair.result for pair in pairs if not pair.result.passed]
+    if not wrong:
+        return ()
+    current = prompt_texts(place.project, environment)
+    with tempfile.TemporaryDirectory(prefix="fairway-") as folder:
+        previous = previous_prompt_texts(scan(place.root), environment, Path(folder) / "previous")
+    changes = () if previous is None else prompt_changes(previous, current)
+    return tuple(explain_case(result, changes, previous=previous, current=current) for result in wrong)
 
 
 def kept_content(folder: Path) -> ReportContent:
