@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.bundle.models import ModelsFile, PriceSection
@@ -107,6 +107,7 @@ def test_a_row_that_is_none_says_why(row, why):
         read_call(row, PRICES)
 
 
+@settings(max_examples=30)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.decimals(), st.lists))
 def test_whatever_stands_in_a_row_it_is_a_call_or_a_reason(value):
     for key in ("at", "tokens_in", "cost", "usage", "metadata", "release", "calls", "cost_micros"):

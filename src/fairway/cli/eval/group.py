@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("fairway.cli.eval.calibrate", "How well the judge agrees with people, and whether it may be used."),
     "capture": ("fairway.cli.eval.capture", "Make cases of live conversations, redacted."),
     "compare": ("fairway.cli.eval.compare", "Decide about one run against another, without a call."),
+    "experiment": ("fairway.cli.eval.experiment", "Variants of a project against each other, with Holm."),
     "export": ("fairway.cli.eval.export", "Write a suite as YAML, JSON, JSONL, CSV or for promptfoo."),
     "history": ("fairway.cli.eval.history", "What was evaluated: by release, and the runs kept here."),
     "import": ("fairway.cli.eval.importing", "Write the tests of a promptfoo configuration as suites."),
