@@ -84,6 +84,7 @@ def _surroundings(place: EvalPlace) -> tuple[Surroundings, tuple[str, ...]]:
         prompt_versions=tuple(sorted(served)) or None,
         prompt_variables=tuple(sorted(variables)),
         judge=judge is not None and judge.enabled,
+        embeddings=project.evals.embeddings is not None,
         margin=project.evals.compare.margin,
     )
     return known, project.evals.suites

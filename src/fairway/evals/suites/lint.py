@@ -30,7 +30,7 @@ class Surroundings:
         tools: Names of ``tools.yaml``; ``None``: there is none, so names are not compared.
         prompt_versions: Every version that an environment serves; ``None``: not known.
         prompt_variables: Variables that the project's prompts read, which a case may give without reading them itself.
-        judge: Whether there is a judge.
+        judge, embeddings: Whether there is a judge, and an embedding endpoint for `similar`.
         margin, alpha: Of the gate.
     """
 
@@ -38,6 +38,7 @@ class Surroundings:
     prompt_versions: Collection[str] | None = None
     prompt_variables: Collection[str] = ()
     judge: bool = False
+    embeddings: bool = True
     margin: float = 0.05
     alpha: float = 0.05
 
@@ -181,6 +182,20 @@ def _judged(suite: Suite, case: Case, around: Surroundings) -> Iterator[LintFind
         yield finding(suite, case, "only-judged", "is decided by a judge alone", hint="add a check that needs no judge")
 
 
+def _embedded(suite: Suite, case: Case, around: Surroundings) -> Iterator[LintFinding]:
+    if not around.embeddings and any(one.type.startswith("similar") for one in _leaves(case.assertions)):
+        message = "needs an embedding endpoint for similar, and there is none: it would stay unknown"
+        yield finding(suite, case, "no-embeddings", message, error=True, hint="configure evals.embeddings")
+
+
+def _unwritten(suite: Suite, case: Case, around: Surroundings) -> Iterator[LintFinding]:
+    for one in _leaves(case.assertions):
+        if one.type == "todo":
+            message = f"is still to be written: {_clip(one.value)}"
+            hint = "put an assertion in its place; until then the case is unknown and holds the gate"
+            yield finding(suite, case, "todo", message, error=True, hint=hint)
+
+
 def _literal(suite: Suite, case: Case, around: Surroundings) -> Iterator[LintFinding]:
     texts = (*case.turns, *case.expected_keywords, *case.forbidden_keywords, case.rubric or "")
     if not case.variables and any(re.search(r"\{\{\s*[A-Za-z_]", text) for text in texts):
@@ -258,7 +273,8 @@ def fewest_cases(margin: float, alpha: float) -> int:
 
 
 _RULES: tuple[_Rule, ...] = (
-    _says_nothing, _always_holds, _contradicts, _echoes, _unreachable, _tools, _prompt_version, _judged, _literal,
+    _says_nothing, _always_holds, _contradicts, _echoes, _unreachable, _tools, _prompt_version, _judged, _embedded,
+    _unwritten, _literal,
 )  # fmt: skip
 
 

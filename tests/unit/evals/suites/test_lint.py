@@ -41,6 +41,7 @@ def case(keys: str) -> str:
         (case("rubric: polite"), "only-judged", "warning", "by a judge alone"),
         (case("assert: [{factuality: Paris}]"), "only-judged", "warning", "by a judge alone"),
         (case("expected_keywords: ['{{ shop }}']"), "literal-template", "warning", "sent as it stands"),
+        (case("assert: [{todo: 'javascript output.length'}]"), "todo", "error", "javascript output.length"),
         (case("expected_keywords: [x], family: f"), "family-of-one", "warning", "alone in its family"),
     ],
 )
@@ -85,6 +86,12 @@ def test_without_a_judge_a_rubric_is_an_error_and_so_is_documentation_that_alone
     assert [one.rule for one in lint(case("rubric: polite, expected_keywords: [x]"), nobody)] == ["suite/no-judge"]
     assert [one.rule for one in lint(case("assert: [{factuality: x}, is-json]"), nobody)] == ["suite/no-judge"]
     assert [one.rule for one in lint(SEED, nobody, file="t.json")] == ["suite/no-checks"]
+
+
+def test_similar_without_an_embedding_endpoint_is_an_error():
+    text = case("assert: [{assert-set: [{similar: y}]}]")
+    assert [one.rule for one in lint(text, Surroundings(judge=True, embeddings=False))] == ["suite/no-embeddings"]
+    assert lint(text) == []
 
 
 def test_a_prompt_version_that_nobody_serves_is_told():
