@@ -52,8 +52,9 @@ def check(assertion: Assertion, observed: Observed) -> AssertionResult:
         return result_of(assertion, Finding(Found.UNKNOWN, None, _NOT_MEASURED[kind.how]))
     turn = assertion.options.get("turn", LAST)
     if turn == EVERY:
-        return _worst([_decided(assertion, kind.check(assertion, one)) for one in turns_of(observed)])
-    return _decided(assertion, kind.check(assertion, of_turn(observed, turn)))
+        return _worst([_decided(assertion, kind.check(assertion, each)) for each in turns_of(observed)])
+    one = of_turn(observed, turn)
+    return _decided(assertion, broken(f"there is no turn {turn}") if one is None else kind.check(assertion, one))
 
 
 def turns_of(observed: Observed) -> list[Observed]:
@@ -61,11 +62,13 @@ def turns_of(observed: Observed) -> list[Observed]:
     return [replace(observed, replies=(reply,), duration_seconds=reply.latency_seconds) for reply in observed.replies]
 
 
-def of_turn(observed: Observed, turn: Any) -> Observed:
-    """The observation of one turn, numbered from 1; all of it for ``last``, whose reply is the last one."""
+def of_turn(observed: Observed, turn: Any) -> Observed | None:
+    """The observation of one turn, numbered from 1; all of it for ``last``. ``None``: there is no such turn."""
     if turn == LAST:
         return observed
-    reply = observed.replies[min(int(turn), len(observed.replies)) - 1]
+    if not 1 <= int(turn) <= len(observed.replies):
+        return None
+    reply = observed.replies[int(turn) - 1]
     return replace(observed, replies=(reply,), duration_seconds=reply.latency_seconds)
 
 

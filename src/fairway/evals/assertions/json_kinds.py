@@ -7,13 +7,15 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, time
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
+from urllib.parse import unquote
 
 from fairway.canonical import canonical_json
-from fairway.evals.assertions.finding import Finding, held, violated
+from fairway.evals.assertions.finding import Finding, broken, held, violated
 from fairway.evals.assertions.json_text import json_parts, parse_json
 from fairway.evals.assertions.kind import BadValueError
-from fairway.evals.assertions.predicates import render
+from fairway.evals.assertions.pointers import at_pointer
+from fairway.evals.assertions.predicates import ABSENT, render
 from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion
 from fairway.mistakes import shown
@@ -25,6 +27,14 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=
 _HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*", re.ASCII)
 
 
+class _NoDialect:
+    """In the place of a validator for a dialect nobody knows."""
+
+
+class UncheckableError(Exception):
+    """A schema that cannot be applied to a value."""
+
+
 def check_is_json(assertion: Assertion, observed: Observed) -> Finding:
     """The whole reply is JSON, and meets the schema when there is one."""
     parsed = parse_json(observed.text)
@@ -32,7 +42,10 @@ def check_is_json(assertion: Assertion, observed: Observed) -> Finding:
         return violated(f"the reply is not JSON: {parsed.problem}")
     if assertion.value is None:
         return held()
-    problem = schema_problem(assertion.value, parsed.value)
+    try:
+        problem = schema_problem(assertion.value, parsed.value)
+    except UncheckableError as error:
+        return broken(str(error))
     return held() if problem is None else violated(f"the reply's JSON does not meet the schema: {problem}")
 
 
@@ -40,7 +53,10 @@ def check_contains_json(assertion: Assertion, observed: Observed) -> Finding:
     """An object or array stands in the reply; with a schema, one that meets it."""
     first = None
     for part in json_parts(observed.text):
-        problem = schema_problem(assertion.value, part) if assertion.value is not None else None
+        try:
+            problem = schema_problem(assertion.value, part) if assertion.value is not None else None
+        except UncheckableError as error:
+            return broken(str(error))
         if problem is None:
             return held()
         first = first or problem
@@ -50,15 +66,23 @@ def check_contains_json(assertion: Assertion, observed: Observed) -> Finding:
 
 
 def schema_problem(schema: Any, value: Any) -> str | None:
-    """The first way in which a value does not meet a JSON schema; ``None``: it does."""
+    """The first way in which a value does not meet a JSON schema; ``None``: it does.
+
+    Raises:
+        UncheckableError: The schema refers to nothing or to itself without end, or the value is nested too deeply.
+    """
+    from referencing.exceptions import Unresolvable
+
     try:
-        error = next(iter(_validator(canonical_json(schema)).iter_errors(value)), None)
-    except RecursionError:
-        return "it is nested too deeply to be checked"
-    if error is None:
+        found = next(iter(_validator(canonical_json(schema)).iter_errors(value)), None)
+    except RecursionError as error:
+        raise UncheckableError("schema or value are nested too deeply to be checked") from error
+    except Unresolvable as error:
+        raise UncheckableError(f"the schema refers to what is not there: {str(error)[:200]}") from error
+    if found is None:
         return None
-    where = "/".join(str(part) for part in error.absolute_path)
-    return f"{where + ': ' if where else ''}{str(error.message)[:200]}"
+    where = "/".join(str(part) for part in found.absolute_path)
+    return f"{where + ': ' if where else ''}{str(found.message)[:200]}"
 
 
 @lru_cache(maxsize=128)
@@ -126,7 +150,11 @@ def schema(value: Any) -> Any:
     if not isinstance(value, Mapping | bool):
         raise BadValueError(f"expected a JSON schema (a mapping); got {shown(value)}")
     from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import validator_for
 
+    dialect = value.get("$schema") if isinstance(value, Mapping) else None
+    if dialect is not None and validator_for({"$schema": dialect}, default=cast(Any, _NoDialect)) is _NoDialect:
+        raise BadValueError(f"the dialect {render(dialect)} is not known", "$schema")
     try:
         validator = _validator(canonical_json(value))
         type(validator).check_schema(value)
@@ -154,6 +182,10 @@ def _check_references(value: Any, validator: Any, at: tuple[str | int, ...]) -> 
     target = value.get("$ref")
     if isinstance(target, str) and not target.startswith("#"):
         raise BadValueError("a schema may only refer to itself (#/…): nothing is fetched", *at, "$ref")
+    if isinstance(target, str) and target.startswith("#/") and "$id" not in validator.schema:
+        where = unquote(target[1:])
+        if at_pointer(validator.schema, where) is ABSENT:
+            raise BadValueError(f"there is nothing at {target} in the schema", *at, "$ref")
     for key, inner in value.items():
         if key not in ("enum", "const", "default", "examples"):
             _check_references(inner, validator, (*at, key))

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from json.encoder import encode_basestring as _quoted
 from typing import Any, Final, NamedTuple
 
 from fairway.evals.assertions.kind import BadValueError
@@ -22,6 +23,7 @@ from fairway.mistakes import shown
 
 _SHOWN = 120
 _MAX_DEPTH = 50
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 _NUMERIC = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
@@ -100,10 +102,12 @@ def render(value: Any, limit: int = _SHOWN) -> str:
     if value is ABSENT:
         return "nothing"
     try:
-        text = json.dumps(value, ensure_ascii=False, default=str)
+        # the same as json.dumps, which makes a new encoder for each call
+        text = _quoted(value) if isinstance(value, str) else _ENCODER.encode(value)
     except (ValueError, RecursionError, TypeError):
         text = "…"
-    text = writable(text)
+    if not text.isascii():
+        text = writable(text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -18,6 +18,7 @@ from fairway.evals.assertions import (
     usage_kinds,
 )
 from fairway.evals.assertions.kind import How, Kind, Threshold
+from fairway.evals.assertions.pointers import pointer, pointers
 from fairway.evals.assertions.predicates import compiled
 from fairway.evals.judges.kinds import JUDGE_KINDS
 
@@ -28,7 +29,7 @@ def _pattern(value: Any) -> str:
     return found
 
 
-_AT = {"at": state_kinds.pointer, "ignore": state_kinds.pointers}
+_AT = {"at": pointer, "ignore": pointers}
 
 _CHECKED = (
     # -- the text of a reply

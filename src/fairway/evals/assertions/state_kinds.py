@@ -4,55 +4,20 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fairway.canonical import canonical_json, value_digest
 from fairway.evals.assertions.finding import Finding, broken, held, unknown, violated
 from fairway.evals.assertions.kind import BadValueError
+from fairway.evals.assertions.pointers import at_pointer, index_of, parts_of, pointer
 from fairway.evals.assertions.predicates import ABSENT, Leniency, check_predicates, mismatch, render
 from fairway.evals.assertions.readers import mapping
 from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion
-from fairway.mistakes import shown
 
 _UNREPORTED = "the state after the run is not reported"
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
-_INDEX = re.compile(r"0|[1-9][0-9]*")
-
-
-def pointer(value: Any) -> str:
-    """Reader of a JSON pointer (RFC 6901): empty for the whole, else it starts with ``/``."""
-    if not isinstance(value, str) or (value and not value.startswith("/")):
-        raise BadValueError(f"expected a JSON pointer such as /orders/0/status; got {shown(value)}")
-    if re.search(r"~(?![01])", value):
-        raise BadValueError(f"{value!r} is not a JSON pointer: ~ is written ~0 and / inside a key ~1")
-    return value
-
-
-def pointers(value: Any) -> list[str]:
-    """Reader of one pointer or a list of them."""
-    items = [value] if isinstance(value, str) else value
-    if not isinstance(items, list | tuple) or not items:
-        raise BadValueError(f"expected a list of JSON pointers; got {shown(value)}")
-    return [pointer(item) for item in items]
-
-
-def at_pointer(value: Any, where: str) -> Any:
-    """What stands at a pointer; `ABSENT`: nothing."""
-    for part in _parts(where):
-        if isinstance(value, Mapping):
-            value = value.get(part, ABSENT)
-        elif isinstance(value, list | tuple):
-            index = int(part) if _INDEX.fullmatch(part) and len(part) < 10 else len(value)
-            value = value[index] if index < len(value) else ABSENT
-        else:
-            return ABSENT
-    return value
-
-
-def _parts(where: str) -> list[str]:
-    return [part.replace("~1", "/").replace("~0", "~") for part in where.split("/")[1:]]
 
 
 def state_value(value: Any) -> dict[str, Any]:
@@ -154,10 +119,10 @@ def _without(value: Any, ignored: Sequence[str]) -> Any:
         return value
     value = copy.deepcopy(value)
     for where in ignored:
-        *path, last = _parts(where) or [""]
+        *path, last = parts_of(where) or [""]
         holder = at_pointer(value, "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path))
         if isinstance(holder, dict):
             holder.pop(last, None)
-        elif isinstance(holder, list) and _INDEX.fullmatch(last) and len(last) < 10 and int(last) < len(holder):
-            holder[int(last)] = None
+        elif isinstance(holder, list) and (index := index_of(last)) is not None and index < len(holder):
+            holder[index] = None
     return value

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fairway.evals.assertions.case_check import tools_called
-from fairway.evals.assertions.finding import Finding, at_least, held, unknown, violated
-from fairway.evals.assertions.json_kinds import schema, schema_problem
+from fairway.evals.assertions.finding import Finding, at_least, broken, held, unknown, violated
+from fairway.evals.assertions.json_kinds import UncheckableError, schema, schema_problem
 from fairway.evals.assertions.kind import BadValueError
 from fairway.evals.assertions.readers import mapping, split_commas
 from fairway.evals.assertions.tool_match import Order, ToolMatching, match_tools, meets
@@ -144,7 +144,10 @@ def check_valid_calls(assertion: Assertion, observed: Observed) -> Finding:
         return violated("no tool was called")
     declared = None if assertion.value is None else {one["name"]: one["parameters"] for one in assertion.value}
     for call in calls:
-        problem = _call_problem(call, declared)
+        try:
+            problem = _call_problem(call, declared)
+        except UncheckableError as error:
+            return broken(str(error))
         if problem is not None:
             return violated(f"the call of {call.name} is not valid: {problem}", subject=call.name)
     return held()

@@ -171,6 +171,32 @@ def test_checks_end_as_the_table_says(written, observed, found):
     assert check(read_assertion(written), observed).found is found
 
 
+@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"$dynamicRef": "#nowhere"}, {"$ref": "#nowhere"}])
+def test_a_schema_that_cannot_be_applied_is_an_error_and_no_verdict(schema):
+    for kind in ("is-json", "not-is-json", "contains-json"):
+        assert check(read_assertion({kind: schema}), said("[1]")).found is Found.ERROR
+    declared = [{"name": "f", "parameters": schema}]
+    called = said("x", tools=(ToolCall(name="f"),))
+    assert check(read_assertion({"is-valid-openai-tools-call": declared}), called).found is Found.ERROR
+
+
+@pytest.mark.parametrize(
+    ("wanted", "good", "bad"),
+    [
+        ("date-time", ["2026-11-20T10:00:00Z", "2026-11-20t10:00:60.5+01:00"], ["2026-11-20", "2026-13-20T10:00:00Z"]),
+        ("time", ["10:00:00Z"], ["10:00", "25:00:00Z"]),
+        ("uri", ["https://example.com/a?b=%20", "mailto:ada@example.com"], ["example.com", "/a", "http://a b"]),
+        ("hostname", ["a-1.example"], ["-a.example", "a..b", "a" * 64]),
+        ("email", ["ada@example.com"], ["ada"]),
+        ("date", ["2026-11-20"], ["20.11.2026"]),
+    ],
+)
+def test_a_format_is_checked_and_not_only_noted(wanted, good, bad):
+    assertion = read_assertion({"is-json": {"format": wanted}})
+    for text, found in [*((one, Found.HELD) for one in good), *((one, Found.VIOLATED) for one in bad)]:
+        assert check(assertion, said(f'"{text}"')).found is found, text
+
+
 def test_a_case_says_which_tokens_count_unless_the_assertion_does():
     case = Case(id="c", name="c", turns=("q",), count_tokens=TokenCount.OUTPUT)
     observed = seen(Reply(text="a", tokens_in=100, tokens_out=5), case=case)
@@ -185,6 +211,8 @@ def test_turn_says_which_reply_is_looked_at():
     every = check(read_assertion({"not-contains": "Hello", "turn": "every"}), observed)
     assert (every.found, every.message[:7]) == (Found.VIOLATED, "turn 1:")
     assert check(read_assertion({"contains": "o", "turn": "every"}), observed).found is Found.HELD
+    for negated in ("contains", "not-contains"):
+        assert check(read_assertion({negated: "Hello", "turn": 3}), observed).found is Found.ERROR
     silent = seen(Reply(text="a", tools=()), Reply(text="b"))
     assert check(read_assertion({"tool-calls": [], "turn": "every"}), silent).found is Found.UNKNOWN
 

@@ -88,6 +88,12 @@ def test_a_set_holds_its_members_with_their_lines():
         ("- {type: is-json, value: {type: objekt}}", "is not a JSON schema"),
         ("- {type: is-json, value: {properties: {a: {format: nonsense}}}}", "assert[0].value.properties.a.format"),
         ("- {type: is-json, value: {$ref: 'https://example.com/x'}}", "nothing is fetched"),
+        (
+            "- {type: is-json, value: {properties: {a: {$ref: '#/$defs/b'}}}}",
+            "there is nothing at #/$defs/b",
+        ),
+        ("- {type: is-json, value: {$schema: 'http://example.com/x'}}", "is not known"),
+        ("- {type: is-json, value: {pattern: '('}}", "assert[0].value.pattern: is not a JSON schema"),
         ("- {type: tool-calls, value: [{name: f, argumens: {}}]}", "assert[0].value[0].argumens: unknown key"),
         ("- {type: state, value: {orders: 1}}", "expected a JSON pointer"),
         ("- {type: state, value: {/a: {$gte: null}}}", "assert[0].value./a.$gte"),

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from fairway.canonical import value_digest
 from fairway.evals.assertions.check import check
 from fairway.evals.assertions.kind import BadValueError
+from fairway.evals.assertions.pointers import at_pointer, pointer
 from fairway.evals.assertions.predicates import ABSENT
 from fairway.evals.assertions.section import read_assertion
-from fairway.evals.assertions.state_kinds import at_pointer, pointer
 from fairway.evals.trials import Observed
 from fairway.evals.values import AssertionResult, Case, Found, Reply
 
