@@ -39,7 +39,8 @@ def diff_words(before: str, after: str, *, most_edits: int = _MOST_EDITS) -> tup
     """The pieces that lead from one text to the other.
 
     The SAME and REMOVED pieces joined are ``before``, the SAME and ADDED ones ``after``; a removal stands before the
-    addition that replaces it. White space between two changes belongs to both, so that a changed phrase reads as one.
+    addition that replaces it. What stayed between two changes that are both larger counts as changed with them, so that
+    a changed phrase reads as one and not as a mosaic of its small words.
 
     Args:
         before: Of the baseline.
@@ -53,7 +54,7 @@ def diff_words(before: str, after: str, *, most_edits: int = _MOST_EDITS) -> tup
     old, new = words(before), words(after)
     start = _common(old, new)
     end = _common(old[start:][::-1], new[start:][::-1])
-    middle = _edits(old[start : len(old) - end], new[start : len(new) - end], most_edits)
+    middle = shortest_edit(old[start : len(old) - end], new[start : len(new) - end], most_edits)
     steps = [(Kept.SAME, word) for word in old[:start]]
     steps += middle
     steps += [(Kept.SAME, word) for word in old[len(old) - end :]]
@@ -70,8 +71,8 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
     return count
 
 
-def _edits(old: Sequence[str], new: Sequence[str], most: int) -> list[tuple[Kept, str]]:
-    """A shortest way from ``old`` to ``new``; everything replaced when it is longer than ``most``."""
+def shortest_edit(old: Sequence[str], new: Sequence[str], most: int) -> list[tuple[Kept, str]]:
+    """A shortest way from ``old`` to ``new``, word by word; everything replaced when it is longer than ``most``."""
     reach = {1: 0}
     trace: list[dict[int, int]] = []
     for edits in range(min(len(old) + len(new), most) + 1):
@@ -106,33 +107,46 @@ def _walk_back(old: Sequence[str], new: Sequence[str], trace: list[dict[int, int
     return steps[::-1]
 
 
+@dataclass(slots=True)
+class _Stretch:
+    """A change, and what stayed before it."""
+
+    same: str = ""
+    removed: str = ""
+    added: str = ""
+
+    @property
+    def size(self) -> int:
+        return max(len(self.removed), len(self.added))
+
+
 def _pieces(steps: Sequence[tuple[Kept, str]]) -> tuple[Piece, ...]:
-    """Steps joined: each stretch of changes becomes one removal and one addition."""
-    pieces: list[Piece] = []
-    same: list[str] = []
-    removed: list[str] = []
-    added: list[str] = []
+    """Steps joined to stretches, and what stayed between two changes larger than itself drawn into them."""
+    joined: list[_Stretch] = []
+    for stretch in _stretches(steps):
+        between = len(stretch.same)
+        if joined and joined[-1].size and stretch.size and between <= min(joined[-1].size, stretch.size):
+            joined[-1].removed += stretch.same + stretch.removed
+            joined[-1].added += stretch.same + stretch.added
+        else:
+            joined.append(stretch)
+    return tuple(
+        Piece(kept=kept, text=text)
+        for one in joined
+        for kept, text in ((Kept.SAME, one.same), (Kept.REMOVED, one.removed), (Kept.ADDED, one.added))
+        if text
+    )
 
-    def flush_changes() -> None:
-        for kept, texts in ((Kept.REMOVED, removed), (Kept.ADDED, added)):
-            if texts:
-                pieces.append(Piece(kept=kept, text="".join(texts)))
-                texts.clear()
 
+def _stretches(steps: Sequence[tuple[Kept, str]]) -> list[_Stretch]:
+    found = [_Stretch()]
     for kept, word in steps:
         if kept is Kept.SAME:
-            same.append(word)
-            continue
-        if same and (removed or added) and not "".join(same).strip():
-            removed += same
-            added += same
-            same.clear()
-        elif same:
-            flush_changes()
-            pieces.append(Piece(kept=Kept.SAME, text="".join(same)))
-            same.clear()
-        (removed if kept is Kept.REMOVED else added).append(word)
-    flush_changes()
-    if same:
-        pieces.append(Piece(kept=Kept.SAME, text="".join(same)))
-    return tuple(pieces)
+            if found[-1].size:
+                found.append(_Stretch())
+            found[-1].same += word
+        elif kept is Kept.REMOVED:
+            found[-1].removed += word
+        else:
+            found[-1].added += word
+    return found

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fairway.evals.reports.word_diff import Kept, diff_words, words
+from fairway.evals.reports.word_diff import Kept, diff_words, shortest_edit, words
 
 TEXTS = st.one_of(
     st.text(max_size=60),
@@ -46,12 +46,22 @@ def reference(old: list[str], new: list[str]) -> int:
 
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.lists(st.sampled_from("abc"), max_size=12))
 def test_no_more_words_change_than_must(old, new):
-    # signs, not words, so that each is compared by itself and no white space is drawn into a change
-    signs = str.maketrans("abc", "!?;")
-    one, other = "".join(old).translate(signs), "".join(new).translate(signs)
-    found = diff_words(one, other)
-    changed = len(joined(found, Kept.REMOVED)) + len(joined(found, Kept.ADDED))
-    assert changed == reference(words(one), words(other))
+    steps = shortest_edit(old, new, 600)
+    assert [word for kept, word in steps if kept is not Kept.ADDED] == old
+    assert [word for kept, word in steps if kept is not Kept.REMOVED] == new
+    assert sum(kept is not Kept.SAME for kept, _ in steps) == reference(old, new)
+
+
+def test_small_words_that_stayed_by_chance_do_not_tear_a_sentence_apart():
+    pieces = diff_words("The parcel left on Monday and is with the carrier.", "The lamp is covered by the guarantee.")
+    assert [(piece.kept, piece.text) for piece in pieces] == [
+        (Kept.SAME, "The "),
+        (Kept.REMOVED, "parcel left on Monday and is with the carrier"),
+        (Kept.ADDED, "lamp is covered by the guarantee"),
+        (Kept.SAME, "."),
+    ]
+    small = diff_words("order 1 costs 5 euros", "order 2 costs 7 euros")
+    assert [piece.text for piece in small] == ["order ", "1", "2", " costs ", "5", "7", " euros"]
 
 
 def test_a_changed_phrase_is_one_piece_and_not_a_mosaic():

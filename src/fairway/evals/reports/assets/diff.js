@@ -45,24 +45,25 @@ const Diff = (() => {
     return steps.reverse();
   }
 
+  const size = stretch => Math.max([...stretch.removed].length, [...stretch.added].length);
+
+  // What stayed between two changes that are both larger is drawn into them.
   function pieces(steps) {
-    const found = [];
-    let same = [], removed = [], added = [];
-    const flush = () => {
-      if (removed.length) found.push(["removed", removed.join("")]);
-      if (added.length) found.push(["added", added.join("")]);
-      removed = []; added = [];
-    };
+    const stretches = [{ same: "", removed: "", added: "" }];
     for (const [kept, word] of steps) {
-      if (kept === "same") { same.push(word); continue; }
-      if (same.length && (removed.length || added.length) && !same.join("").trim()) {
-        removed.push(...same); added.push(...same); same = [];
-      } else if (same.length) { flush(); found.push(["same", same.join("")]); same = []; }
-      (kept === "removed" ? removed : added).push(word);
+      const last = stretches.at(-1);
+      if (kept === "same" && (last.removed || last.added)) stretches.push({ same: "", removed: "", added: "" });
+      stretches.at(-1)[kept] += word;
     }
-    flush();
-    if (same.length) found.push(["same", same.join("")]);
-    return found;
+    const joined = [];
+    for (const stretch of stretches) {
+      const before = joined.at(-1);
+      if (before && size(before) && size(stretch) && [...stretch.same].length <= Math.min(size(before), size(stretch))) {
+        before.removed += stretch.same + stretch.removed;
+        before.added += stretch.same + stretch.added;
+      } else joined.push(stretch);
+    }
+    return joined.flatMap(one => ["same", "removed", "added"].map(kept => [kept, one[kept]])).filter(([, text]) => text);
   }
 
   function words(before, after) {
