@@ -22,7 +22,7 @@ BEGIN, END = "<!-- simulated: begin -->", "<!-- simulated: end -->"
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
-    names = ["pass rates", "N", "repeats", "change", "REGRESSION", "PASS", "neither", "trials a case", *OTHERS]
+    names = ["pass rates", "N", "repeats", "change", "REGRESSION", "PASS", "neither", "trials a case", *OTHERS, "runs"]
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     for row in rows:
         one = row.scenario
@@ -33,7 +33,17 @@ def table(rows: Sequence[Row]) -> str:
             shares[place] = f"**{shares[place]}** [{100 * low:.1f}, {100 * high:.1f}]"
         neither = "-" if one.attempts > 1 else f"{100 * row.ever[Verdict.INCONCLUSIVE] / row.runs:.1f}"
         others = [f"{100 * row.others[name] / row.runs:.0f}" for name in OTHERS]
-        cells = [one.rates, str(one.cases), one.repeated, one.change, *shares, neither, f"{row.trials:.1f}", *others]
+        cells = [
+            one.rates,
+            str(one.cases),
+            one.repeated,
+            one.change,
+            *shares,
+            neither,
+            f"{row.trials:.1f}",
+            *others,
+            str(row.runs),
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -41,18 +51,19 @@ def table(rows: Sequence[Row]) -> str:
 def _simulated(asked: tuple[int, int]) -> Row:
     index, runs = asked
     scenario = SCENARIOS[index]
-    return simulate(scenario, max(200, runs // 4) if scenario.slow else runs)
+    return simulate(scenario, max(1, runs // scenario.effort))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--runs", type=int, default=1200)
+    parser.add_argument("--first", type=int, default=0, help="begin with this row, to go on where one stopped")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="put the table into docs/evals/gate.md")
     asked = parser.parse_args()
     rows = []
     with multiprocessing.Pool(asked.processes) as pool:
-        for row in pool.imap(_simulated, [(index, asked.runs) for index in range(len(SCENARIOS))]):
+        for row in pool.imap(_simulated, [(index, asked.runs) for index in range(asked.first, len(SCENARIOS))]):
             rows.append(row)
             print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
     made = table(rows)

@@ -52,6 +52,11 @@ class Scenario:
     slow: bool = False
 
     @property
+    def effort(self) -> int:
+        """What part of the runs a table plays of it: those that take long are played less often."""
+        return 6 if self.slow else 2 if self.adaptive and self.cases >= 200 else 1
+
+    @property
     def promises(self) -> tuple[Promise, ...]:
         """No change: hardly ever REGRESSION. At the margin: hardly ever PASS."""
         if self.fall == 0:
