@@ -26,12 +26,14 @@ class Asked:
         target: Whom to ask; ``None``: the project's agent.
         target_version: What the person says is behind it, so that answers may be kept and attempts add up.
         baseline: A run, ``latest``, ``blessed``, ``stable`` or a target; ``None``: nothing.
+        judge: Models that grade, outside a project; empty: the project's judges.
         cases, tags, suites, text, sample, shard, layer: What is played of the suites.
     """
 
     paths: tuple[str, ...] = ()
     target: str | None = None
     target_version: str | None = None
+    judge: tuple[str, ...] = ()
     environment: str | None = None
     baseline: str | None = None
     margin: float | None = None

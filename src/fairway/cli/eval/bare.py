@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from fairway.cli.eval.asked import Asked
     from fairway.cli.eval.place import EvalPlace
     from fairway.evals.history.folders import RunHeader
+    from fairway.evals.running.cache import CallCache
+    from fairway.evals.running.spend import SpendCap
     from fairway.evals.trials import Measuring, Subject
     from fairway.evals.values import Suite
 
@@ -85,7 +87,9 @@ async def bare_playing(
         policy=gate_policy(
             place, asked, compared=other is not None or stored is not None, interleaved=other is not None
         ),
-        measuring=_measuring(measured.suites, stack),
+        measuring=await _measuring(
+            place, asked, measured.suites, stack, concurrency=concurrency, spend=spend, cache=cache
+        ),
         spend=spend,
         cache=cache,
     )
@@ -101,7 +105,12 @@ def bare_measured(asked: Asked) -> Measured:
     suites = repeated(named_suites(asked.paths, Path.cwd()), asked.repeat or 1)
     if asked.layer == "smoke":
         suites = smoke_cases(suites)
-    instrument = partial(instrument_digest, judge=None, mock_scenario=None, read=_read)
+    judge = None
+    if asked.judge:
+        from fairway.cli.eval.bare_judges import bare_judge_settings
+
+        judge = bare_judge_settings(asked.judge)
+    instrument = partial(instrument_digest, judge=judge, mock_scenario=None, read=_read)
     return measured_of(suites, asked, instrument, threshold=PASS_SCORE)
 
 
@@ -113,10 +122,26 @@ def _read(path: str) -> bytes | None:
         return None
 
 
-def _measuring(suites: Sequence[Suite], stack: AsyncExitStack) -> Measuring | None:
-    """Scripts and webhooks of the suites; ``None``: no assertion needs any. There is no judge outside a project."""
+async def _measuring(
+    place: EvalPlace,
+    asked: Asked,
+    suites: Sequence[Suite],
+    stack: AsyncExitStack,
+    *,
+    concurrency: int,
+    spend: SpendCap | None,
+    cache: CallCache | None,
+) -> Measuring | None:
+    """Scripts, webhooks and the judges that were named; ``None``: no assertion needs any."""
     if not any(needs_measuring(one) for suite in suites for case in suite.cases for one in case.checks):
         return None
+    panel = None
+    if asked.judge:
+        from fairway.cli.eval.bare_judges import seat_bare_judges
+
+        panel = await seat_bare_judges(
+            asked.judge, stack, state=place.state, concurrency=concurrency, spend=spend, cache=cache
+        )
     http = HttpClient()
     stack.push_async_callback(http.aclose)
-    return Measurers(scripts=Scripts(Path.cwd()), webhooks=Webhooks(http))
+    return Measurers(judge=panel, scripts=Scripts(Path.cwd()), webhooks=Webhooks(http))

@@ -81,6 +81,12 @@ async def project_playing(
         FairwayError: A file of the project is wrong, or an agent does not start.
     """
     project = place.project
+    if asked.judge:
+        raise UserError(
+            "--judge is for a run outside a project",
+            code="eval_option",
+            hint="evals.judge of fairway.yaml says who grades",
+        )
     bundle = await asyncio.to_thread(scan, place.root)
     work = place.history.folder(header.run_id) / _WORK
     shutil.rmtree(work, ignore_errors=True)

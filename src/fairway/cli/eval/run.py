@@ -14,7 +14,7 @@ Examples:
   fairway eval run                                             the project's agent with the mock model
   fairway eval run --baseline stable --repeat 4                asked in turn with the stable release
   fairway eval run --layer smoke                               five messages to the real model
-  fairway eval run cases.yaml --target http://127.0.0.1:8000/chat
+  fairway eval run cases.yaml --target http://127.0.0.1:8000/chat --judge openai:small
   fairway eval run cases.yaml --target openai:small@http://127.0.0.1:9000/v1 --baseline latest
   fairway eval run --shard 2/8 --json shard.json
   fairway eval run --resume                                    go on with the last run, without asking twice
@@ -76,6 +76,7 @@ def _reports(function: Any) -> Any:
 @click.argument("paths", nargs=-1, metavar="[SUITE]...")
 @click.option("--target", help="Whom to ask; by default the project's agent, started as one environment would run it.")
 @click.option("--target-version", metavar="TEXT", help="What is behind the target, so that answers and attempts count.")
+@click.option("--judge", multiple=True, metavar="MODEL", help="Who grades, outside a project; several are a panel.")
 @click.option("--environment", metavar="NAME", help="Whose configuration the project's agent runs with.")
 @click.option("--baseline", metavar="WHAT", help="A run, latest, blessed, stable, or another target.")
 @click.option("--margin", type=float, help="How much worse than the baseline is allowed: 0.05 is five points.")

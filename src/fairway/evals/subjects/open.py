@@ -19,7 +19,7 @@ from fairway.evals.subjects.mapping import ChatMapping
 from fairway.evals.subjects.model import Asking, ModelSubject
 from fairway.evals.trials import Question
 from fairway.http_client.address import parse_address
-from fairway.llm.formats import FORMATS
+from fairway.llm.formats import FORMATS, WireFormat
 from fairway.llm.values import Endpoint
 
 FORMS = (
@@ -115,7 +115,8 @@ def open_subject(
         )
     common = _Common(clock=clock or SystemClock(), prices=prices, timeout_seconds=timeout_seconds)
     if kind in FORMATS:
-        return _endpoint(kind, rest, common, max_tokens=max_tokens, environment=environment)
+        wire, endpoint = model_endpoint(text, timeout_seconds=timeout_seconds, environment=environment)
+        return ModelSubject(wire, endpoint, Asking(max_tokens=max_tokens), clock=common.clock, prices=prices)
     if kind == "prompt":
         return _prompt(text, rest, common, prompts, max_tokens=max_tokens)
     raise _unknown(text)
@@ -142,16 +143,26 @@ def _words(text: str, command: str) -> list[str]:
     return words
 
 
-def _endpoint(
-    kind: str, rest: str, common: _Common, *, max_tokens: int, environment: Mapping[str, str]
-) -> ModelSubject:
-    """``model`` or ``model@https://…/v1``."""
-    wire = FORMATS[kind]
-    model, at, base_url = rest.partition("@http")
+def model_endpoint(text: str, *, timeout_seconds: float, environment: Mapping[str, str]) -> tuple[WireFormat, Endpoint]:
+    """The model a target names: ``openai:model``, ``anthropic:model@https://…/v1``, and how it is spoken to.
+
+    Args:
+        text: The target.
+        timeout_seconds: Of one call.
+        environment: Where its key is looked up.
+
+    Raises:
+        UserError: It names no model, or a key is needed and not there.
+    """
+    kind, _, rest = text.strip().partition(":")
+    wire = FORMATS.get(kind.lower())
+    if wire is None:
+        raise UserError(f"{text!r:.100} is no model", code="eval_target", hint="write openai:<model>[@<url>/v1]")
+    model, at, base_url = rest.strip().partition("@http")
     base_url = f"http{base_url}" if at else wire.base_url
     address = parse_address(base_url)
     if not model:
-        raise UserError(f"{kind}:{rest} names no model", code="eval_target", hint=f"write {kind}:<model>@{base_url}")
+        raise UserError(f"{text!r:.100} names no model", code="eval_target", hint=f"write {kind}:<model>@{base_url}")
     key = environment.get(wire.key_variable) or None
     if key is None and not at:
         raise UserError(
@@ -161,8 +172,7 @@ def _endpoint(
         )
     if at and not address.origin.secure and not address.origin.is_loopback:
         key = None  # a key is not sent in the clear
-    endpoint = Endpoint(base_url=base_url, model=model, api_key=key, timeout_seconds=common.timeout_seconds)
-    return ModelSubject(wire, endpoint, Asking(max_tokens=max_tokens), clock=common.clock, prices=common.prices)
+    return wire, Endpoint(base_url=base_url, model=model, api_key=key, timeout_seconds=timeout_seconds)
 
 
 def _prompt(text: str, rest: str, common: _Common, prompts: PromptSource | None, *, max_tokens: int) -> ModelSubject:
