@@ -122,12 +122,14 @@ def _contradicts(suite: Suite, case: Case, around: Surroundings) -> Iterator[Lin
 
 
 def _echoes(suite: Suite, case: Case, around: Surroundings) -> Iterator[LintFinding]:
+    """Nothing is asked of the reply but words the user says: one that repeats the question has them all."""
     said = normalise(case.turns[-1])
-    others = (*_texts(case, "contains", negated=False), *_texts(case, "icontains", negated=False))
-    for word in dict.fromkeys((*case.expected_keywords, *others)):
-        if len(case.turns[-1]) > 0 and normalise(word) in said:
-            message = f"expects {_clip(word)}, which the user says: a reply that repeats the question has it"
-            yield finding(suite, case, "keyword-in-input", message)
+    asked = ("contains", "contains-all", "icontains", "icontains-all")
+    words = [*case.expected_keywords, *(text for kind in asked[::2] for text in _texts(case, kind, negated=False))]
+    others = [one for one in case.checks if not one.negated and one.weight > 0 and one.type not in asked]
+    if words and not others and not case.expected_tools and all(normalise(word) in said for word in words):
+        message = f"expects only what the user says ({_clip(words[0])}): a reply that repeats the question passes"
+        yield finding(suite, case, "keyword-in-input", message, hint="expect something that only the answer has")
 
 
 def _unreachable(suite: Suite, case: Case, around: Surroundings) -> Iterator[LintFinding]:

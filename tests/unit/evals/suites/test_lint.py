@@ -65,6 +65,9 @@ def test_a_case_that_says_less_than_it_seems_is_told_with_its_line(text, rule, s
         "rubric: polite, expected_keywords: [order]",
         "critical: true, repeat: 3, forbidden_tools: [refund]",
         "max_tokens: 400",
+        "expected_keywords: [where is, shipped]",
+        "expected_keywords: [where is], expected_tools: [f]",
+        "expected_keywords: [where is], assert: [{regex: A-1}]",
     ],
 )
 def test_a_sound_case_has_no_finding(keys):
