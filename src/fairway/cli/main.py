@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Each module has one click command named ``command``; the text is shown without importing it."""
 
-VERDICTS = frozenset({("eval", "run"), ("eval", "compare"), ("eval", "merge"), ("eval", "score")})
+VERDICTS = frozenset(("eval", name) for name in ("run", "compare", "merge", "score", "experiment"))
 """Commands whose exit code is a verdict: 2 is INCONCLUSIVE there and nothing else, so that every error is 3."""
 
 

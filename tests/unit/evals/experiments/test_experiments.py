@@ -139,3 +139,11 @@ def test_the_command_lists_and_assigns(root, monkeypatch, capsys):
     assert "prompt support 1.1.0" in call()
     said = json.loads(call("shorter", "--assign", "user-1", "-o", "json"))
     assert said["variant"] == assigned("shorter", {"control": 50.0, "short": 30.5, "cheap": 19.5}, "user-1")
+
+
+def test_a_mistake_exits_3_because_2_is_a_verdict(root, monkeypatch):
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "argv", ["fairway", "eval", "experiment", "nobody"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 3
