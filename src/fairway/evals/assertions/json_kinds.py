@@ -27,10 +27,6 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=
 _HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*", re.ASCII)
 
 
-class _NoDialect:
-    """In the place of a validator for a dialect nobody knows."""
-
-
 class UncheckableError(Exception):
     """A schema that cannot be applied to a value."""
 
@@ -153,7 +149,7 @@ def schema(value: Any) -> Any:
     from jsonschema.validators import validator_for
 
     dialect = value.get("$schema") if isinstance(value, Mapping) else None
-    if dialect is not None and validator_for({"$schema": dialect}, default=cast(Any, _NoDialect)) is _NoDialect:
+    if dialect is not None and cast(Any, validator_for)({"$schema": dialect}, default=None) is None:
         raise BadValueError(f"the dialect {render(dialect)} is not known", "$schema")
     try:
         validator = _validator(canonical_json(value))
