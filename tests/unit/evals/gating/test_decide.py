@@ -486,3 +486,34 @@ def test_all_looks_together_spend_no_more_than_alpha(adaptive):
     within = sum(policy.within_alpha(wave) for wave in waves) + policy.later_within_alpha
     assert 0.0499 < worse <= 0.05 + 1e-12
     assert within == pytest.approx(0.05)
+
+
+# -- the simple rule's laws --
+
+outcomes = st.lists(st.sampled_from(CaseOutcome), max_size=20)
+
+
+@settings(max_examples=60)
+@given(outcomes, st.sets(st.integers(0, 19)))
+def test_nothing_undecided_ever_passes_the_simple_rule_without_a_cap(found, critical):
+    cases = [case(f"c{index}", [one], critical=index in critical) for index, one in enumerate(found)]
+    if decide(side(*cases), None, SIMPLE).verdict is Verdict.PASS:
+        assert found
+        assert set(found) <= {P, F}
+        assert found.count(F) < 0.1 * len(found)
+        assert all(found[index] is P for index in critical if index < len(found))
+
+
+@settings(max_examples=60)
+@given(outcomes, st.sets(st.integers(0, 19)), st.integers(0, 19), st.sampled_from([F, U, I, E]))
+def test_a_worse_outcome_never_opens_the_simple_gate(found, critical, index, worse):
+    policy = replace(SIMPLE, max_errors=0.2, max_invalid=0.1, max_unknown=0.1)
+
+    def verdict() -> Verdict:
+        cases = [case(f"c{place}", [one], critical=place in critical) for place, one in enumerate(found)]
+        return decide(side(*cases), None, policy).verdict
+
+    if index >= len(found) or found[index] is not P or verdict() is Verdict.PASS:
+        return
+    found[index] = worse
+    assert verdict() is not Verdict.PASS
