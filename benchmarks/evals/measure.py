@@ -88,12 +88,14 @@ def measure(
         repeats: Medians are over these.
         before: Run, unmeasured, before each repeat.
     """
+    # an installed tool has its bytecode on disk: without it Python would compile every module in every run
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     found = []
     for _ in range(repeats):
         if before is not None:
             subprocess.run(before, cwd=folder, check=True, capture_output=True)
         served.reset()
-        found.append(_once(command, served, folder, {**os.environ, **(environment or {})}))
+        found.append(_once(command, served, folder, {**own, **(environment or {})}))
     return Measured(
         wall=statistics.median(one.wall for one in found),
         cpu=statistics.median(one.cpu for one in found),
