@@ -114,9 +114,7 @@ def _compared(
         held.append(Held(verdict=Verdict.FAIL, reason=_fell(quality), blocking=_worse(figures)))
     over = [one for ratio in ratios for one in _over(ratio)]
     held += sorted(over, key=lambda one: (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE).index(one.verdict))
-    if len(candidate.cases) < policy.min_cases:
-        reason = f"{len(candidate.cases)} cases are fewer than the {policy.min_cases} that are asked for"
-        held.append(Held(verdict=Verdict.INCONCLUSIVE, reason=reason))
+    held += _too_few(figures, policy)
     if not regression and verdict is not Verdict.PASS and quality:
         held.append(Held(verdict=Verdict.INCONCLUSIVE, reason=_open(quality, policy), blocking=_worse(figures)))
     if quality is None and not held:
@@ -142,10 +140,18 @@ def _simple(candidate: Side, figures: Sequence[CaseFigure], policy: EvalPolicy) 
     held += [one for one in critical if one.verdict is not Verdict.FAIL]
     held += undecided_guards(candidate, policy, whose="", by_case=True)
     held += incomplete(candidate, "the")
-    if len(candidate.cases) < policy.min_cases:
-        reason = f"{len(candidate.cases)} cases are fewer than the {policy.min_cases} that are asked for"
-        held.append(Held(verdict=Verdict.INCONCLUSIVE, reason=reason))
+    held += _too_few(figures, policy)
     return held
+
+
+def _too_few(figures: Sequence[CaseFigure], policy: EvalPolicy) -> list[Held]:
+    """Fewer cases than asked for were decided, on both sides where there are two."""
+    sides = [(one.candidate, one.baseline) if policy.rule is Rule.COMPARE else (one.candidate,) for one in figures]
+    decided = sum(all(counts is not None and counts[1] > 0 for counts in both) for both in sides)
+    if decided >= policy.min_cases:
+        return []
+    reason = f"{decided} cases were decided, fewer than the {policy.min_cases} that are asked for"
+    return [Held(verdict=Verdict.INCONCLUSIVE, reason=reason)]
 
 
 def _flagged(figures: Sequence[CaseFigure], policy: EvalPolicy) -> list[Held]:

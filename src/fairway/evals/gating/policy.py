@@ -43,7 +43,7 @@ class EvalPolicy:
         tool_accuracy: Share of the expected tool calls that must be made; ``None``: not looked at.
         cost_ratio, token_ratio: Candidate's cost or tokens a case over the baseline's may be at most this; ``None``:
             reported, gates nothing.
-        min_cases: With fewer cases nothing passes.
+        min_cases: With fewer cases that were decided, on both sides where there are two, nothing passes.
         gate_flags: A case that is worse by itself, after Holm's correction, is a REGRESSION; else it is only shown.
         adaptive: Repeats are added in waves where the outcome is in doubt, so that the gate looks more than once in an
             attempt; alpha is spent accordingly.
