@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fairway.bundle.prompts import PromptFile
 from fairway.errors import ProjectFileError
@@ -318,3 +322,48 @@ def test_ids_are_those_of_the_content_so_that_an_import_can_be_repeated():
         first[1],
         first[0],
     ]
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.sampled_from(
+        ["x", "{{a}}", "{{ b.c }}", "{% if", "file://t.csv", "file://../x", "contains", "javascript", ""]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["vars", "assert", "type", "value", "id", "options", "a", "config", "body", "$ref", "raw"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=10,
+)
+configs = st.fixed_dictionaries(
+    {"prompts": values | st.just(["Say {{a}}"])},
+    optional={
+        "tests": st.lists(st.fixed_dictionaries({}, optional={"vars": values, "assert": values, "options": values}))
+        | values,
+        "providers": values,
+        "defaultTest": values,
+        "scenarios": values,
+        "evaluateOptions": values,
+        "metadata": values,
+    },
+)
+
+
+@settings(max_examples=150)
+@given(configs)
+def test_whatever_a_configuration_holds_is_imported_and_read_again_or_refused(config):
+    try:
+        imported = run(json.dumps(config), **{"t.csv": "a,__expected\n1,contains: x\n"})
+    except ProjectFileError:
+        return
+    found = cases(imported)
+    assert len(found) >= imported.cases
+    # no case passes by what was lost: each has its todo, or something that is checked
+    assert all(case.assertions for case in found)
+    import_text(imported, import_files(imported))
