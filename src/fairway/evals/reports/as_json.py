@@ -89,6 +89,7 @@ class AssertionPart:
         found: ``held``, ``violated``, ``unknown``, ``invalid`` or ``error``.
         score: 0 to 1; ``None``: undecided.
         reason: The judge's; ``None``: no judge.
+        detail: What else was found, by type: votes and claims of judges, unmatched calls; ``None``: nothing.
     """
 
     type: str
@@ -99,6 +100,7 @@ class AssertionPart:
     message: str
     subject: str
     reason: str | None
+    detail: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +291,7 @@ def _assertion(one: AssertionResult) -> AssertionPart:
         message=one.message,
         subject=one.subject,
         reason=one.reason,
+        detail=one.detail or None,
     )
 
 
