@@ -265,7 +265,7 @@ def ended(
         shard=run.shard,
         ended=True,
         complete=run.complete,
-        verdict=decision.verdict.value,
+        verdict=decision.label,
         reasons=tuple(decision.reasons),
         attempt=attempt,
         total=len(run.cases),

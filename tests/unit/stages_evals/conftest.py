@@ -123,6 +123,7 @@ class FakeAgent:
 
     url: str
     answer: Answer
+    stable: Answer | None = None
     environments: list[str] = field(default_factory=list)
 
 
@@ -135,7 +136,8 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgent]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            status, value = made.answer(body.get("message", json.dumps(body)))
+            answer = made.stable if self.path == "/stable" and made.stable is not None else made.answer
+            status, value = answer(body.get("message", json.dumps(body)))
             tokens = value.pop("_tokens", None)
             content = json.dumps(value).encode()
             self.send_response(status)

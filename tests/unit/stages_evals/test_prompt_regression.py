@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 
 from fairway.errors import ProjectFileError, UserError
 from fairway.ledger import open_ledger
 from fairway.pipeline.port import StageStatus
+from fairway.stages import eval_baseline
 from fairway.stages.prompt_regression import PromptRegression
 from fairway.units import Verdict
 
@@ -115,6 +117,76 @@ async def test_an_outage_does_not_count_against_the_attempt_after_it(bench, agen
     agent.answer = good
     again = await bench.run(PromptRegression())
     assert (again.status, again.details["attempt"]) == (StageStatus.PASSED, 2)
+
+
+STABLE = "evals: {compare: {baseline: stable, margin: 5pt}}\n"
+MANY = "".join(f"- {{id: c{n}, input: 'Hi {n}', expected_keywords: [hello]}}\n" for n in range(80))
+
+
+@pytest.fixture
+def stable(bench, agent, monkeypatch, tmp_path):
+    """A release that is stable, started beside the candidate; it answers at another path of the same server."""
+    served = []
+
+    @asynccontextmanager
+    async def started(content, environment, place):
+        served.append((content.version, environment, place.scenario.name))
+        chat = SimpleNamespace(chat="/stable")
+        yield SimpleNamespace(
+            url=agent.url, environment=environment, service=chat, release="sha256:" + "1" * 64,
+            effective="sha256:" + "2" * 64, mock_llm_url=None,
+        )  # fmt: skip
+
+    def content(project, ledger, store, *, but, folder):
+        assert but.startswith("sha256:")
+        return SimpleNamespace(version="0.9.0", project=project)
+
+    monkeypatch.setattr(eval_baseline, "started", started)
+    monkeypatch.setattr(eval_baseline, "stable_content", content)
+    bench.write_at("evals/suites/shop.yaml", MANY)
+    bench.write_at(".gitignore", ".fairway/\n")
+    bench.write_at("fairway.yaml", (bench.root / "fairway.yaml").read_text() + STABLE)
+    bench.commit()
+
+    async def run():
+        context = bench.context("prompt_regression")
+        context.delivery.open_ledger = context.delivery.open_store = lambda: None
+        return await PromptRegression().run(context)
+
+    agent.stable = lambda _: said("Hello!")
+    return SimpleNamespace(run=run, served=served)
+
+
+async def test_a_release_is_asked_in_turn_with_the_one_that_is_stable(stable, agent):
+    agent.answer = lambda _: said("Hello!")
+    outcome = await stable.run()
+    assert (outcome.status, outcome.details["label"]) == (StageStatus.PASSED, "PASS")
+    assert outcome.evidence[0].figures["compared_with"] == "0.9.0"
+    assert stable.served == [("0.9.0", "dev", "mock-llm.yaml")]
+
+
+async def test_a_release_worse_than_stable_is_a_regression_also_below_the_simple_limit(stable, agent):
+    agent.answer = lambda message: said("Hello!" if int(message.split()[1]) % 12 else "no")  # 7 of 80 fail: 8.75 %
+    outcome = await stable.run()
+    assert (outcome.status, outcome.details["label"]) == (StageStatus.FAILED, "REGRESSION")
+    assert outcome.evidence[0].verdict is Verdict.FAIL
+    assert outcome.evidence[0].figures["difference"] == pytest.approx(-7 / 80)
+
+
+async def test_what_fails_on_stable_alike_is_no_regression_of_the_release(stable, agent):
+    agent.stable = agent.answer = lambda message: said("no" if message == "Hi 3" else "Hello!")
+    outcome = await stable.run()
+    assert outcome.evidence[0].verdict is Verdict.PASS
+
+
+async def test_a_spend_cap_that_cannot_be_kept_is_an_error_and_never_a_pass(bench, agent):
+    bench.write_at("evals/suites/shop.yaml", SUITE)
+    bench.write_at("fairway.yaml", (bench.root / "fairway.yaml").read_text() + "evals: {spend: 1.0}\n")
+    bench.commit()
+    agent.answer = good
+    outcome = await bench.run(PromptRegression())
+    assert outcome.status is StageStatus.ERROR
+    assert "price" in outcome.summary
 
 
 async def test_a_comparison_with_a_blessed_run_that_nobody_blessed_is_refused(bench, agent, tmp_path):
