@@ -126,15 +126,15 @@ def test_two_cases_that_ask_the_same_and_cannot_both_pass_contradict_each_other(
 
 
 def test_too_few_cases_for_the_margin_are_told_with_the_number_that_is_needed():
-    assert (fewest_cases(0.05, 0.05), fewest_cases(0.02, 0.05)) == (59, 149)
-    lines = [f"- {{id: c{n}, input: question {n}, max_tokens: 90}}\n" for n in range(59)]
+    assert (fewest_cases(0.05, 0.05), fewest_cases(0.05, 0.04), fewest_cases(0.02, 0.04)) == (59, 63, 160)
+    lines = [f"- {{id: c{n}, input: question {n}, max_tokens: 90}}\n" for n in range(63)]
     suite = parse_suite("".join(lines).encode(), file="s.yaml")
     assert lint_suites([suite], JUDGED) == ()
-    few = parse_suite("".join(lines[:58]).encode(), file="s.yaml")
+    few = parse_suite("".join(lines[:62]).encode(), file="s.yaml")
     (one,) = lint_suites([few], JUDGED)
     assert one.rule == "suite/too-few"
-    assert "58 independent cases" in one.message
-    assert "59 are the fewest" in one.message
+    assert "62 independent cases" in one.message
+    assert "63 are the fewest" in one.message
 
 
 def test_cases_of_one_family_count_once():
