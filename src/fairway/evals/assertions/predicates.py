@@ -12,17 +12,14 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from json.encoder import encode_basestring as _quoted
 from typing import Any, Final, NamedTuple
 
-from fairway.evals.assertions.kind import BadValueError
-from fairway.evals.assertions.readers import flag, number, whole
+from fairway.evals.assertions.patterns import compiled
 from fairway.evals.plain_text import writable
-from fairway.mistakes import shown
 
 _SHOWN = 120
-_MAX_DEPTH = 50
+MAX_DEPTH = 50
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 _NUMERIC = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
@@ -123,12 +120,12 @@ def mismatch(expected: Any, actual: Any, how: Leniency = EXACT, *, path: Path = 
     element. NaN and anything nested deeper than 50 levels matches nothing.
 
     Args:
-        expected: A value or predicate as a suite writes it; checked by `check_predicates` when it was loaded.
+        expected: A value or predicate as a suite writes it, found right by `check_predicates` when it was read.
         actual: JSON, or `ABSENT`, which only ``{$absent: true}`` matches.
         how: What may differ.
         path: Where the two values stand.
     """
-    if len(path) > _MAX_DEPTH:
+    if len(path) > MAX_DEPTH:
         return Mismatch(path[:3], expected, actual, "is nested too deeply to be compared")
     if is_predicate(expected):
         return _predicate(expected, actual, how, path)
@@ -139,7 +136,7 @@ def mismatch(expected: Any, actual: Any, how: Leniency = EXACT, *, path: Path = 
 
 def literal_mismatch(expected: Any, actual: Any, how: Leniency, path: Path, *, deep: bool = False) -> Mismatch | None:
     """As `mismatch`, of a value that is no predicate itself; with ``deep`` nothing inside it is one either."""
-    if len(path) > _MAX_DEPTH:
+    if len(path) > MAX_DEPTH:
         return Mismatch(path[:3], expected, actual, "is nested too deeply to be compared")
     if how.coerce:
         actual = _coerced(expected, actual)
@@ -241,7 +238,7 @@ def _predicate(expected: Mapping[str, Any], actual: Any, how: Leniency, path: Pa
     if actual is ABSENT and not any(key in _ON_NOTHING for key in expected):
         return Mismatch(path, expected, ABSENT)
     for key, want in expected.items():
-        operator = _OPERATORS.get(key)
+        operator = OPERATORS.get(key)
         if operator is None:
             continue
         found = operator(want, actual, how, path)
@@ -290,7 +287,7 @@ def _regex(want: Any, have: Any, how: Leniency, path: Path) -> Mismatch | None:
 
 def _type(want: Any, have: Any, how: Leniency, path: Path) -> Mismatch | None:
     names = [want] if isinstance(want, str) else want
-    return None if any(_TYPES[name](have) for name in names) else Mismatch(path, {"$type": want}, have)
+    return None if any(TYPES[name](have) for name in names) else Mismatch(path, {"$type": want}, have)
 
 
 def _contains(want: Any, have: Any, how: Leniency, path: Path) -> Mismatch | None:
@@ -338,16 +335,17 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-_TYPES: Mapping[str, Callable[[Any], bool]] = {
+TYPES: Mapping[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
     "number": _is_number,
-    "integer": lambda value: _is_number(value) and float(value).is_integer() if _is_number(value) else False,
+    "integer": lambda value: value.is_integer() if isinstance(value, float) else _is_number(value),
     "boolean": lambda value: isinstance(value, bool),
     "array": lambda value: isinstance(value, list | tuple),
     "object": lambda value: isinstance(value, Mapping),
     "null": lambda value: value is None,
 }
-_OPERATORS: Mapping[str, Operator] = {
+"""JSON's types by name."""
+OPERATORS: Mapping[str, Operator] = {
     "$equals": _equals,
     "$subset": _subset,
     "$any_of": _any_of,
@@ -365,124 +363,6 @@ _OPERATORS: Mapping[str, Operator] = {
     "$lt": _compared("$lt", lambda have, want: have < want),
     "$lte": _compared("$lte", lambda have, want: have <= want),
 }
+"""Operators by name; each gives the first mismatch, or ``None``."""
 _ON_NOTHING = frozenset({"$absent", "$any_of", "$all_of", "$not"})
 """Operators that may speak of a value that is not there."""
-
-
-# -- what a suite writes ----------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=512)
-def compiled(pattern: str) -> re.Pattern[str]:
-    """A regular expression as Python reads it; named groups may be written ``(?<name>…)`` too.
-
-    Raises:
-        BadValueError: It is none.
-    """
-    python = re.sub(r"(?<!\\)\(\?<([A-Za-z_]\w*)>", r"(?P<\1>", pattern)
-    python = re.sub(r"(?<!\\)\\k<([A-Za-z_]\w*)>", r"(?P=\1)", python)
-    try:
-        return re.compile(python)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise BadValueError(f"is not a regular expression: {error}") from error
-
-
-def check_predicates(value: Any, *at: str | int) -> Any:
-    """The value as it is, once every predicate in it has been found right.
-
-    Raises:
-        BadValueError: Naming the place: an unknown operator, a key that is none, a value the operator cannot take.
-    """
-    if len(at) > _MAX_DEPTH:
-        raise BadValueError("is nested too deeply", *at[:3])
-    if is_predicate(value):
-        _check_operators(value, at)
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            check_predicates(inner, *at, key)
-    elif isinstance(value, list | tuple):
-        for index, inner in enumerate(value):
-            check_predicates(inner, *at, index)
-    return value
-
-
-def _check_operators(value: Mapping[str, Any], at: Path) -> None:
-    if not any(key in _OPERATORS for key in value):
-        raise BadValueError(
-            "has no operator",
-            *at,
-            hint=f"operators: {', '.join(_OPERATORS)}; for a key that starts with $, use $equals",
-        )
-    for key, want in value.items():
-        if key not in _ARGUMENTS:
-            raise BadValueError(
-                "unknown operator",
-                *at,
-                key,
-                hint=f"operators: {', '.join(_OPERATORS)}, and $tolerance, $relative, $coerce",
-            )
-        try:
-            _ARGUMENTS[key](want)
-        except BadValueError as error:
-            raise BadValueError(str(error), *at, key, *error.at, hint=error.hint) from error
-
-
-def _pattern(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise BadValueError(f"expected a regular expression; got {shown(value)}")
-    return compiled(value)
-
-
-def _choices(value: Any) -> Any:
-    if not isinstance(value, list | tuple) or not value:
-        raise BadValueError(f"expected a list of values or predicates; got {shown(value)}")
-    return check_predicates(value)
-
-
-def _type_names(value: Any) -> Any:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list | tuple) or not names or any(name not in _TYPES for name in names):
-        raise BadValueError(f"expected one or a list of {', '.join(_TYPES)}")
-    return value
-
-
-def _bound(value: Any) -> Any:
-    if isinstance(value, str):
-        return value
-    return number(value, low=-math.inf)
-
-
-def _limits(value: Any) -> Any:
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise BadValueError("expected [least, most]")
-    low, high = (number(one, low=-math.inf) for one in value)
-    if low > high:
-        raise BadValueError(f"the least ({low:g}) is more than the most ({high:g})")
-    return value
-
-
-def _long(value: Any) -> Any:
-    return check_predicates(value) if is_predicate(value) else whole()(value)
-
-
-_ARGUMENTS: Mapping[str, Callable[[Any], Any]] = {
-    "$equals": lambda value: value,
-    "$subset": check_predicates,
-    "$any_of": _choices,
-    "$all_of": _choices,
-    "$not": check_predicates,
-    "$absent": flag,
-    "$regex": _pattern,
-    "$type": _type_names,
-    "$contains": check_predicates,
-    "$length": _long,
-    "$every": check_predicates,
-    "$range": _limits,
-    "$gt": _bound,
-    "$gte": _bound,
-    "$lt": _bound,
-    "$lte": _bound,
-    "$tolerance": number,
-    "$relative": number,
-    "$coerce": flag,
-}

@@ -18,8 +18,8 @@ from fairway.evals.assertions import (
     usage_kinds,
 )
 from fairway.evals.assertions.kind import How, Kind, Threshold
+from fairway.evals.assertions.patterns import compiled
 from fairway.evals.assertions.pointers import pointer, pointers
-from fairway.evals.assertions.predicates import compiled
 from fairway.evals.judges.kinds import JUDGE_KINDS
 
 

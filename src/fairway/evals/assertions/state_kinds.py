@@ -11,7 +11,8 @@ from fairway.canonical import canonical_json, value_digest
 from fairway.evals.assertions.finding import Finding, broken, held, unknown, violated
 from fairway.evals.assertions.kind import BadValueError
 from fairway.evals.assertions.pointers import at_pointer, index_of, parts_of, pointer
-from fairway.evals.assertions.predicates import ABSENT, Leniency, check_predicates, mismatch, render
+from fairway.evals.assertions.predicate_values import check_predicates
+from fairway.evals.assertions.predicates import ABSENT, Leniency, mismatch, render
 from fairway.evals.assertions.readers import mapping
 from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from fairway.evals.assertions.finding import Finding, held, unknown, violated
 from fairway.evals.assertions.json_text import parse_json
-from fairway.evals.assertions.predicates import Leniency, compiled, literal_mismatch, render
+from fairway.evals.assertions.patterns import compiled
+from fairway.evals.assertions.predicates import Leniency, literal_mismatch, render
 from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fairway.canonical import canonical_json
 from fairway.evals.assertions.kind import BadValueError
-from fairway.evals.assertions.predicates import check_predicates
+from fairway.evals.assertions.predicate_values import check_predicates
 from fairway.evals.assertions.readers import flag, known_keys, mapping, number, one_of, whole
 from fairway.evals.assertions.tool_match import Order
 from fairway.evals.values import ArgumentMatch, ExpectedTool, ExtraTools

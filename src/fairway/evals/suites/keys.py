@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from fairway.canonical import canonical_json
 from fairway.evals.assertions.case_check import normalise
 from fairway.evals.assertions.kind import BadValueError
-from fairway.evals.assertions.predicates import check_predicates
+from fairway.evals.assertions.predicate_values import check_predicates
 from fairway.evals.values import ArgumentMatch, ExpectedTool, ExtraTools, TokenCount
 from fairway.mistakes import nearest, shown, suggest
 
