@@ -12,7 +12,9 @@ from fairway.evals.judges.settings import JudgeSettings
 from fairway.evals.suites.load import parse_suite
 
 PAGE = (Path(__file__).parents[4] / "docs/evals/judges.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+# every second part stands between fences
+FENCED = [block.partition("\n")[2] for block in re.split(r"^```", PAGE, flags=re.MULTILINE)[1::2]]
+BLOCKS = [block for block in FENCED if not block.startswith("fairway eval")]
 
 
 def test_every_example_of_the_page_is_read_as_it_stands():
