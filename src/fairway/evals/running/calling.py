@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fairway.clock import Clock
 from fairway.errors import BusyError, TransientError
@@ -39,15 +39,23 @@ class CallRules:
 class Patience:
     """A limit of time that stands still while a trial waits for reasons that are not its own."""
 
-    __slots__ = ("_left", "_scope")
+    __slots__ = ("_left", "_resting", "_scope")
 
-    def __init__(self, scope: asyncio.Timeout | None = None) -> None:
-        """Take the limit; ``None``: there is none."""
+    def __init__(self, scope: asyncio.Timeout | None = None, resting: set[asyncio.Task[Any]] | None = None) -> None:
+        """Take the limit; ``None``: there is none.
+
+        Args:
+            scope: The limit.
+            resting: Where the task is found while it waits: nothing is lost when it is cancelled then.
+        """
         self._scope = scope
+        self._resting = resting
         self._left: float | None = None
 
     def __enter__(self) -> None:
         """Stop the clock."""
+        if self._resting is not None and (task := asyncio.current_task()) is not None:
+            self._resting.add(task)
         when = None if self._scope is None else self._scope.when()
         if self._scope is not None and when is not None and not self._scope.expired():
             self._left = max(0.0, when - asyncio.get_running_loop().time())
@@ -57,6 +65,8 @@ class Patience:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Let it go on."""
+        if self._resting is not None and (task := asyncio.current_task()) is not None:
+            self._resting.discard(task)
         if self._scope is not None and self._left is not None:
             self._scope.reschedule(asyncio.get_running_loop().time() + self._left)
             self._left = None

@@ -24,6 +24,7 @@ class RunOptions:
         run_id: Makes conversation ids of this run its own; a run that is resumed has the same.
         conversations_kept: When a run is resumed, the subject still knows its conversations. ``False`` (it was started
             anew): a conversation that was cut is played again from its first turn.
+        grace_seconds: When the run is stopped, calls in flight are waited for so long: they are paid for already.
         seed: Of what is random on purpose: which side is asked first.
     """
 
@@ -37,4 +38,5 @@ class RunOptions:
     threshold: float = PASS_SCORE
     run_id: str = "0"
     conversations_kept: bool = True
+    grace_seconds: float = 5.0
     seed: int = 0

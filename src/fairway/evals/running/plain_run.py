@@ -25,7 +25,7 @@ async def play_suites(subject: Subject, suites: Sequence[Suite], options: RunOpt
     Returns:
         One result a case, in the order of the suites.
     """
-    short = replace(options, busy_retries=_REFUSALS, max_wait_seconds=_LONGEST_WAIT_SECONDS)
+    short = replace(options, busy_retries=_REFUSALS, max_wait_seconds=_LONGEST_WAIT_SECONDS, grace_seconds=0.0)
     trials = (await EvalRunner([(_SIDE, subject)], suites, short, clock=clock).run())[_SIDE]
     played: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:

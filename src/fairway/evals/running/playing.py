@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fairway.clock import Clock
 from fairway.errors import FairwayError
@@ -108,6 +109,18 @@ class Player:
         self._cache = cache
         self._journal = journal
         self._prices = prices
+        self._resting: set[asyncio.Task[Any]] = set()
+        self.stopping = False
+
+    def stop(self) -> None:
+        """Begin nothing more: what waits ends now, and a call in flight is the last of its trial."""
+        self.stopping = True
+        for task in tuple(self._resting):
+            task.cancel()
+
+    def _go_on(self) -> None:
+        if self.stopping:
+            raise asyncio.CancelledError
 
     async def play(self, side: SideAsked, task: Task) -> Trial:
         """Play one trial; trouble is part of the result, never an exception.
@@ -122,7 +135,7 @@ class Player:
         limit = self._options.case_timeout_seconds
         try:
             async with asyncio.timeout(limit) as scope:
-                await self._converse(side, task, progress, Patience(scope))
+                await self._converse(side, task, progress, Patience(scope, self._resting))
                 await self._measure(side, task, progress)
         except TimeoutError:
             trouble, error = Trouble.TIMEOUT, f"not finished within {limit:g} s"
@@ -151,6 +164,7 @@ class Player:
         progress.replies += known
         last = len(task.case.turns) - 1
         for turn in range(len(known), last + 1):
+            self._go_on()
             question = _question(task, turn, progress.replies)
             reply = await self._ask(side, question, patience)
             unpriced = side.capped and reply.cost_micros is None
@@ -234,6 +248,7 @@ class Player:
             if self._journal is not None:
                 result = self._journal.measured(side.name, task.key, position)
             if result is None:
+                self._go_on()
                 observed = observed or Observed(case=task.case, replies=replies, duration_seconds=_seconds(progress))
                 result = await self._measuring.measure(task.case.checks[position], observed, repeat=task.index)
                 if self._journal is not None:

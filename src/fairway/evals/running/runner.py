@@ -159,9 +159,28 @@ class EvalRunner:
     async def run(self) -> Mapping[str, tuple[Trial, ...]]:
         """Play every trial that the journal does not have.
 
+        When it is cancelled nothing more is begun, but calls in flight are paid for already: they are waited for, for
+        the options' grace at most, or until it is cancelled again.
+
         Returns:
             Trials by side; one for each that was planned.
+
+        Raises:
+            asyncio.CancelledError: It was stopped; ``finished`` has what was done.
         """
+        playing = asyncio.ensure_future(self._run())
+        try:
+            return await asyncio.shield(playing)
+        except asyncio.CancelledError:
+            self._player.stop()
+            try:
+                await asyncio.wait({playing}, timeout=self._options.grace_seconds)
+            finally:
+                playing.cancel()
+                await asyncio.gather(playing, return_exceptions=True)
+            raise
+
+    async def _run(self) -> Mapping[str, tuple[Trial, ...]]:
         if self._spend is not None and self._journal is not None:
             for cost in self._journal.paid():
                 self._spend.book(cost)
@@ -222,6 +241,8 @@ class EvalRunner:
 
     async def _work(self, waiting: Iterator[tuple[SideAsked, Task]]) -> None:
         for side, task in waiting:
+            if self._player.stopping:
+                return
             trial = await self._player.play(side, task)
             if self._journal is not None:
                 self._journal.record_trial(side.name, trial)

@@ -177,6 +177,8 @@ async def test_a_cancelled_run_keeps_what_was_done_and_goes_on_without_asking_ag
         while len(engine.finished["candidate"]) < 2:
             await asyncio.sleep(0.001)
         task.cancel()
+        await asyncio.sleep(0.01)
+        task.cancel()  # who cannot wait asks twice
         with suppress(asyncio.CancelledError):
             await task
         assert task.cancelled()
@@ -189,13 +191,46 @@ async def test_a_cancelled_run_keeps_what_was_done_and_goes_on_without_asking_ag
     assert sorted(question.case_id for question in again.asked) == ["c2", "c3"]
 
 
+async def test_a_stopped_run_waits_for_the_calls_in_flight_because_they_are_paid_and_begins_no_other(tmp_path):
+    subject, judge = Scripted(), Judge(wait=0.05)
+    talk = Case(id="t", name="", turns=("slow 0.05", "two"), expected_keywords=("echo",))
+    single = suite("slow 0.05", "slow 0.05", "b", rubric="r")
+    cases = Suite(name="s", file="", cases=(talk, *single.cases))
+    with Journal(tmp_path) as journal:
+        engine = runner(subject, suites=cases, measuring=judge, journal=journal, concurrency=3)
+        task = asyncio.create_task(engine.run())
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+    assert len(subject.asked) == 3
+    assert judge.measured == []
+    again, judge = Scripted(), Judge()
+    with Journal(tmp_path) as journal:
+        found = (await runner(again, suites=cases, measuring=judge, journal=journal).run())["candidate"]
+    assert sorted(question.message for question in again.asked) == ["b", "two"]
+    assert [trial.trouble for trial in found] == [None] * 4
+
+
+async def test_a_stopped_run_does_not_wait_for_those_who_only_wait():
+    subject = Refusing(0, retry_after=20)
+    task = asyncio.create_task(runner(subject, suites=suite(*["a"] * 5), concurrency=2).run())
+    await asyncio.sleep(0.02)
+    task.cancel()
+    started = asyncio.get_running_loop().time()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert asyncio.get_running_loop().time() - started < 2
+
+
 @pytest.mark.parametrize(("info", "kept", "asked_again"), [(STATELESS, False, 1), (AGENT, True, 1), (AGENT, False, 2)])
 async def test_a_conversation_that_was_cut_goes_on_only_with_somebody_who_still_knows_it(
     tmp_path, info, kept, asked_again
 ):
     talk = Suite(name="s", file="", cases=(Case(id="t", name="", turns=("one", "slow 9")),))
     with Journal(tmp_path) as journal:
-        task = asyncio.create_task(runner(Scripted(info), suites=talk, journal=journal).run())
+        task = asyncio.create_task(runner(Scripted(info), suites=talk, journal=journal, grace_seconds=0.01).run())
         await asyncio.sleep(0.05)
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -458,7 +493,8 @@ async def test_a_reply_is_on_disk_before_the_judge_is_asked_and_neither_is_paid_
     cases = suite("a", "b", rubric="r")
     slow = Judge(wait=60)
     with Journal(tmp_path) as journal:
-        task = asyncio.create_task(runner(Scripted(), suites=cases, measuring=slow, journal=journal).run())
+        engine = runner(Scripted(), suites=cases, measuring=slow, journal=journal, grace_seconds=0.01)
+        task = asyncio.create_task(engine.run())
         while len(slow.measured) < 2:
             await asyncio.sleep(0.001)
         task.cancel()
