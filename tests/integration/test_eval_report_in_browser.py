@@ -290,6 +290,27 @@ def test_a_check_tells_every_unmatched_call_and_every_vote_of_a_panel(desk: Desk
     assert opened.problems == []
 
 
+def test_a_case_that_was_not_played_and_one_cut_off_in_the_middle_are_shown_as_what_they_are(desk: Desk) -> None:
+    made = modelled_evaluation(8)
+    run = made.candidate
+    cut = replace(run.trials[0], replies=run.trials[0].replies[:1], error="it took longer than 60 s")
+    error = replace(run.results[0], outcome=CaseOutcome.ERROR, undecided=cut.error, assertions=(), violations=())
+    candidate = replace(run, trials=(cut, *run.trials[1:4]), results=(error, *run.results[1:4]), complete=False)
+    opened = desk.open(replace(made, candidate=candidate), fragment=f"#case={run.cases[0][0]}/{run.cases[0][1].id}")
+    assert "it took longer than 60 s" in opened.page.locator("#case").inner_text()
+    assert "No reply." in opened.page.locator("#case").inner_text()
+    opened.page.fill("#q", run.cases[6][1].id)
+    assert opened.shown() == "1 of 8 cases"
+    opened.page.locator(".row").click()
+    until(opened.page, "document.getElementById('case').innerText.includes('it was not played')")
+    alone = desk.open(
+        replace(made, candidate=candidate), baseline=None, fragment=f"#case={run.cases[6][0]}/{run.cases[6][1].id}"
+    )
+    assert "it was not played" in alone.page.locator("#case").inner_text()
+    assert "the run is not complete" in alone.page.locator("#verdict").inner_text()
+    assert [*opened.problems, *alone.problems] == []
+
+
 HOSTILE = (
     "</script><script>window.owned = 1; alert(1)</script><!--<script>",
     "<img src=x onerror='window.owned = 1'><svg onload=alert(1)><iframe srcdoc='<script>parent.owned=1</script>'>",

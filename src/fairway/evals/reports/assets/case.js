@@ -13,7 +13,7 @@ const CasePane = (() => {
     return [
       backButton(view), heading(one, view), ...why(one, text), ...repeats(one, view),
       el("h3", "", both ? "Conversation, side by side" : "Conversation"), conversation(one, text, view),
-      el("h3", "", "Checks"), checks(one, text, view), ...facts(one, text, view),
+      ...(one.now.length || one.before.length ? [el("h3", "", "Checks"), checks(one, text, view)] : []), ...facts(one, text, view),
     ].filter(Boolean);
   }
 
@@ -195,6 +195,7 @@ const CasePane = (() => {
     const made = [];
     if (one.asked !== null) made.push(el("h3", "", "What the case asks"), el("pre", "", say(JSON.stringify(one.asked, null, 2))));
     const trial = one.now[view.repeat.now] ?? one.before[view.repeat.before];
+    if (!trial) return made;
     const state = trial.r.at(-1)?.state ?? null;
     if (state !== null) made.push(el("h3", "", "State it left behind"), el("pre", "", say(JSON.stringify(state, null, 2))));
     const context = trial.r.at(-1)?.ctx ?? [];

@@ -74,7 +74,7 @@
     $("space").style.height = `${shown.length * ROW}px`;
     $("list").scrollTop = 0;
     const of = shown.length === rows.length ? "" : ` of ${number(rows.length)}`;
-    $("status").textContent = `${number(shown.length)}${of} case${shown.length === 1 ? "" : "s"}`;
+    $("status").textContent = `${number(shown.length)}${of} case${rows.length === 1 ? "" : "s"}`;
     for (const chip of $("chips").children) chip.setAttribute("aria-pressed", String(chip.value === state.show));
     paint(true);
     if (selected >= 0 && shown.includes(selected)) reveal(shown.indexOf(selected));
