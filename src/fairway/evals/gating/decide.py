@@ -245,6 +245,10 @@ def _notes(
         notes.append(
             f"the candidate is worse than the baseline (p = {quality.p_regression:.2g}), by less than the margin"
         )
+    if pairing and any(wave for _, wave in pairing.looks):
+        notes.append(
+            "adaptive trials count by their chance of being played: the difference is not that of the two rates"
+        )
     for ratio in ratios:
         if ratio and ratio.limit is None and ratio.unknown:
             notes.append(f"{ratio.what} is not known of {len(ratio.unknown)} cases, first {ratio.unknown[0]}")
