@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,8 @@ from fairway.evals.wire import WireError, decode, encode
 _VERSION = 1
 """Of the key and of the entries: a change of either makes every older entry a miss."""
 _WAITING = 200
-"""Entries kept in memory before they are written in one transaction."""
+_WAITING_SECONDS = 0.5
+"""Entries kept in memory, and how long at most, before they are written in one transaction."""
 _DAY = 86_400.0
 _SCHEMA = """
 create table if not exists answers (
@@ -91,6 +93,7 @@ class CallCache:
         self._path = path
         self._max_bytes = max_bytes
         self._max_age = max_age_seconds
+        self._flushed_at = time.monotonic()
         self._waiting: dict[bytes, tuple[float, int, bytes]] = {}
         self._db: sqlite3.Connection | None = self._open()
         self.hits = self.misses = 0
@@ -163,7 +166,7 @@ class CallCache:
         """Keep an answer's JSON value (not ``null``)."""
         answer = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
         self._waiting[key] = (self._clock.now().timestamp(), zlib.crc32(key + answer), answer)
-        if len(self._waiting) >= _WAITING:
+        if len(self._waiting) >= _WAITING or time.monotonic() - self._flushed_at >= _WAITING_SECONDS:
             self.flush()
 
     def reply(self, key: bytes) -> Reply | None:
@@ -184,6 +187,7 @@ class CallCache:
 
     def flush(self) -> None:
         """Write what waits; a disk that is full or a file that is locked loses it, silently: it is only a cache."""
+        self._flushed_at = time.monotonic()
         rows = [(key, *row) for key, row in self._waiting.items()]
         self._waiting.clear()
         if not rows or self._db is None:

@@ -4,7 +4,6 @@
 
 - ``{"reply": {…}, "of": [side, suite, case, index, turn]}``: an answer that more will follow (a further turn, a judge);
 - ``{"measured": {…}, "of": [side, suite, case, index, position]}``: what a judge, script or webhook said;
-- ``{"call": key, "value": …}``: a model's answer to a judge, by the digest of the question;
 - ``{"trial": {…}, "side": …}``: a trial played to its end; the last one of a trial counts.
 
 Each record is one ``write`` on a file opened for appending, so it survives ``kill -9`` as soon as that returned; every
@@ -47,14 +46,12 @@ class Recorded:
         trials: By side, then by suite, case and repeat; in the order they ended.
         replies: By side, suite, case, repeat and turn.
         measured: By side, suite, case, repeat and the assertion's position.
-        calls: Answers of models to judges, by key.
         damaged: Lines that could not be read; what they held is asked again.
     """
 
     trials: dict[str, dict[TrialKey, Trial]] = field(default_factory=dict)
     replies: dict[_Place, Reply] = field(default_factory=dict)
     measured: dict[_Place, AssertionResult] = field(default_factory=dict)
-    calls: dict[str, Any] = field(default_factory=dict)
     damaged: int = 0
 
 
@@ -110,10 +107,6 @@ class Journal:
         """What was measured of a trial that did not get to its end."""
         return self._recorded.measured.get((side, *key, position))
 
-    def call(self, key: str) -> Any:
-        """A model's answer to the question of that digest; ``None``: it was not asked."""
-        return self._recorded.calls.get(key)
-
     def paid(self) -> Iterator[int | None]:
         """What each answer cost when the journal was opened, in millionths of a US dollar; ``None``: not known."""
         replies: dict[_Place, int | None] = {place: one.cost_micros for place, one in self._recorded.replies.items()}
@@ -133,11 +126,6 @@ class Journal:
     def record_measured(self, side: str, key: TrialKey, position: int, result: AssertionResult) -> None:
         """Keep what was measured."""
         self._append({"measured": encode(result), "of": [side, *key, position]})
-
-    def record_call(self, key: str, value: Any) -> None:
-        """Keep a model's answer to a judge."""
-        self._append({"call": key, "value": value})
-        self._recorded.calls[key] = value
 
     def record_trial(self, side: str, trial: Trial) -> None:
         """Keep a trial that ended."""
@@ -227,10 +215,8 @@ def _take(recorded: Recorded, record: Mapping[str, Any]) -> None:
         recorded.trials.setdefault(str(record["side"]), {})[trial.key] = trial
     elif "reply" in record:
         recorded.replies[_place(record["of"])] = decode(Reply, record["reply"])
-    elif "measured" in record:
-        recorded.measured[_place(record["of"])] = decode(AssertionResult, record["measured"])
     else:
-        recorded.calls[str(record["call"])] = record["value"]
+        recorded.measured[_place(record["of"])] = decode(AssertionResult, record["measured"])
 
 
 def _place(of: Any) -> _Place:

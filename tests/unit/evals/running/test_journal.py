@@ -24,14 +24,12 @@ def test_what_was_recorded_is_there_again(tmp_path):
     with Journal(tmp_path) as journal:
         journal.record_reply("candidate", KEY, 0, Reply(text="one"))
         journal.record_measured("candidate", KEY, 2, held)
-        journal.record_call("abc", {"text": "x"})
         journal.record_trial("candidate", played)
         journal.record_trial("baseline", trial(trouble=Trouble.PROVIDER, error="down"))
     with Journal(tmp_path) as journal:
         assert journal.reply("candidate", KEY, 0) == Reply(text="one")
         assert journal.reply("baseline", KEY, 0) is None
         assert journal.measured("candidate", KEY, 2) == held
-        assert journal.call("abc") == {"text": "x"}
         assert journal.trial("candidate", KEY) == played
         assert journal.damaged == 0
     found = read_trials(tmp_path)
