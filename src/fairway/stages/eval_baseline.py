@@ -38,14 +38,12 @@ class Compared:
         stored: The kept run instead; ``None``: none.
         name: As the evidence shows it; ``None``: nothing.
         missing: Why nothing is compared although the project asks for it; ``None``: something is, or nothing is asked.
-        blessed: Ids of runs that must be kept.
     """
 
     subject: Subject | None = None
     stored: EvalRun | None = None
     name: str | None = None
     missing: str | None = None
-    blessed: tuple[str, ...] = ()
 
     @property
     def compares(self) -> bool:
@@ -85,7 +83,7 @@ def _blessed(context: DeliveryContext, examined: Examination) -> Compared:
         raise RefusedError(
             f"the results of {found.run_id} are not those that {found.actor} blessed", code="eval_baseline_changed"
         )
-    return Compared(stored=read_run(folder), name=f"{found.subject}, blessed by {found.actor}", blessed=(found.run_id,))
+    return Compared(stored=read_run(folder), name=f"{found.subject}, blessed by {found.actor}")
 
 
 async def _stable(context: DeliveryContext, examined: Examination, stack: AsyncExitStack) -> Compared:

@@ -24,6 +24,7 @@ from fairway.evals.running.spend import SpendCap
 from fairway.evals.trials import Trial
 from fairway.evals.values import PASS_SCORE, CaseOutcome, CaseResult, RunResult
 from fairway.pipeline.port import StageOutcome, StageStatus
+from fairway.stages.blessed import LedgerBaselines
 from fairway.stages.config import StageSection
 from fairway.stages.context import DeliveryContext
 from fairway.stages.eval_baseline import Compared, compared_with
@@ -135,7 +136,8 @@ async def _evaluate(
     )
     with _partly_kept(context, header, playing) as tell:
         evaluation = await evaluate(history, header, playing, clock=context.clock, on_trial=tell)
-    history.prune(blessed=compared.blessed)
+    if history.crowded:
+        history.prune(blessed=[one.run_id for one in LedgerBaselines(context.ledger).all()])
     return evaluation
 
 

@@ -116,4 +116,7 @@ def command(
     own = place.in_project and asked.target is None
     why = explained(place, evaluation, place.history.header(evaluation.run.run_id).environment) if own else ()
     tell(content_of(evaluation, explanations=why), files, output=output)
+    if place.history.crowded:
+        with place.baselines() as store:
+            place.history.prune(blessed=[one.run_id for one in store.all()])
     raise SystemExit(evaluation.decision.exit_code)

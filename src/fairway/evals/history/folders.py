@@ -188,7 +188,12 @@ class EvalHistory:
                 return header.run_id
         return None
 
-    def prune(self, *, keep: int = _KEEP, blessed: Sequence[str] = ()) -> tuple[str, ...]:
+    @property
+    def crowded(self) -> bool:
+        """Whether there are more runs than are kept: time to find out which are blessed, and prune."""
+        return len(self.ids()) > _KEEP
+
+    def prune(self, *, blessed: Sequence[str], keep: int = _KEEP) -> tuple[str, ...]:
         """Remove old runs; returns their ids.
 
         Kept are the newest, the blessed ones, and every attempt on the content of a run that is kept: no attempt is
