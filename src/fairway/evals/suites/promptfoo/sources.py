@@ -43,6 +43,8 @@ class Sources:
         Raises:
             NotReadableError: It leads out of the project, or nothing is there.
         """
+        if not written.removeprefix(SCHEME).strip("./ "):
+            raise NotReadableError("names no file")
         path = posixpath.normpath(posixpath.join(self.folder, written.removeprefix(SCHEME)))
         if path.startswith(("/", "../")) or path == "..":
             raise NotReadableError("leads out of the project")

@@ -33,13 +33,23 @@ class Test:
     is_row: bool = False
 
 
-def import_tests(raw: Any, sources: Sources, report: Report, file: str) -> Iterator[Test]:
-    """Every test of the configuration, in its order; what makes tests by code or elsewhere is listed."""
+def import_tests(
+    raw: Any, sources: Sources, report: Report, file: str, *, within: tuple[str, ...] = ()
+) -> Iterator[Test]:
+    """Every test of the configuration, in its order; what makes tests by code or elsewhere is listed.
+
+    Args:
+        raw: ``tests`` of a file.
+        sources: Where other files are.
+        report: Where it is listed.
+        file: The file that is read.
+        within: The files that led to it, so that none is read inside itself.
+    """
     entries = raw if isinstance(raw, list) else [raw] if raw is not None else []
     for entry in entries:
         line = line_of(entry) or line_of(raw)
         if isinstance(entry, str):
-            yield from _of_files(entry, sources, report, file, line)
+            yield from _of_files(entry, sources, report, file, line, (*within, file))
         elif isinstance(entry, Mapping) and "path" in entry and "vars" not in entry and "assert" not in entry:
             report.add(Loss.CASE, f"tests {entry['path']}", "are made by code, which is not run", file=file, line=line)
         elif isinstance(entry, Mapping):
@@ -48,7 +58,9 @@ def import_tests(raw: Any, sources: Sources, report: Report, file: str) -> Itera
             report.add(Loss.CASE, "tests", "has an entry that is no test", file=file, line=line)
 
 
-def _of_files(written: str, sources: Sources, report: Report, file: str, line: int | None) -> Iterator[Test]:
+def _of_files(
+    written: str, sources: Sources, report: Report, file: str, line: int | None, within: tuple[str, ...]
+) -> Iterator[Test]:
     if "://" in written and not written.startswith(SCHEME):
         report.add(Loss.CASE, f"tests {written}", "stand on another machine", file=file, line=line)
         return
@@ -62,12 +74,14 @@ def _of_files(written: str, sources: Sources, report: Report, file: str, line: i
         return
     for path in paths:
         try:
-            yield from _of_file(path, sources, report)
+            if path in within:
+                raise NotReadableError("are read inside themselves")
+            yield from _of_file(path, sources, report, within)
         except (NotReadableError, ProjectFileError) as error:
             report.add(Loss.CASE, f"tests {path}", str(error), file=file, line=line)
 
 
-def _of_file(path: str, sources: Sources, report: Report) -> Iterator[Test]:
+def _of_file(path: str, sources: Sources, report: Report, within: tuple[str, ...]) -> Iterator[Test]:
     lower = path.lower()
     if lower.endswith(_TABLES):
         rows = read_table(_as_promptfoo(sources.content(path)), file=path, instead=_instead)
@@ -79,7 +93,7 @@ def _of_file(path: str, sources: Sources, report: Report) -> Iterator[Test]:
         value = plain.value
         if isinstance(value, Mapping) and isinstance(value.get("tests"), list):
             value = value["tests"]
-        yield from import_tests(value if isinstance(value, list) else [value], sources, report, path)
+        yield from import_tests(value if isinstance(value, list) else [value], sources, report, path, within=within)
     else:
         raise NotReadableError("are made by code, which is not run, or are no kind of file that tests stand in")
 

@@ -367,3 +367,9 @@ def test_whatever_a_configuration_holds_is_imported_and_read_again_or_refused(co
     # no case passes by what was lost: each has its todo, or something that is checked
     assert all(case.assertions for case in found)
     import_text(imported, import_files(imported))
+
+
+@pytest.mark.parametrize("tests", ["a.yaml", "promptfooconfig.yaml"])
+def test_tests_that_are_read_inside_themselves_are_listed_and_end(tests):
+    imported = run(f"prompts: [hi]\ntests: [{tests}]", **{"a.yaml": "- file://b.yaml\n", "b.yaml": "- file://a.yaml\n"})
+    assert [one.why for one in lost(imported, Loss.CASE)] == ["are read inside themselves"]
