@@ -175,11 +175,15 @@ def _over(ratio: Ratio | None) -> list[Held]:
         return []
     if ratio.verdict is Verdict.ERROR or ratio.ratio is None:
         known = f" of {len(ratio.unknown)} cases, first {ratio.unknown[0]}" if ratio.unknown else ""
-        return [Held(verdict=Verdict.ERROR, reason=f"{ratio.what} is not known{known}, and a limit is declared")]
-    seen = f"{ratio.what} a case is {_times(ratio)}"
+        return [Held(verdict=Verdict.ERROR, reason=f"{_not_known(ratio)}{known}, and a limit is declared")]
+    seen = f"{ratio.what} of a case: {_times(ratio)}"
     if ratio.verdict is Verdict.FAIL:
         return [Held(verdict=Verdict.FAIL, reason=f"{seen}, and at most {ratio.limit:.2f} times is allowed")]
     return [Held(verdict=Verdict.INCONCLUSIVE, reason=f"{seen}, which cannot be told from the limit {ratio.limit:.2f}")]
+
+
+def _not_known(ratio: Ratio) -> str:
+    return f"{ratio.what} {'are' if ratio.what.endswith('s') else 'is'} not known"
 
 
 def _times(ratio: Ratio) -> str:
@@ -251,7 +255,7 @@ def _notes(
         )
     for ratio in ratios:
         if ratio and ratio.limit is None and ratio.unknown:
-            notes.append(f"{ratio.what} is not known of {len(ratio.unknown)} cases, first {ratio.unknown[0]}")
+            notes.append(f"{_not_known(ratio)} of {len(ratio.unknown)} cases, first {ratio.unknown[0]}")
     if pairing and not pairing.fresh and len(pairing.looks) > 1:
         notes.append(
             "every attempt is compared with the same run of the baseline, whose luck repeats do not average out"
