@@ -320,6 +320,7 @@ UNSUPPORTED: Mapping[str, str] = {
     "search-rubric": "searches the web; use llm-rubric with a reference",
     "context-relevance": "grades retrieval, not the reply; use context-recall or context-faithfulness",
     "conversation-relevance": "use conversation-rubric",
+    "select-best": "chooses among outputs of several providers by a criterion; use pairwise with a reference answer",
     "max-score": "compares outputs of several providers; the gate compares candidate and baseline",
     "skill-used": "needs a trace; use trajectory:tool-used",
     "trace-span-count": "needs a trace; use trajectory:step-count",

@@ -189,7 +189,6 @@ _ALIASES = {
     "closed-qa": "model-graded-closedqa",
     "model-graded-factuality": "factuality",
     "groundedness": "context-faithfulness",
-    "select-best": "pairwise",
 }
 
 JUDGE_KINDS: Mapping[str, JudgeKind] = {kind.name: kind for kind in _KINDS} | {

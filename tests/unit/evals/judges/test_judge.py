@@ -379,6 +379,18 @@ async def test_passages_a_suite_declares_win_over_those_of_the_reply():
     assert "reported" not in text
 
 
+@pytest.mark.parametrize("context", ["declared", ["declared", "and more"]])
+async def test_passages_of_a_case_stand_in_its_variables(context):
+    model = ScriptedModel(by=lambda request: claims_answer(request, ("A.", "P1", "supported")))
+    about = Observed(
+        case=Case(id="c", name="c", turns=("hi",), variables={"context": context}),
+        replies=(Reply(text="A.", context=("reported",)),),
+    )
+    assert (await said(model, Assertion(type="context-faithfulness"), about)).found is Found.HELD
+    assert "declared" in model.asked[0].messages[1].content
+    assert "reported" not in model.asked[0].messages[1].content
+
+
 @pytest.mark.parametrize(
     ("option", "found"),
     [(None, Found.UNKNOWN), ("unknown", Found.UNKNOWN), ("pass", Found.HELD), ("fail", Found.VIOLATED)],
