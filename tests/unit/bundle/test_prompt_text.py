@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.bundle.contradictions import contradictions, rules_of
@@ -76,6 +76,7 @@ def test_a_template_that_cannot_be_read_has_no_splices():
     assert find_splices("{{ q", ("q",)) == ()
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="<>/aq{}%-`'\"\n =[]|", max_size=60))
 def test_any_template_is_read(template):
     find_splices(template, ("q",))

@@ -7,7 +7,7 @@ from io import StringIO
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.evals.suites.export import SuiteFormat, export_suite
@@ -83,6 +83,7 @@ words = st.text(min_size=1, max_size=12).filter(lambda text: text.strip() and no
 plain = st.text(alphabet=st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12).filter(str.strip)
 
 
+@settings(deadline=None)
 @given(
     st.lists(plain, min_size=1, max_size=3),
     st.dictionaries(st.sampled_from(["a", "b"]), st.none() | st.booleans() | st.integers(-9, 9) | plain, max_size=2),

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.evals.suites.fingerprint import RESULT_FREE, case_json, case_line, suite_digest
@@ -131,6 +131,7 @@ cases = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(cases, cases)
 def test_two_cases_have_one_digest_only_when_they_are_the_same(one, other):
     same = repr(one) == repr(other)  # `==` would call 1 and True the same

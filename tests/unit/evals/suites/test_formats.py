@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.errors import ProjectFileError
@@ -189,6 +189,7 @@ def test_braces_are_text_in_a_case_without_variables():
     assert one("- {id: a, input: 'Say {{ name }}', max_tokens: 9}").turns == ("Say {{ name }}",)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["a", "b"]), st.text(max_size=20), min_size=1))
 def test_whatever_a_variable_holds_arrives_as_it_is(variables):
     item = {"id": "x", "input": "<{{ a }}>", "max_tokens": 9, "variables": {"a": "", **variables}}
@@ -233,6 +234,7 @@ def test_a_mapping_of_lists_is_every_combination():
     assert [case.turns[0] for case in suite(text).cases] == ["p1", "p2", "q1", "q2"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.dictionaries(
@@ -419,6 +421,7 @@ def test_a_table_that_cannot_be_read_names_row_and_column(text, line, key, says)
     assert says in str(error)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet='ab,"\n\r;_\x00 {', max_size=60), st.sampled_from(["t.csv", "t.tsv", "t.jsonl"]))
 def test_any_table_is_a_suite_or_a_project_file_error(text, file):
     for head in ("", "id,input,max_tokens\n", "input,__expected\n"):
@@ -465,6 +468,7 @@ json_trees = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(json_trees, st.sampled_from([None, 1, "\t"]))
 def test_the_places_of_lists_and_objects_in_json_are_those_the_exact_reader_gives(tree, indent):
     text = json.dumps(tree, indent=indent, ensure_ascii=False)

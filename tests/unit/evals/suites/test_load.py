@@ -202,7 +202,7 @@ keys = (
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(keys, json_values, max_size=6), max_size=3) | json_values)
 @example([{"id": "a", "input": "x", "expected_tools": [{"name": "f", "arguments": {"n": 2**60}}]}])
 def test_any_document_is_a_suite_or_a_project_file_error(value):
@@ -215,7 +215,7 @@ def test_any_document_is_a_suite_or_a_project_file_error(value):
             canonical_json(case_json(case))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_a_mutated_suite_is_a_suite_or_a_project_file_error(data):
     text = data.draw(st.sampled_from([OWN, json.dumps(SEED, indent=1)]))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.errors import NotFoundError, UserError
@@ -68,6 +68,7 @@ def test_a_shard_that_is_none_is_refused(text):
 names = st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=30, unique=True)
 
 
+@settings(deadline=None)
 @given(names, st.integers(1, 9))
 def test_the_shards_together_hold_every_case_once(cases, parts):
     whole = suite("s", *(case(name) for name in cases))
@@ -75,6 +76,7 @@ def test_the_shards_together_hold_every_case_once(cases, parts):
     assert sorted(name for part in found for name in part) == sorted(f"s/{name}" for name in cases)
 
 
+@settings(deadline=None)
 @given(names, st.integers(1, 9), st.integers(0, 100))
 def test_a_case_that_is_added_or_removed_moves_no_other_to_another_shard_and_one_at_most_in_a_sample(
     cases, parts, seed
@@ -90,6 +92,7 @@ def test_a_case_that_is_added_or_removed_moves_no_other_to_another_shard_and_one
     assert len(gone) <= 1
 
 
+@settings(deadline=None)
 @given(names, st.integers(1, 9))
 def test_a_family_is_never_split_over_shards(cases, parts):
     family = [replace(case(name), family="one") for name in cases]
@@ -104,6 +107,7 @@ def test_shards_are_of_like_size():
     assert max(sizes) < 600
 
 
+@settings(deadline=None)
 @given(names, st.integers(0, 40), st.integers(0, 5))
 def test_a_sample_has_its_size_keeps_the_order_and_repeats_for_its_seed(cases, size, seed):
     whole = suite("s", *(case(name) for name in cases))

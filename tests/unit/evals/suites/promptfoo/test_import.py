@@ -355,7 +355,7 @@ configs = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(configs)
 def test_whatever_a_configuration_holds_is_imported_and_read_again_or_refused(config):
     try:
