@@ -28,7 +28,7 @@ from fairway.costs.prices import price_table
 from fairway.errors import NotFoundError, UserError
 from fairway.evals.playing_out import Measured, Playing
 from fairway.evals.subjects.mapping import chat_mapping
-from fairway.evals.subjects.open import open_subject
+from fairway.evals.subjects.open import PromptSource, open_subject
 from fairway.evals.values import PASS_SCORE
 from fairway.ledger import open_ledger
 from fairway.release.store import FileContentStore
@@ -37,6 +37,8 @@ from fairway.stages.delivery import interpreter_of, version_of
 from fairway.stages.eval_baseline import stable_content
 from fairway.stages.eval_subjects import agent_subject, case_seconds, measuring_of
 from fairway.stages.examining import Examination, examine
+from fairway.stages.mock_model import mock_model
+from fairway.stages.prompt_subject import prompt_source
 from fairway.stages.tree import write_tree
 
 if TYPE_CHECKING:
@@ -218,9 +220,21 @@ async def _target(setting: _Setting, text: str) -> Subject:
         mapping=chat_mapping(evals, path=project.service.chat),
         timeout_seconds=evals.timeout,
         version=setting.asked.target_version,
+        prompts=await _prompts(setting) if text.strip().startswith("prompt:") else None,
         prices=price_table(project.models, project.costs.prices),
     )
     return await setting.stack.enter_async_context(subject)
+
+
+async def _prompts(setting: _Setting) -> PromptSource:
+    """The project's prompts, with the mock model running where one is served with it."""
+    examined, work, mock_url = setting.examined, setting.work, None
+    if examined.overlay.uses_mock_models:
+        folder = work.folder.parent / "mock-model"
+        folder.mkdir(parents=True, exist_ok=True)
+        mock = mock_model(work.scenario, folder=folder, environment=work.environment, clock=work.clock)
+        mock_url = await setting.stack.enter_async_context(mock)
+    return prompt_source(examined.project, examined.overlay, mock_url=mock_url)
 
 
 async def _baseline(setting: _Setting) -> Subject | None:

@@ -44,6 +44,7 @@ class NamedPrompt:
             ``None``: the text is said by the system, before what the user says.
         wire: ``openai`` or ``anthropic``.
         endpoint: Of its model.
+        temperature, max_tokens: Of its answers.
         tools: The model may call.
     """
 
@@ -55,6 +56,8 @@ class NamedPrompt:
     endpoint: Endpoint
     message_variable: str | None = None
     wire: str = "openai"
+    temperature: float = 0.0
+    max_tokens: int = 1024
     tools: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -90,7 +93,7 @@ def open_subject(
         headers: Of every request to an address.
         prompts: Prompts of the project; ``None``: there is no project.
         prices: What tokens cost.
-        max_tokens: Of an answer of a bare model.
+        max_tokens: Of an answer of a bare model; a prompt has its own.
         environment: Where API keys are looked up.
 
     Raises:
@@ -118,7 +121,7 @@ def open_subject(
         wire, endpoint = model_endpoint(text, timeout_seconds=timeout_seconds, environment=environment)
         return ModelSubject(wire, endpoint, Asking(max_tokens=max_tokens), clock=common.clock, prices=prices)
     if kind == "prompt":
-        return _prompt(text, rest, common, prompts, max_tokens=max_tokens)
+        return _prompt(text, rest, common, prompts)
     raise _unknown(text)
 
 
@@ -175,13 +178,14 @@ def model_endpoint(text: str, *, timeout_seconds: float, environment: Mapping[st
     return wire, Endpoint(base_url=base_url, model=model, api_key=key, timeout_seconds=timeout_seconds)
 
 
-def _prompt(text: str, rest: str, common: _Common, prompts: PromptSource | None, *, max_tokens: int) -> ModelSubject:
+def _prompt(text: str, rest: str, common: _Common, prompts: PromptSource | None) -> ModelSubject:
     if prompts is None:
         raise UserError(f"{text}: there is no project here, so no prompts", code="eval_target")
     name, _, version = rest.partition("@")
     found = prompts(name, version or None)
     asking = Asking(
-        max_tokens=max_tokens,
+        temperature=found.temperature,
+        max_tokens=found.max_tokens,
         system=_system(found),
         identity={"name": found.name, "sha256": found.sha256, "message": found.message_variable},
         tools=found.tools,
