@@ -28,7 +28,7 @@ from fairway.costs.prices import price_table
 from fairway.errors import NotFoundError, UserError
 from fairway.evals.playing_out import Measured, Playing
 from fairway.evals.subjects.mapping import chat_mapping
-from fairway.evals.subjects.open import PromptSource, open_subject
+from fairway.evals.subjects.open import open_subject
 from fairway.evals.values import PASS_SCORE
 from fairway.ledger import open_ledger
 from fairway.release.store import FileContentStore
@@ -163,8 +163,8 @@ async def _arranged(setting: _Setting, header: RunHeader) -> tuple[RunHeader, Pl
     spend = spend_cap(asked, limits)
     cache = answer_cache(setting.place, asked, setting.stack)
     candidate, mock_url = await _candidate(setting)
-    other = await _baseline(setting)
-    stored = stored_baseline(setting.place, asked, measured.instrument)
+    other = await _baseline(setting, mock_url)
+    stored = stored_baseline(setting.place, asked, measured.instrument, environment=examined.environment)
     by = await measuring_of(
         examined,
         measured.suites,
@@ -199,7 +199,8 @@ async def _arranged(setting: _Setting, header: RunHeader) -> tuple[RunHeader, Pl
 async def _candidate(setting: _Setting) -> tuple[Subject, str | None]:
     """Who is examined, and where the mock model is, if one runs."""
     if setting.asked.target is not None:
-        return await _target(setting, setting.asked.target), None
+        mock_url = await _mock(setting)
+        return await _target(setting, setting.asked.target, mock_url), mock_url
     served = await setting.stack.enter_async_context(
         started(setting.content, setting.examined.environment, setting.work)
     )
@@ -207,7 +208,7 @@ async def _candidate(setting: _Setting) -> tuple[Subject, str | None]:
     return subject, served.mock_llm_url
 
 
-async def _target(setting: _Setting, text: str) -> Subject:
+async def _target(setting: _Setting, text: str, mock_url: str | None) -> Subject:
     """Somebody else than the project's agent, asked with the project's words and prices.
 
     Raises:
@@ -220,24 +221,24 @@ async def _target(setting: _Setting, text: str) -> Subject:
         mapping=chat_mapping(evals, path=project.service.chat),
         timeout_seconds=evals.timeout,
         version=setting.asked.target_version,
-        prompts=await _prompts(setting) if text.strip().startswith("prompt:") else None,
+        prompts=prompt_source(project, setting.examined.overlay, mock_url=mock_url),
         prices=price_table(project.models, project.costs.prices),
     )
     return await setting.stack.enter_async_context(subject)
 
 
-async def _prompts(setting: _Setting) -> PromptSource:
-    """The project's prompts, with the mock model running where one is served with it."""
-    examined, work, mock_url = setting.examined, setting.work, None
-    if examined.overlay.uses_mock_models:
-        folder = work.folder.parent / "mock-model"
-        folder.mkdir(parents=True, exist_ok=True)
-        mock = mock_model(work.scenario, folder=folder, environment=work.environment, clock=work.clock)
-        mock_url = await setting.stack.enter_async_context(mock)
-    return prompt_source(examined.project, examined.overlay, mock_url=mock_url)
+async def _mock(setting: _Setting) -> str | None:
+    """The mock model, for prompts and judges that are served with it; no agent is started that would bring one."""
+    work = setting.work
+    if not setting.examined.overlay.uses_mock_models:
+        return None
+    folder = work.folder.parent / "mock-model"
+    folder.mkdir(parents=True, exist_ok=True)
+    mock = mock_model(work.scenario, folder=folder, environment=work.environment, clock=work.clock)
+    return await setting.stack.enter_async_context(mock)
 
 
-async def _baseline(setting: _Setting) -> Subject | None:
+async def _baseline(setting: _Setting, mock_url: str | None) -> Subject | None:
     """Who is asked in turn with the candidate; ``None``: nobody.
 
     Raises:
@@ -245,7 +246,7 @@ async def _baseline(setting: _Setting) -> Subject | None:
     """
     wanted = setting.asked.baseline
     if wanted is not None and is_target(wanted):
-        return await _target(setting, wanted)
+        return await _target(setting, wanted, mock_url)
     if wanted != STABLE:
         return None
     project = setting.place.project
