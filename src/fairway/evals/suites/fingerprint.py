@@ -48,7 +48,7 @@ def _written(value: Any, known: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, default in known:
         one = getattr(value, name)
-        if one != default or type(one) is not type(default):
+        if one != default:
             found[name] = _plain(one)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 _SIMPLE = re.compile(r"\{\{-?\s*([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)\s*-?\}\}")
@@ -80,14 +81,31 @@ def _names_in(text: str) -> frozenset[str]:
     if "{%" not in text and len(_SIMPLE.findall(text)) == text.count("{{"):
         return frozenset(match.split(".")[0] for match in _SIMPLE.findall(text))
     from jinja2 import TemplateError, meta
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment()
-    environment.filters["dump"] = _as_json
+    environment = _environment()
     try:
         return frozenset(meta.find_undeclared_variables(environment.parse(text)) - set(environment.globals))
     except (TemplateError, RecursionError):
         return frozenset()
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Any:
+    # only for a template that needs it: importing Jinja2 takes longer than loading a thousand cases
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_as_text
+    )
+    environment.filters["dump"] = _as_json  # Nunjucks' name for it, which promptfoo's templates use
+    return environment
+
+
+@lru_cache(maxsize=256)
+def _compiled(text: str) -> Any:
+    """The template; the ``defaults`` of a suite are filled in once for each of its cases."""
+    return _environment().from_string(text)
 
 
 def _value(name: str, variables: Mapping[str, Any]) -> Any:
@@ -116,17 +134,10 @@ def _as_json(value: Any, indent: int | None = None) -> str:
 
 
 def _fill_by_jinja(text: str, variables: Mapping[str, Any]) -> str:
-    # only for a template that needs it: importing Jinja2 takes longer than loading a thousand cases
-    from jinja2 import StrictUndefined, TemplateError, UndefinedError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2 import TemplateError, UndefinedError
 
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_as_text
-    )
-    environment.filters["dump"] = _as_json  # Nunjucks' name for it, which promptfoo's templates use
     try:
-        template = environment.from_string(text)
-        return template.render(dict(variables))
+        filled: str = _compiled(text).render(dict(variables))
     except UndefinedError as error:
         missing = sorted(_names_in(text) - variables.keys())
         raise TemplateFailedError(str(error), name=missing[0] if missing else None) from error
@@ -134,3 +145,4 @@ def _fill_by_jinja(text: str, variables: Mapping[str, Any]) -> str:
         raise TemplateFailedError("the template is nested too deep") from error
     except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError) as error:
         raise TemplateFailedError(f"the template cannot be filled: {error}") from error
+    return filled
