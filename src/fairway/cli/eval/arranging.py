@@ -95,7 +95,7 @@ def spend_cap(asked: Asked, limits: Limits) -> SpendCap | None:
     return None if limit is None else SpendCap(round(limit * MICROS))
 
 
-def stored_baseline(place: EvalPlace, asked: Asked, instrument: Digest) -> EvalRun | None:
+def stored_baseline(place: EvalPlace, asked: Asked, instrument: Digest, *, environment: str) -> EvalRun | None:
     """The kept run to compare with; ``None``: nothing, or somebody who is asked in turn.
 
     Raises:
@@ -104,7 +104,9 @@ def stored_baseline(place: EvalPlace, asked: Asked, instrument: Digest) -> EvalR
     wanted = asked.baseline
     if wanted is None or wanted == STABLE or is_target(wanted):
         return None
-    return find_run(place, wanted, instrument=instrument if wanted == BLESSED else None)
+    if wanted != BLESSED:
+        return find_run(place, wanted)
+    return find_run(place, wanted, instrument=instrument, environment=environment)
 
 
 def header_of(header: RunHeader, playing: Playing, *, agent: str, environment: str, release: str | None) -> RunHeader:

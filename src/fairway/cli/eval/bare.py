@@ -77,7 +77,7 @@ async def bare_playing(
     other = None
     if asked.baseline is not None and is_target(asked.baseline):
         other = await ask(asked.baseline)
-    stored = stored_baseline(place, asked, measured.instrument)
+    stored = stored_baseline(place, asked, measured.instrument, environment="")
     playing = Playing(
         measured=measured,
         candidate=candidate,

@@ -45,15 +45,18 @@ def command(
     from fairway.cli.eval.asked import Asked
     from fairway.cli.eval.place import eval_place
     from fairway.cli.eval.policy import gate_policy
-    from fairway.cli.eval.reading import find_run
+    from fairway.cli.eval.reading import find_folder, find_run
     from fairway.cli.eval.reporting import Files, tell
     from fairway.evals.evaluation import decided
+    from fairway.evals.history.folders import read_header, read_run
     from fairway.evals.reports.content import ReportContent
 
     place = eval_place(project_dir)
     asked = Asked(margin=margin)
-    run = find_run(place, candidate)
-    other = find_run(place, baseline, instrument=run.instrument)
+    folder = find_folder(place, candidate)
+    run = read_run(folder)
+    environment = read_header(folder).environment
+    other = find_run(place, baseline, instrument=run.instrument, environment=environment)
     policy = gate_policy(place, asked, compared=True)
     decision, attempt = decided(place.history, run, other, policy, interleaved=False)
     content = ReportContent(

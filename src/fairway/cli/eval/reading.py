@@ -18,26 +18,31 @@ if TYPE_CHECKING:
 BLESSED = "blessed"
 
 
-def find_run(place: EvalPlace, reference: str | None, *, instrument: Digest | None = None) -> EvalRun:
+def find_run(
+    place: EvalPlace, reference: str | None, *, instrument: Digest | None = None, environment: str | None = None
+) -> EvalRun:
     """A run by id, the beginning of one, ``latest``, ``blessed``, or a path.
 
     Args:
         place: Where it is looked for.
         reference: Its name; ``None``: the latest that came to an end.
         instrument: For ``blessed``: what the other side was measured with; ``None``: the last one blessed.
+        environment: For ``blessed``: whose configuration the other side ran with; ``None``: any.
 
     Raises:
         NotFoundError: There is none.
         PermanentError: It cannot be read.
         RefusedError: ``eval_baseline_changed``: it is not any more what was blessed.
     """
-    return read_run(find_folder(place, reference, instrument=instrument))
+    return read_run(find_folder(place, reference, instrument=instrument, environment=environment))
 
 
-def find_folder(place: EvalPlace, reference: str | None, *, instrument: Digest | None = None) -> Path:
+def find_folder(
+    place: EvalPlace, reference: str | None, *, instrument: Digest | None = None, environment: str | None = None
+) -> Path:
     """Where :func:`find_run` reads."""
     if reference == BLESSED:
-        return _blessed_folder(place, blessed_baseline(place, instrument))
+        return _blessed_folder(place, blessed_baseline(place, instrument, environment))
     if reference is None or reference == "latest":
         ended = [header.run_id for header in place.history.headers() if header.ended]
         if not ended:
@@ -46,18 +51,18 @@ def find_folder(place: EvalPlace, reference: str | None, *, instrument: Digest |
     return place.history.find(reference)
 
 
-def blessed_baseline(place: EvalPlace, instrument: Digest | None) -> Baseline:
-    """The baseline on record for an instrument.
+def blessed_baseline(place: EvalPlace, instrument: Digest | None, environment: str | None) -> Baseline:
+    """The baseline on record for an instrument and an environment; ``None``: any.
 
     Raises:
         NotFoundError: ``eval_no_baseline``: nobody blessed one.
     """
     with place.baselines() as store:
         known = [one for one in store.all() if one.agent == place.agent]
-    found = [one for one in known if instrument is None or one.instrument == instrument]
+    found = [one for one in known if instrument in (None, one.instrument) and environment in (None, one.environment)]
     if found:
         return found[-1]
-    why = "for these suites and this judge: they changed since" if known else "here yet"
+    why = "for these suites, this judge and this environment" if known else "here yet"
     raise NotFoundError(
         f"nobody blessed a baseline {why}",
         code="eval_no_baseline",
