@@ -181,7 +181,7 @@ def test_filters_and_conditions_are_filled_in_by_the_sandbox():
     ["{{ m }}", "{{ n.x }}", "{{ n", "{% if n %}", "{{ n | nosuch }}", "{{ m | upper }}", "{{ ''.__class__ }}"],
 )
 def test_a_template_that_cannot_be_filled_in_names_its_place(template):
-    error = refused(f'- id: a\n  input: "{template}"\n  max_tokens: 9\n  variables: {{n: ada}}\n')
+    error = refused(f'- id: a\n  input: "x{template}"\n  max_tokens: 9\n  variables: {{n: ada}}\n')
     assert (error.line, error.key) == (2, "[0].input")
 
 
@@ -251,6 +251,11 @@ def test_rows_that_differ_have_ids_that_differ(rows):  # {"a": 1, "b": 2} and {"
         assert len({case.id for case in suite(text, "s.json").cases}) == len(rows)
     else:
         assert "there twice" in str(refused(text, "s.json"))
+
+
+def test_a_number_and_the_text_of_it_are_different_rows():
+    text = "- {id: a, input: x, max_tokens: 9, for: [{v: 1}, {v: '1'}, {v: true}, {v: 'true'}, {v: 'b=c,d'}, {v: ''}]}"
+    assert len({case.id for case in suite(text).cases}) == 6
 
 
 @pytest.mark.parametrize(
