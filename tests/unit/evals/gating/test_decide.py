@@ -360,6 +360,19 @@ def test_attempts_accumulate_and_the_decision_says_how_many():
     assert decision.verdict is Verdict.PASS
 
 
+def test_fresh_attempts_add_up_to_a_pass_and_a_stored_baseline_does_not():
+    """Forty cases are too few for one attempt; each fresh one wins again, against the same baseline nothing is won."""
+
+    def verdicts(attempts: int) -> tuple[Verdict, Verdict]:
+        mine = side_of([run_of([[P]] * 40, attempt) for attempt in range(attempts)])
+        fresh = side_of([run_of([[P]] * 40, attempt, "baseline") for attempt in range(attempts)])
+        stored = side_of([run_of([[P]] * 40, 0, "baseline")])
+        return decide(mine, fresh, COMPARE).verdict, decide(mine, stored, COMPARE).verdict
+
+    assert [verdicts(attempts)[0] for attempts in (1, 3, 4)] == [Verdict.INCONCLUSIVE] * 2 + [Verdict.PASS]
+    assert verdicts(8)[1] is Verdict.INCONCLUSIVE
+
+
 def test_a_regression_is_not_washed_out_by_running_again():
     bad = [[F]] * 7 + [[P]] * 63
     again = [run_of(bad if attempt == 0 else [[P]] * 70, attempt) for attempt in range(3)]
