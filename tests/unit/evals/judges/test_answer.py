@@ -7,7 +7,7 @@ import string
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.evals.judges.answer import (
@@ -254,6 +254,7 @@ def test_of_5000_random_mutations_of_a_bad_grade_none_becomes_a_good_one():
     assert graded < 2500  # most are malformed, so the test does look at the strict reading
 
 
+@settings(max_examples=40)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
