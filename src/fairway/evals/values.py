@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-SCORER_VERSION = "1"
+SCORER_VERSION = "2"
 """Raised whenever the same reply could be scored differently; part of the instrument digest."""
 
 PASS_SCORE = 0.7
@@ -273,7 +273,8 @@ class Violation:
 
     Attributes:
         check: ``keyword/missing``, ``keyword/forbidden``, ``tool/missing``, ``tool/extra``, ``tool/forbidden``,
-            ``tool/malformed``, ``tokens/over``, ``response/empty``, ``response/failed`` or ``judge/score``.
+            ``tool/malformed``, ``tokens/over``, ``response/empty``, ``response/failed``, ``judge/score``, or
+            ``assert/<type>`` of an assertion.
         subject: The keyword or tool it is about; empty for the rest.
     """
 
