@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fairway.stats.corrected_rate import corrected_rate
 from fairway.stats.intervals import clopper_pearson
 
-DRAWS = int(os.environ.get("FAIRWAY_EVAL_COVERAGE_DRAWS", "1000"))
+DRAWS = int(os.environ.get("FAIRWAY_EVAL_COVERAGE_DRAWS", "400"))
 
 
 def drawn(rng: random.Random, count: int, rate: float) -> int:
