@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.evals.judges.answer import Graded, Invalid
-from fairway.evals.scoring import combine_runs
-from fairway.evals.single_attempt import Attempt, score_attempt
-from fairway.evals.values import Case, CaseOutcome, CaseResult, Reply
+from fairway.evals.scoring import combine_runs, score_trial
+from fairway.evals.trials import Trial, Trouble
+from fairway.evals.values import AssertionResult, Case, CaseOutcome, CaseResult, Found, Reply
 
 GOOD, BAD = Reply(text="Hello", tools=()), Reply(text="Bye", tools=())
 
@@ -16,54 +15,55 @@ def case(**changes) -> Case:
     return Case(**({"id": "c", "name": "c", "turns": ("hi",), "expected_keywords": ("hello",)} | changes))
 
 
-def graded(score: float) -> Graded:
-    return Graded(score=score, grade="g", reason="because")
+def graded(score: float) -> AssertionResult:
+    return AssertionResult(type="llm-rubric", found=Found.HELD, score=score, reason="because")
+
+
+INVALID = AssertionResult(type="llm-rubric", found=Found.INVALID, message="no JSON")
+
+
+def attempt(*replies: Reply, grade: AssertionResult | None = None, error: str | None = None) -> Trial:
+    trouble = None if error is None else Trouble.PROVIDER
+    measured = {} if grade is None else {0: grade}
+    return Trial(suite="s", case_id="c", replies=replies, measured=measured, trouble=trouble, error=error)
 
 
 @pytest.mark.parametrize(
-    ("asked", "attempt", "outcome"),
+    ("asked", "trial", "outcome"),
     [
-        pytest.param(case(), Attempt(replies=(GOOD,)), CaseOutcome.PASSED, id="checks-hold"),
-        pytest.param(case(), Attempt(replies=(BAD,)), CaseOutcome.FAILED, id="a-check-fails"),
-        pytest.param(case(), Attempt(error="unreachable"), CaseOutcome.ERROR, id="the-agent-could-not-be-asked"),
-        pytest.param(case(max_tokens=5), Attempt(replies=(GOOD,)), CaseOutcome.UNKNOWN, id="tokens-not-reported"),
-        pytest.param(case(max_tokens=5), Attempt(replies=(BAD,)), CaseOutcome.FAILED, id="a-seen-violation-wins"),
-        pytest.param(case(rubric="r"), Attempt(replies=(GOOD,)), CaseOutcome.UNKNOWN, id="rubric-without-judge"),
-        pytest.param(
-            case(rubric="r", rubric_required=False), Attempt(replies=(GOOD,)), CaseOutcome.PASSED, id="seed-behaviour"
-        ),
+        pytest.param(case(), attempt(GOOD), CaseOutcome.PASSED, id="checks-hold"),
+        pytest.param(case(), attempt(BAD), CaseOutcome.FAILED, id="a-check-fails"),
+        pytest.param(case(), attempt(error="unreachable"), CaseOutcome.ERROR, id="the-agent-could-not-be-asked"),
+        pytest.param(case(max_tokens=5), attempt(GOOD), CaseOutcome.UNKNOWN, id="tokens-not-reported"),
+        pytest.param(case(max_tokens=5), attempt(BAD), CaseOutcome.FAILED, id="a-seen-violation-wins"),
+        pytest.param(case(rubric="r"), attempt(GOOD), CaseOutcome.UNKNOWN, id="rubric-without-judge"),
+        pytest.param(case(rubric="r", rubric_required=False), attempt(GOOD), CaseOutcome.PASSED, id="seed-behaviour"),
         pytest.param(
             case(rubric="r", rubric_required=False, expected_keywords=()),
-            Attempt(replies=(GOOD,)),
+            attempt(GOOD),
             CaseOutcome.UNKNOWN,
             id="seed-case-that-checks-nothing",
         ),
-        pytest.param(case(expected_keywords=()), Attempt(replies=(GOOD,)), CaseOutcome.UNKNOWN, id="checks-nothing"),
-        pytest.param(
-            case(rubric="r"), Attempt(replies=(GOOD,), grade=graded(0.7)), CaseOutcome.PASSED, id="at-the-threshold"
-        ),
-        pytest.param(
-            case(rubric="r"), Attempt(replies=(GOOD,), grade=graded(0.69)), CaseOutcome.FAILED, id="below-the-threshold"
-        ),
+        pytest.param(case(expected_keywords=()), attempt(GOOD), CaseOutcome.UNKNOWN, id="checks-nothing"),
+        pytest.param(case(rubric="r"), attempt(GOOD, grade=graded(0.7)), CaseOutcome.PASSED, id="at-the-threshold"),
+        pytest.param(case(rubric="r"), attempt(GOOD, grade=graded(0.69)), CaseOutcome.FAILED, id="below-the-threshold"),
         pytest.param(
             case(rubric="r"),
-            Attempt(replies=(GOOD,), grade=Invalid(problem="no JSON")),
+            attempt(GOOD, grade=INVALID),
             CaseOutcome.INVALID,
             id="invalid-judge",
         ),
         pytest.param(
             case(rubric="r", max_tokens=5),
-            Attempt(replies=(GOOD,), grade=graded(1.0)),
+            attempt(GOOD, grade=graded(1.0)),
             CaseOutcome.UNKNOWN,
             id="a-good-grade-does-not-replace-an-unknown",
         ),
-        pytest.param(
-            case(rubric="r"), Attempt(replies=(BAD,), grade=graded(1.0)), CaseOutcome.FAILED, id="nor-a-violation"
-        ),
+        pytest.param(case(rubric="r"), attempt(BAD, grade=graded(1.0)), CaseOutcome.FAILED, id="nor-a-violation"),
     ],
 )
-def test_an_attempt_ends_as_the_table_says(asked, attempt, outcome):
-    result = score_attempt("s", asked, attempt)
+def test_an_attempt_ends_as_the_table_says(asked, trial, outcome):
+    result = score_trial("s", asked, trial)
     assert result.outcome is outcome
     assert result.passed == (outcome is CaseOutcome.PASSED)
     assert (result.undecided is not None) == (outcome not in (CaseOutcome.PASSED, CaseOutcome.FAILED))
@@ -90,8 +90,8 @@ def test_repeats_are_decided_only_when_no_undecided_run_could_turn_them(outcomes
 
 
 def test_the_preview_is_one_short_line():
-    result = score_attempt("s", case(), Attempt(replies=(Reply(text="Hello\n" + "word " * 500),)))
+    result = score_trial("s", case(), attempt(Reply(text="Hello\n" + "word " * 500)))
     assert len(result.response_preview) <= 300
-    steering = score_attempt("s", case(), Attempt(replies=(Reply(text="Hello \x1b]0;owned\x07 \u202eabc"),)))
+    steering = score_trial("s", case(), attempt(Reply(text="Hello \x1b]0;owned\x07 \u202eabc")))
     assert steering.response_preview == "Hello \ufffd]0;owned\ufffd \ufffdabc"
     assert "\n" not in result.response_preview
