@@ -21,6 +21,7 @@ import yaml
 from fairway.bundle.prompts import PromptRegistry
 from fairway.cli.main import cli
 from fairway.demo.commands import Done, execute, fairway
+from fairway.evals.experiments.config import ExperimentsFile
 from fairway.evals.suites.load import parse_suite
 from fairway.llm.mock.scenario import parse_scenario
 from fairway.project.load import ProjectFile, load_project
@@ -229,6 +230,8 @@ def check_yaml(block: Block, root: Path) -> None:
         PromptRegistry(root).get(Path(name).parent.name, Path(name).stem)
     elif name.startswith("evals/suites/"):
         parse_suite(block.text.encode(), file=name)
+    elif name == "experiments.yaml":
+        ExperimentsFile.model_validate(value)
     elif name == "policies/waivers.yaml":
         assert read_waivers(block.text.encode(), today=date(2026, 11, 20)).active
     elif isinstance(value, list):
@@ -308,7 +311,7 @@ def test_version_and_help_import_nothing_heavy(option: str):
     assert {"click", "fairway.cli.main"} <= loaded, "the search itself must work"
     assert {name.partition(".")[0] for name in loaded} & HEAVY == set()
     assert sorted(name for name in loaded if name.startswith("fairway.")) == [
-        "fairway.cli", "fairway.cli.main", "fairway.entry", "fairway.errors",
+        "fairway.cli", "fairway.cli.lazy_group", "fairway.cli.main", "fairway.entry", "fairway.errors",
     ]  # fmt: skip
 
 
