@@ -8,7 +8,6 @@ from typing import Any
 import yaml
 
 _PLAIN = re.compile(r"^[A-Za-z][A-Za-z0-9 _./@+=-]*[A-Za-z0-9./@+=-]$|^[A-Za-z]$")
-_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 _WIDTH = 110
 
 
@@ -24,8 +23,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style: str | None = '"'
-    if _PLAIN.match(text) and text.lower() not in _WORDS:
-        style = None
+    if _PLAIN.match(text):
+        style = None  # PyYAML itself quotes words that mean something else
     elif "\n" in text and _fits_block(text):
         style = "|"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)

@@ -38,7 +38,7 @@ cases:
     repeat: 3
     at_least: 2
     max_repeat: 9
-    tags: ["on", "1", "2024-01-01", "a;b"]
+    tags: ["on", "1", "2024-01-01", "a;b", "Yes", "null", "y", "~", "1_000", "0o7", "a: b", "- x", "#c", "1e3", ".inf"]
     rule: "Never: promise"
     system_prompt_version: "1.0"
   - id: second
@@ -49,6 +49,7 @@ cases:
       Polite.
         Very.
   - {id: row, input: "{{ a }}", rubric: fine, for: {a: [x, "{{ shop }}", "{% if %}", "{"]}}
+  - {id: any, input: x, max_tokens: 5, repeat: 3, at_least: any}
   - {id: none, input: "file: 0o7, yes", expected_tools: []}
 """
 SEED = '[{"id": 1, "name": "N", "user_input": "hi", "expected_behavior": "greets", "expected_tools": ["f"]}]'
