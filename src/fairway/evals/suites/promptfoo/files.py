@@ -30,6 +30,8 @@ def _suite_text(imported: Imported, suite: ImportedSuite) -> str:
     lines = [f"Imported from {imported.file}."]
     for target in imported.targets:
         lines.append(f"Provider {target.label}: " + (f"--target {target.target}" if target.target else "no target"))
+    if suite.system is not None:
+        lines.append(f"What the system says before: prompts/{suite.name}/1.0.0.yaml (--target prompt:{suite.name})")
     lost = [one for one in imported.not_taken if one.loss is not Loss.SETTING]
     lines += ["What was not taken:", *(f"  {told(one)}" for one in lost)] if lost else []
     return comment("\n".join(lines)) + to_yaml(suite.value)
@@ -60,6 +62,10 @@ def import_text(imported: Imported, paths: Mapping[str, str]) -> str:
         if found:
             lines.append(f"{imported.count(loss)} {_WORDS[loss]}:")
             lines += [f"  {told(one)}" for one in found]
+    for suite in imported.suites:
+        if suite.system is not None:
+            how = f"fairway eval run --target prompt:{suite.name}, with its model in models.yaml"
+            lines.append(f"{suite.name} needs what the system says before it: {how}")
     for target in imported.targets:
         ask = f"fairway eval run --target {target.target}" if target.target else "no target"
         lines.append(f"{target.label}: {ask}{f' ({target.note})' if target.note else ''}")

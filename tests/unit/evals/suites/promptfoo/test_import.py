@@ -223,6 +223,7 @@ def test_prompts_stand_in_files_and_a_chat_becomes_turns_and_a_prompt():
     prompt = validate(PromptFile, parse_yaml(files["prompts/shop-chat/1.0.0.yaml"].encode(), file="p.yaml"))
     assert prompt.template == "You work for {{shop}}."
     assert list(prompt.variables) == ["shop"]
+    assert "--target prompt:shop-chat" in import_text(imported, files)
     (made,) = [one for one in lost(imported, Loss.SETTING) if one.what.startswith("prompt")]
     assert "by code" in made.why
 
