@@ -65,6 +65,7 @@ def test_a_case_that_says_less_than_it_seems_is_told_with_its_line(text, rule, s
         "rubric: polite, expected_keywords: [order]",
         "critical: true, repeat: 3, forbidden_tools: [refund]",
         "max_tokens: 400",
+        "expected_tools: [], assert: [{not-tool-calls: [f]}, {tool-calls: {forbidden: [g]}}]",
         "expected_keywords: [where is, shipped]",
         "expected_keywords: [where is], expected_tools: [f]",
         "expected_keywords: [where is], assert: [{regex: A-1}]",
