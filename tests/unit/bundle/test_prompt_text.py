@@ -45,6 +45,7 @@ def test_text_between_delimiters_or_escaped_is_kept_apart(template):
         "---\n{{ q }}\n",
         "{{ q }}\n---\n",
         "---\na\n---\n{{ q }}\n",
+        "---\na\n---\n{{ q }}\n---\nb\n---\n",
         "<a></a>{{ q }}<b></b>",
         "<a>{{ q }}",
         "<br>{{ q }}",
