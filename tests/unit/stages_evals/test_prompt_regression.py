@@ -380,7 +380,8 @@ async def test_a_cancelled_run_leaves_what_was_done_on_disk(bench, agent):
         await task
     assert task.cancelled()
     results = json.loads((bench.runs / "1" / "results.json").read_text())
-    assert [detail["case_id"] for detail in results["details"]] == ["c0", "c1"]
+    found = [detail["case_id"] for detail in results["details"]]
+    assert found in (["c0", "c1"], ["c0", "c1", "c2"]), "what was on its way is paid for, so it is waited for"
 
 
 async def test_the_agent_may_have_any_shape_that_pointers_reach(bench, agent):
