@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _SHOWN_AS = "\ufffd"
+MOST_DEPTH = 100
+"""Levels of a JSON value of an agent: far fewer than what Python can write, wherever it is written from."""
 
 
 def writable(text: str) -> str:
@@ -23,12 +25,18 @@ def _is_hidden(char: str) -> bool:
     return char not in "\n\t" and unicodedata.category(char) in ("Cc", "Cf", "Cs") and char != "\u200d"
 
 
-def writable_value(value: Any) -> Any:
-    """A JSON value with every text in it writable."""
+def writable_value(value: Any, depth: int = MOST_DEPTH) -> Any:
+    """A JSON value with every text in it writable.
+
+    Raises:
+        RecursionError: It is nested deeper than anything that writes it to a file could follow.
+    """
     if isinstance(value, str):
         return writable(value)
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    if depth == 0:
+        raise RecursionError("nested too deeply")
     if isinstance(value, Mapping):
-        return {writable(str(key)): writable_value(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [writable_value(inner) for inner in value]
-    return value
+        return {writable(str(key)): writable_value(inner, depth - 1) for key, inner in value.items()}
+    return [writable_value(inner, depth - 1) for inner in value]

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairway.evals.assertions.tool_match import describe_expected, match_tools, why_missing
-from fairway.evals.values import Case, ExtraTools, Reply, TokenCount, ToolCall, Violation
+from fairway.evals.values import Assertion, Case, ExtraTools, Reply, TokenCount, ToolCall, Violation
+
+_CALLING = ("tool_calls", "tool_use", "function_call")
+"""Why a model stops that wants its calls executed, in the vendors' words."""
+_OF_CALLS = ("tool-call", "trajectory:", "is-valid-openai-tools")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +59,7 @@ def check_case(case: Case, replies: Sequence[Reply]) -> CheckFinding:
     unknown: list[str] = []
     notes: list[str] = []
     parts = (
-        _check_response(replies),
+        _check_response(replies, calls_asked=bool(case.expected_tools) or _ask_for_calls(case.assertions)),
         _check_keywords(case, replies),
         _check_tools(case, replies, unknown, notes),
         _check_tokens(case, replies, unknown),
@@ -78,15 +82,26 @@ def check_case(case: Case, replies: Sequence[Reply]) -> CheckFinding:
     )
 
 
-def _check_response(replies: Sequence[Reply]) -> tuple[int, list[Violation]]:
+def _check_response(replies: Sequence[Reply], *, calls_asked: bool) -> tuple[int, list[Violation]]:
     found = []
     for number, reply in enumerate(replies, start=1):
         where = f" to turn {number}" if len(replies) > 1 else ""
-        if not reply.text.strip():
+        if not reply.text.strip() and not (calls_asked and _ends_with_a_call(reply)):
             found.append(Violation(check="response/empty", message=f"the reply{where} is empty"))
         if reply.status == "failed":
             found.append(Violation(check="response/failed", message=f"the agent calls its reply{where} failed"))
     return 1, found
+
+
+def _ends_with_a_call(reply: Reply) -> bool:
+    """Whether a bare model stopped to have its calls executed, which nobody does here: they are its answer."""
+    return bool(reply.tools) and reply.finish_reason in _CALLING
+
+
+def _ask_for_calls(assertions: Sequence[Assertion]) -> bool:
+    return any(
+        (one.type.startswith(_OF_CALLS) and not one.negated) or _ask_for_calls(one.members) for one in assertions
+    )
 
 
 def _check_keywords(case: Case, replies: Sequence[Reply]) -> tuple[int, list[Violation]]:

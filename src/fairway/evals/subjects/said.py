@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairway.errors import PermanentError
-from fairway.evals.plain_text import writable
+from fairway.evals.plain_text import plain, writable
 from fairway.evals.subjects.mapping import count, micros, passages, readable, tool_calls
 from fairway.evals.trials import Question
 from fairway.evals.values import Reply
@@ -46,6 +46,9 @@ def said(value: Any, *, latency_seconds: float) -> Reply:
     text = next((value[name] for name in _TEXTS if name in value), None)
     if not isinstance(text, str):
         raise PermanentError(f"what it said has no text in {', '.join(_TEXTS)}", code="agent_answer")
+    problem = _json_problem(value)
+    if problem is not None:
+        raise PermanentError(f"what it said is no JSON: {problem}", code="agent_answer")
     return Reply(
         text=writable(text),
         tools=tool_calls(value.get("tools")),
@@ -72,6 +75,23 @@ def said_as_text(text: str, *, latency_seconds: float) -> Reply:
         if isinstance(value, dict) and any(isinstance(value.get(name), str) for name in _TEXTS):
             return said(value, latency_seconds=latency_seconds)
     return said(stripped, latency_seconds=latency_seconds)
+
+
+def _json_problem(value: Mapping[str, Any]) -> str | None:
+    """Why what was said could not be kept; ``None``: it can, or is nested too deeply, which its readers say."""
+    try:
+        json.dumps(value, allow_nan=False, default=_plain_mapping)
+    except (TypeError, ValueError) as error:
+        return plain(str(error))[:200]
+    except RecursionError:
+        return None
+    return None
+
+
+def _plain_mapping(value: Any) -> dict[Any, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no value of JSON")
 
 
 def _word(value: Any) -> str | None:

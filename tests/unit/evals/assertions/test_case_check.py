@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.evals.assertions.case_check import check_case, count_tokens
-from fairway.evals.values import Case, ExpectedTool, ExtraTools, Reply, TokenCount, ToolCall
+from fairway.evals.values import Assertion, Case, ExpectedTool, ExtraTools, Reply, TokenCount, ToolCall
 
 
 def case(**changes) -> Case:
@@ -43,6 +45,20 @@ def test_expected_keywords_look_at_the_last_reply_and_forbidden_ones_at_every_re
 
 def test_an_empty_reply_is_a_violation_even_when_nothing_else_is_asked():
     assert checks(check_case(case(forbidden_keywords=("x",)), [reply("  \n")])) == ["response/empty"]
+
+
+def test_the_calls_a_bare_model_stops_for_are_its_answer_where_the_case_asks_for_calls():
+    calling = reply("", tools=(ToolCall(name="find"),), finish_reason="tool_calls")
+    find, used = (ExpectedTool(name="find"),), Assertion(type="trajectory:tool-used", value="find")
+    assert not check_case(case(expected_tools=find), [calling]).violations
+    assert not check_case(case(assertions=(Assertion(type="assert-set", members=(used,)),)), [calling]).violations
+    for others in (
+        case(forbidden_keywords=("x",)),
+        case(assertions=(replace(used, negated=True),)),
+    ):
+        assert checks(check_case(others, [calling])) == ["response/empty"]
+    for answer in (replace(calling, finish_reason="stop"), replace(calling, tools=())):
+        assert "response/empty" in checks(check_case(case(expected_tools=find), [answer]))
 
 
 def test_a_reply_the_agent_itself_calls_failed_is_a_violation():

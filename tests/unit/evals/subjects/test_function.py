@@ -67,6 +67,30 @@ async def test_a_function_that_raises_or_says_nothing_is_trouble_with_the_reason
     assert why in caught.value.message
 
 
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"state": {1, 2}},
+        {"state": float("nan")},
+        {"tools": [{"name": "f", "arguments": {"x": float("inf")}}]},
+        {"tools": [{"name": "f", "arguments": {"x": asyncio}}]},
+    ],
+)
+async def test_what_no_file_could_hold_is_trouble_and_stops_no_run(what):
+    with pytest.raises(PermanentError, match="no JSON"):
+        await call(lambda message: {"text": "x", **what})
+
+
+async def test_what_is_nested_deeper_than_a_file_of_a_run_can_hold_is_unknown_or_malformed():
+    deep: object = 1
+    for _ in range(150):
+        deep = {"a": deep}
+    reply = await call(lambda message: {"text": "x", "state": deep, "tools": [{"name": "f", "arguments": {"x": deep}}]})
+    assert reply.state is None
+    assert reply.tools is not None
+    assert reply.tools[0].malformed == "arguments are nested too deeply"
+
+
 async def test_a_function_that_takes_too_long_is_trouble_and_holds_nobody_up():
     stop = threading.Event()
     started = time.monotonic()
