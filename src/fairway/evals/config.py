@@ -224,6 +224,8 @@ class EvalsSection(Section):
     suites: Annotated[tuple[ProjectPath, ...], Field(max_length=1000)] = (
         "evals/suites/*.yaml",
         "evals/suites/*.json",
+        "evals/suites/*.jsonl",
+        "evals/suites/*.csv",
         "tests/prompt_test_cases.json",
     )
     required: Flag = True
