@@ -54,7 +54,7 @@ class Scenario:
     @property
     def effort(self) -> int:
         """What part of the runs a table plays of it: those that take long are played less often."""
-        return 12 if self.slow else 4 if self.adaptive and self.cases >= 200 else 1
+        return 6 if self.slow else 4 if self.adaptive and self.cases >= 200 else 1
 
     @property
     def promises(self) -> tuple[Promise, ...]:

@@ -60,9 +60,12 @@ def ceiling(cases: int, _dice: random.Random) -> tuple[float, ...]:
 
 
 def lowered(rates: Sequence[float], fall: float) -> tuple[float, ...]:
-    """Every case a little worse, in proportion, so that the suite's mean falls by exactly ``fall``."""
-    mean = sum(rates) / len(rates)
-    return tuple(rate * max(0.0, 1 - fall / mean) for rate in rates)
+    """Every case worse by the same, as far as it can fall, so that the suite's mean falls by exactly ``fall``."""
+    low, high, wanted = 0.0, 1.0, sum(rates) - fall * len(rates)
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(max(0.0, rate - middle) for rate in rates) > wanted else (low, middle)
+    return tuple(max(0.0, rate - low) for rate in rates)
 
 
 def broken(rates: Sequence[float], fall: float, dice: random.Random) -> tuple[float, ...]:
