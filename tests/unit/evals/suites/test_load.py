@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from fairway.canonical import canonical_json
 from fairway.errors import ProjectFileError
+from fairway.evals.config import EvalsSection
 from fairway.evals.suites.fingerprint import case_json
-from fairway.evals.suites.load import load_suites, parse_suite, select_suites
+from fairway.evals.suites.load import DEFAULT_SUITES, load_suites, parse_suite, select_suites
 from fairway.evals.values import ArgumentMatch, ExtraTools, TokenCount
 
 SEED = [
@@ -270,3 +271,7 @@ def test_two_suites_of_one_name_are_refused():
     files = {"evals/suites/a.yaml": OWN.encode(), "evals/suites/b.yaml": OWN.encode()}
     with pytest.raises(ProjectFileError, match="is also in"):
         load_suites(files, files.__getitem__)
+
+
+def test_a_project_that_names_no_suites_looks_where_the_defaults_say():
+    assert EvalsSection().suites == DEFAULT_SUITES
