@@ -87,6 +87,8 @@ def check(
     often for a task. Too little data is NO_DATA and exits 1, as does an unknown price. A comparison that was asked for
     (--candidate, --baseline) has to pass; another only must not have failed.
     """
+    if candidate is not None and candidate == baseline:
+        raise click.UsageError("--candidate and --baseline are the same release: compared with itself it always passes")
     examined, policy = _examined(
         project_dir, logs, days=days, requests_per_day=requests_per_day, candidate=candidate, baseline=baseline
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from fairway.costs.prices import PriceTable
@@ -141,7 +141,7 @@ def _text(row: Mapping[str, Any], *names: str) -> str:
                 continue
             if type(value) not in (str, int) or len(str(value)) > _LONGEST_NAME:
                 raise ValueError(f"{name} is no name")
-            return str(value)
+            return str(value).encode("utf-8", "replace").decode()  # half a pair of surrogates can be written nowhere
     return ""
 
 
@@ -157,7 +157,7 @@ def _cost(row: Mapping[str, Any]) -> int | None:
             raise ValueError(f"{name} is no number of dollars")
         try:
             exact = (Decimal(value) * 1_000_000).to_integral_value(ROUND_CEILING)
-        except InvalidOperation as error:
+        except ArithmeticError as error:  # out of what decimals can hold
             raise ValueError(f"{name} is no number of dollars") from error
         if not exact.is_finite() or not 0 <= exact <= _MOST:
             raise ValueError(f"{name} is no number of dollars")

@@ -25,11 +25,13 @@ class Unreadable:
 
     Attributes:
         line: 1-based.
+        rest: Whether the rest of the file is lost with it: nobody knows how many calls that were.
     """
 
     file: str
     line: int
     why: str
+    rest: bool = False
 
 
 def log_files(root: Path, patterns: Iterable[str]) -> tuple[Path, ...]:
@@ -75,34 +77,39 @@ def read_calls(
     for path in files:
         name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
         for number, line in _lines(path):
+            if line is None:
+                yield Unreadable(file=name, line=number, why="cannot be read, nor what follows it", rest=True)
+                continue
             if not line.strip():
                 continue
             try:
                 if len(line) > LONGEST_ROW:
                     raise ValueError("is longer than 1 MiB")
                 call = read_call(json.loads(line, parse_float=Decimal), prices)
-            except (ValueError, RecursionError) as error:
-                why = "is no JSON" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else str(error)
+            except (ValueError, ArithmeticError, RecursionError) as error:
+                why = _why(error)
                 yield Unreadable(file=name, line=number, why=why)
                 continue
             if since <= call.at < until:
                 yield call
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines by number; of one that is too long its beginning. A damaged archive ends with a row that is none."""
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        number = 0
-        while True:
-            try:
-                line = file.readline(LONGEST_ROW + 1)
+def _why(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
+        return "is no JSON"
+    return "holds a number no decimal can hold" if isinstance(error, ArithmeticError) else str(error)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
+    """Lines by number; of one that is too long its beginning; ``None``: it and the rest of the file are lost."""
+    number = 1
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            while line := file.readline(LONGEST_ROW + 1):
                 whole = line
                 while whole and not whole.endswith(b"\n") and len(line) > LONGEST_ROW:
                     whole = file.readline(LONGEST_ROW)
-            except (EOFError, OSError, zlib.error):
-                yield number + 1, b"\x00"
-                return
-            if not line:
-                return
-            number += 1
-            yield number, line
+                yield number, line
+                number += 1
+    except (EOFError, OSError, zlib.error):  # a damaged archive, a disk that fails, a file somebody else owns
+        yield number, None

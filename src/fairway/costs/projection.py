@@ -62,9 +62,10 @@ class Projection:
     """What is to be expected, in USD.
 
     Attributes:
-        verdict: PASS within both budgets; FAIL: beyond one; NO_DATA: the log does not say enough. Nothing else.
+        verdict: PASS within both budgets; FAIL: beyond one, also by what is known alone; NO_DATA: the log does not say
+            enough. Nothing else.
         reasons: Why it is no PASS; or what a reader should know of one.
-        per_request: Average, and its 95 % interval over tasks; ``None`` with NO_DATA, as all figures.
+        per_request: Average, and its 95 % interval over tasks; ``None`` while anything is not known, as all figures.
         requests_per_day: The volume it is multiplied with.
         declared: Whether that volume was declared; else it is the average of the days with requests.
         near: Within budget, but the interval is not.
@@ -92,12 +93,14 @@ def project_spend(spending: Spending, policy: ProjectionPolicy) -> Projection:
     coverage = _coverage(spending)
     reasons = missing(spending, coverage, policy)
     if reasons:
-        return Projection(verdict=Verdict.NO_DATA, reasons=reasons, coverage=coverage)
+        over = _over_anyhow(spending, coverage, policy)
+        return Projection(
+            verdict=Verdict.FAIL if over else Verdict.NO_DATA, reasons=(*over, *reasons), coverage=coverage
+        )
     total = spending.total
     average = Decimal(total.cost_micros) / total.requests / 1_000_000
     half = Decimal(_half_width(spending.units, total.cost_micros / total.requests)) / 1_000_000
-    declared = policy.requests_per_day is not None
-    volume = Decimal(policy.requests_per_day or 0) if declared else _observed_volume(spending, coverage)
+    volume = _volume(spending, coverage, policy)
     per_day = average * volume
     over = _over(per_day, policy)
     upper = (average + half) * volume
@@ -111,11 +114,25 @@ def project_spend(spending: Spending, policy: ProjectionPolicy) -> Projection:
         per_request=average.quantize(_MICRO),
         interval=(max(Decimal(0), average - half).quantize(_MICRO), (average + half).quantize(_MICRO)),
         requests_per_day=volume.quantize(Decimal("0.1")),
-        declared=declared,
+        declared=policy.requests_per_day is not None,
         per_day=per_day.quantize(Decimal("0.01")),
         per_month=(per_day * DAYS_A_MONTH).quantize(Decimal("0.01")),
         near=near,
     )
+
+
+def _over_anyhow(spending: Spending, coverage: Coverage, policy: ProjectionPolicy) -> tuple[str, ...]:
+    """What is beyond budget by the calls alone whose cost is known: what is unknown does not make it less."""
+    if coverage.requests < policy.minimum_requests or coverage.days_seen < policy.minimum_days:
+        return ()
+    average = Decimal(spending.total.cost_micros) / spending.total.requests / 1_000_000
+    over = _over(average * _volume(spending, coverage, policy), policy)
+    return tuple(f"{one}, even without what is not known" for one in over)
+
+
+def _volume(spending: Spending, coverage: Coverage, policy: ProjectionPolicy) -> Decimal:
+    declared = policy.requests_per_day
+    return _observed_volume(spending, coverage) if declared is None else Decimal(declared)
 
 
 def _observed_volume(spending: Spending, coverage: Coverage) -> Decimal:
@@ -146,6 +163,10 @@ def missing(spending: Spending, coverage: Coverage, policy: ProjectionPolicy) ->
     if spending.unpriced:
         models = ", ".join(name or "of no name" for name in spending.unpriced)
         found.append(f"the cost of {coverage.unknown} calls is unknown: no price or no token counts for model {models}")
+    found += [
+        f"{row.file} cannot be read from line {row.line} on: what it says of more calls is lost"
+        for row in spending.broken
+    ]
     if spending.unreadable > max(1, UNREADABLE * (spending.rows + spending.unreadable)):
         first = spending.examples[0]
         found.append(

@@ -80,6 +80,7 @@ class Spending:
         unpriced: Models without a price, and how many rows each cost that.
         rows: Read, in the window.
         unreadable: Rows that are none, of any time.
+        broken: Files that could not be read to their end.
         examples: The first of them.
     """
 
@@ -94,6 +95,7 @@ class Spending:
     unpriced: Mapping[str, int] = field(default_factory=dict)
     rows: int = 0
     unreadable: int = 0
+    broken: tuple[Unreadable, ...] = ()
     examples: tuple[Unreadable, ...] = ()
 
 
@@ -167,9 +169,12 @@ class _Adding:
         self._unpriced: dict[str, int] = {}
         self._rows = self._unreadable = 0
         self._examples: list[Unreadable] = []
+        self._broken: list[Unreadable] = []
 
     def skip(self, row: Unreadable) -> None:
         self._unreadable += 1
+        if row.rest:
+            self._broken.append(row)
         if len(self._examples) < _TOLD:
             self._examples.append(row)
 
@@ -223,6 +228,7 @@ class _Adding:
             unpriced=dict(sorted(self._unpriced.items())),
             rows=self._rows,
             unreadable=self._unreadable,
+            broken=tuple(self._broken),
             examples=tuple(self._examples),
         )
 

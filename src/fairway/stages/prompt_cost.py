@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from fairway.bundle.environment import EVERY
@@ -89,12 +89,12 @@ class PromptLoad:
         return self.request_tokens + self.tool_tokens + self.output_tokens
 
     def cost_at_most(self, calls: int) -> Decimal | None:
-        """USD of a request of ``calls`` model calls that each use all they may; ``None``: the price is not declared."""
+        """USD of a request of ``calls`` model calls that each use all they may, rounded up; ``None``: no price is declared."""
         if self.price is None:
             return None
         sent = Decimal(self.request_tokens + self.tool_tokens) * self.price.input
         answered = Decimal(self.output_tokens) * self.price.output
-        return (calls * (sent + answered) / _MILLION).quantize(_CENT_OF_CENT)
+        return (calls * (sent + answered) / _MILLION).quantize(_CENT_OF_CENT, ROUND_CEILING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

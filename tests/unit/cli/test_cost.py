@@ -82,6 +82,21 @@ def test_a_comparison_that_was_asked_for_has_to_pass(cost, tmp_path):
     assert (code, json.loads(said)["verdict"]) == (1, "NO_DATA")
 
 
+def test_a_release_is_not_compared_with_itself(cost, tmp_path):
+    log(tmp_path / "calls.jsonl", only=1)
+    code, said = cost("check", "--candidate", "only", "--baseline", "only")
+    assert code == 2
+    assert "same release" in said
+
+
+def test_a_name_that_cannot_be_written_does_not_break_the_report(cost, tmp_path):
+    log(tmp_path / "calls.jsonl", only=1)
+    row = {"at": (datetime.now(UTC) - timedelta(hours=1)).isoformat(), "release": "\ud800", "cost": 1}
+    with (tmp_path / "calls.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    assert cost("report")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("section", "said"),
     [

@@ -151,7 +151,21 @@ def test_a_torn_row_is_named_by_file_and_line_and_the_others_are_read(tmp_path):
 def test_a_damaged_archive_is_a_row_that_cannot_be_read(tmp_path):
     whole = gzip.compress(b"".join(json.dumps({"at": AT, "cost": i}).encode() + b"\n" for i in range(2000)))
     (tmp_path / "calls.jsonl.gz").write_bytes(whole[: len(whole) // 2])
-    assert isinstance(found(tmp_path, "calls.jsonl.gz")[-1], Unreadable)
+    last = found(tmp_path, "calls.jsonl.gz")[-1]
+    assert isinstance(last, Unreadable)
+    assert last.rest
+
+
+def test_a_file_that_cannot_be_opened_is_lost_as_a_whole(tmp_path):
+    (tmp_path / "calls.jsonl").mkdir()
+    rows = list(read_calls(tmp_path, [tmp_path / "calls.jsonl"], PRICES, since=SINCE, until=UNTIL))
+    assert [(one.line, one.rest) for one in rows] == [(1, True)]
+
+
+@pytest.mark.parametrize("number", ["1e999999", "1e99999999999999999999", "-1e999999", "1e-999999999999999999999"])
+def test_a_number_no_decimal_can_hold_is_a_row_that_cannot_be_read(tmp_path, number):
+    write(tmp_path / "calls.jsonl", f'{{"at": "{AT}", "cost": {number}}}\n')
+    assert [type(one) for one in found(tmp_path, "calls.jsonl")] == [Unreadable]
 
 
 def test_a_log_that_is_named_and_not_there_is_an_error_and_a_glob_may_be_empty(tmp_path):

@@ -146,6 +146,22 @@ def test_one_unreadable_row_is_a_log_being_written_and_many_are_no_data():
     assert "calls.jsonl:7" in projection.reasons[0]
 
 
+def test_a_file_that_is_cut_is_no_data_though_it_is_only_one_row():
+    cut = Unreadable(file="calls.jsonl.gz", line=301, why="is lost", rest=True)
+    rows = [call(request=str(n), at=UNTIL - timedelta(days=n % 7, seconds=1)) for n in range(300)]
+    projection = project_spend(spend([*rows, cut]), ProjectionPolicy())
+    assert projection.verdict is Verdict.NO_DATA
+    assert "calls.jsonl.gz cannot be read from line 301 on" in projection.reasons[0]
+
+
+def test_beyond_budget_by_what_is_known_alone_is_fail_whatever_is_unknown():
+    rows = [call(request=str(n), at=UNTIL - timedelta(days=n % 7, seconds=1), cost_micros=10**8) for n in range(700)]
+    projection = project_spend(spend([*rows, call(cost_micros=None, model="new-model")]), ProjectionPolicy())
+    assert projection.verdict is Verdict.FAIL
+    assert "even without what is not known" in projection.reasons[0]
+    assert any("new-model" in reason for reason in projection.reasons)
+
+
 def test_a_lost_day_of_the_log_does_not_make_a_day_cheaper():
     rows = [
         call(at=UNTIL - timedelta(days=day, seconds=1 + n), request=f"{day}-{n}", cost_micros=10_000)
