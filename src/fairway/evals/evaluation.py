@@ -27,7 +27,7 @@ from fairway.evals.playing_out import CANDIDATE, OTHER, Measured, Outcome, Playi
 from fairway.evals.running.runner import NextWave, OnTrial, PlannedTrial
 from fairway.evals.scoring import score_trial
 from fairway.evals.trials import EvalRun, JudgeHealth, Side, SubjectInfo, Trial
-from fairway.evals.values import CaseOutcome
+from fairway.evals.values import CaseOutcome, runs_needed
 from fairway.evals.wire import encode
 
 
@@ -277,8 +277,8 @@ def ended(
 
 def cases_passed(run: EvalRun) -> int:
     """Cases of which as many trials passed as they need."""
-    passed: dict[tuple[str, str], int] = {}
+    passed: dict[tuple[str, str], list[bool]] = {}
     for result in run.results:
-        key = (result.suite, result.case_id)
-        passed[key] = passed.get(key, 0) + (result.outcome is CaseOutcome.PASSED)
-    return sum(passed.get((suite, case.id), 0) >= case.at_least for suite, case in run.cases)
+        passed.setdefault((result.suite, result.case_id), []).append(result.outcome is CaseOutcome.PASSED)
+    found = [(case, passed.get((suite, case.id), [])) for suite, case in run.cases]
+    return sum(sum(runs) >= runs_needed(case.at_least, case.repeat, len(runs)) for case, runs in found)

@@ -23,6 +23,7 @@ from fairway.evals.values import (
     Found,
     Reply,
     Violation,
+    runs_needed,
 )
 
 _PREVIEW = 300
@@ -289,15 +290,18 @@ def metric_scores(results: Sequence[CaseResult]) -> Mapping[str, float]:
 def combine_runs(case: Case, runs: Sequence[CaseResult]) -> CaseResult:
     """Result of a repeated case: passed when ``at_least`` runs passed, failed when that cannot be reached any more.
 
+    Of more runs than planned (adaptive repeats) the same share must pass, as in the gate.
+
     An undecided run could have gone either way, so in between the case is undecided too. A run that is planned and not
     there counts as one that could have gone either way.
     """
     passed = sum(run.outcome is CaseOutcome.PASSED for run in runs)
     failed = [run for run in runs if run.outcome is CaseOutcome.FAILED]
     undecided = [run for run in runs if run.outcome in UNDECIDED]
-    if passed >= case.at_least:
+    needed = runs_needed(case.at_least, case.repeat, len(runs))
+    if passed >= needed:
         shown = next(run for run in runs if run.outcome is CaseOutcome.PASSED)
-    elif max(case.repeat, len(runs)) - len(failed) < case.at_least:
+    elif max(case.repeat, len(runs)) - len(failed) < needed:
         shown = failed[0]
     elif undecided:
         shown = undecided[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -262,6 +263,14 @@ class CaseOutcome(StrEnum):
     UNKNOWN = "unknown"
     INVALID = "invalid"
     ERROR = "error"
+
+
+def runs_needed(at_least: int, repeat: int, played: int) -> int:
+    """How many of a case's runs must pass: ``at_least`` of ``repeat``, of more runs than planned the same share.
+
+    So a failure is never washed out by running again (attempts, adaptive repeats).
+    """
+    return math.ceil(at_least * max(played, repeat) / repeat - 1e-9)
 
 
 UNDECIDED = (CaseOutcome.ERROR, CaseOutcome.INVALID, CaseOutcome.UNKNOWN)

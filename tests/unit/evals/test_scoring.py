@@ -89,6 +89,14 @@ def test_repeats_are_decided_only_when_no_undecided_run_could_turn_them(outcomes
     assert (combined.runs, combined.runs_passed) == (len(outcomes), passed)
 
 
+@pytest.mark.parametrize(("passed", "failed", "outcome"), [(1, 4, "failed"), (4, 1, "failed"), (5, 0, "passed")])
+def test_adaptive_repeats_never_wash_a_failure_out(passed, failed, outcome):
+    runs = [one(CaseOutcome.FAILED)] * failed + [one(CaseOutcome.PASSED)] * passed
+    assert combine_runs(case(), runs).outcome == outcome
+    half = case(repeat=2, at_least=1)
+    assert combine_runs(half, runs).passed == (passed >= 3)
+
+
 def test_the_preview_is_one_short_line():
     result = score_trial("s", case(), attempt(Reply(text="Hello\n" + "word " * 500)))
     assert len(result.response_preview) <= 300

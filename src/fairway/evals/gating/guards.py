@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairway.evals.gating.policy import EvalPolicy
 from fairway.evals.trials import CaseTrials, Side
-from fairway.evals.values import UNDECIDED, CaseOutcome
+from fairway.evals.values import UNDECIDED, CaseOutcome, runs_needed
 from fairway.units import Verdict
 
 WORDS = {
@@ -41,7 +40,7 @@ def case_outcome(case: CaseTrials) -> CaseOutcome:
     passed = case.outcomes.count(CaseOutcome.PASSED)
     failed = case.outcomes.count(CaseOutcome.FAILED)
     trials = max(played, case.planned)
-    needed = math.ceil(case.needed * trials / case.planned - 1e-9)
+    needed = runs_needed(case.needed, case.planned, played)
     if passed >= needed:
         return CaseOutcome.PASSED
     if trials - failed < needed:
