@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -18,16 +20,17 @@ from fairway.units import Verdict
 
 ASKED = int(os.environ.get("FAIRWAY_EVAL_SIMULATIONS", "0"))
 IMPLAUSIBLE = 1e-3
+PAGE = Path(__file__).parents[4] / "docs" / "evals" / "gate.md"
 
 PART = {
     Scenario(rates="τ-bench", cases=50, repeats=4): 150,
-    Scenario(rates="τ-bench", cases=200, repeats=4): 30,
+    Scenario(rates="τ-bench", cases=200, repeats=4): 20,
     Scenario(rates="τ-bench", cases=200, repeats=4, fall=0.05): 25,
-    Scenario(rates="Beta(8, ½)", cases=200, repeats=1, fall=0.05, how="broken"): 40,
-    Scenario(rates="all pass", cases=63, fall=0.05): 60,
-    Scenario(rates="τ-bench", cases=50, adaptive=True): 20,
+    Scenario(rates="Beta(8, ½)", cases=200, repeats=1, fall=0.05, how="broken"): 25,
+    Scenario(rates="all pass", cases=63, fall=0.05): 40,
+    Scenario(rates="τ-bench", cases=50, adaptive=True): 14,
     Scenario(rates="all pass", cases=100, family=10, outage=0.2): 60,
-    Scenario(rates="τ-bench", cases=100, attempts=10, fall=0.05, slow=True): 6,
+    Scenario(rates="τ-bench", cases=100, attempts=10, fall=0.05, slow=True): 4,
 }
 
 
@@ -57,6 +60,20 @@ def test_the_gate_errs_no_more_often_than_promised(scenario):
     row = simulate(scenario, runs)
     for promise in scenario.promises:
         assert _kept(promise, row), f"{promise}: {row.ever[promise.verdict]} of {row.runs}"
+
+
+def test_every_row_of_the_page_is_a_scenario_and_keeps_its_promise():
+    region = PAGE.read_text().partition("<!-- simulated: begin -->")[2].partition("<!-- simulated: end -->")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in region.strip().splitlines()[2:]]
+    assert len(rows) == len(SCENARIOS)
+    for scenario, cells in zip(SCENARIOS, rows, strict=True):
+        assert cells[:4] == [scenario.rates, str(scenario.cases), scenario.repeated, scenario.change]
+        runs = int(cells[-1])
+        for promise in scenario.promises:
+            share = float(cells[4 if promise.verdict is Verdict.FAIL else 5].split("**")[1])
+            ever = Counter({promise.verdict: round(share * runs / 100)})
+            row = Row(scenario=scenario, runs=runs, ever=ever, others=Counter(), trials=0.0)
+            assert _kept(promise, row), cells
 
 
 def test_the_seeded_part_is_a_part_of_the_table():
