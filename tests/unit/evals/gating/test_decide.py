@@ -410,7 +410,7 @@ def pairs(draw):
     return mine, theirs
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(pairs(), st.data())
 def test_more_failures_never_turn_what_did_not_pass_into_a_pass(both, data):
     mine, theirs = both
@@ -422,7 +422,7 @@ def test_more_failures_never_turn_what_did_not_pass_into_a_pass(both, data):
     assert not (before is Verdict.FAIL and after is Verdict.INCONCLUSIVE)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(pairs(), st.data(), st.sampled_from([U, I, E]), st.booleans())
 def test_an_error_never_helps(both, data, broken, on_the_candidate):
     mine, theirs = ([list(row) for row in one] for one in both)
@@ -433,7 +433,7 @@ def test_an_error_never_helps(both, data, broken, on_the_candidate):
     assert before is Verdict.PASS or after is not Verdict.PASS
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(pairs(), st.data())
 def test_a_missing_case_never_helps(both, data):
     mine, theirs = both
@@ -444,7 +444,7 @@ def test_a_missing_case_never_helps(both, data):
     assert decide(whole, replace(suite(*theirs), cases=part.cases), SMALL).verdict is Verdict.ERROR
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(pairs(), st.randoms())
 def test_the_order_of_the_cases_changes_nothing(both, dice):
     mine, theirs = suite(*both[0]), suite(*both[1])
@@ -456,7 +456,7 @@ def test_the_order_of_the_cases_changes_nothing(both, dice):
     assert (one.verdict, one.reasons) == (other.verdict, other.reasons)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(pairs())
 def test_swapping_the_sides_mirrors_the_figures(both):
     one, other = decide(suite(*both[0]), suite(*both[1]), SMALL), decide(suite(*both[1]), suite(*both[0]), SMALL)
@@ -470,7 +470,7 @@ def test_swapping_the_sides_mirrors_the_figures(both):
         assert one.verdict is not other.verdict
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(pairs())
 def test_a_pass_has_its_lower_bound_within_the_margin(both):
     decision = decide(suite(*both[0]), suite(*both[1]), SMALL)
@@ -506,7 +506,7 @@ def test_all_looks_together_spend_no_more_than_alpha(adaptive):
 outcomes = st.lists(st.sampled_from(CaseOutcome), max_size=20)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(outcomes, st.sets(st.integers(0, 19)))
 def test_nothing_undecided_ever_passes_the_simple_rule_without_a_cap(found, critical):
     cases = [case(f"c{index}", [one], critical=index in critical) for index, one in enumerate(found)]
@@ -517,7 +517,7 @@ def test_nothing_undecided_ever_passes_the_simple_rule_without_a_cap(found, crit
         assert all(found[index] is P for index in critical if index < len(found))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(outcomes, st.sets(st.integers(0, 19)), st.integers(0, 19), st.sampled_from([F, U, I, E]))
 def test_a_worse_outcome_never_opens_the_simple_gate(found, critical, index, worse):
     policy = replace(SIMPLE, max_errors=0.2, max_invalid=0.1, max_unknown=0.1)
