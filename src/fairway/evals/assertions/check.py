@@ -99,7 +99,7 @@ def result_of(assertion: Assertion, finding: Finding) -> AssertionResult:
 
 
 def negated(assertion: Assertion, finding: Finding) -> Finding:
-    """What ``not-<type>`` finds where the type finds this: what is undecided stays so."""
+    """What ``not-<type>`` finds where the type finds this: what is undecided or unreadable stays so."""
     score = finding.score
     if finding.found is Found.HELD:
         what = "" if assertion.value is None else f" {render(assertion.value)}"
@@ -107,7 +107,7 @@ def negated(assertion: Assertion, finding: Finding) -> Finding:
         turned = 1 - score if score is not None and score < 1 else 0.0
         told = f"{assertion.type}{what} holds, and must not"
         return Finding(Found.VIOLATED, turned, told, subject, finding.detail)
-    if finding.found is Found.VIOLATED:
+    if finding.found is Found.VIOLATED and not finding.unreadable:
         return held(1 - score if score is not None else 1.0, detail=finding.detail)
     return finding
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from fairway.http_client.client import HttpClient
 
 LEAST_SIMILARITY = 0.75
 _MOST_KEPT = 10_000
+_LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,10 @@ def _vectors(answer: Mapping[str, Any], count: int) -> tuple[tuple[float, ...], 
         vector = row.get("embedding") if isinstance(row, Mapping) else None
         if not isinstance(vector, list) or not vector or not all(_is_finite(one) for one in vector):
             raise PermanentError("the embedding model answered something that is no vector")
-        found[row.get("index", position)] = tuple(float(one) for one in vector)
+        index = row.get("index", position)
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise PermanentError("the embedding model's vectors do not belong together")
+        found[index] = tuple(float(one) for one in vector)
     if set(found) != set(range(count)) or len({len(vector) for vector in found.values()}) != 1:
         raise PermanentError("the embedding model's vectors do not belong together")
     if any(not any(vector) for vector in found.values()):
@@ -123,7 +128,7 @@ def _vectors(answer: Mapping[str, Any], count: int) -> tuple[tuple[float, ...], 
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def is_similarity(assertion: Assertion) -> bool:

@@ -18,6 +18,7 @@ class Finding:
         message: Why it does not hold, or could not be decided; empty when it holds.
         subject: The keyword, tool or path it is about; empty for the rest.
         detail: What a report shows besides, as JSON.
+        unreadable: Part of what it is about cannot be read: a violation of ``not-`` as well.
     """
 
     found: Found
@@ -25,6 +26,7 @@ class Finding:
     message: str = ""
     subject: str = ""
     detail: Mapping[str, Any] | None = None
+    unreadable: bool = False
 
 
 _HELD = Finding(Found.HELD, 1.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,8 +32,8 @@ def read_verdict(value: Any, threshold: float | None) -> Finding:
     """The finding of what was returned: true or false, a score from 0 to 1, or ``{pass, score, reason}``.
 
     A score alone must reach the threshold, 0.7 when there is none. With ``pass``, both must agree: ``pass: true`` and a
-    score of 0, or below the threshold, is a violation. Anything else - nothing, text, a number outside 0 to 1, an
-    object without either - is an error.
+    score of 0, or below the threshold, is a violation; so is ``pass: false``, whatever its score. Anything else -
+    nothing, text, a number outside 0 to 1, an object without either - is an error.
 
     Args:
         value: JSON.
@@ -53,12 +52,14 @@ def read_verdict(value: Any, threshold: float | None) -> Finding:
 def _score_problem(score: Any) -> str | None:
     if isinstance(score, bool) or not isinstance(score, int | float):
         return f"its score is no number: {render(score)}"
-    if not math.isfinite(score) or not 0 <= score <= 1:
+    if not 0 <= score <= 1:  # so is what is not a number
         return f"its score is not between 0 and 1: {render(score)}"
     return None
 
 
 def _object(value: Mapping[str, Any], threshold: float | None) -> Finding:
+    if "pass" in value and "pass_" in value:
+        return broken("its answer has both 'pass' and 'pass_'")
     other = [str(key) for key in value if key not in _READ and key not in _PASSED_OVER]
     if other:
         return broken(f"its answer has keys nobody knows: {render(other)}")
@@ -74,7 +75,9 @@ def _object(value: Mapping[str, Any], threshold: float | None) -> Finding:
     if passed is None and score is None:
         return broken("its answer has neither 'pass' nor 'score'")
     if passed is False:
-        return violated(f"it says no{told}", score=0.0 if score is None else float(score))
+        # a score that would be enough contradicts the no, and must not lift a case over its own threshold
+        said = 0.0 if score is None else float(score)
+        return violated(f"it says no{told}", score=said if said < (threshold or PASS_SCORE) else 0.0)
     if score is None:
         return held()
     return _by_score(float(score), threshold, passed is True, told)

@@ -73,6 +73,8 @@ def schema_problem(schema: Any, value: Any) -> str | None:
         found = next(iter(_validator(canonical_json(schema)).iter_errors(value)), None)
     except RecursionError as error:
         raise UncheckableError("schema or value are nested too deeply to be checked") from error
+    except ArithmeticError as error:  # a number no float can hold, or one divided by next to nothing
+        raise UncheckableError(f"the schema cannot be applied to such numbers: {error}") from error
     except Unresolvable as error:
         raise UncheckableError(f"the schema refers to what is not there: {str(error)[:200]}") from error
     if found is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from fairway.evals.assertions.kind import BadValueError
 from fairway.mistakes import shown
 
 _MOST = 1000
+_LARGEST = sys.float_info.max
 
 
 def text(value: Any) -> str:
@@ -23,8 +25,10 @@ def text(value: Any) -> str:
 
 def phrase(value: Any) -> str:
     """Text, or a number as the text people read: ``42`` is ``"42"``, ``1.0`` is ``"1"``."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else repr(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
     if not isinstance(value, str):
         raise BadValueError(f"expected text or a number; got {shown(value)}")
     return text(value)
@@ -101,7 +105,8 @@ def number(value: Any, *, low: float = 0.0, high: float = math.inf) -> float:
     """A finite number within limits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadValueError(f"expected a number; got {shown(value)}")
-    if not math.isfinite(value):
+    # an integer of JSON may be larger than any float
+    if not -_LARGEST <= value <= _LARGEST:
         raise BadValueError("expected a finite number")
     if not low <= value <= high:
         limits = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
@@ -180,6 +185,8 @@ def count_or_range(value: Any) -> dict[str, int]:
     found = known_keys(mapping(value), {"min": whole(), "max": whole()})
     if not found:
         raise BadValueError("needs 'min', 'max' or both")
+    if not found.get("min") and "max" not in found:
+        raise BadValueError("has a 'min' of 0 and no 'max', so it would always hold", "min")
     if found.get("min", 0) > found.get("max", 2**53):
         raise BadValueError(f"min ({found['min']}) is more than max ({found['max']})", "min")
     return found

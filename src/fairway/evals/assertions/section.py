@@ -17,6 +17,8 @@ from fairway.yaml_file import KeyPath, YamlDocument
 
 MOST_ASSERTIONS = 200
 MOST_DEPTH = 5
+_LEAST_SHARE = 1e-6
+"""A threshold below is meant as 0, and would be lost in what rounding allows."""
 _COMMON = ("type", "value", "threshold", "weight", "metric", "turn")
 _OF_A_SET = ("type", "assert", "threshold", "weight", "metric")
 _REFUSED = {
@@ -243,7 +245,7 @@ def _threshold(wanted: Mapping[str, Any], kind: Kind) -> float | None:
     if kind.threshold is not Threshold.SHARE:
         return float(_below("threshold", number, value))
     share = float(_below("threshold", lambda found: number(found, low=0.0, high=1.0), value))
-    if share == 0:
+    if share < _LEAST_SHARE:
         hint = "leave it out for the usual rule, or write weight: 0 to only record the score"
         raise BadValueError("a threshold of 0 is reached by everything", "threshold", hint=hint)
     return share

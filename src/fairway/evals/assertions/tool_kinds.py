@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fairway.evals.assertions.case_check import tools_called
@@ -18,6 +19,8 @@ from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion, ExtraTools, ToolCall
 from fairway.mistakes import shown
 
+_SCHEMAS = ("parameters", "input_schema", "inputSchema")
+"""Where OpenAI, Anthropic and MCP declare a tool's arguments."""
 SILENT = "the agent does not say which tools it called"
 
 
@@ -70,7 +73,8 @@ def _judge_calls(assertion: Assertion, matching: ToolMatching, allowed: Any, ban
     elif not problems:
         return at_least(score, assertion.threshold, "F1 of the tool calls", detail=detail)
     if problems:
-        return violated("; ".join(problems), score=score if score < 1 else 0.0, subject=first, detail=detail)
+        found = violated("; ".join(problems), score=score if score < 1 else 0.0, subject=first, detail=detail)
+        return replace(found, unreadable=bool(malformed))
     return held(score, detail=detail)
 
 
@@ -118,7 +122,7 @@ def check_tool_call_f1(assertion: Assertion, observed: Observed) -> Finding:
 
 
 def declared_tools(value: Any) -> list[dict[str, Any]]:
-    """Reader of tool declarations, OpenAI's, Anthropic's or plain: ``[{name, parameters}]``."""
+    """Reader of tool declarations, OpenAI's, Anthropic's, MCP's or plain: ``[{name, parameters}]``."""
     if not isinstance(value, list | tuple) or not value:
         raise BadValueError(f"expected a list of tool declarations; got {shown(value)}")
     found = []
@@ -128,7 +132,7 @@ def declared_tools(value: Any) -> list[dict[str, Any]]:
         inner = function if isinstance(function, Mapping) else inner
         try:
             name = tool_name(inner.get("name"))
-            parameters = inner.get("parameters", inner.get("input_schema"))
+            parameters = next((inner[key] for key in _SCHEMAS if inner.get(key) is not None), None)
             found.append({"name": name, "parameters": None if parameters is None else schema(parameters)})
         except BadValueError as error:
             raise BadValueError(str(error), index, *error.at, hint=error.hint) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -19,29 +20,52 @@ from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion, ToolCall
 from fairway.mistakes import shown
 
+_NAMES = {"name": tool_name, "pattern": tool_name}
+
 
 def _step(value: Any) -> str:
     """A name or glob pattern, from ``"name"``, ``{name}`` or ``{pattern}``."""
-    if isinstance(value, Mapping):
-        value = value.get("name", value.get("pattern"))
-    return tool_name(value)
+    if not isinstance(value, Mapping):
+        return tool_name(value)
+    return _named(known_keys(value, {"type": one_of("tool"), **_NAMES}))
+
+
+def _named(found: Mapping[str, Any]) -> str:
+    if ("name" in found) == ("pattern" in found):
+        raise BadValueError("needs either 'name' or 'pattern'")
+    return str(found.get("name", found.get("pattern")))
+
+
+def _limits(found: Mapping[str, Any]) -> None:
+    """Refuse limits that nothing or everything meets."""
+    if "max" not in found and not found.get("min"):
+        raise BadValueError("has a 'min' of 0 and no 'max', so it would always hold", "min")
+    if found.get("min", 0) > found.get("max", 2**53):
+        raise BadValueError(f"min ({found['min']}) is more than max ({found['max']})", "min")
 
 
 def tool_used(value: Any) -> dict[str, Any]:
     """Reader: a name, a list of names, or ``{name | pattern, min, max}``."""
     if isinstance(value, Mapping):
-        found = known_keys(value, {"name": tool_name, "pattern": tool_name, "min": whole(), "max": whole()})
-        limits = {key: found[key] for key in ("min", "max") if key in found} or {"min": 1}
+        found = known_keys(value, {**_NAMES, "min": whole(), "max": whole()})
+        limits: dict[str, Any] = {key: found[key] for key in ("min", "max") if key in found} or {"min": 1}
         if "min" not in limits and limits["max"] > 0:
             limits["min"] = 1
-        return {"tools": [_step(found)], "limits": limits}
+        _limits(limits)
+        return {"tools": [_named(found)], "limits": limits}
     return {"tools": _steps(value if isinstance(value, list | tuple) else [value]), "limits": {"min": 1}}
 
 
 def _steps(value: Any) -> list[str]:
     if not isinstance(value, list | tuple) or not value:
         raise BadValueError(f"expected at least one tool; got {shown(value)}")
-    return [_step(item) for item in value]
+    found = []
+    for index, item in enumerate(value):
+        try:
+            found.append(_step(item))
+        except BadValueError as error:
+            raise BadValueError(str(error), index, *error.at, hint=error.hint) from error
+    return found
 
 
 def check_tool_used(assertion: Assertion, observed: Observed) -> Finding:
@@ -88,17 +112,16 @@ def tool_args(value: Any) -> dict[str, Any]:
     found = known_keys(
         mapping(value),
         {
-            "name": tool_name,
-            "pattern": tool_name,
+            **_NAMES,
             "args": arguments,
             "arguments": arguments,
             "mode": one_of("partial", "exact"),
         },
     )
     wanted = found.get("args", found.get("arguments"))
-    if wanted is None:
-        raise BadValueError("needs 'args'")
-    return {"tool": _step(found), "args": wanted, "mode": found.get("mode", "partial")}
+    if wanted is None or ("args" in found and "arguments" in found):
+        raise BadValueError("needs 'args'" if wanted is None else "has both 'args' and 'arguments'")
+    return {"tool": _named(found), "args": wanted, "mode": found.get("mode", "partial")}
 
 
 def check_tool_args(assertion: Assertion, observed: Observed) -> Finding:
@@ -115,7 +138,8 @@ def check_tool_args(assertion: Assertion, observed: Observed) -> Finding:
         if problem is None:
             return held()
         first = first or problem
-    return violated(f"{value['tool']}: {first or 'it was not called'}", subject=value["tool"])
+    found = violated(f"{value['tool']}: {first or 'it was not called'}", subject=value["tool"])
+    return replace(found, unreadable=any(call.malformed is not None for call in named))
 
 
 def _args_problem(wanted: Any, call: ToolCall, how: Leniency) -> str | None:
@@ -129,12 +153,13 @@ def step_count(value: Any) -> dict[str, Any]:
     """Reader of ``{type: tool, name | pattern, min, max}``."""
     found = known_keys(
         mapping(value),
-        {"type": one_of("tool"), "name": tool_name, "pattern": tool_name, "min": whole(), "max": whole()},
+        {"type": one_of("tool"), **_NAMES, "min": whole(), "max": whole()},
     )
     if "min" not in found and "max" not in found:
         raise BadValueError("needs 'min', 'max' or both")
-    if found.get("min", 0) > found.get("max", 2**53):
-        raise BadValueError(f"min ({found['min']}) is more than max ({found['max']})", "min")
+    if "name" in found and "pattern" in found:
+        raise BadValueError("needs either 'name' or 'pattern'")
+    _limits(found)
     return found
 
 

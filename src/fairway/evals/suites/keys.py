@@ -6,6 +6,7 @@ wait for a library to load.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -96,7 +97,7 @@ def number(value: Any) -> float:
     """A finite number of at least 0."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise BadKeyError(f"expected a number; got {shown(value)}")
-    if not 0 <= value < float("inf"):
+    if not 0 <= value <= sys.float_info.max:  # an integer of JSON may be larger
         raise BadKeyError(f"must be at least 0 and finite; got {shown(value)}")
     return float(value)
 

@@ -171,6 +171,12 @@ def test_checks_end_as_the_table_says(written, observed, found):
     assert check(read_assertion(written), observed).found is found
 
 
+def test_a_number_no_float_can_hold_is_no_verdict_of_a_schema_and_breaks_nothing():
+    for number in (f"1{400 * '0'}", "1e400"):
+        assert check(read_assertion({"is-json": {"multipleOf": 0.1}}), said(number)).found is Found.ERROR
+    assert check(read_assertion({"contains": 10**400}), said(f"1{400 * '0'}")).found is Found.HELD
+
+
 @pytest.mark.parametrize("schema", [{"$ref": "#"}, {"$dynamicRef": "#nowhere"}, {"$ref": "#nowhere"}])
 def test_a_schema_that_cannot_be_applied_is_an_error_and_no_verdict(schema):
     for kind in ("is-json", "not-is-json", "contains-json"):

@@ -71,6 +71,9 @@ def test_only_a_plain_yes_or_a_score_that_is_high_enough_is_ever_a_pass(said, th
         ({"score": True}, None, Found.ERROR),
         ({"score": 1.01}, None, Found.ERROR),
         ({"score": math.nan}, None, Found.ERROR),
+        ({"score": 10**400}, None, Found.ERROR),
+        (10**400, None, Found.ERROR),
+        ({"pass": True, "pass_": False}, None, Found.ERROR),
         (math.inf, None, Found.ERROR),
         ("true", None, Found.ERROR),
         (None, None, Found.ERROR),
@@ -79,6 +82,10 @@ def test_only_a_plain_yes_or_a_score_that_is_high_enough_is_ever_a_pass(said, th
 )
 def test_what_is_said_ends_as_the_table_says(said, threshold, found):
     assert read_verdict(said, threshold).found is found
+
+
+def test_a_no_never_carries_a_score_that_would_be_enough():
+    assert [read_verdict({"pass": False, "score": score}, 0.5).score for score in (0.4, 0.5, 1)] == [0.4, 0.0, 0.0]
 
 
 SCRIPT = """
@@ -314,6 +321,8 @@ async def test_the_endpoint_puts_vectors_in_their_order_and_counts_their_cost(se
         (200, {"data": [{"embedding": []}]}, PermanentError),
         (200, {"data": [{"embedding": ["1"]}]}, PermanentError),
         (200, {"data": [{"embedding": [1], "index": 3}]}, PermanentError),
+        (200, {"data": [{"embedding": [1], "index": []}]}, PermanentError),
+        (200, {"data": [{"embedding": [10**400]}]}, PermanentError),
         (200, {"data": [{"vector": [1]}]}, PermanentError),
     ],
 )

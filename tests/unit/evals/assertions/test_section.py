@@ -73,6 +73,17 @@ def test_a_set_holds_its_members_with_their_lines():
         ("- {type: contains, value: x, threshold: 0.5}", "contains takes no threshold"),
         ("- {type: rouge-n, value: x, threshold: 0}", "a threshold of 0 is reached by everything"),
         ("- {type: similar, value: x, threshold: 1.2}", "must be between 0 and 1"),
+        ("- {type: rouge-n, value: x, threshold: 1.0e-9}", "a threshold of 0 is reached by everything"),
+        ("- {type: word-count, value: {min: 0}}", "it would always hold"),
+        ("- {'trajectory:tool-used': {name: f, min: 0}}", "it would always hold"),
+        ("- {'trajectory:tool-used': {name: f, pattern: g}}", "either 'name' or 'pattern'"),
+        ("- {'trajectory:step-count': {min: 0}}", "it would always hold"),
+        (
+            "- {'trajectory:tool-sequence': [{name: f, args: {x: 1}}]}",
+            "assert[0].trajectory:tool-sequence[0].args: unknown key",
+        ),
+        ("- {'trajectory:tool-sequence': [{type: command, pattern: f}]}", "expected one of tool"),
+        ("- {'trajectory:tool-args-match': {args: {}}}", "either 'name' or 'pattern'"),
         ("- {type: cost}", "cost needs a 'threshold'"),
         ("- {type: latency, threshold: -1}", "must be at least 0"),
         ("- {type: regex, value: '('}", "is not a regular expression"),
@@ -116,6 +127,20 @@ def test_bad_input_names_file_line_key_and_what_to_write(text, said):
     told = str(caught.value)
     assert said in told
     assert re.match(r"suite\.yaml:\d+:\d+: assert\[0\]", told)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "rouge-n", "value": "x", "threshold": 10**400},
+        {"type": "contains", "value": "x", "weight": 10**400},
+        {"type": "state", "value": {"/a": {"$range": [0, 10**400]}}},
+        {"type": "word-count", "value": 10**400},
+    ],
+)
+def test_an_integer_of_json_that_no_float_holds_is_refused(item):
+    with pytest.raises(BadValueError):
+        read_assertion(item)
 
 
 def test_every_mistake_of_a_list_is_told():

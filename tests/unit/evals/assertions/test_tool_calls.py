@@ -203,6 +203,15 @@ def test_a_forbidden_tool_whose_arguments_nobody_can_read_counts_as_forbidden():
     assert run({"forbidden": [{"name": "g", "arguments": {"x": 5}}], "extra": 1}, [broken]).detail["forbidden"] == []
 
 
+@pytest.mark.parametrize("name", ["tool-calls", "trajectory:tool-args-match"])
+def test_a_call_nobody_can_read_is_a_violation_of_not_too(name):
+    value = {"name": "f", "args": {"x": 5}} if name != "tool-calls" else [{"name": "f", "arguments": {"x": 5}}]
+    for broken in ({"name": "f", "arguments": "{x: 5}"}, {"name": "f", "arguments": [5]}):
+        assert kind(name, value, [broken]) is Found.VIOLATED
+        assert kind(f"not-{name}", value, [broken]) is Found.VIOLATED
+    assert kind(f"not-{name}", value, [{"name": "f", "arguments": {"x": 4}}]) is Found.HELD
+
+
 def test_a_call_out_of_order_is_said_to_be_one():
     result = run({"expected": ["f", "g"], "order": "subsequence"}, [G, F])
     assert "not in the expected order" in result.message
@@ -283,6 +292,7 @@ TOOLS = [
     {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "required": ["x"]}}},
     {"name": "g", "input_schema": {"type": "object", "additionalProperties": False}},
     {"name": "h"},
+    {"name": "m", "inputSchema": {"type": "object", "required": ["x"]}},
 ]
 
 
@@ -295,6 +305,8 @@ TOOLS = [
         ("is-valid-openai-tools-call", TOOLS, [F, G, H], Found.HELD),
         ("is-valid-openai-tools-call", TOOLS, [{"name": "f"}], Found.VIOLATED),
         ("is-valid-openai-tools-call", TOOLS, [{"name": "k"}], Found.VIOLATED),
+        ("is-valid-openai-tools-call", TOOLS, [{"name": "m"}], Found.VIOLATED),
+        ("not-is-valid-openai-tools-call", None, [{"name": "f", "arguments": "{"}], Found.HELD),
         ("is-valid-openai-tools-call", TOOLS, [{"name": "g", "arguments": {"y": 1}}], Found.VIOLATED),
         ("trajectory:tool-used", "f", [G, F], Found.HELD),
         ("trajectory:tool-used", ["f", "h"], [G, F], Found.VIOLATED),

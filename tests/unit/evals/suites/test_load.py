@@ -86,6 +86,12 @@ def test_the_seed_format_loads_bare_or_wrapped_in_json_and_yaml(wrap, dump):
     assert parse_suite(text.encode(), file=file).cases[0].id == "TC001"
 
 
+def test_a_threshold_that_no_float_holds_is_refused():
+    case = {"id": "a", "input": "hi", "threshold": 10**400, "assert": [{"contains": "x"}]}
+    with pytest.raises(ProjectFileError, match="finite"):
+        parse_suite(json.dumps({"cases": [case]}).encode(), file="t.json")
+
+
 def test_empty_lists_and_nulls_of_the_seed_format_mean_no_check():
     sparse = [{"id": 7, "user_input": "hi", "expected_tools": None, "expected_response_keywords": None}]
     (case,) = parse_suite(json.dumps(sparse).encode(), file="t.json").cases
