@@ -284,6 +284,20 @@ def test_a_run_is_scored_again_by_todays_suite_without_a_call(shell: Shell, agen
     assert sum(agent.asked.values()) == asked
 
 
+def test_what_another_version_of_a_script_measured_is_unknown_when_it_is_scored_again(shell: Shell, agent: Agent):
+    script = shell.folder / "check.py"
+    script.write_text("def get_assert(output, context):\n    return True\n")
+    suite = shell.folder / "cases.yaml"
+    suite.write_text('- {id: a, input: "1", assert: [{python: check.py}]}\n')
+    assert run(shell, agent).code == 0
+    first = shell.runs()[0]["run_id"]
+    suite.write_text('- {id: a, input: "1", assert: [{contains: hello}, {python: check.py}]}\n')
+    assert shell.run("score", first).code == 0, "the script is the same"
+    script.write_text("def get_assert(output, context):\n    return False\n")
+    again = shell.run("score", first, "-o", "json")
+    assert (again.code, again.told["verdict"]) == (3, "ERROR")
+
+
 def test_a_cached_rerun_asks_nobody_and_is_no_new_evidence(shell: Shell, agent: Agent):
     (shell.folder / "cases.yaml").write_text('- {id: a, input: "1", expected_keywords: [hello], critical: true}\n')
     (shell.folder / "agent.py").write_text("def answer(message, context):\n    return 'hello'\n")

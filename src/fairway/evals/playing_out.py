@@ -37,11 +37,13 @@ class Measured:
         instrument: Digest over the selection before it was cut into shards, judge and scorer included.
         threshold: Score a judged answer needs.
         shard: ``(part, parts)``; ``None``: whole.
+        instrument_of: What the digest would be with other suites; ``None``: nobody can say.
     """
 
     suites: tuple[Suite, ...]
     plan: tuple[tuple[str, str], ...]
     instrument: Digest
+    instrument_of: Callable[[Sequence[Suite]], Digest] | None = None
     threshold: float = PASS_SCORE
     shard: tuple[int, int] | None = None
 

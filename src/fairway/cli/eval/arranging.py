@@ -64,6 +64,7 @@ def measured_of(
         suites=own,
         plan=tuple((suite.name, case.id) for suite in whole for case in suite.cases),
         instrument=instrument(whole),
+        instrument_of=instrument,
         threshold=threshold,
         shard=selection_of(asked).shard,
     )

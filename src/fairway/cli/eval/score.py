@@ -46,8 +46,9 @@ def command(
 ) -> None:
     """Score a run again by the suites as they are now, without asking the agent or a judge.
 
-    A case whose words changed was never asked, and what no judge graded is unknown: both hold the gate. The result is a
-    run of its own; it is no further attempt, since nothing new was observed.
+    A case whose words changed was never asked, and what no judge graded is unknown: both hold the gate. So is what
+    another judge or another version of a script measured. The result is a run of its own; it is no further attempt,
+    since nothing new was observed.
     """
     from datetime import UTC, datetime
 
@@ -91,7 +92,7 @@ def command(
 
 def _measured(place: EvalPlace, asked: Asked, environment: str) -> Measured:
     """What the run would be measured with today."""
-    if place.in_project and (asked.target is None or not asked.paths):
+    if place.in_project:
         from fairway.cli.eval.in_project import measured_today
 
         return measured_today(place, asked, environment)
@@ -123,7 +124,18 @@ def _again(measured: Measured, source: EvalRun, header: RunHeader) -> EvalRun:
     from fairway.evals.history.rescoring import trials_under
     from fairway.evals.playing_out import Outcome
 
-    outcome = Outcome(trials={}, judge=source.judge, complete=source.complete, adaptive=source.adaptive)
-    trials = trials_under(source, measured.suites)
+    alike = _measured_alike(source, measured)
+    judge = source.judge if alike else None
+    outcome = Outcome(trials={}, judge=judge, complete=source.complete, adaptive=source.adaptive)
+    trials = trials_under(source, measured.suites, measured_alike=alike)
     run = scored(measured, source.subject, trials, run_id=header.run_id, created_at=header.created_at, outcome=outcome)
     return replace(run, attempt_of=None)
+
+
+def _measured_alike(source: EvalRun, measured: Measured) -> bool:
+    """Whether only the suites changed since a run: with its own, today's judge and scripts are the same instrument."""
+    from fairway.evals.history.rescoring import suites_of
+
+    if source.instrument == measured.instrument:
+        return True
+    return measured.instrument_of is not None and measured.instrument_of(suites_of(source)) == source.instrument

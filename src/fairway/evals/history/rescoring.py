@@ -9,7 +9,15 @@ from fairway.evals.trials import EvalRun, Trial
 from fairway.evals.values import Assertion, AssertionResult, Case, Suite
 
 
-def trials_under(run: EvalRun, suites: Sequence[Suite]) -> tuple[Trial, ...]:
+def suites_of(run: EvalRun) -> tuple[Suite, ...]:
+    """The suites a run played, as far as its cases tell."""
+    cases: dict[str, list[Case]] = {}
+    for suite, case in run.cases:
+        cases.setdefault(suite, []).append(case)
+    return tuple(Suite(name=name, file=name, cases=tuple(those)) for name, those in cases.items())
+
+
+def trials_under(run: EvalRun, suites: Sequence[Suite], *, measured_alike: bool) -> tuple[Trial, ...]:
     """The trials of a run as far as their cases still ask the same, with what was measured of what is still asserted.
 
     A case whose words changed was not asked: its trials are left out. A measured assertion (a judge's, a script's) is
@@ -18,6 +26,8 @@ def trials_under(run: EvalRun, suites: Sequence[Suite]) -> tuple[Trial, ...]:
     Args:
         run: Whose trials.
         suites: The cases of today.
+        measured_alike: Whether judges, scripts and embeddings are those of the run. What others measured says nothing
+            about what these would say: it is left out.
     """
     before = {(suite, case.id): case for suite, case in run.cases}
     now = {(suite.name, case.id): case for suite in suites for case in suite.cases}
@@ -26,7 +36,7 @@ def trials_under(run: EvalRun, suites: Sequence[Suite]) -> tuple[Trial, ...]:
         old, new = before.get((trial.suite, trial.case_id)), now.get((trial.suite, trial.case_id))
         if old is None or new is None or not _asks_the_same(old, new):
             continue
-        kept.append(replace(trial, measured=_moved(trial.measured, old, new)))
+        kept.append(replace(trial, measured=_moved(trial.measured, old, new) if measured_alike else {}))
     return tuple(kept)
 
 
