@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fairway.evals.assertions.kind import BadValueError
+from fairway.evals.assertions.kind import BadValueError, Threshold
 from fairway.evals.assertions.registry import KINDS, UNSUPPORTED
 from fairway.evals.assertions.section import read_assertion
 from fairway.evals.suites.promptfoo.sources import SCHEME, NotReadableError, Sources
@@ -16,6 +16,13 @@ from fairway.mistakes import nearest
 
 _TAKEN = ("type", "value", "threshold", "weight", "metric", "config", "assert")
 _SETTINGS = ("provider",)
+_SCORED = frozenset(
+    {
+        "similar", "similar:cosine", "g-eval", "answer-relevance", "context-faithfulness", "context-recall", "rouge-n",
+        "bleu", "tool-call-f1", "assert-set",
+    }
+)  # fmt: skip
+"""What passes there by nothing but its score: every score is at least 0."""
 _INCLUDES = re.compile(
     r"""^\s*(?:return\s+)?(!?)output(\.toLowerCase\(\))?\.includes\(\s*(?:'([^'\\]*)'|"([^"\\]*)")\s*\)\s*;?\s*$"""
 )
@@ -35,8 +42,13 @@ class NotTakenError(ValueError):
         self.what = what
 
 
-def convert_assertion(raw: Any, sources: Sources) -> dict[str, Any]:
+def convert_assertion(raw: Any, sources: Sources, *, is_summed: bool = False) -> dict[str, Any]:
     """The assertion as an entry of ``assert``.
+
+    Args:
+        raw: As it stands there.
+        sources: Files it may name.
+        is_summed: Whether the case, or the set around it, decides by a threshold over the scores.
 
     Raises:
         NotTakenError: It runs JavaScript, changes the reply before it looks, or is of a kind Fairway does not have.
@@ -57,10 +69,11 @@ def convert_assertion(raw: Any, sources: Sources) -> dict[str, Any]:
     if "config" in item and "config" not in KINDS[bare].options:
         raise NotTakenError(what, f"{bare} takes no config here")
     if "assert" in item:
-        item["assert"] = [convert_assertion(one, sources) for one in _members(item["assert"], what)]
+        summed = bool(item.get("threshold"))
+        item["assert"] = [convert_assertion(one, sources, is_summed=summed) for one in _members(item["assert"], what)]
     if "value" in item:
         item["value"] = _value(bare, item["value"], sources, what)
-    return _checked(_with_their_meaning(bare, item), what)
+    return _checked(_with_their_meaning(bare, item, negated, is_summed), what)
 
 
 def todo(what: str, why: str, raw: Any = None) -> dict[str, Any]:
@@ -72,9 +85,13 @@ def todo(what: str, why: str, raw: Any = None) -> dict[str, Any]:
     if isinstance(raw, Mapping):
         if isinstance(raw.get("metric"), str) and raw["metric"].strip():
             item["metric"] = raw["metric"]
-        if raw.get("weight") == 0:
+        if _is_zero(raw.get("weight")):
             item["weight"] = 0  # it decided nothing there either
     return item
+
+
+def _is_zero(value: Any) -> bool:
+    return not isinstance(value, bool) and value == 0
 
 
 def _members(value: Any, what: str) -> list[Any]:
@@ -122,20 +139,29 @@ def _value(bare: str, value: Any, sources: Sources, what: str) -> Any:
     if is_template(value):
         raise NotTakenError(what, "names its file by a variable")
     try:
+        path, *more = sources.find(value)
+        if more:
+            raise NotTakenError(what, "names several files")
         if value.endswith((".json", ".yaml", ".yml")):
-            return sources.plain(sources.find(value)[0]).value
-        return sources.text(sources.find(value)[0]).removesuffix("\n")
+            return sources.plain(path).value
+        return sources.text(path).removesuffix("\n")
     except NotReadableError as error:
         raise NotTakenError(what, str(error)) from None
 
 
-def _with_their_meaning(bare: str, item: dict[str, Any]) -> dict[str, Any]:
-    """What promptfoo means where it says nothing, or says it differently."""
-    if bare in ("contains-any", "contains-all", "icontains-any", "icontains-all") and item.get("threshold") == 0:
-        item.pop("threshold")
-    if item.get("threshold") == 0 and bare not in ("cost", "latency"):
-        # with 0 everything passes there: the score is recorded and decides nothing
-        item.pop("threshold")
+def _with_their_meaning(bare: str, item: dict[str, Any], negated: bool, is_summed: bool) -> dict[str, Any]:
+    """What promptfoo means by a threshold of 0.
+
+    For a number of edits, dollars or milliseconds it is a limit as any. What passes there by its score alone always
+    passes: the score is recorded and decides nothing, unless a sum of scores decides. A judge's or a function's own no
+    is a no whatever the threshold, and other kinds do not look at it.
+    """
+    if not _is_zero(item.get("threshold")) or KINDS[bare].threshold in (Threshold.AMOUNT, Threshold.REQUIRED):
+        return item
+    if bare in _SCORED and negated:
+        return item  # nothing passes; it is told as no share above 0
+    item.pop("threshold")
+    if bare in _SCORED and not is_summed:
         item["weight"] = 0
     return item
 

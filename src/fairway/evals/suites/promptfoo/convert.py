@@ -38,7 +38,7 @@ _SILENT = frozenset(
     {
         "description", "prompts", "providers", "targets", "tests", "defaultTest", "scenarios", "assertionTemplates",
         "evaluateOptions", "commandLineOptions", "outputPath", "sharing", "metadata", "tags", "env", "$schema",
-        "writeLatestResults", "assertScoringFunction",
+        "writeLatestResults",
     }
 )  # fmt: skip
 _TEST_KEYS = frozenset(
@@ -53,6 +53,9 @@ _UNREADABLE_OPTIONS = {
     "postprocess": "changes the reply before it is checked",
     "rubricPrompt": "gives the judge a prompt of its own",
 }
+_READ_OPTIONS = frozenset(
+    {"prefix", "suffix", "provider", "transformVars", "disableVarExpansion", "disableDefaultAsserts"}
+) | frozenset(_UNREADABLE_OPTIONS)
 _NOTHING = "the test checks nothing: say what the reply must be"
 _MOST_REPEATS = 100
 _NAME = re.compile(r"[^a-z0-9]+")
@@ -96,9 +99,9 @@ def import_promptfoo(path: str, paths: Iterable[str], read: Callable[[str], byte
         prompts = (ImportedPrompt(label="prompt", turns=("{{prompt}}",)),)
     defaults = _default_test(config.get("defaultTest"), sources, report, path)
     tests = list(import_tests(config.get("tests"), sources, report, path))
-    if "tests" not in config and not config.get("scenarios"):
+    if not tests and not config.get("scenarios") and not report.has(Loss.CASE, "tests"):
         tests = [Test(value={}, file=path, line=None)]  # each prompt is played once, as there
-    converter = _Converter(sources=sources, report=report, defaults=defaults, repeat=_repeat(config))
+    converter = _Converter(sources=sources, report=report, defaults=defaults, repeat=_repeat(config, report, path))
     name = _slug(config.get("description")) or _slug(posixpath.basename(posixpath.dirname(path))) or "promptfoo"
     suites = [
         converter.suite(
@@ -119,6 +122,8 @@ def _distinctly_named(suites: Sequence[ImportedSuite]) -> tuple[ImportedSuite, .
     found = []
     for number, suite in enumerate(suites, 1):
         name = suite.name if suite.name not in taken else f"{suite.name[:50]}-{number}"
+        while name in taken:
+            name += "x"
         taken.add(name)
         value = {"suite": name, **{key: one for key, one in suite.value.items() if key != "suite"}}
         found.append(ImportedSuite(name=name, value=value, system=suite.system, cases=suite.cases))
@@ -140,25 +145,30 @@ def _list_settings(config: Mapping[str, Any], report: Report, file: str) -> None
         report.add(Loss.SETTING, "env", why, file=file, line=line_of(config["env"]))
 
 
-def _repeat(config: Mapping[str, Any]) -> int:
+def _repeat(config: Mapping[str, Any], report: Report, file: str) -> int:
     for key in ("evaluateOptions", "commandLineOptions"):
         options = config.get(key)
         repeat = options.get("repeat") if isinstance(options, Mapping) else None
-        if isinstance(repeat, int) and not isinstance(repeat, bool) and 1 < repeat <= _MOST_REPEATS:
+        if isinstance(repeat, int) and not isinstance(repeat, bool) and 1 <= repeat <= _MOST_REPEATS:
             return repeat
+        if repeat is not None:
+            why = f"is no number from 1 to {_MOST_REPEATS}: each case is played once"
+            report.add(Loss.SETTING, f"repeat: {repeat}", why, file=file, line=line_of(options))
     return 1
 
 
 def _default_test(raw: Any, sources: Sources, report: Report, file: str) -> Test:
+    why = "is no test"
     if isinstance(raw, str):
         try:
             path = sources.find(raw)[0]
             raw, file = resolve_references(sources.plain(path)).value, path
-        except NotReadableError as error:
-            report.add(Loss.CHECK, "defaultTest", str(error), file=file)
-            lost = {"assert": [todo("defaultTest", str(error))]}
-            return Test(value=lost, file=file, line=None)
-    return Test(value=raw if isinstance(raw, Mapping) else {}, file=file, line=line_of(raw))
+        except (NotReadableError, ProjectFileError) as error:
+            why = str(error)
+    if raw is None or isinstance(raw, Mapping):
+        return Test(value=raw or {}, file=file, line=line_of(raw))
+    # listed with each case that has it, as a row's todo is
+    return Test(value={"assert": [todo("defaultTest", why)]}, file=file, line=line_of(raw), is_row=True)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -201,9 +211,10 @@ class _Converter:
             case["variables"] = variables
         if table:
             case["for"] = table
-        case["assert"] = self._assertions(test, options)
         threshold = raw.get("threshold", self.defaults.value.get("threshold"))
-        if isinstance(threshold, int | float) and not isinstance(threshold, bool) and 0 < threshold <= 1:
+        is_share = isinstance(threshold, int | float) and not isinstance(threshold, bool) and 0 < threshold <= 1
+        case["assert"] = self._assertions(test, options, is_summed=is_share)
+        if is_share:
             case["threshold"] = threshold
         elif threshold is not None:
             why = "is no share above 0: every assertion has to hold"
@@ -244,6 +255,8 @@ class _Converter:
         if "provider" in merged:
             why = "chooses the judge; Fairway's is evals.judge"
             self.report.add(Loss.SETTING, "options.provider", why, file=test.file, line=test.line)
+        for key in merged.keys() - _READ_OPTIONS:
+            self.report.add(Loss.SETTING, f"options.{key}", "is not read", file=test.file, line=test.line)
         if "transformVars" in merged:
             raise _LeftOutError("options.transformVars", "changes the variables by code, which is not run")
         return merged
@@ -280,28 +293,40 @@ class _Converter:
         return variables, table
 
     def _variable(self, name: str, value: Any) -> Any:
+        """The value; several where it names several files, as there."""
+        if isinstance(value, list):
+            return [self._variable(name, one) if isinstance(one, str) else one for one in value]
         if not isinstance(value, str) or not value.startswith(SCHEME):
             return value
         if not value.lower().endswith(_TEXT_VARIABLES):
             raise _LeftOutError(f"vars.{name}", f"is {value}: no text, or made by code")
         try:
-            if value.lower().endswith((".json", ".yaml", ".yml")):
-                return self.sources.plain(self.sources.find(value)[0]).value
-            return self.sources.text(self.sources.find(value)[0]).strip()
+            read = [self._content(path) for path in self.sources.find(value)]
         except NotReadableError as error:
             raise _LeftOutError(f"vars.{name}", str(error)) from None
+        return read[0] if len(read) == 1 else read
 
-    def _assertions(self, test: Test, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _content(self, path: str) -> Any:
+        if path.lower().endswith((".json", ".yaml", ".yml")):
+            return self.sources.plain(path).value
+        return self.sources.text(path).strip()
+
+    def _assertions(self, test: Test, options: Mapping[str, Any], *, is_summed: bool) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        for one in (self.defaults, test):
+        own = test.value.get("options")
+        alone = isinstance(own, Mapping) and own.get("disableDefaultAsserts") is True
+        for one in (test,) if alone else (self.defaults, test):
             raw = one.value.get("assert")
-            for entry in raw if isinstance(raw, list) else []:
-                found.append(self._assertion(entry, one))
+            if raw is not None and not isinstance(raw, list):
+                found.append(self._lost("assert", "is no list of assertions", one, None))
+                continue
+            for entry in raw or ():
+                found.append(self._assertion(entry, one, is_summed=is_summed))
         is_judged = any(_is_judged(one) for one in found)
         for key, why in _UNREADABLE_OPTIONS.items():
             if key in options and (is_judged or key != "rubricPrompt"):
                 found.append(self._lost(f"options.{key}", why, test, None))
-        if "assertScoringFunction" in test.value:
+        if "assertScoringFunction" in {**self.defaults.value, **test.value}:
             found.append(self._lost("assertScoringFunction", "is code, which is not run", test, None))
         if not found:
             found.append(todo("assert", _NOTHING))
@@ -309,13 +334,14 @@ class _Converter:
             self.report.add(Loss.CHECK, "assert", _NOTHING, file=test.file, line=line)
         return found
 
-    def _assertion(self, entry: Any, test: Test) -> dict[str, Any]:
-        if isinstance(entry, Mapping) and entry.get("type") == "todo":
-            self.report.add(Loss.CHECK, "__expected", str(entry["value"]), file=test.file, line=test.line)
+    def _assertion(self, entry: Any, test: Test, *, is_summed: bool) -> dict[str, Any]:
+        if test.is_row and isinstance(entry, Mapping) and entry.get("type") == "todo":
+            what = "defaultTest" if test is self.defaults else "__expected"
+            self.report.add(Loss.CHECK, what, str(entry["value"]), file=test.file, line=test.line)
             return dict(entry)
         line = line_of(entry) or test.line
         try:
-            converted = convert_assertion(entry, self.sources)
+            converted = convert_assertion(entry, self.sources, is_summed=is_summed)
         except NotTakenError as error:
             return self._lost(error.what, str(error), test, entry, line)
         if isinstance(entry, Mapping) and "provider" in entry:

@@ -44,7 +44,7 @@ def import_prompts(raw: Any, sources: Sources, report: Report, file: str) -> tup
         try:
             found.extend(_prompts(entry, sources))
         except (NotReadableError, ProjectFileError) as error:
-            report.add(Loss.SETTING, f"prompt {_short(entry)}", str(error), file=file, line=line)
+            report.add(Loss.CASE, f"prompt {_short(entry)}", str(error), file=file, line=line)
     return tuple(found)
 
 

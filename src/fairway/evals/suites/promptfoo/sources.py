@@ -41,7 +41,7 @@ class Sources:
         """Paths that a reference means, sorted; it may be a glob or a folder.
 
         Raises:
-            NotReadableError: It leads out of the project, or nothing is there.
+            NotReadableError: It leads out of the project, nothing is there, or too much.
         """
         if not written.removeprefix(SCHEME).strip("./ "):
             raise NotReadableError("names no file")
@@ -51,7 +51,9 @@ class Sources:
         if path in self.known:
             return (path,)
         rule = re.compile(glob_rule(path) if any(mark in path for mark in "*?") else re.escape(path) + "/[^/]*")
-        found = tuple(sorted(one for one in self.known if rule.fullmatch(one)))[:MOST_FILES]
+        found = tuple(sorted(one for one in self.known if rule.fullmatch(one)))
+        if len(found) > MOST_FILES:
+            raise NotReadableError(f"means {len(found)} files, more than {MOST_FILES}")
         if not found:
             raise NotReadableError(f"there is no file {path}")
         return found

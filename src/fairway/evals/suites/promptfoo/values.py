@@ -108,6 +108,10 @@ class Report:
         key = (loss, what, why, file, line)
         self.found[key] = self.found.get(key, 0) + cases
 
+    def has(self, loss: Loss, what: str) -> bool:
+        """Whether something was listed whose name begins so."""
+        return any(one[0] is loss and one[1].startswith(what) for one in self.found)
+
     def listed(self) -> tuple[NotTaken, ...]:
         """All of it, in the order it was found."""
         return tuple(

@@ -153,9 +153,86 @@ def test_a_test_that_checks_nothing_stays_unknown_until_somebody_says_what_is_ri
 
 def test_a_threshold_of_zero_which_passes_everything_there_decides_nothing_here():
     imported = run(
-        "prompts: [hi]\ntests: [{assert: [{type: llm-rubric, value: x, threshold: 0}, {type: contains, value: y}]}]"
+        "prompts: [hi]\ntests: [{assert: [{type: similar, value: x, threshold: 0}, {type: contains, value: y}]}]"
     )
-    assert [(one.type, one.weight) for one in cases(imported)[0].assertions] == [("llm-rubric", 0.0), ("contains", 1.0)]
+    assert [(one.type, one.weight) for one in cases(imported)[0].assertions] == [("similar", 0.0), ("contains", 1.0)]
+
+
+def test_a_score_with_a_threshold_of_zero_counts_where_a_sum_of_scores_decides():
+    scored = "{type: similar, value: x, threshold: 0}"
+    of_case = f"{{threshold: 0.9, assert: [{scored}, {{type: contains, value: y}}]}}"
+    of_set = f"{{assert: [{{type: assert-set, threshold: 0.9, assert: [{scored}, {{type: contains, value: y}}]}}]}}"
+    first, second = cases(run(f"prompts: [hi]\ntests: [{of_case}, {of_set}]"))
+    assert [one.weight for one in first.assertions] == [1.0, 1.0]
+    assert [one.weight for one in second.assertions[0].members] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("assertion", "threshold"),
+    [
+        ("{type: llm-rubric, value: x, threshold: 0}", None),  # the judge says no by itself
+        ("{type: not-llm-rubric, value: x, threshold: 0}", None),
+        ("{type: model-graded-closedqa, value: x, threshold: 0}", None),
+        ("{type: python, value: 'len(output) < 9', threshold: 0}", None),
+        ("{type: contains, value: x, threshold: 0}", None),  # does not look at it
+        ("{type: levenshtein, value: x, threshold: 0}", 0.0),  # not one edit
+        ("{type: cost, threshold: 0}", 0.0),
+    ],
+)
+def test_a_threshold_of_zero_that_does_not_pass_everything_there_does_not_here(assertion, threshold):
+    (found,) = cases(run(f"prompts: [hi]\ntests: [{{assert: [{assertion}]}}]"))[0].assertions
+    assert (found.weight, found.threshold) == (1.0, threshold)
+
+
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [
+        ("tests: [{assert: {type: contains, value: b}}]", "assert"),
+        ("tests: [{assert: 'file://checks.yaml'}]", "assert"),
+        ("defaultTest: [{assert: [{type: contains, value: c}]}]\ntests: [{}]", "defaultTest"),
+        ("defaultTest: file://promptfooconfig.yaml:x\ntests: [{}]", "defaultTest"),
+        ("defaultTest: {assertScoringFunction: 'file://score.js'}\ntests: [{}]", "assertScoringFunction"),
+        ("tests: [{assert: [{type: todo}]}]", "todo"),
+        ("tests: [{assert: [{type: similar, value: a, threshold: false}]}]", "similar a"),
+        ("tests: [{assert: [{type: not-similar, value: a, threshold: 0}]}]", "not-similar a"),
+    ],
+)
+def test_what_is_checked_in_an_unexpected_place_keeps_its_case_from_passing(config, what):
+    kept = "{type: contains, value: kept}"
+    if "tests: [{}]" in config:
+        config = config.replace("{}", f"{{assert: [{kept}]}}")
+    imported = run(f"prompts: [hi]\n{config}")
+    assert [one.what for one in lost(imported)] == [what]
+    assert "todo" in [one.type for one in cases(imported)[0].assertions]
+
+
+@pytest.mark.parametrize("tests", ["", "[]", "file://empty.csv", "file://empty.jsonl"])
+def test_no_tests_are_one_that_checks_nothing_and_holds(tests):
+    imported = run(f"prompts: [hi]\ntests: {tests}", **{"empty.csv": "a,__expected\n", "empty.jsonl": ""})
+    assert [each.type for each in cases(imported)[0].assertions] == ["todo"]
+    assert [one.what for one in lost(imported)] == ["assert"]
+
+
+def test_a_variable_that_names_several_files_is_a_case_of_each():
+    for written in ("file://d/*.txt", "[file://d/a.txt, file://d/b.txt]"):
+        imported = run(
+            f"prompts: ['{{{{x}}}}']\ntests: [{{vars: {{x: {written}}}, assert: [{{type: contains, value: y}}]}}]",
+            **{"d/a.txt": "A", "d/b.txt": "B"},
+        )
+        assert [case.turns for case in cases(imported)] == [("A",), ("B",)]
+
+
+def test_default_assertions_that_a_test_switches_off_are_not_its():
+    imported = run(
+        "prompts: [hi]\ndefaultTest: {assert: [{type: contains, value: a}]}\n"
+        "tests: [{options: {disableDefaultAsserts: true}, assert: [{type: contains, value: b}]}]"
+    )
+    assert [one.value for one in cases(imported)[0].assertions] == ["b"]
+
+
+def test_a_number_of_repeats_that_cannot_be_is_told():
+    imported = run("prompts: [hi]\nevaluateOptions: {repeat: 500}\ntests: [{assert: [{type: contains, value: b}]}]")
+    assert [one.what for one in lost(imported, Loss.SETTING)] == ["repeat: 500"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +301,7 @@ def test_prompts_stand_in_files_and_a_chat_becomes_turns_and_a_prompt():
     assert prompt.template == "You work for {{shop}}."
     assert list(prompt.variables) == ["shop"]
     assert "--target prompt:shop-chat" in import_text(imported, files)
-    (made,) = [one for one in lost(imported, Loss.SETTING) if one.what.startswith("prompt")]
+    (made,) = [one for one in lost(imported, Loss.CASE) if one.what.startswith("prompt")]
     assert "by code" in made.why
 
 
@@ -240,7 +317,7 @@ def test_prompts_stand_in_files_and_a_chat_becomes_turns_and_a_prompt():
 def test_a_chat_that_user_turns_cannot_say_is_listed(chat):
     imported = run("prompts: [file://chat.json]\ntests: [{vars: {a: b}}]", **{"chat.json": chat})
     assert imported.suites == ()
-    assert [one.what for one in lost(imported, Loss.SETTING)] == ["prompt file://chat.json"]
+    assert [one.what for one in lost(imported, Loss.CASE)] == ["prompt file://chat.json"]
 
 
 def test_a_variable_without_a_value_is_sent_as_empty_text_as_there_and_told():
