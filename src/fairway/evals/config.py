@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue, model_validator
 
-from fairway.evals.judges.settings import PanelRule, scale_problem
+from fairway.evals.judges.settings import DEFAULT_SCALE, PanelRule, scale_problem
 from fairway.evals.live.config import OnlineSection
 from fairway.section import (
     Count,
@@ -135,6 +135,8 @@ class JudgeSection(Section):
         problem = scale_problem(self.choices) if self.choices is not None else None
         if problem is not None:
             raise MisplacedError(problem, "choices")
+        if min((self.choices or DEFAULT_SCALE).values()) >= self.threshold:
+            raise MisplacedError("every grade of the scale reaches it, so that nothing could fail", "threshold")
         return self
 
 

@@ -171,6 +171,8 @@ def test_a_member_that_no_model_is_called_is_named_with_the_nearest(judged):
         ({"rubric": "evals/rubric.md"}, "there is no file evals/rubric.md"),
         ({"choices": {"good": 1.0, "bad": 1.0}}, "evals.judge.choices: every grade of the scale has the same score"),
         ({"choices": {"good": 1.0, "bad": 2.0}}, "must be at most 1"),
+        ({"threshold": 0.0}, "evals.judge.threshold: every grade of the scale reaches it"),
+        ({"choices": {"good": 1.0, "bad": 0.7}}, "every grade of the scale reaches it"),
         ({"rule": "most"}, "expected one of majority, unanimous"),
     ],
 )

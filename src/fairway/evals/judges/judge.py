@@ -27,6 +27,7 @@ from fairway.evals.values import Assertion, AssertionResult, Found
 from fairway.llm.values import Completion, CompletionRequest, ModelClient
 
 _ATTEMPTS = 2
+_NO_PASSAGES = "the agent does not say which passages it answered from, and the case declares none"
 _NO_CLAIMS = "the text makes no claim"
 _NO_CLAIMS_SCORE = {"pass": 1.0, "fail": 0.0}
 
@@ -110,15 +111,13 @@ class JudgePanel:
         """
         task = self._task(assertion, observed)
         if task is None:
-            return AssertionResult(
-                type=assertion.name,
-                found=Found.UNKNOWN,
-                weight=assertion.weight,
-                metric=assertion.metric,
-                message="the agent does not say which passages it answered from, and the case declares none",
-            )
-        votes = await self._votes(task, repeat)
+            return _unasked(assertion, Found.UNKNOWN, _NO_PASSAGES)
         threshold = threshold_of(assertion, self.settings)
+        scores = task.questions[0].scale.values()
+        if scores and min(scores) >= threshold:
+            message = f"every grade of its scale reaches {threshold:g}, so that nothing could fail"
+            return _unasked(assertion, Found.ERROR, message)
+        votes = await self._votes(task, repeat)
         counted = tally(votes, rule=self.settings.rule, threshold=threshold, negated=assertion.negated)
         return _result(assertion, votes, counted, threshold)
 
@@ -235,6 +234,13 @@ def _paired(own_first: Vote, own_second: Vote) -> Vote:
 
 def _sum(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else one + other
+
+
+def _unasked(assertion: Assertion, found: Found, message: str) -> AssertionResult:
+    """What cannot be decided, and so is not asked."""
+    return AssertionResult(
+        type=assertion.name, found=found, weight=assertion.weight, metric=assertion.metric, message=message
+    )
 
 
 def _result(assertion: Assertion, votes: Sequence[Vote], counted: Tally, threshold: float) -> AssertionResult:

@@ -216,6 +216,9 @@ def judge_problem(assertion: Assertion) -> tuple[str, str] | None:
         problem = _option_problem(key, value)
         if problem is not None:
             return key, problem
+    scores = assertion.options.get("choice_scores")
+    if scores is not None and assertion.threshold is not None and min(scores.values()) >= assertion.threshold:
+        return "threshold", "is reached by every choice, so that nothing could fail"
     if kind.name == "choice" and "choice_scores" not in assertion.options:
         return "choice_scores", "is required: the choices and the score of each, for example {yes: 1, no: 0}"
     return None

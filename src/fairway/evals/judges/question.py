@@ -18,7 +18,7 @@ from fairway.evals.judges.nonces import Nonces
 from fairway.evals.judges.settings import CLAIMS_TOKENS, JudgeSettings
 from fairway.evals.plain_text import writable
 from fairway.evals.trials import Observed
-from fairway.evals.values import Assertion, Reply
+from fairway.evals.values import Assertion, Reply, ToolCall
 from fairway.llm.values import ChatMessage, CompletionRequest
 
 _MATERIAL = (
@@ -170,8 +170,13 @@ def _turns(observed: Observed) -> tuple[tuple[str, str], ...]:
 
 
 def _calls(reply: Reply) -> str:
-    calls = [{"name": call.name, "arguments": dict(call.arguments)} for call in reply.tools or ()]
-    return json.dumps(calls, ensure_ascii=False)
+    return json.dumps([_call(call) for call in reply.tools or ()], ensure_ascii=False)
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    if call.malformed is not None:
+        return {"name": call.name, "malformed": call.malformed}
+    return {"name": call.name, "arguments": dict(call.arguments)}
 
 
 def _trusted(kind: JudgeKind, assertion: Assertion) -> tuple[tuple[str, str], ...]:

@@ -330,6 +330,25 @@ async def test_a_grade_of_another_kinds_scale_is_invalid(name):
     assert (await said(obedient("meets"), of_kind(name))).found is Found.INVALID
 
 
+@pytest.mark.parametrize("negated", [False, True])
+async def test_a_scale_of_which_every_grade_would_hold_is_an_error_and_asks_nobody(negated):
+    asked = obedient("right")
+    lax = Assertion(
+        type="factuality", value="3", options={"choice_scores": {"right": 1, "wrong": 0.7}}, negated=negated
+    )
+    result = await said(asked, lax)
+    assert (result.found, result.score, result.calls) == (Found.ERROR, None, 0)
+    assert "nothing could fail" in result.message
+
+
+async def test_a_judge_is_told_which_call_nobody_could_read():
+    broken = (ToolCall(name="refund", malformed="arguments are not JSON"),)
+    about = Observed(case=Case(id="c", name="c", turns=("hi",)), replies=(Reply(text="Done.", tools=broken),))
+    model = obedient("meets")
+    await said(model, RUBRIC, about)
+    assert '{"name": "refund", "malformed": "arguments are not JSON"}' in model.asked[0].messages[1].content
+
+
 async def test_a_suite_declares_what_choices_are_worth():
     assertion = Assertion(
         type="factuality", value="3", options={"choice_scores": {"right": 0.9, "wrong": 0.1}}, threshold=0.5

@@ -27,6 +27,11 @@ SETTINGS = JudgeSettings(model="m", threshold=0.6)
         (Assertion(type="pairwise"), "value", "expected a text"),
         (Assertion(type="choice", value="Which?"), "choice_scores", "is required"),
         (Assertion(type="choice", value="Which?", options={"choice_scores": {"a": 1}}), "choice_scores", "two or more"),
+        (
+            Assertion(type="choice", value="Which?", options={"choice_scores": {"a": 1, "b": 0.5}}, threshold=0.5),
+            "threshold",
+            "reached by every choice",
+        ),
         (Assertion(type="llm-rubric", value="x", options={"choice_score": {}}), "choice_score", "'choice_scores'"),
         (Assertion(type="llm-rubric", value="x", options={"turn": 1}), "turn", "whole conversation"),
     ],
