@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 import pytest
 
 from fairway.cli.main import main
+from fairway.scaffold import make_project
 
 CASES = 70
 
@@ -337,6 +338,39 @@ def test_lint_import_and_export_round_trip(shell: Shell):
     assert linted.code == 1
     assert any(finding["severity"] == "error" for finding in linted.told)
     assert shell.run("lint", "cases.yaml").code == 0
+
+
+def test_what_only_a_project_has_is_refused_outside_one_and_not_left_out_in_silence(shell: Shell, agent: Agent):
+    for option in (("--baseline", "stable"), ("--environment", "production")):
+        refused = run(shell, agent, *option)
+        assert refused.code == 3
+        assert "fairway.yaml" in refused.err
+    assert not agent.asked
+
+
+def test_a_resumed_run_takes_no_other_target_suite_or_cap(shell: Shell, agent: Agent):
+    run(shell, agent)
+    for option in (("--target", "http://127.0.0.1:9/chat"), ("--spend", "1"), ("--tag", "x"), ("--judge", "openai:m")):
+        refused = shell.run("run", "--resume", shell.runs()[0]["run_id"], *option)
+        assert refused.code == 3
+        assert f"takes no other: {option[0]}" in refused.err
+
+
+def test_in_a_project_a_named_suite_and_target_go_by_what_the_project_says(shell: Shell, agent: Agent):
+    make_project(shell.folder / "shop", commit=False)
+    project = Shell(shell.folder / "shop")
+    settings = project.folder / "fairway.yaml"
+    mapped = "evals:\n  response: {text: /tools}\n"
+    settings.write_text(settings.read_text().replace("evals:\n", mapped, 1))
+    few = project.folder / "few.yaml"
+    few.write_text("- {id: a, input: hi, expected_keywords: [hello]}\n")
+    found = project.run("run", "few.yaml", "--target", agent.url, "-o", "json")
+    assert found.code == 3
+    assert "/tools" in found.out, "the reply is read where the project says"
+    settings.write_text(settings.read_text().replace(mapped, "evals:\n  spend: 0.5\n", 1))
+    capped = project.run("run", "few.yaml", "--target", agent.url, "-o", "json")
+    assert capped.code == 3
+    assert "and there is a cap" in capped.out, "its cap holds, and a price nobody knows stops the run"
 
 
 def _until(true: Callable[[], bool]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from fairway.errors import NotFoundError, UserError
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 PIPELINE = "pipeline"
 """In what was asked of a run: it belongs to a run of the pipeline, which resumes it itself."""
+
+
+_OPTIONS = {"suites": "--suite", "cases": "--case", "tags": "--tag", "text": "--filter"}
+
+
+def _option(name: str) -> str:
+    """As it is written on the command line, where that is not in :data:`_OPTIONS`."""
+    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +72,22 @@ class Asked:
         for name in ("timeout", "total_timeout", "spend"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
-                raise UserError(f"--{name.replace('_', '-')} must be above 0", code="eval_option")
+                raise UserError(f"{_option(name)} must be above 0", code="eval_option")
+
+    def refuse_beside_resume(self) -> None:
+        """A run that is resumed goes on as it was asked for; an option left out in silence would look obeyed.
+
+        Raises:
+            UserError: ``eval_resume``: something else was asked for as well.
+        """
+        given = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        if given:
+            names = ", ".join("a suite" if name == "paths" else _OPTIONS.get(name, _option(name)) for name in given)
+            raise UserError(
+                f"--resume goes on as the run was asked for, and takes no other: {names}",
+                code="eval_resume",
+                hint="fairway eval run --resume; without --resume a new run begins",
+            )
 
     def to_json(self) -> Mapping[str, Any]:
         """As the run's header keeps it."""

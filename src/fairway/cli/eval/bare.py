@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairway.cli.eval.arranging import (
+    STABLE,
     Limits,
     answer_cache,
     header_of,
@@ -63,6 +64,7 @@ async def bare_playing(
             code="eval_option",
             hint="fairway eval run cases.yaml --target http://127.0.0.1:8000/chat",
         )
+    _only_here(asked)
     measured = bare_measured(asked)
     limits = Limits()
     spend = spend_cap(asked, limits)
@@ -94,6 +96,26 @@ async def bare_playing(
         cache=cache,
     )
     return header_of(header, playing, agent=place.agent, environment="", release=None), playing
+
+
+def _only_here(asked: Asked) -> None:
+    """Refuse what only a project has: left out in silence, the verdict would be about something nobody asked for.
+
+    Raises:
+        UserError: ``eval_option``.
+    """
+    if asked.baseline == STABLE:
+        raise UserError(
+            "there is no fairway.yaml here, so there is no stable release to compare with",
+            code="eval_option",
+            hint="--baseline latest, blessed, a run's id, or another target",
+        )
+    if asked.environment is not None:
+        raise UserError(
+            "there is no fairway.yaml here, so there are no environments",
+            code="eval_option",
+            hint="leave --environment out",
+        )
 
 
 def bare_measured(asked: Asked) -> Measured:

@@ -99,7 +99,7 @@ async def project_playing(
         bundle, agent=project.name, version=version_of(project, bundle, None)[1], folder=work / "release"
     )
     interpreter = interpreter_of(project, bundle)
-    if interpreter.made_from is not None and not interpreter.is_made:
+    if asked.target is None and interpreter.made_from is not None and not interpreter.is_made:
         raise UserError(
             "the environment of the lock file is not made", code="no_environment", hint="fairway run --only prepare"
         )
@@ -219,7 +219,8 @@ async def _target(setting: _Setting, text: str, mock_url: str | None) -> Subject
         text,
         root=setting.place.root,
         mapping=chat_mapping(evals, path=project.service.chat),
-        timeout_seconds=evals.timeout,
+        timeout_seconds=setting.asked.timeout or evals.timeout,
+        concurrency=setting.asked.concurrency or evals.concurrency,
         version=setting.asked.target_version,
         prompts=prompt_source(project, setting.examined.overlay, mock_url=mock_url),
         prices=price_table(project.models, project.costs.prices),

@@ -49,7 +49,7 @@ class EvalPlace:
 
     @cached_property
     def project(self) -> Project:
-        """The project, read when it is needed: a bare suite and a target need none.
+        """The project, read when it is needed.
 
         Raises:
             NotFoundError: There is none.

@@ -57,7 +57,7 @@ async def _play(place: EvalPlace, asked: Asked, header: RunHeader) -> Evaluation
     progress = Progress()
     interrupted = asyncio.Event()
     async with AsyncExitStack() as stack:
-        if place.in_project and (asked.target is None or not asked.paths):
+        if place.in_project:
             from fairway.cli.eval.in_project import project_playing
 
             header, playing = await project_playing(place, asked, header, stack, progress.say)

@@ -110,7 +110,10 @@ def command(
     from fairway.cli.eval.told import content_of, explained
 
     place = eval_place(project_dir)
-    run_id, asked = (None, Asked(paths=paths, **options)) if resume is None else asked_before(place, resume)
+    run_id, asked = None, Asked(paths=paths, **options)
+    if resume is not None:
+        asked.refuse_beside_resume()
+        run_id, asked = asked_before(place, resume)
     evaluation = play(place, asked, resumed=run_id)
     files = Files(junit=junit_file, html=html_file, markdown=markdown_file, json=json_file)
     own = place.in_project and asked.target is None

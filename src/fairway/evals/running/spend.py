@@ -112,7 +112,7 @@ class SpendCap:
                 raise SpendError(
                     f"the cap of {self.limit_micros / 1_000_000:.4f} USD leaves no room for another call ({spent})",
                     code="eval_spend",
-                    hint="raise the cap, and resume the run",
+                    hint="raise the cap (--spend, evals.spend), and run it again",
                 )
             self._settled.clear()
             await self._settled.wait()
