@@ -208,7 +208,7 @@ def decided(
 
     Args:
         history: Where earlier attempts are kept.
-        run: The newest attempt.
+        run: The attempt at hand; it is taken as the last one, since it is the last that came to its end.
         baseline: What it is compared with; ``None``: nothing.
         policy: What must hold.
         interleaved: Whether the baseline was asked in turn with the candidate in each attempt; a stored one is the same
@@ -223,10 +223,10 @@ def decided(
 
 
 def _earlier(history: EvalHistory, run: EvalRun) -> tuple[EvalRun, ...]:
-    """The attempts before this one on the same content; a shard has none, its whole has them."""
+    """The other attempts on the same content; a shard has none, its whole has them."""
     if run.shard is not None:
         return ()
-    names = history.attempts(run.attempt_of, before=run.created_at, but=run.run_id)
+    names = history.attempts(run.attempt_of, but=run.run_id)
     return tuple(read_run(history.folder(name)) for name in names)
 
 

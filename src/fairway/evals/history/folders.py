@@ -156,13 +156,15 @@ class EvalHistory:
         hint = "they are " + ", ".join((near or ids)[:5]) if ids else "fairway eval run makes one"
         raise NotFoundError(what, code="eval_run_not_found", hint=hint)
 
-    def attempts(self, attempt_of: Digest | None, *, before: datetime, but: str) -> tuple[str, ...]:
-        """Ids of the earlier attempts on the same content that came to an end, oldest first.
+    def attempts(self, attempt_of: Digest | None, *, but: str) -> tuple[str, ...]:
+        """Ids of all other attempts on the same content that came to an end, in the order they began.
+
+        Also those that began after the attempt at hand: a run that is gone on with, or looked at again, is decided
+        about by everything that is known by then.
 
         Args:
             attempt_of: What they share; ``None``: nothing is known, so there is none.
-            before: When the attempt at hand began.
-            but: Its own id.
+            but: Id of the attempt at hand.
 
         Raises:
             PermanentError: ``eval_run``: a header cannot be read. It may be one of them, and no attempt is left out.
@@ -176,7 +178,6 @@ class EvalHistory:
             and header.ended
             and header.shard is None
             and header.run_id != but
-            and header.created_at <= before
         ]
         return tuple(header.run_id for header in sorted(found, key=lambda header: header.created_at))
 

@@ -43,9 +43,9 @@ def test_earlier_attempts_are_those_on_the_same_content_that_came_to_an_end(tmp_
     others = {1: {}, 2: {"ended": False}, 3: {"attempt_of": None}, 4: {"shard": (1, 2)}, 5: {}}
     runs = {number: header(number, **{"attempt_of": CONTENT, **more}) for number, more in others.items()}
     kept = history(tmp_path, *runs.values())
-    found = kept.attempts(CONTENT, before=runs[5].created_at, but=runs[5].run_id)
+    found = kept.attempts(CONTENT, but=runs[5].run_id)
     assert found == (runs[1].run_id,)
-    assert kept.attempts(None, before=runs[5].created_at, but="") == ()
+    assert kept.attempts(None, but="") == ()
 
 
 def test_two_attempts_within_one_second_are_both_there(tmp_path):
@@ -54,15 +54,20 @@ def test_two_attempts_within_one_second_are_both_there(tmp_path):
         first, run_id=first.run_id[:-6] + "000000", created_at=first.created_at + timedelta(microseconds=1)
     )
     kept = history(tmp_path, first, second)
-    assert kept.attempts(CONTENT, before=second.created_at, but=second.run_id) == (first.run_id,)
+    assert kept.attempts(CONTENT, but=second.run_id) == (first.run_id,)
     assert kept.find("latest").name == second.run_id
+
+
+def test_an_attempt_that_began_later_counts_when_an_older_one_is_gone_on_with(tmp_path):
+    kept = history(tmp_path, header(1, attempt_of=CONTENT), header(2, attempt_of=CONTENT))
+    assert kept.attempts(CONTENT, but=header(1).run_id) == (header(2).run_id,)
 
 
 def test_an_attempt_that_cannot_be_read_is_not_left_out(tmp_path):
     kept = history(tmp_path, header(1, attempt_of=CONTENT))
     (kept.folder(header(1).run_id) / HEADER).write_text("{")
     with pytest.raises(PermanentError, match="cannot be read"):
-        kept.attempts(CONTENT, before=START + timedelta(hours=1), but="")
+        kept.attempts(CONTENT, but="")
 
 
 def test_old_runs_go_but_for_blessed_ones_and_attempts_on_content_that_is_kept(tmp_path):
