@@ -160,7 +160,8 @@ def test_a_regression_against_the_last_run_is_found_and_named_in_every_report(sh
     first, second = (row["run_id"] for row in reversed(shell.runs()))
     compared = shell.run("compare", first, second, "-o", "json")
     assert (compared.code, compared.told["verdict"]) == (1, "REGRESSION")
-    assert shell.run("compare", second, second, "-o", "json").code == 0
+    itself = shell.run("compare", second, "-o", "json")
+    assert (itself.code, itself.told["error"]["code"]) == (3, "eval_option"), "the latest run is that very run"
 
 
 def test_running_again_until_it_is_green_does_not_help(shell: Shell, agent: Agent):
@@ -308,6 +309,13 @@ def test_a_cached_rerun_asks_nobody_and_is_no_new_evidence(shell: Shell, agent: 
     assert shell.run(*target).code == 0
     assert sum(agent.asked.values()) == 1
     assert shell.run(*target, "--no-cache").code == 1
+
+
+def test_a_version_that_is_empty_names_no_version(shell: Shell, agent: Agent):
+    for empty in ("", "  "):
+        refused = shell.run("run", "cases.yaml", "--target", agent.url, "--target-version", empty, "-o", "json")
+        assert (refused.code, refused.told["error"]["code"]) == (3, "eval_option")
+    assert not agent.asked
 
 
 def test_what_is_shown_of_a_kept_run_is_what_was_said_of_it(shell: Shell, agent: Agent):

@@ -67,6 +67,12 @@ class Asked:
         Raises:
             UserError: ``eval_option``.
         """
+        if self.target_version is not None and not self.target_version.strip():
+            raise UserError(
+                "--target-version is empty, so answers of any version would be taken for this one's",
+                code="eval_option",
+                hint="is the variable that holds the version set? leave the option out when nobody knows it",
+            )
         if self.margin is not None and not 0 < self.margin < 1:
             raise UserError("--margin must be between 0 and 1: 0.05 is five points", code="eval_option")
         for name in ("timeout", "total_timeout", "spend"):

@@ -47,6 +47,7 @@ def command(
     from fairway.cli.eval.policy import gate_policy
     from fairway.cli.eval.reading import find_folder, find_run
     from fairway.cli.eval.reporting import Files, tell
+    from fairway.errors import UserError
     from fairway.evals.evaluation import decided
     from fairway.evals.history.folders import read_header, read_run
     from fairway.evals.reports.content import ReportContent
@@ -57,6 +58,12 @@ def command(
     run = read_run(folder)
     environment = read_header(folder).environment
     other = find_run(place, baseline, instrument=run.instrument, environment=environment)
+    if other.run_id == run.run_id:
+        raise UserError(
+            f"{run.run_id} is both sides: a run compared with itself shows nothing",
+            code="eval_option",
+            hint="run the candidate first, or name another run: fairway eval history lists them",
+        )
     policy = gate_policy(place, asked, compared=True)
     decision, attempt = decided(place.history, run, other, policy, interleaved=False)
     content = ReportContent(

@@ -143,13 +143,14 @@ class EvalHistory:
         """
         ids = self.ids()
         if reference is None or reference == "latest":
-            if not ids:
+            headers = self.headers()
+            if not headers:
                 raise NotFoundError("there is no evaluation yet", code="eval_run_not_found", hint="fairway eval run")
-            return self.folder(self.headers()[0].run_id)
+            return self.folder(headers[0].run_id)
         path = Path(reference)
         if ("/" in reference or path.is_dir()) and (path / HEADER).is_file():
             return path
-        near = [run_id for run_id in ids if run_id.startswith(reference)]
+        near = [run_id for run_id in ids if reference.strip() and run_id.startswith(reference)]
         if len(near) == 1:
             return self.folder(near[0])
         what = f"{len(near)} evaluations begin with {reference!r}" if near else f"there is no evaluation {reference!r}"

@@ -58,6 +58,15 @@ def test_two_attempts_within_one_second_are_both_there(tmp_path):
     assert kept.find("latest").name == second.run_id
 
 
+def test_no_name_names_no_run_and_a_damaged_one_is_not_the_latest(tmp_path):
+    kept = history(tmp_path, header(1))
+    with pytest.raises(NotFoundError, match="no evaluation ''"):
+        kept.find("")
+    (kept.folder(header(1).run_id) / HEADER).write_text("{")
+    with pytest.raises(NotFoundError, match="no evaluation yet"):
+        kept.find("latest")
+
+
 def test_an_attempt_that_began_later_counts_when_an_older_one_is_gone_on_with(tmp_path):
     kept = history(tmp_path, header(1, attempt_of=CONTENT), header(2, attempt_of=CONTENT))
     assert kept.attempts(CONTENT, but=header(1).run_id) == (header(2).run_id,)
