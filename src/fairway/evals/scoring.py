@@ -240,7 +240,7 @@ def _tools(keys: CheckFinding | None, results: Sequence[AssertionResult]) -> tup
     """Expected tool calls and how many were made, of the case's keys and its ``tool-calls`` assertions."""
     expected, met = (keys.tools_expected, keys.tools_met) if keys else (0, 0)
     for result in results:
-        if result.type == "tool-calls" and result.detail is not None:
+        if result.type == "tool-calls" and result.weight > 0 and result.detail is not None:
             expected += int(result.detail["expected"])
             met += int(result.detail["met"])
     return expected, met

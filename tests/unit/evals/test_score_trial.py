@@ -183,6 +183,13 @@ def test_what_was_not_worth_measuring_could_not_have_turned_the_outcome(written,
     assert scored(asked, measured=measured).outcome is scored(asked).outcome is F
 
 
+def test_calls_that_are_only_recorded_do_not_count_among_those_expected():
+    calls = {"type": "tool-calls", "value": ["f"]}
+    assert scored(case(calls)).tools_expected == 1
+    only_recorded = scored(case(A, {**calls, "weight": 0}))
+    assert (only_recorded.outcome, only_recorded.tools_expected) == (P, 0)
+
+
 def test_named_metrics_are_weighted_means_over_all_results():
     asked = case(
         {**A, "metric": "m", "weight": 3}, {**NO, "metric": "m", "weight": 1}, {**NO, "metric": "n", "weight": 0}

@@ -6,12 +6,17 @@ from collections.abc import Iterable
 
 from fairway.evals.judges.kinds import JUDGE_KINDS
 from fairway.evals.trials import JudgeHealth
-from fairway.evals.values import CaseResult, Found
+from fairway.evals.values import AssertionResult, CaseResult, Found
 from fairway.stats.corrected_rate import CorrectedRate, corrected_rate
+
+_NOT = "not-"
 
 
 def corrected_pass_rate(health: JudgeHealth, results: Iterable[CaseResult]) -> CorrectedRate | None:
     """The rate at which judged assertions truly hold, corrected for the judge's errors, with its interval.
+
+    A ``not-`` holds where the judge says no, and so errs the other way round: they are a rate of their own, and counted
+    only where every judged assertion is one.
 
     Args:
         health: What the judge showed.
@@ -20,22 +25,29 @@ def corrected_pass_rate(health: JudgeHealth, results: Iterable[CaseResult]) -> C
     Returns:
         ``None``: nothing was judged, or the judge was not tried or is no better than chance.
     """
-    cases: dict[tuple[str, str], list[bool]] = {}
-    for result in results:
-        held = [
-            (assertion.found is Found.HELD) != assertion.type.startswith("not-")
-            for assertion in result.assertions
-            if assertion.type.removeprefix("not-") in JUDGE_KINDS and assertion.found in (Found.HELD, Found.VIOLATED)
-        ]
-        cases.setdefault((result.suite, result.case_id), []).extend(held)
-    rates = [sum(held) / len(held) for held in cases.values() if held]
     if health.sensitivity is None or health.specificity is None:
         return None
+    judged = [(result, one) for result in results for one in result.assertions if _is_judged(one)]
+    turned = all(one.type.startswith(_NOT) for _, one in judged)
+    cases: dict[tuple[str, str], list[bool]] = {}
+    for result, one in judged:
+        if one.type.startswith(_NOT) == turned:
+            cases.setdefault((result.suite, result.case_id), []).append(one.found is Found.HELD)
+    rates = [sum(held) / len(held) for held in cases.values()]
+    good, bad = (
+        (round(health.sensitivity * health.good), health.good),
+        (round(health.specificity * health.bad), health.bad),
+    )
+    (good_passed, goods), (bad_failed, bads) = (bad, good) if turned else (good, bad)
     return corrected_rate(
         min(sum(rates), float(len(rates))),
         len(rates),
-        good_passed=round(health.sensitivity * health.good),
-        good=health.good,
-        bad_failed=round(health.specificity * health.bad),
-        bad=health.bad,
+        good_passed=good_passed,
+        good=goods,
+        bad_failed=bad_failed,
+        bad=bads,
     )
+
+
+def _is_judged(one: AssertionResult) -> bool:
+    return one.type.removeprefix(_NOT) in JUDGE_KINDS and one.found in (Found.HELD, Found.VIOLATED)

@@ -27,8 +27,8 @@ def headline(result: CaseResult) -> str:
 
 
 def first_violated(result: CaseResult) -> AssertionResult | None:
-    """The first assertion that does not hold; ``None``: every one holds or is undecided."""
-    return next((one for one in result.assertions if one.found is Found.VIOLATED), None)
+    """The first assertion that counts and does not hold; ``None``: every one holds or is undecided."""
+    return next((one for one in result.assertions if one.found is Found.VIOLATED and one.weight > 0), None)
 
 
 def short(text: str, longest: int = _LONGEST) -> str:

@@ -256,8 +256,18 @@ def test_the_corrected_rate_takes_a_case_as_one_unit_and_leaves_out_what_is_unde
     ]
     found = corrected_pass_rate(shown, results)
     assert found is not None
-    assert found.judged == pytest.approx(4 / 7)
-    assert found.rate == pytest.approx((4 / 7 + 0.8 - 1) / 0.7)
+    assert found.judged == pytest.approx(1 / 2)
+    assert found.rate == pytest.approx((1 / 2 + 0.8 - 1) / 0.7)
+
+
+def test_what_must_not_be_so_holds_where_the_judge_says_no_and_errs_the_other_way_round():
+    shown = health(trial([(HELD,)] * 9 + [(BROKEN,)], [(BROKEN,)] * 8 + [(HELD,)] * 2))
+    held = [case(f"c{number}", HELD if number < 8 else BROKEN, kind="not-llm-rubric") for number in range(10)]
+    found = corrected_pass_rate(shown, held)
+    assert found is not None
+    assert found.judged == pytest.approx(0.8)
+    # of those that truly hold it says so in 80 %, of the others it does in 10 %
+    assert found.rate == pytest.approx((0.8 + 0.9 - 1) / (0.8 + 0.9 - 1))
 
 
 def test_without_a_judged_result_or_a_calibration_nothing_is_corrected():

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from fairway.evals.reports.content import Change, ReportContent, pair_cases
-from fairway.evals.values import CaseOutcome
+from fairway.evals.reports.headline import first_violated, headline
+from fairway.evals.values import AssertionResult, CaseOutcome, CaseResult, Found
 from fairway.testing.modelled_evaluation import Modelled, modelled_evaluation
 
 
@@ -48,6 +49,14 @@ def test_cases_of_one_side_alone_are_new_or_gone_and_nothing_is_lost():
     assert [pair.change for pair in grown].count(Change.NEW) == 4
     alone = pair_cases(ReportContent(title="t", candidate=whole.candidate))
     assert {pair.change for pair in alone} == {Change.ALONE}
+
+
+def test_what_only_is_recorded_is_never_shown_as_the_reason():
+    recorded = AssertionResult(type="llm-rubric", found=Found.VIOLATED, score=0.0, weight=0, message="dull")
+    decides = replace(recorded, type="contains", weight=1.0, message="no refund")
+    result = CaseResult(suite="s", case_id="c", name="c", outcome=CaseOutcome.FAILED, assertions=(recorded, decides))
+    assert first_violated(result) is decides
+    assert headline(result) == "no refund"
 
 
 def test_a_case_that_was_not_played_is_unknown_and_says_so():

@@ -145,7 +145,7 @@ const CasePane = (() => {
     const body = el("tbody"), main = now ?? before;
     if (main.e !== null) body.append(el("tr", "", el("td", "", "undecided"), now && before ? el("td") : null,
       el("td", "open num", "!"), el("td", "", say(text(main.e)))));
-    main.a.forEach((found, at) => body.append(checkRow(one, found, now && before ? before.a[at] : null, text)));
+    main.a.forEach((found, at) => body.append(checkRow(one, found, now && before ? same(before.a[at], found) : null, text)));
     for (const [check, ref] of main.v) body.append(el("tr", "", el("td", "", say(check)), now && before ? el("td") : null,
       el("td", "bad num", "✗ violated"), el("td", "", say(text(ref)))));
     if (!body.children.length && main.o === "passed")
@@ -153,6 +153,9 @@ const CasePane = (() => {
     made.append(body);
     return made;
   }
+
+  // of another suite's checks the one at the same place is about something else
+  const same = (other, found) => other?.t === found.t ? other : null;
 
   function checkRow(one, found, other, text) {
     const cell = result => {
