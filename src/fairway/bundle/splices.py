@@ -25,8 +25,11 @@ _TAG = re.compile(r"<(/?)([A-Za-z][\w.:-]*)(?:\s[^<>]*)?>")
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,}|-{3,}|={3,}|\*{3,}|#{3,}|_{3,}|\+{3,})[^\n]*$", re.MULTILINE)
 _TRIPLE = ('"""', "'''", "```")
 _PAIRS = (("<<", ">>"), ("[[", "]]"), ("«", "»"), ("⟦", "⟧"))
-_ESCAPED = frozenset({"tojson", "dump", "escape", "e", "urlencode", "length", "count"})
-"""Filters whose result cannot break out of where it stands."""
+_ESCAPED = frozenset({"tojson", "urlencode", "length", "count"})
+"""Filters whose result is no text, or keeps itself apart; HTML's ``escape`` leaves an instruction as it is."""
+
+_JOINED = frozenset({"~", "+", "%", "*", "if", "else", "or", "and"})
+"""What makes an expression of several: a filter then belongs to the nearest alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +96,9 @@ def _flatten(template: str, untrusted: frozenset[str]) -> tuple[str, list[tuple[
 
 def _read(tokens: list[tuple[int, str, str]], derived: Mapping[str, str]) -> Iterator[tuple[str, int]]:
     """Untrusted variables an expression puts into the text, unless a filter makes them harmless."""
-    filters = {value for (_, kind, before), (_, _, value) in pairwise(tokens) if kind == "operator" and before == "|"}
-    if filters & _ESCAPED:
+    outermost = list(_outermost(tokens))
+    filters = {value for (kind, before), (_, value) in pairwise(outermost) if kind == "operator" and before == "|"}
+    if filters & _ESCAPED and not any(kind in ("operator", "name") and value in _JOINED for kind, value in outermost):
         return
     for index, (line, kind, value) in enumerate(tokens):
         is_attribute = index > 0 and tokens[index - 1][2] == "."
@@ -102,9 +106,25 @@ def _read(tokens: list[tuple[int, str, str]], derived: Mapping[str, str]) -> Ite
             yield derived[value], line
 
 
+def _outermost(tokens: list[tuple[int, str, str]]) -> Iterator[tuple[str, str]]:
+    """Kind and value of what stands in no parentheses."""
+    depth = 0
+    for _, kind, value in tokens:
+        if kind == "operator" and value in "([{":
+            depth += 1
+        elif kind == "operator" and value in ")]}":
+            depth -= 1
+        elif depth == 0:
+            yield kind, value
+
+
 def _made(tokens: list[tuple[int, str, str]], derived: Mapping[str, str]) -> dict[str, str]:
-    """Names a ``for`` or ``set`` makes of untrusted ones."""
+    """Names a ``for``, ``set`` or ``with`` makes of untrusted ones."""
     words = [value for _, kind, value in tokens if kind in ("name", "operator")]
+    if words and words[0] == "with":
+        source = next((derived[word] for word in words[1:] if word in derived), None)
+        named = [word for word, after in pairwise(words) if after == "="]
+        return {} if source is None else dict.fromkeys(named, source)
     mark = {"for": "in", "set": "="}.get(words[0]) if words else None
     if mark is None or mark not in words:
         return {}

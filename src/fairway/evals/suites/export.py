@@ -187,22 +187,29 @@ def _promptfoo(suite: Suite) -> Exported:
         if len(case.turns) != 1:
             lost.append(f"case {case.id!r}: a conversation, which promptfoo's prompts cannot play")
             continue
-        asserted, gone = _their_assertions(case)
+        asserted, gone, summed = _their_assertions(case)
         lost.extend(f"case {case.id!r}: {what}" for what in gone)
         if gone:
             # a case that lost a check must not pass there either
             asserted.append({"type": "javascript", "value": "false // incomplete: " + "; ".join(gone)[:200]})
         test: dict[str, Any] = {"description": case.name, "vars": {"input": case.turns[0]}, "assert": asserted}
-        _put(test, "threshold", case.threshold)
+        if summed:
+            test["threshold"] = case.threshold
         metadata = {"id": case.id, **({"tags": list(case.tags)} if case.tags else {})}
         tests.append({**test, "metadata": metadata})
     config = {"description": suite.name, "prompts": ["{{input}}"], "providers": ["echo"], "tests": tests}
     return Exported(text=to_yaml(config), lost=tuple(lost))
 
 
-def _their_assertions(case: Case) -> tuple[list[dict[str, Any]], list[str]]:
-    found: list[dict[str, Any]] = [{"type": "icontains", "value": word} for word in case.expected_keywords]
-    found += [{"type": "not-icontains", "value": word} for word in case.forbidden_keywords]
+def _their_assertions(case: Case) -> tuple[list[dict[str, Any]], list[str], bool]:
+    """The assertions, what is gone, and whether the test's own threshold decides over them all.
+
+    There, a test's threshold decides alone. Where something besides the assertions must hold, they become a set with
+    that threshold.
+    """
+    keys: list[dict[str, Any]] = [{"type": "icontains", "value": word} for word in case.expected_keywords]
+    keys += [{"type": "not-icontains", "value": word} for word in case.forbidden_keywords]
+    found: list[dict[str, Any]] = []
     gone: list[str] = []
     for one in case.checks:
         if _unknown_there(one):
@@ -216,7 +223,12 @@ def _their_assertions(case: Case) -> tuple[list[dict[str, Any]], list[str]]:
         gone.append("that no tool may be called")
     if case.repeat > 1:
         gone.append(f"repeat: {case.at_least} of {case.repeat} runs")
-    return found, gone
+    is_set = case.threshold is not None and bool(keys or gone)
+    if is_set and any(one["type"] == "assert-set" for one in found):
+        gone.append("a threshold beside other checks over a set, which promptfoo cannot nest")
+    elif is_set and found:
+        found = [{"type": "assert-set", "threshold": case.threshold, "assert": found}]
+    return [*keys, *found], gone, case.threshold is not None and not is_set
 
 
 def _unknown_there(assertion: Assertion) -> bool:

@@ -119,6 +119,25 @@ def test_a_promptfoo_config_has_the_checks_it_can_say_and_a_case_that_lost_one_f
     assert any("'second'" in lost for lost in exported.lost)
 
 
+def test_a_threshold_lets_no_case_pass_there_that_lost_a_check_or_misses_a_keyword():
+    suite = parse_suite(
+        b"- {id: a, input: x, threshold: 0.5, forbidden_tools: [pay], assert: [{contains: y}, {contains: z}]}\n"
+        b"- {id: b, input: x, threshold: 0.5, expected_keywords: [k], assert: [{contains: y}, {contains: z}]}\n"
+        b"- {id: c, input: x, threshold: 0.5, expected_keywords: [k],"
+        b" assert: [{assert-set: [{contains: y}]}, {contains: z}]}\n"
+        b"- {id: d, input: x, threshold: 0.5, assert: [{contains: y}, {contains: z}]}\n",
+        file="s.yaml",
+    )
+    lost, keyed, nested, plain = yaml.safe_load(export_suite(suite, SuiteFormat.PROMPTFOO).text)["tests"]
+    assert [test.get("threshold") for test in (lost, keyed, nested, plain)] == [None, None, None, 0.5]
+    assert [one["type"] for one in lost["assert"]] == ["assert-set", "javascript"]
+    assert [(one["type"], one.get("threshold")) for one in keyed["assert"]] == [
+        ("icontains", None),
+        ("assert-set", 0.5),
+    ]
+    assert nested["assert"][-1]["value"].startswith("false")
+
+
 def test_a_case_that_promptfoo_can_say_in_full_loses_nothing():
     suite = parse_suite(b"- {id: a, input: x, assert: [{contains: y, weight: 2}, {llm-rubric: z}]}", file="s.yaml")
     exported = export_suite(suite, SuiteFormat.PROMPTFOO)
