@@ -10,7 +10,7 @@ from fairway.errors import ProjectFileError
 from fairway.evals.suites.document import read_document
 from fairway.evals.suites.files import SuiteFiles
 from fairway.evals.suites.lint import Surroundings, lint_suites
-from fairway.evals.suites.load import is_table, parse_with_table, select_suites
+from fairway.evals.suites.load import is_table, no_case, parse_with_table, select_suites
 from fairway.evals.suites.template import variables_in
 from fairway.evals.values import Suite
 from fairway.mistakes import all_of
@@ -50,6 +50,9 @@ def lint_files(
             found.extend(_unused_variables(path, content, surroundings))
         except ProjectFileError as error:
             found.extend(_from_error(one) for one in all_of(error))
+            continue
+        if not suite.cases:
+            found.append(_from_error(no_case(path)))
             continue
         if suite.name in suites:
             message = f"suite {suite.name!r} is also in {suites[suite.name].file}"

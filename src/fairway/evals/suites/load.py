@@ -15,7 +15,7 @@ from fairway.evals.suites.keys import BadKeyError
 from fairway.evals.suites.lines import read_lines
 from fairway.evals.suites.tables import read_table
 from fairway.evals.values import Case, Suite, TokenCount
-from fairway.mistakes import suggest
+from fairway.mistakes import raise_all, suggest
 from fairway.yaml_file import KeyPath, YamlDocument
 
 DEFAULT_SUITES = (
@@ -65,6 +65,8 @@ def load_suites(
         suite, table = parse_with_table(read(path), file=path, files=files)
         if table is not None:
             tables.add(table)
+        if not suite.cases:
+            raise no_case(path)
         if suite.name in suites:
             first = suites[suite.name].file
             raise ProjectFileError(
@@ -72,6 +74,13 @@ def load_suites(
             )
         suites[suite.name] = suite
     return tuple(sorted(suites.values(), key=lambda suite: suite.file))
+
+
+def no_case(path: str) -> ProjectFileError:
+    """What is told of a suite without a case: left out in silence, a file that was cut off would examine nothing."""
+    return ProjectFileError(
+        "there is no case in it", file=path, code="eval_suite", hint="write a case, or leave the suite out"
+    )
 
 
 def is_table(path: str) -> bool:
@@ -121,7 +130,7 @@ def parse_suite(content: bytes, *, file: str, files: SuiteFiles | None = None) -
         files: What the suite may read besides; ``None``: nothing.
 
     Raises:
-        ProjectFileError: With line, column and key of the first thing wrong.
+        ProjectFileError: With line, column and key of each mistake.
     """
     return parse_with_table(content, file=file, files=files)[0]
 
@@ -186,15 +195,24 @@ def _from_table(
 
 
 def _distinct(placed: Iterable[tuple[YamlDocument, KeyPath, Any]], reader: CaseReader) -> tuple[Case, ...]:
+    """The cases; the mistakes of all of them are told together, a mistake of the suite's defaults once."""
     cases: list[Case] = []
     seen: dict[str, int] = {}
-    for number, (document, path, item) in enumerate(placed, 1):
-        for case in reader.read(document, path, item):
-            first = seen.setdefault(case.id, number)
-            if len(seen) == len(cases):
-                message = f"case '{case.id}' is there twice (first as case {first})"
-                raise document.error((*path, "id"), message)
-            cases.append(case)
+    mistakes: dict[str, ProjectFileError] = {}
+    try:
+        for number, (document, path, item) in enumerate(placed, 1):
+            try:
+                for case in reader.read(document, path, item):
+                    first = seen.setdefault(case.id, number)
+                    if len(seen) == len(cases):
+                        message = f"case '{case.id}' is there twice (first as case {first})"
+                        raise document.error((*path, "id"), message)
+                    cases.append(case)
+            except ProjectFileError as error:
+                mistakes.setdefault(str(error), error)
+    except ProjectFileError as error:  # a row that cannot be read: what follows is not looked at
+        mistakes.setdefault(str(error), error)
+    raise_all(mistakes.values())
     return tuple(cases)
 
 

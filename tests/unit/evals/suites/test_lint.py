@@ -155,7 +155,19 @@ def files(content: dict[str, str], around: Surroundings = JUDGED) -> list[tuple[
 def test_a_suite_that_cannot_be_read_is_a_finding_for_each_mistake_and_the_others_are_still_looked_at():
     broken = "- {id: a, input: x, max_token: 5}\n- {id: b, inputs: y}\n"
     content = {"evals/a.yaml": broken, "evals/b.yaml": "- {id: a, input: x, rubric: y}"}
-    assert files(content) == [("suite/invalid", "evals/a.yaml", 1), ("suite/only-judged", "evals/b.yaml", 1)]
+    assert files(content) == [
+        ("suite/invalid", "evals/a.yaml", 1),
+        ("suite/invalid", "evals/a.yaml", 2),
+        ("suite/only-judged", "evals/b.yaml", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.yaml", "cases: []"), ("a.yaml", ""), ("a.csv", "id,input"), ("a.jsonl", "")]
+)
+def test_a_suite_without_a_case_is_an_error_and_not_found_clean(name: str, text: str):
+    content = {f"evals/{name}": text, "evals/b.yaml": "- {id: a, input: x, expected_keywords: [y]}"}
+    assert files(content) == [("suite/invalid", f"evals/{name}", None)]
 
 
 def test_a_secret_in_a_suite_is_an_error_that_does_not_repeat_it():

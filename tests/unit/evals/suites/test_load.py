@@ -14,6 +14,7 @@ from fairway.evals.config import EvalsSection
 from fairway.evals.suites.fingerprint import case_json
 from fairway.evals.suites.load import DEFAULT_SUITES, load_suites, parse_suite, select_suites
 from fairway.evals.values import ArgumentMatch, ExtraTools, TokenCount
+from fairway.mistakes import all_of
 
 SEED = [
     {
@@ -195,6 +196,26 @@ def test_aliases_that_unfold_into_gigabytes_are_refused_quickly():
 def test_an_empty_file_is_a_suite_without_cases():
     assert own("").cases == ()
     assert own("cases: []").cases == ()
+
+
+def test_a_suite_without_a_case_is_refused_beside_others_too():
+    content = {"a.yaml": b"cases: []", "b.yaml": b"- {id: a, input: x, max_tokens: 5}"}
+    with pytest.raises(ProjectFileError, match=r"a\.yaml: there is no case in it"):
+        load_suites(content, content.__getitem__, ["*.yaml"])
+
+
+def test_the_mistakes_of_every_case_are_told_at_once_and_one_of_the_defaults_once():
+    cases = "- {id: a, inptu: x}\n- {id: b, input: x, max_token: 5}\n- {id: b, input: x, max_tokens: 5}\n"
+    with pytest.raises(ProjectFileError) as caught:
+        own(cases + "- {id: b, input: y, max_tokens: 5}\n")
+    assert [(one.line, one.key) for one in all_of(caught.value)] == [
+        (1, "[0].inptu"),
+        (2, "[1].max_token"),
+        (4, "[3].id"),
+    ]
+    with pytest.raises(ProjectFileError) as caught:
+        own("defaults: {input: '{{ a }}', variables: {a: ''}}\ncases: [{id: a, rubric: x}, {id: b, rubric: x}]")
+    assert len(all_of(caught.value)) == len({str(one) for one in all_of(caught.value)})
 
 
 json_values = st.recursive(
