@@ -259,6 +259,31 @@ def test_a_run_that_was_killed_goes_on_without_asking_twice(shell: Shell, agent:
     assert "no evaluation was cut short" in over.err
 
 
+def test_a_run_goes_on_against_what_it_was_compared_with_and_only_with_the_same(shell: Shell, agent: Agent):
+    (shell.folder / "model.py").write_text(
+        "import time\n\ndef say(message):\n    time.sleep(0.03)\n    return 'hello'\n"
+    )
+    assert run(shell, agent).code == 0
+    began_with = shell.runs()[0]["run_id"]
+    cut = ("run", "cases.yaml", "--target", "python:model:say", "--target-version", "2", "--no-cache")
+    for baseline in ("latest", "blessed"):
+        assert shell.run("bless", began_with, "--reason", "good").code == 0
+        process = shell.start(*cut, "--baseline", baseline)
+        _until(lambda: any(not row["ended"] for row in shell.runs()))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        stopped = next(row["run_id"] for row in shell.runs() if not row["ended"])
+        assert run(shell, agent, "--target-version", "3").code == 0
+        assert shell.run("bless", "latest", "--reason", "better").code == 0
+        resumed = shell.run("run", "--resume", stopped, "-o", "json")
+        if baseline == "latest":
+            assert resumed.code == 0
+            header = json.loads((shell.folder / ".fairway" / "evals" / stopped / "run.json").read_text())
+            assert header["baseline_run"] == began_with
+        else:
+            assert (resumed.code, resumed.told["error"]["code"]) == (3, "eval_resume")
+
+
 def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(shell: Shell, agent: Agent):
     agent.delay = 0.03
     process = shell.start("run", "cases.yaml", "--target", agent.url, "--target-version", "1", "--no-cache")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fairway.evals.evaluation import Evaluation, evaluate, scored
+from fairway.evals.history.attempts import sides_digest
 from fairway.evals.history.folders import EvalHistory, RunHeader, new_run_id
 from fairway.evals.playing_out import CANDIDATE, Measured, Outcome, Playing
 from fairway.evals.reports.as_json import render_json
@@ -34,7 +35,7 @@ from fairway.stages.previous_prompts import previous_prompt_texts, prompt_texts
 from fairway.stages.ready_service import ReadyService
 from fairway.stages.regression_findings import regression_findings, without_cases
 from fairway.stages.serving import serving
-from fairway.units import Verdict
+from fairway.units import Digest, Verdict
 
 PIPELINE = "pipeline"
 """In what was asked of a run: the run of the pipeline it belongs to."""
@@ -101,9 +102,11 @@ async def _evaluate(
         threshold=PASS_SCORE if judges is None else judges.settings.threshold,
     )
     history = EvalHistory(context.state.evals)
-    header = _header(context, examined, served, measured, history)
     spend = None if evals.spend is None else SpendCap(round(evals.spend * _MICROS))
     subject = await agent_subject(served, evals, stack, version=context.delivery.shown_version)
+    other = None if compared.subject is None else compared.subject.info
+    sides = sides_digest(subject.info, other, compared.stored)
+    header = _header(context, examined, served, measured, history, sides)
     measuring = await measuring_of(
         examined,
         measured.suites,
@@ -147,12 +150,12 @@ def _header(
     served: ReadyService,
     measured: Measured,
     history: EvalHistory,
+    sides: Digest,
 ) -> RunHeader:
     """Of a new run, or of the one this run of the pipeline began before it was stopped."""
     asked = {PIPELINE: context.delivery.run_id}
     for header in history.headers():
-        about = (header.asked, header.instrument, header.effective)
-        if not header.ended and about == (asked, measured.instrument, served.effective):
+        if not header.ended and (header.asked, header.instrument, header.sides) == (asked, measured.instrument, sides):
             return header
     now = context.clock.now()
     return RunHeader(
@@ -166,6 +169,7 @@ def _header(
         release=context.delivery.shown_version,
         instrument=measured.instrument,
         effective=served.effective,
+        sides=sides,
     )
 
 

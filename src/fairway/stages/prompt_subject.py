@@ -11,6 +11,7 @@ from fairway.bundle.models import MOCK_PROVIDER
 from fairway.bundle.overlay import Overlay, ResolvedModel
 from fairway.bundle.prompts import Prompt, VariableType
 from fairway.bundle.rendering import render
+from fairway.canonical import sha256_digest
 from fairway.errors import NotFoundError, UserError
 from fairway.evals.subjects.open import NamedPrompt, PromptSource
 from fairway.llm.formats import FORMATS, OPENAI
@@ -24,6 +25,7 @@ def prompt_source(
     overlay: Overlay,
     *,
     mock_url: str | None,
+    scenario: bytes | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> PromptSource:
     """Where ``prompt:name@version`` is looked up.
@@ -33,6 +35,7 @@ def prompt_source(
         overlay: What an environment makes of them: the version that is served where none is named, the model, the
             settings.
         mock_url: ``…/v1`` of the mock model server, when one runs.
+        scenario: What that server answers by; its address says nothing, and is another one in each run.
         environment: Where ``env:NAME`` references are looked up.
     """
 
@@ -48,6 +51,7 @@ def prompt_source(
             message_variable=message_variable(prompt),
             wire=FORMATS.get(model.provider, OPENAI).name,
             endpoint=_endpoint(overlay, prompt, model, mock_url=mock_url, environment=environment),
+            address=f"mock:{sha256_digest(scenario or b'')}" if model.provider == MOCK_PROVIDER else None,
             temperature=overlay.temperature,
             max_tokens=overlay.max_tokens,
             tools=_tools(project, overlay, prompt),

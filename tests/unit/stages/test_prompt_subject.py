@@ -42,9 +42,13 @@ def opened(tmp_path: Path):
         (tmp_path / name).write_text(text)
     project = load_project(tmp_path)
 
-    def open_prompt(text: str, *, key: str | None = "key-1", mock_url: str | None = None) -> ModelSubject:
+    def open_prompt(
+        text: str, *, key: str | None = "key-1", mock_url: str | None = None, scenario: bytes = b""
+    ) -> ModelSubject:
         environment = {} if key is None else {"KEY": key}
-        source = prompt_source(project, project.overlay("staging"), mock_url=mock_url, environment=environment)
+        source = prompt_source(
+            project, project.overlay("staging"), mock_url=mock_url, scenario=scenario, environment=environment
+        )
         subject = open_subject(f"prompt:{text}", prompts=source)
         assert isinstance(subject, ModelSubject)
         return subject
@@ -93,3 +97,9 @@ def test_what_cannot_be_asked_is_said(opened, text, key, why):
     with pytest.raises(FairwayError) as caught:
         opened(text, key=key)
     assert why in str(caught.value)
+
+
+def test_the_mock_model_is_known_by_what_it_answers_by_and_not_by_its_port(opened):
+    first = opened("support@1.1.0", mock_url="http://127.0.0.1:4001/v1", scenario=b"rules: []").info
+    assert first == opened("support@1.1.0", mock_url="http://127.0.0.1:4002/v1", scenario=b"rules: []").info
+    assert first != opened("support@1.1.0", mock_url="http://127.0.0.1:4001/v1", scenario=b"rules: [x]").info

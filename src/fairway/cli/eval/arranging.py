@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fairway.cli.eval.reading import BLESSED, find_run
 from fairway.cli.eval.suites import selected, selection_of
 from fairway.errors import UserError
+from fairway.evals.history.attempts import sides_digest
 from fairway.evals.playing_out import Measured, Playing
 from fairway.evals.running.cache import CallCache
 from fairway.evals.running.options import RunOptions
@@ -70,14 +71,13 @@ def measured_of(
     )
 
 
-def options_of(asked: Asked, header: RunHeader, limits: Limits, *, started_anew: bool) -> RunOptions:
+def options_of(asked: Asked, header: RunHeader, limits: Limits) -> RunOptions:
     """How the run goes.
 
     Args:
         asked: What a person asked for; it wins.
         header: Of the run.
         limits: Where nothing was asked for.
-        started_anew: Whether a resumed run finds subjects that know nothing of their conversations any more.
     """
     return RunOptions(
         concurrency=asked.concurrency or limits.concurrency,
@@ -85,9 +85,19 @@ def options_of(asked: Asked, header: RunHeader, limits: Limits, *, started_anew:
         total_timeout_seconds=asked.total_timeout,
         retries=limits.retries,
         run_id=header.run_id,
-        conversations_kept=not started_anew,
+        conversations_kept=not _started_anew(asked),
         seed=asked.seed,
     )
+
+
+def _started_anew(asked: Asked) -> bool:
+    """Whether a resumed run finds a side that knows nothing of its conversations any more.
+
+    That is whoever Fairway starts itself: the project's agent, the stable release, a function in this process.
+    """
+    asked_in_turn = asked.baseline if asked.baseline is not None and is_target(asked.baseline) else None
+    here = [one for one in (asked.target, asked_in_turn) if one is not None and one.startswith("python:")]
+    return asked.target is None or asked.baseline == STABLE or bool(here)
 
 
 def spend_cap(asked: Asked, limits: Limits) -> SpendCap | None:
@@ -96,8 +106,12 @@ def spend_cap(asked: Asked, limits: Limits) -> SpendCap | None:
     return None if limit is None else SpendCap(round(limit * MICROS))
 
 
-def stored_baseline(place: EvalPlace, asked: Asked, instrument: Digest, *, environment: str) -> EvalRun | None:
+def stored_baseline(
+    place: EvalPlace, asked: Asked, header: RunHeader, instrument: Digest, *, environment: str
+) -> EvalRun | None:
     """The kept run to compare with; ``None``: nothing, or somebody who is asked in turn.
+
+    A run that is gone on with keeps the one it began with: what was the latest then need not be it now.
 
     Raises:
         NotFoundError: There is no such run.
@@ -106,7 +120,7 @@ def stored_baseline(place: EvalPlace, asked: Asked, instrument: Digest, *, envir
     if wanted is None or wanted == STABLE or is_target(wanted):
         return None
     if wanted != BLESSED:
-        return find_run(place, wanted)
+        return find_run(place, header.baseline_run or wanted)
     return find_run(place, wanted, instrument=instrument, environment=environment)
 
 
@@ -117,8 +131,10 @@ def header_of(header: RunHeader, playing: Playing, *, agent: str, environment: s
         UserError: ``eval_resume``: the run to go on with was about something else.
     """
     measured, info = playing.measured, playing.candidate.info
+    other = None if playing.baseline is None else playing.baseline.info
+    sides = sides_digest(info, other, playing.stored)
     if header.instrument is not None:
-        _refuse_changed(header, measured, info)
+        _refuse_changed(header, measured, info, sides)
     return replace(
         header,
         agent=agent,
@@ -129,15 +145,19 @@ def header_of(header: RunHeader, playing: Playing, *, agent: str, environment: s
         instrument=measured.instrument,
         shard=measured.shard,
         effective=info.effective,
+        sides=sides,
+        baseline_run=None if playing.stored is None else playing.stored.run_id,
     )
 
 
-def _refuse_changed(header: RunHeader, measured: Measured, info: SubjectInfo) -> None:
+def _refuse_changed(header: RunHeader, measured: Measured, info: SubjectInfo, sides: Digest) -> None:
     what = None
     if header.instrument != measured.instrument or header.plan != measured.plan:
         what = "the suites or the judge"
     elif header.effective != info.effective or header.subject != info.name:
         what = "the agent"
+    elif header.sides != sides:
+        what = "the agent, or what it is compared with,"
     if what is not None:
         raise UserError(
             f"{what} changed since {header.run_id} was stopped",

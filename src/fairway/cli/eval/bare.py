@@ -79,13 +79,13 @@ async def bare_playing(
     other = None
     if asked.baseline is not None and is_target(asked.baseline):
         other = await ask(asked.baseline)
-    stored = stored_baseline(place, asked, measured.instrument, environment="")
+    stored = stored_baseline(place, asked, header, measured.instrument, environment="")
     playing = Playing(
         measured=measured,
         candidate=candidate,
         baseline=other,
         stored=stored,
-        options=options_of(asked, header, limits, started_anew=False),
+        options=options_of(asked, header, limits),
         policy=gate_policy(
             place, asked, compared=other is not None or stored is not None, interleaved=other is not None
         ),

@@ -164,7 +164,7 @@ async def _arranged(setting: _Setting, header: RunHeader) -> tuple[RunHeader, Pl
     cache = answer_cache(setting.place, asked, setting.stack)
     candidate, mock_url = await _candidate(setting)
     other = await _baseline(setting, mock_url)
-    stored = stored_baseline(setting.place, asked, measured.instrument, environment=examined.environment)
+    stored = stored_baseline(setting.place, asked, header, measured.instrument, environment=examined.environment)
     by = await measuring_of(
         examined,
         measured.suites,
@@ -181,7 +181,7 @@ async def _arranged(setting: _Setting, header: RunHeader) -> tuple[RunHeader, Pl
         candidate=candidate,
         baseline=other,
         stored=stored,
-        options=options_of(asked, header, limits, started_anew=asked.target is None),
+        options=options_of(asked, header, limits),
         policy=gate_policy(
             setting.place, asked, compared=other is not None or stored is not None, interleaved=other is not None
         ),
@@ -222,7 +222,7 @@ async def _target(setting: _Setting, text: str, mock_url: str | None) -> Subject
         timeout_seconds=setting.asked.timeout or evals.timeout,
         concurrency=setting.asked.concurrency or evals.concurrency,
         version=setting.asked.target_version,
-        prompts=prompt_source(project, setting.examined.overlay, mock_url=mock_url),
+        prompts=prompt_source(project, setting.examined.overlay, mock_url=mock_url, scenario=setting.examined.scenario),
         prices=price_table(project.models, project.costs.prices),
     )
     return await setting.stack.enter_async_context(subject)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from fairway.canonical import value_digest
 from fairway.evals.trials import EvalRun, Side, SubjectInfo, side_of
+from fairway.evals.wire import encode
 from fairway.units import Digest
 
 
@@ -21,6 +22,23 @@ def attempt_digest(subject: SubjectInfo, instrument: Digest) -> Digest | None:
     if subject.identity is not None:
         return value_digest({"identity": dict(subject.identity), "instrument": instrument})
     return None
+
+
+def sides_digest(candidate: SubjectInfo, baseline: SubjectInfo | None, stored: EvalRun | None) -> Digest:
+    """Who is asked in a run and what it is compared with: only with the same a run is gone on with.
+
+    Args:
+        candidate: Who is examined.
+        baseline: Who is asked in turn with it; ``None``: nobody.
+        stored: The kept run it is compared with; ``None``: none.
+    """
+    return value_digest(
+        {
+            "candidate": encode(candidate),
+            "baseline": None if baseline is None else encode(baseline),
+            "stored": None if stored is None else stored.run_id,
+        }
+    )
 
 
 def accumulated(runs: Sequence[EvalRun]) -> Side:

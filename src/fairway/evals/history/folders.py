@@ -46,6 +46,7 @@ class RunHeader:
         subject: As a report shows it.
         release: Version, where it is one; ``None``: not known.
         effective: Digest of the subject as it was configured; ``None``: not known.
+        sides: Digest over everybody who is asked, and over what is compared with; ``None``: not known.
         attempt_of: See :class:`fairway.evals.trials.EvalRun`.
         shard: ``(part, parts)``; ``None``: whole.
         ended: Whether it came to its end; a killed run did not.
@@ -70,6 +71,7 @@ class RunHeader:
     release: str | None = None
     instrument: Digest | None = None
     effective: Digest | None = None
+    sides: Digest | None = None
     attempt_of: Digest | None = None
     shard: tuple[int, int] | None = None
     ended: bool = False
@@ -175,10 +177,7 @@ class EvalHistory:
         found = [
             header
             for header in map(self.header, self.ids())
-            if header.attempt_of == attempt_of
-            and header.ended
-            and header.shard is None
-            and header.run_id != but
+            if header.attempt_of == attempt_of and header.ended and header.shard is None and header.run_id != but
         ]
         return tuple(header.run_id for header in sorted(found, key=lambda header: header.created_at))
 

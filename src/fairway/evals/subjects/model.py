@@ -56,6 +56,7 @@ class ModelSubject:
         clock: Clock,
         name: str | None = None,
         kind: str | None = None,
+        address: str | None = None,
         prices: Pricing | None = None,
         http: HttpClient | None = None,
     ) -> None:
@@ -68,6 +69,7 @@ class ModelSubject:
             clock: For the client.
             name: As a report shows it; ``None``: the model and its address.
             kind: ``None``: that of the wire format.
+            address: As its identity has it; ``None``: the endpoint's.
             prices: To say what a call costs, also at most before it is made.
             http: ``None``: its own.
         """
@@ -88,7 +90,7 @@ class ModelSubject:
             name=name or f"{endpoint.model} at {endpoint.base_url}",
             identity={
                 "wire": wire.name,
-                "base_url": endpoint.base_url,
+                "base_url": address or endpoint.base_url,
                 "model": endpoint.model,
                 "parameters": dict(endpoint.parameters),
                 "temperature": asking.temperature,

@@ -46,6 +46,7 @@ class NamedPrompt:
         endpoint: Of its model.
         temperature, max_tokens: Of its answers.
         tools: The model may call.
+        address: What its identity says instead of the endpoint's address, where that is another one in each run.
     """
 
     name: str
@@ -59,6 +60,7 @@ class NamedPrompt:
     temperature: float = 0.0
     max_tokens: int = 1024
     tools: tuple[Mapping[str, Any], ...] = ()
+    address: str | None = None
 
 
 PromptSource = Callable[[str, str | None], NamedPrompt]
@@ -198,6 +200,7 @@ def _prompt(text: str, rest: str, common: _Common, prompts: PromptSource | None)
         clock=common.clock,
         name=f"{found.name}@{found.version} with {found.endpoint.model}",
         kind="prompt",
+        address=found.address,
         prices=common.prices,
     )
 
