@@ -20,9 +20,15 @@ _TELLING = re.compile(
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _ASSIGNED = (
-    r"(?i:\b(?:api[ _-]?key|access[ _-]?key|secret|token|password|passwd|passphrase|pwd|pin|cvv|cvc)"
+    r"(?i:(?<![A-Za-z0-9])(?:[A-Za-z0-9_.\-]{0,40}?"
+    r"(?:(?:api|access|private|signing|secret)[ _-]?key|secret|token|password|passwd|passphrase|pwd)|pin|cvv|cvc)"
     r"[\"']?\s*(?:is|=|:|→|->)\s*[\"']?)"
 )
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
+"""Control characters, and what Unicode says to show as nothing that is no format character (``Cf``)."""
 _MOST_DEPTH = 32
 _MOST_DIGITS = 200
 _GAP = r"[\s.\-\u2010-\u2015/_]{0,2}"
@@ -97,13 +103,13 @@ _CREDENTIALS = (
     r"\b(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{16,}",
     r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
     r"(?P<keep>(?i:bearer|basic) )[A-Za-z0-9._~+/=-]{12,}",
-    r"(?P<keep>://)[^/\s:@\"]+:[^/\s@\"]+(?=@)",
+    r"(?P<keep>://)[^/\s:@\"]*:[^/\s@\"]+(?=@)",
     r"(?P<keep>\b(?i:cvv|cvc)\d?\W{0,3})\d{3,4}\b",
-    rf"(?P<keep>{_ASSIGNED})[^\s,;\"'\[\]]{{3,}}",
+    rf"(?P<keep>{_ASSIGNED})(?:(?<=\")[^\"\n]{{3,}}|(?<=')[^'\n]{{3,}}|[^\s,;\"'\[\]]{{3,}})",
 )
 _SHAPES = (
     *(Shape("CREDENTIAL", re.compile(pattern, re.DOTALL)) for pattern in _CREDENTIALS),
-    Shape("EMAIL", re.compile(r"[\w.%+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}")),
+    Shape("EMAIL", re.compile(r"[\w.%+-]{1,64}[@\uff20](?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}")),
     Shape("IBAN", re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?:[ \-]?[A-Za-z0-9]){11,30}"), ibans),
     Shape("CC", re.compile(rf"\d(?:{_GAP}\d){{12,}}"), cards),
     Shape("SSN", re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}[- ](?!00)\d{2}[- ](?!0000)\d{4}(?![\d-])")),
@@ -155,9 +161,10 @@ class Redactor:
 
 def _visible(text: str) -> str:
     """Without characters nobody sees, which would part what belongs together."""
-    if text.isascii():
-        return text
-    return "".join(char for char in text if unicodedata.category(char) != "Cf")
+    seen = _UNSEEN.sub("", text)
+    if seen.isascii():
+        return seen
+    return "".join(char for char in seen if unicodedata.category(char) != "Cf")
 
 
 def _is_telling(key: str, entry: Any) -> bool:

@@ -24,9 +24,14 @@ class ScoreFiles:
         self._status = state / STATUS
         self._read: dict[int, int] = {}  # bytes by segment
         self._scores: dict[Key, dict[UnitHash, tuple[int, int]]] = {}
+        self._since = float("-inf")
 
     def look(self, *, since: float) -> ScoresSeen:
-        """What is known now; scores of blocks before ``since`` are forgotten."""
+        """What is known now; scores of blocks before ``since`` are forgotten until asked for again."""
+        if since < self._since:
+            self._read.clear()
+            self._scores.clear()
+        self._since = since
         # the state first: what it says is done is in the files by now
         at, oldest = self._state()
         for number in sorted(int(path.stem) for path in self._folder.glob("*.jsonl") if path.stem.isdecimal()):

@@ -305,3 +305,4 @@ def test_files_are_followed_line_by_line_and_what_is_no_score_is_missing(tmp_pat
         half.write(b'{"t0": 10.0, "release": "a"')
     assert files.look(since=0.0).scores == {(10.0, "a"): {"u": (1_000_000, 2)}}
     assert files.look(since=20.0).scores == {}
+    assert files.look(since=0.0).scores == {(10.0, "a"): {"u": (1_000_000, 2)}}  # blocks are folded again

@@ -44,6 +44,8 @@ def test_each_shape_is_replaced_wherever_it_stands(name, secret, around):
         "my password is hunter22", "password: hunter22", "the API key = hunter22",
         "Authorization: Bearer hunter22hunter22",
         "https://ada:hunter22@example.org/x", '"token": "hunter22"', "pin is hunter22",
+        "redis://:hunter22@cache:6379/0", "AWS_SECRET_ACCESS_KEY=hunter22", "db_password: hunter22",
+        "clientSecret=hunter22", "MY.API_KEY = hunter22", 'password="secret of hunter22"', "the secret key: hunter22",
     ],
 )  # fmt: skip
 def test_what_is_called_a_secret_is_one(said):
@@ -54,6 +56,7 @@ def test_what_is_called_a_secret_is_one(said):
     "said",
     [
         "order 12345 of 2026-11-20 at 10:30 for 1,234.50 USD", "version 1.2.3, build 20261120", "A-1 and B-2",
+        "max_tokens: 500", "shopping is fun", "the secretary is out",
         "please refund my order, thanks", "the total is 4111 1111", "call me later", "see page 12-34",
     ],
 )  # fmt: skip
@@ -65,6 +68,14 @@ def test_characters_nobody_sees_and_digits_of_other_scripts_hide_nothing():
     card = "4111111111111111"
     assert "1111" not in Redactor().text("\u200b".join(card))
     assert "\uff11" not in Redactor().text("".join(chr(ord(char) + 0xFEE0) for char in card))
+
+
+@pytest.mark.parametrize(
+    "unseen", ["\x00", "\x08", "\u034f", "\u115f", "\u3164", "\ufe0f", "\uffa0", "\U000e0101", "\u2060"]
+)
+def test_whatever_is_shown_as_nothing_hides_nothing(unseen):
+    parted = f"4111{unseen}1111{unseen}1111{unseen}1111, ada{unseen}@example{unseen}.org"
+    assert Redactor().text(parted) == "[CC_REDACTED], [EMAIL_REDACTED]"
 
 
 def test_json_is_redacted_by_value_and_by_telling_key():
@@ -98,7 +109,7 @@ def test_no_surroundings_let_a_secret_through_that_stands_by_itself(prefix, suff
 
 
 @pytest.mark.parametrize(
-    "text", ["1" * 64_000, "1 " * 32_000, "a@" * 32_000, "://a" * 16_000, "DE12 " * 12_000, "a." * 32_000]
+    "text", ["1" * 64_000, "1 " * 32_000, "a@" * 32_000, "://a" * 16_000, "DE12 " * 12_000, "a." * 32_000, "api_" * 16_000]
 )
 def test_hostile_texts_take_no_longer_than_others(text):
     began = time.perf_counter()
