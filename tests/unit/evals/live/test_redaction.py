@@ -109,7 +109,8 @@ def test_no_surroundings_let_a_secret_through_that_stands_by_itself(prefix, suff
 
 
 @pytest.mark.parametrize(
-    "text", ["1" * 64_000, "1 " * 32_000, "a@" * 32_000, "://a" * 16_000, "DE12 " * 12_000, "a." * 32_000, "api_" * 16_000]
+    "text",
+    ["1" * 64_000, "1 " * 32_000, "a@" * 32_000, "://a" * 16_000, "DE12 " * 12_000, "a." * 32_000, "api_" * 16_000],
 )
 def test_hostile_texts_take_no_longer_than_others(text):
     began = time.perf_counter()
