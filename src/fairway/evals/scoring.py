@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fairway.evals.assertions.case_check import CheckFinding, check_case, tools_called
@@ -269,22 +269,6 @@ def _cost(replies: Sequence[Reply]) -> int | None:
 def _preview(text: str) -> str:
     flat = plain(" ".join(text[: _PREVIEW * 20].split()))
     return flat if len(flat) <= _PREVIEW else flat[: _PREVIEW - 1] + "…"
-
-
-def metric_scores(results: Sequence[CaseResult]) -> Mapping[str, float]:
-    """Mean score of each named metric over all decided assertions that carry it, weighted; by name.
-
-    An assertion of weight 0 counts with weight 1 here: recording it is what it is for.
-    """
-    sums: dict[str, tuple[float, float]] = {}
-    for result in results:
-        for one in result.assertions:
-            if one.metric is None or one.score is None:
-                continue
-            weight = one.weight or 1.0
-            score, total = sums.get(one.metric, (0.0, 0.0))
-            sums[one.metric] = (score + one.score * weight, total + weight)
-    return {name: score / total for name, (score, total) in sorted(sums.items())}
 
 
 def combine_runs(case: Case, runs: Sequence[CaseResult]) -> CaseResult:

@@ -78,8 +78,8 @@ def _read_openai(body: Any) -> Completion:
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise _no_completion() from error
     called = tuple(calls) if isinstance(calls, list) else ()
-    if text is None and isinstance(refusal, str) and refusal:
-        text, finish = refusal, "content_filter"
+    if isinstance(refusal, str) and refusal:  # also beside a text: a refusal is no answer
+        text, finish = refusal if text is None else text, "content_filter"
     if text is None and called:
         text = ""
     if not isinstance(text, str):

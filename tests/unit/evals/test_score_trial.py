@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.evals.assertions.section import read_assertion
-from fairway.evals.scoring import combine_runs, metric_scores, score_trial, to_measure
+from fairway.evals.scoring import combine_runs, score_trial, to_measure
 from fairway.evals.trials import Trial, Trouble
 from fairway.evals.values import AssertionResult, Case, CaseOutcome, CaseResult, ExpectedTool, Found, Reply, ToolCall
 
@@ -188,15 +188,6 @@ def test_calls_that_are_only_recorded_do_not_count_among_those_expected():
     assert scored(case(calls)).tools_expected == 1
     only_recorded = scored(case(A, {**calls, "weight": 0}))
     assert (only_recorded.outcome, only_recorded.tools_expected) == (P, 0)
-
-
-def test_named_metrics_are_weighted_means_over_all_results():
-    asked = case(
-        {**A, "metric": "m", "weight": 3}, {**NO, "metric": "m", "weight": 1}, {**NO, "metric": "n", "weight": 0}
-    )
-    results = [scored(asked), scored(asked, Reply(text="Bye"))]
-    assert metric_scores(results) == {"m": (3 + 0 + 0 + 1) / 8, "n": 0.5}
-    assert metric_scores([scored(case({**RUBRIC, "metric": "m"}))]) == {}
 
 
 def test_runs_that_are_planned_and_missing_could_have_gone_either_way():

@@ -93,6 +93,13 @@ async def test_parameters_of_an_alias_change_and_take_out_fields():
     assert (sent["max_completion_tokens"], sent["seed"]) == (9, 1)
 
 
+@pytest.mark.parametrize("content", [None, "hello"])
+async def test_a_refusal_is_no_finished_answer_also_beside_a_text(content):
+    said = {"role": "assistant", "content": content, "refusal": "No."}
+    answered = await ask(completion(choices=[{"message": said, "finish_reason": "stop"}]))
+    assert (answered.text, answered.finish_reason) == (content or "No.", "content_filter")
+
+
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -1}, {"prompt_tokens": True}, "x", []])
 async def test_usage_that_is_not_reported_is_unknown_and_not_0(usage):
     answered = await ask(completion(usage=usage))

@@ -6,6 +6,7 @@ import pytest
 
 from fairway.evals.reports.content import Change, ReportContent, pair_cases
 from fairway.evals.reports.headline import first_violated, headline
+from fairway.evals.reports.summary import metric_means
 from fairway.evals.values import AssertionResult, CaseOutcome, CaseResult, Found
 from fairway.testing.modelled_evaluation import Modelled, modelled_evaluation
 
@@ -57,6 +58,23 @@ def test_what_only_is_recorded_is_never_shown_as_the_reason():
     result = CaseResult(suite="s", case_id="c", name="c", outcome=CaseOutcome.FAILED, assertions=(recorded, decides))
     assert first_violated(result) is decides
     assert headline(result) == "no refund"
+
+
+def test_named_metrics_are_weighted_means_of_what_was_decided():
+    def one(found: Found, score: float | None, weight: float, metric: str | None = "m") -> AssertionResult:
+        return AssertionResult(type="contains", found=found, score=score, weight=weight, metric=metric)
+
+    told = (
+        one(Found.HELD, 1.0, 3.0),
+        one(Found.VIOLATED, 0.0, 1.0),
+        one(Found.INVALID, None, 1.0),
+        one(Found.HELD, 0.5, 0.0, "n"),
+        one(Found.HELD, 1.0, 1.0, None),
+    )
+    run = modelled_evaluation(1).candidate
+    run = replace(run, results=tuple(replace(result, assertions=told) for result in run.results))
+    trials = len(run.results)
+    assert metric_means(run) == {"m": (0.75, 2 * trials, trials), "n": (0.5, trials, 0)}
 
 
 def test_a_case_that_was_not_played_is_unknown_and_says_so():
