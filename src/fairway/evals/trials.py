@@ -85,7 +85,6 @@ class Trouble(StrEnum):
     TIMEOUT = "timeout"
     SPEND = "spend"
     PRICE = "price"
-    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,8 @@ class RunOptions:
         case_timeout_seconds: Of one trial: its turns and what is measured, without waiting for a place or for an
             endpoint that asked to be left alone.
         call_timeout_seconds: Of one call; ``None``: only the trial's.
-        total_timeout_seconds: Of everything; what is not done by then is troubled. ``None``: no limit.
+        total_timeout_seconds: Of everything; nothing is begun after that, and what is not done is troubled. ``None``:
+            no limit.
         retries: Further tries of a call that failed in a way that does no harm to repeat (a model without memory).
         busy_retries: Further tries of a call that was refused because there were too many (429, 503).
         max_wait_seconds: A ``Retry-After`` beyond this is not waited for.
@@ -24,7 +25,8 @@ class RunOptions:
         run_id: Makes conversation ids of this run its own; a run that is resumed has the same.
         conversations_kept: When a run is resumed, the subject still knows its conversations. ``False`` (it was started
             anew): a conversation that was cut is played again from its first turn.
-        grace_seconds: When the run is stopped, calls in flight are waited for so long: they are paid for already.
+        grace_seconds: When the run is stopped or its time is over, calls in flight are waited for so long: they are
+            paid for already.
         seed: Of what is random on purpose: which side is asked first.
     """
 

@@ -50,6 +50,7 @@ class SideAsked:
         clock: Clock,
         total: asyncio.Semaphore,
         *,
+        limit: AdaptiveLimit,
         spend: SpendCap | None,
         twin: int = 0,
     ) -> None:
@@ -63,7 +64,6 @@ class SideAsked:
             max_wait_seconds=options.max_wait_seconds,
             call_timeout_seconds=options.call_timeout_seconds,
         )
-        limit = AdaptiveLimit(options.concurrency, clock=clock)
         self.caller = Caller(limit=limit, rules=rules, clock=clock, total=total, spend=spend)
         self.capped = spend is not None and spend.limit_micros is not None
         # a bare model knows what a call costs at most; a service does not

@@ -12,6 +12,7 @@ from fairway.clock import Clock
 from fairway.evals import scoring
 from fairway.evals.running.cache import CallCache
 from fairway.evals.running.journal import Journal, TrialKey
+from fairway.evals.running.limiting import AdaptiveLimit
 from fairway.evals.running.options import RunOptions
 from fairway.evals.running.playing import Player, SideAsked, Task, ToMeasure
 from fairway.evals.running.spend import Pricing, SpendCap
@@ -51,6 +52,12 @@ class _Planned:
     index: int
     inclusion: float = 1.0
     wave: int = 0
+
+
+def _endpoint(subject: Subject, at: int) -> object:
+    """What refuses calls together: one provider's address, whichever model and prompt; else each side by itself."""
+    address = (subject.info.identity or {}).get("base_url")
+    return at if address is None else address
 
 
 class EvalRunner:
@@ -103,8 +110,18 @@ class EvalRunner:
             raise ValueError("each side needs a name of its own")
         calls = asyncio.Semaphore(options.concurrency)
         identities = [subject.info.identity for _, subject in sides]
+        limits: dict[object, AdaptiveLimit] = {}
         self._sides = [
-            SideAsked(name, subject, options, clock, calls, spend=spend, twin=identities[:at].count(identities[at]))
+            SideAsked(
+                name,
+                subject,
+                options,
+                clock,
+                calls,
+                limit=limits.setdefault(_endpoint(subject, at), AdaptiveLimit(options.concurrency, clock=clock)),
+                spend=spend,
+                twin=identities[:at].count(identities[at]),
+            )
             for at, (name, subject) in enumerate(sides)
         ]
         self._player = Player(
@@ -136,10 +153,8 @@ class EvalRunner:
 
     @property
     def complete(self) -> bool:
-        """Every planned trial was played to an end, troubled or not, and none was cut short by a stop."""
-        return self._done >= self.planned and not any(
-            trial.trouble is Trouble.CANCELLED for trials in self._trials.values() for trial in trials.values()
-        )
+        """Every planned trial was played to an end, troubled or not."""
+        return self._done >= self.planned
 
     @property
     def finished(self) -> Mapping[str, tuple[Trial, ...]]:
@@ -184,20 +199,35 @@ class EvalRunner:
         if self._spend is not None and self._journal is not None:
             for cost in self._journal.paid():
                 self._spend.book(cost)
+        limit = self._options.total_timeout_seconds
+        waves = asyncio.ensure_future(self._waves())
         try:
-            async with asyncio.timeout(self._options.total_timeout_seconds) as scope:
-                await self._play(self._planned)
-                wave = 1
-                while self._next_wave is not None and (more := self._wave(self._next_wave(wave, self.finished), wave)):
-                    self._planned += more
-                    await self._play(more)
-                    wave += 1
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            limit = self._options.total_timeout_seconds
-            self._close(Trouble.TIMEOUT, f"not finished when the run's {limit:g} s were over")
+            await asyncio.wait({waves}, timeout=limit)
+            if limit is not None and not waves.done():
+                # what is in flight is paid for: as after a stop, it is waited for
+                self._player.stop()
+                await asyncio.wait({waves}, timeout=self._options.grace_seconds)
+                waves.cancel()
+                await asyncio.wait({waves})
+                self._close(Trouble.TIMEOUT, f"not finished when the run's {limit:g} s were over")
+            if not waves.cancelled():
+                waves.result()
+        finally:
+            waves.cancel()
+            await asyncio.gather(waves, return_exceptions=True)
         return self.finished
+
+    async def _waves(self) -> None:
+        """Play what is planned, then what each wave adds."""
+        await self._play(self._planned)
+        wave = 1
+        while self._next_wave is not None and not self._player.stopping:
+            more = self._wave(self._next_wave(wave, self.finished), wave)
+            if not more:
+                return
+            self._planned += more
+            await self._play(more)
+            wave += 1
 
     def _wave(self, chosen: Sequence[PlannedTrial], wave: int) -> list[_Planned]:
         """The trials of a wave, each with the next repeat of its case."""

@@ -163,10 +163,33 @@ async def test_a_call_has_a_limit_of_its_own():
 
 
 async def test_when_the_total_time_is_over_what_is_missing_is_trouble():
-    engine = runner(Scripted(), suites=suite("a", "slow 9", "b"), total_timeout_seconds=0.1, concurrency=1)
+    cases = suite("a", "slow 9", "b")
+    engine = runner(Scripted(), suites=cases, total_timeout_seconds=0.1, grace_seconds=0.01, concurrency=1)
     found = (await engine.run())["candidate"]
     assert [trial.trouble for trial in found] == [None, Trouble.TIMEOUT, Trouble.TIMEOUT]
     assert engine.complete
+
+
+async def test_what_is_in_flight_when_the_total_time_is_over_is_paid_for_and_kept(tmp_path):
+    subject = Scripted()
+    cases = suite("slow 0.15", "slow 0.15", "a", "b", "slow 9")
+    with Journal(tmp_path) as journal:
+        engine = runner(
+            subject, suites=cases, journal=journal, total_timeout_seconds=0.1, grace_seconds=0.5, concurrency=2
+        )
+        found = (await engine.run())["candidate"]
+    assert [trial.trouble for trial in found] == [None, None, *[Trouble.TIMEOUT] * 3]
+    assert len(subject.asked) == 2, "nothing is begun after that"
+    assert len(read_trials(tmp_path)["candidate"]) == 2
+
+
+async def test_a_plan_that_breaks_breaks_the_run_also_with_a_total_time():
+    def broken(wave, trials):
+        raise RuntimeError("no plan")
+
+    for limit in (None, 5.0):
+        with pytest.raises(RuntimeError, match="no plan"):
+            await runner(Scripted(), suites=suite("a"), next_wave=broken, total_timeout_seconds=limit).run()
 
 
 async def test_a_cancelled_run_keeps_what_was_done_and_goes_on_without_asking_again(tmp_path):
@@ -303,6 +326,23 @@ async def test_retry_after_is_honoured_and_waiting_for_it_takes_nothing_from_a_t
     assert 0.3 <= asyncio.get_running_loop().time() - started < 1.0
     assert found[0].replies[0].latency_seconds is not None
     assert found[0].replies[0].latency_seconds < 0.2
+
+
+async def test_two_sides_at_one_address_are_held_back_together():
+    class Once(Scripted):
+        async def answered(self, question: Question) -> Reply:
+            times.append(asyncio.get_running_loop().time())
+            if len(times) == 1:
+                raise BusyError("429", code="x", retry_after=0.3)
+            return Reply(text="echo")
+
+    times: list[float] = []
+    here, there = ({"base_url": url, "model": "m"} for url in ("http://a/v1", "http://b/v1"))
+    for other, held in ((here, True), (there, False)):
+        times.clear()
+        subjects = [Once(replace(STATELESS, identity=identity)) for identity in (here, other)]
+        await runner(*subjects, suites=suite("a", "b"), concurrency=2).run()
+        assert (times[1] - times[0] >= 0.3) is held
 
 
 async def test_a_retry_after_that_is_too_long_is_trouble_at_once():
