@@ -51,10 +51,20 @@ async def agent_subject(served: ReadyService, evals: EvalsSection, stack: AsyncE
     return await stack.enter_async_context(ArmSubject(served.url, mapping, info, timeout_seconds=evals.timeout))
 
 
-def case_seconds(evals: EvalsSection) -> float:
-    """Longest time of one run of a case: one turn's time, and the judge's two attempts each time it is asked."""
+def case_seconds(evals: EvalsSection, suites: Sequence[Suite]) -> float:
+    """Longest time of one run of a case: each turn's, and two attempts of the judge each time it is asked.
+
+    Args:
+        evals: The limits of one turn, and of one judgement.
+        suites: What is played; the longest conversation and the most judgements of a case set the limit.
+    """
+    cases = [case for suite in suites for case in suite.cases]
+    turns = max((len(case.turns) for case in cases), default=1)
     judge = evals.judge
-    return evals.timeout + (2 * judge.timeout * judge.repeats if judge is not None and judge.enabled else 0.0)
+    if judge is None or not judge.enabled:
+        return evals.timeout * turns
+    judged = max((sum(map(is_judged, case.checks)) for case in cases), default=1)
+    return evals.timeout * turns + 2 * judge.timeout * judge.repeats * max(1, judged)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

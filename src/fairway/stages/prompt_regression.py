@@ -124,7 +124,7 @@ async def _evaluate(
         stored=compared.stored,
         options=RunOptions(
             concurrency=evals.concurrency,
-            case_timeout_seconds=case_seconds(evals),
+            case_timeout_seconds=case_seconds(evals, measured.suites),
             call_timeout_seconds=evals.timeout,
             retries=evals.retries,
             threshold=measured.threshold,

@@ -122,7 +122,7 @@ async def _run(project: Project, name: str, experiment: ExperimentSection, repea
         health = await by.health() if by.health is not None else None
         options = RunOptions(
             concurrency=evals.concurrency,
-            case_timeout_seconds=case_seconds(evals),
+            case_timeout_seconds=case_seconds(evals, examined.suites),
             retries=evals.retries,
             run_id=run_id,
             conversations_kept=False,
