@@ -228,6 +228,8 @@ def test_shards_merged_have_the_verdict_and_the_results_of_the_unsharded_run(she
     again = other.run("merge", *folders, "-o", "json")
     assert again.told["verdict"] == merged.told["verdict"]
     assert len(other.runs()) == 1, "the same shards merged again are no further attempt"
+    here = shell.run("merge", *shards, "-o", "json")
+    assert shell.run("show", "-o", "json").told["title"] == here.told["title"], "what was merged last is the latest"
     suite = shell.folder / "cases.yaml"
     suite.write_text(suite.read_text().replace("c1,", "c1, critical: true,"))
     run(shell, agent, "--shard", "2/2")
@@ -371,6 +373,18 @@ def test_lint_import_and_export_round_trip(shell: Shell):
     assert linted.code == 1
     assert any(finding["severity"] == "error" for finding in linted.told)
     assert shell.run("lint", "cases.yaml").code == 0
+
+
+def test_the_latest_run_that_is_shown_is_said_not_to_be_the_last_one_that_began(shell: Shell, agent: Agent):
+    run(shell, agent)
+    assert shell.run("show").err == ""
+    ended = shell.runs()[0]["run_id"]
+    header = json.loads((shell.folder / ".fairway/evals" / ended / "run.json").read_text())
+    killed = shell.folder / ".fairway/evals" / "29991231-235959-000000"
+    killed.mkdir()
+    (killed / "run.json").write_text(json.dumps({**header, "run_id": killed.name, "ended": False}))
+    shown = shell.run("show")
+    assert f"{killed.name} began later and has not ended: this is {ended}" in shown.err
 
 
 def test_what_only_a_project_has_is_refused_outside_one_and_not_left_out_in_silence(shell: Shell, agent: Agent):

@@ -81,6 +81,7 @@ def command(
         plan=first.plan,
         release=first.release,
         derived_from=names,
+        made_at=datetime.now(UTC),
     )
     place.history.begin(header)
     policy = gate_policy(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from fairway.errors import NotFoundError, RefusedError
 from fairway.evals.history.folders import read_header, read_run, results_digest
 
@@ -44,9 +46,15 @@ def find_folder(
     if reference == BLESSED:
         return _blessed_folder(place, blessed_baseline(place, instrument, environment))
     if reference is None or reference == "latest":
-        ended = [header.run_id for header in place.history.headers() if header.ended]
+        headers = place.history.headers()
+        ended = [header.run_id for header in headers if header.ended]
         if not ended:
             return place.history.find(None)
+        if not headers[0].ended:
+            click.echo(
+                f"{headers[0].run_id} began later and has not ended: this is {ended[0]}, the last one that has",
+                err=True,
+            )
         return place.history.folder(ended[0])
     return place.history.find(reference)
 

@@ -59,6 +59,7 @@ class RunHeader:
         baseline: What it was compared with; ``None``: nothing.
         baseline_run: Id of the kept run it was compared with; ``None``: none, or one that was asked in turn with it.
         derived_from: Ids of the runs it was made from without a call: shards that were merged, a run scored again.
+        made_at: When it was made from them, where it is as old as they are; ``None``: ``created_at``.
     """
 
     run_id: str
@@ -85,6 +86,7 @@ class RunHeader:
     baseline: str | None = None
     baseline_run: str | None = None
     derived_from: tuple[str, ...] = ()
+    made_at: datetime | None = None
 
 
 class EvalHistory:
@@ -135,7 +137,7 @@ class EvalHistory:
                 found.append(self.header(run_id))
             except PermanentError:
                 continue
-        return tuple(sorted(found, key=lambda header: header.created_at, reverse=True))
+        return tuple(sorted(found, key=lambda header: header.made_at or header.created_at, reverse=True))
 
     def find(self, reference: str | None) -> Path:
         """The folder of a run: by id, the beginning of one, ``latest``, or a path.
