@@ -158,7 +158,10 @@ async def _arranged(setting: _Setting, header: RunHeader) -> tuple[RunHeader, Pl
     evals = examined.evals
     measured = _measured(examined, asked)
     limits = Limits(
-        concurrency=evals.concurrency, timeout=case_seconds(evals, measured.suites), retries=evals.retries, spend=evals.spend
+        concurrency=evals.concurrency,
+        timeout=case_seconds(evals, measured.suites),
+        retries=evals.retries,
+        spend=evals.spend,
     )
     spend = spend_cap(asked, limits)
     cache = answer_cache(setting.place, asked, setting.stack)
