@@ -20,7 +20,7 @@ from fairway.costs.prices import price_table
 from fairway.errors import FairwayError, NotFoundError
 from fairway.evals.assertions.measuring import Measurers
 from fairway.evals.live.config import OnlineSection
-from fairway.evals.live.online import DailyCap, OnlineScorer
+from fairway.evals.live.online import SPENT, DailyCap, OnlineScorer
 from fairway.evals.live.plan import online_assertions
 from fairway.evals.live.redaction import Redactor, Shape
 from fairway.evals.live.service import LiveService, LiveSettings
@@ -121,7 +121,7 @@ async def scorer_of(project: Project, online: OnlineSection, stack: AsyncExitSta
             prices=price_table(project.models, project.costs.prices),
             mock_url=os.environ.get(MOCK_VARIABLE),
             concurrency=online.concurrency,
-            spend=DailyCap(round(online.spend * 1_000_000), clock.now),
+            spend=DailyCap(round(online.spend * 1_000_000), clock.now, kept=project.state.root / SPENT),
         )
     timeout = 60.0 if judge is None else judge.timeout * _TRIES
     return OnlineScorer(assertions, online.rubric, measuring=Measurers(judge=panel), timeout=timeout)

@@ -24,7 +24,8 @@ class KeptLines:
         Raises:
             OSError: It cannot be made.
         """
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # the mode is that of the last folder alone
+        folder.mkdir(exist_ok=True, mode=0o700)
         self._folder = folder
         self._segment_bytes = max(1, most_bytes // _SEGMENTS)
         self._number = max(_numbers(folder), default=1)

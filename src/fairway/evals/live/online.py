@@ -7,9 +7,12 @@ hold the gate that asks for them, and an arm whose replies get fewer is noticed 
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from fairway.errors import FairwayError
@@ -18,6 +21,11 @@ from fairway.evals.running.spend import PriceError, Reservation, SpendCap, Spend
 from fairway.evals.scoring import score_trial, to_measure
 from fairway.evals.trials import Measuring, Observed, Trial
 from fairway.evals.values import Assertion, AssertionResult, Case, CaseOutcome, CaseResult
+
+log = logging.getLogger("fairway.live")
+
+SPENT = "live/spent.json"
+"""What judges cost today, below the project's state folder."""
 
 _SUITE = "online"
 
@@ -48,13 +56,46 @@ class Scored:
 
 
 class DailyCap(SpendCap):
-    """A spend cap that begins anew each day (UTC)."""
+    """A spend cap that begins anew each day (UTC), and not with each process."""
 
-    def __init__(self, limit_micros: int, now: Callable[[], datetime]) -> None:
-        """Take the limit of a day and the clock."""
+    def __init__(self, limit_micros: int, now: Callable[[], datetime], *, kept: Path | None = None) -> None:
+        """Take the limit of a day, the clock, and the file that says what was spent today.
+
+        Args:
+            limit_micros: Of a day.
+            now: The time, aware.
+            kept: Need not be there; ``None``: a new process begins anew. What cannot be read is not known, so nothing
+                is spent until tomorrow.
+        """
         super().__init__(limit_micros)
         self._now = now
         self._day = now().date()
+        self._kept = kept
+        if kept is not None and kept.exists():
+            self._recall(kept)
+
+    def _recall(self, kept: Path) -> None:
+        try:
+            value = json.loads(kept.read_bytes())
+            day, spent = value["day"], value["spent_micros"]
+            if not isinstance(day, str) or not (spent is None or (type(spent) is int and spent >= 0)):
+                raise ValueError("is no day and a sum")
+        except (OSError, ValueError, KeyError, TypeError):
+            day, spent = self._day.isoformat(), None
+        if day == self._day.isoformat():
+            self._spent, self._unknown = spent or 0, spent is None
+
+    def _count(self, cost_micros: int | None) -> None:
+        super()._count(cost_micros)
+        if self._kept is None:
+            return
+        spent = None if self._unknown else self._spent
+        scratch = self._kept.with_suffix(".new")
+        try:
+            scratch.write_text(json.dumps({"day": self._day.isoformat(), "spent_micros": spent}))
+            scratch.replace(self._kept)
+        except OSError as error:
+            log.error("what was spent today was not written: %s", error)
 
     async def reserve(self, at_most: int | None) -> Reservation:
         """As of any cap; the first call of a day finds all of it.

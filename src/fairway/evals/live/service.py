@@ -36,6 +36,9 @@ TURNS = "live/turns"
 MAX_WAITING = 1_000
 """Turns that wait to be scored; what comes beyond has no score."""
 
+MOST_REASONS = 200
+"""Reasons for a missing score that are counted apart."""
+
 BEAT_SECONDS = 1.0
 _RECEIVE_BYTES = 4 << 20
 _MOST_DATAGRAM = 1 << 20
@@ -138,7 +141,12 @@ class LiveService:
             self._waiting.put_nowait(turn)
             self._pending[turn.request] = turn.t0
         except asyncio.QueueFull:
-            self.counts.missing["too many wait to be scored"] += 1
+            self._missed("too many wait to be scored")
+
+    def _missed(self, why: str) -> None:
+        """Count a reply without a score; of reasons that are all different, only the first are told apart."""
+        told = why if why in self.counts.missing or len(self.counts.missing) < MOST_REASONS else "for other reasons"
+        self.counts.missing[told] += 1
 
     async def _score_forever(self) -> None:
         assert self._scorer is not None
@@ -146,7 +154,7 @@ class LiveService:
             turn = await self._waiting.get()
             scored = await self._scorer.score(turn)
             if scored.score_micros is None:
-                self.counts.missing[scored.why] += 1
+                self._missed(scored.why)
             else:
                 self.counts.scored += 1
             try:

@@ -17,7 +17,7 @@ from fairway.errors import PermanentError
 from fairway.evals.live.kept import KeptLines
 from fairway.evals.live.online import DailyCap, OnlineScorer
 from fairway.evals.live.turns import LiveTurn
-from fairway.evals.running.spend import SpendError
+from fairway.evals.running.spend import PriceError, SpendError
 from fairway.evals.values import Assertion, AssertionResult, Found, Reply
 from fairway.observe.fold import ArmBlock, Block
 from fairway.observe.port import ScoresSeen
@@ -205,6 +205,31 @@ async def test_the_cap_of_a_day_stops_scoring_and_the_next_day_begins_anew():
         await cap.reserve(40)
     now[0] += timedelta(hours=2)
     assert (await scorer.score(TURN)).score_micros == 1_000_000
+
+
+async def test_what_was_spent_today_counts_for_the_next_process_and_not_for_the_next_day(tmp_path):
+    now = [datetime(2026, 11, 20, 12, tzinfo=UTC)]
+    kept = tmp_path / "spent.json"
+
+    def cap() -> DailyCap:
+        return DailyCap(100, lambda: now[0], kept=kept)
+
+    first = cap()
+    first.settle(await first.reserve(60), 60)
+    with pytest.raises(SpendError):
+        await cap().reserve(60)
+    now[0] += timedelta(days=1)
+    await cap().reserve(60)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"day": "2026-11-20"}', '{"day": "2026-11-20", "spent_micros": -1}']
+)
+async def test_an_unreadable_sum_of_today_is_unknown_and_lets_nothing_be_spent(tmp_path, content):
+    (tmp_path / "spent.json").write_text(content)
+    cap = DailyCap(100, lambda: datetime(2026, 11, 20, 12, tzinfo=UTC), kept=tmp_path / "spent.json")
+    with pytest.raises(PriceError):
+        await cap.reserve(1)
 
 
 # --- joining --------------------------------------------------------------------------------------------------------

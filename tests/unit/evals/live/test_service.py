@@ -16,7 +16,7 @@ from fairway.errors import ConflictError
 from fairway.evals.live.kept import kept_lines
 from fairway.evals.live.online import OnlineScorer, Scored
 from fairway.evals.live.redaction import Redactor, Shape
-from fairway.evals.live.service import TURNS, LiveService, LiveSettings, readable_turns
+from fairway.evals.live.service import MOST_REASONS, TURNS, LiveService, LiveSettings, readable_turns
 from fairway.evals.subjects.mapping import ChatMapping
 from fairway.evals.values import Assertion
 from fairway.traffic.sampling import SCORES, STATUS, pack
@@ -84,6 +84,19 @@ async def test_what_is_no_sample_is_counted_and_nothing_breaks(tmp_path, make_sa
         service.take(data)
     assert (service.counts.received, service.counts.kept) == (4, 1)
     assert sum(service.counts.unreadable.values()) == 3
+
+
+def test_reasons_that_are_all_different_do_not_fill_the_memory(tmp_path):
+    service = LiveService(settings(tmp_path), now=lambda: 1.0)
+    for n in range(MOST_REASONS + 500):
+        service._missed(f"reason {n}")
+    assert len(service.counts.missing) == MOST_REASONS + 1
+    assert service.counts.missing["for other reasons"] == 500
+
+
+def test_the_folder_of_live_traffic_is_its_owners(tmp_path):
+    LiveService(settings(tmp_path / "state"), now=lambda: 1.0)
+    assert (tmp_path / "state" / "live").stat().st_mode & 0o077 == 0
 
 
 async def test_a_second_listener_of_a_project_is_refused(tmp_path):
