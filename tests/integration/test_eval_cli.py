@@ -387,6 +387,19 @@ def test_the_latest_run_that_is_shown_is_said_not_to_be_the_last_one_that_began(
     assert f"{killed.name} began later and has not ended: this is {ended}" in shown.err
 
 
+def test_a_function_that_never_returns_is_trouble_and_does_not_keep_the_command_from_ending(shell: Shell):
+    (shell.folder / "stuck.py").write_text("import time\n\ndef say(message):\n    time.sleep(3600)\n")
+    process = shell.start(
+        "run", "cases.yaml", "--case", "c1", "--target", "python:stuck:say", "--timeout", "0.2", "-o", "json"
+    )
+    try:
+        told, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 3
+    assert json.loads(told)["verdict"] == "ERROR"
+
+
 def test_what_only_a_project_has_is_refused_outside_one_and_not_left_out_in_silence(shell: Shell, agent: Agent):
     for option in (("--baseline", "stable"), ("--environment", "production")):
         refused = run(shell, agent, *option)

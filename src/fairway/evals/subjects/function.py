@@ -9,8 +9,10 @@ import inspect
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
@@ -28,7 +30,7 @@ class CallableSubject:
 
     A function that takes one argument gets the message; one that takes two gets the message and everything a command
     would be told. It answers text, or what a command may answer. A thread cannot be stopped: a function that is past
-    its limit goes on in the background, and its answer is thrown away.
+    its limit goes on in the background until the process ends, and its answer is thrown away.
     """
 
     def __init__(
@@ -55,8 +57,7 @@ class CallableSubject:
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 - an object whose call is async is asked for
         )
-        self._threads: ThreadPoolExecutor | None = None
-        self._most_threads = threads
+        self._free = asyncio.Semaphore(threads)
         shown = name or f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', '?')}"
         identity = None if version is None else {"function": shown, "version": version}
         self._info = SubjectInfo(kind="python", name=shown, identity=identity)
@@ -72,8 +73,7 @@ class CallableSubject:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        """Nothing is waited for: a function that never returns must not keep the process from ending."""
 
     async def ask(self, question: Question) -> Reply:
         """What it returns.
@@ -101,10 +101,25 @@ class CallableSubject:
     async def _called(self, arguments: tuple[Any, ...]) -> Any:
         if self._is_async:
             return await self._function(*arguments)
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._most_threads, thread_name_prefix="subject")
-        value = await asyncio.get_running_loop().run_in_executor(self._threads, self._function, *arguments)
+        await self._free.acquire()
+        value = await asyncio.wrap_future(self._begun(arguments, asyncio.get_running_loop()))
         return await value if inspect.isawaitable(value) else value
+
+    def _begun(self, arguments: tuple[Any, ...], loop: asyncio.AbstractEventLoop) -> Future[Any]:
+        """The call in a thread of its own that ends with the process; a pool's threads would be waited for."""
+        call: Future[Any] = Future()
+        call.set_running_or_notify_cancel()
+
+        def run() -> None:
+            try:
+                call.set_result(self._function(*arguments))
+            except BaseException as error:  # noqa: BLE001 - it is raised again where the answer is awaited
+                call.set_exception(error)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits for a free place any more
+                loop.call_soon_threadsafe(self._free.release)
+
+        Thread(target=run, name="subject", daemon=True).start()
+        return call
 
 
 def _raised(error: BaseException) -> PermanentError:
