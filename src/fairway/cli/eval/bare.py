@@ -66,10 +66,11 @@ async def bare_playing(
         )
     _only_here(asked)
     measured = bare_measured(asked)
-    limits = Limits()
+    each = Limits().timeout
+    limits = Limits(timeout=each * _longest(measured.suites) + (2 * each if asked.judge else 0.0))
     spend = spend_cap(asked, limits)
     cache = answer_cache(place, asked, stack)
-    concurrency, timeout = asked.concurrency or limits.concurrency, asked.timeout or limits.timeout
+    concurrency, timeout = asked.concurrency or limits.concurrency, asked.timeout or each
 
     async def ask(text: str, version: str | None = None) -> Subject:
         subject = open_subject(text, timeout_seconds=timeout, concurrency=concurrency, version=version)
@@ -96,6 +97,11 @@ async def bare_playing(
         cache=cache,
     )
     return header_of(header, playing, agent=place.agent, environment="", release=None), playing
+
+
+def _longest(suites: Sequence[Suite]) -> int:
+    """Turns of the longest conversation."""
+    return max((len(case.turns) for suite in suites for case in suite.cases), default=1)
 
 
 def _only_here(asked: Asked) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeVar
@@ -37,9 +38,12 @@ class CallRules:
 
 
 class Patience:
-    """A limit of time that stands still while a trial waits for reasons that are not its own."""
+    """A limit of time that stands still while a trial waits for reasons that are not its own.
 
-    __slots__ = ("_left", "_resting", "_scope")
+    Several calls of one trial may wait at a time (votes of a panel): it goes on when none of them does.
+    """
+
+    __slots__ = ("_left", "_resting", "_scope", "_waiting")
 
     def __init__(self, scope: asyncio.Timeout | None = None, resting: set[asyncio.Task[Any]] | None = None) -> None:
         """Take the limit; ``None``: there is none.
@@ -51,9 +55,11 @@ class Patience:
         self._scope = scope
         self._resting = resting
         self._left: float | None = None
+        self._waiting = 0
 
     def __enter__(self) -> None:
         """Stop the clock."""
+        self._waiting += 1
         if self._resting is not None and (task := asyncio.current_task()) is not None:
             self._resting.add(task)
         when = None if self._scope is None else self._scope.when()
@@ -65,11 +71,16 @@ class Patience:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Let it go on."""
+        self._waiting -= 1
         if self._resting is not None and (task := asyncio.current_task()) is not None:
             self._resting.discard(task)
-        if self._scope is not None and self._left is not None:
+        if self._scope is not None and self._left is not None and not self._waiting:
             self._scope.reschedule(asyncio.get_running_loop().time() + self._left)
             self._left = None
+
+
+OF_THE_TRIAL: ContextVar[Patience | None] = ContextVar("patience", default=None)
+"""Of the trial a call is made for, where who makes it (a judge) knows nothing of trials."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +117,7 @@ class Caller:
             cost_of: What an answer cost, in millionths of a US dollar; ``None``: not known.
             at_most: What the call costs at most; ``None``: nobody knows.
             repeatable: A call whose end nobody saw may be made again: it leaves nothing behind.
-            patience: Stands still while this waits.
+            patience: Stands still while this waits; ``None``: that of :data:`OF_THE_TRIAL`.
 
         Raises:
             TransientError: After the last try.
@@ -115,7 +126,7 @@ class Caller:
             PriceError: There is a cap, and a price is not known.
         """
         troubles = refusals = 0
-        still = patience or Patience()
+        still = patience or OF_THE_TRIAL.get() or Patience()
         while True:
             try:
                 return await self._once(send, cost_of, at_most, still)

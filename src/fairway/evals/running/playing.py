@@ -10,7 +10,7 @@ from typing import Any
 from fairway.clock import Clock
 from fairway.errors import FairwayError
 from fairway.evals.running.cache import CallCache, question_key
-from fairway.evals.running.calling import Caller, CallRules, Patience
+from fairway.evals.running.calling import OF_THE_TRIAL, Caller, CallRules, Patience
 from fairway.evals.running.journal import Journal, TrialKey
 from fairway.evals.running.limiting import AdaptiveLimit
 from fairway.evals.running.options import RunOptions
@@ -136,6 +136,7 @@ class Player:
         try:
             async with asyncio.timeout(limit) as scope:
                 await self._converse(side, task, progress, Patience(scope, self._resting))
+                OF_THE_TRIAL.set(Patience(scope))
                 await self._measure(side, task, progress)
         except TimeoutError:
             trouble, error = Trouble.TIMEOUT, f"not finished within {limit:g} s"

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from fairway.clock import SystemClock
 from fairway.errors import BusyError, PermanentError, TransientError
 from fairway.evals.running.cache import CallCache
+from fairway.evals.running.calling import Caller, CallRules
 from fairway.evals.running.journal import Journal, read_trials
+from fairway.evals.running.limiting import AdaptiveLimit
 from fairway.evals.running.options import RunOptions
 from fairway.evals.running.runner import EvalRunner
 from fairway.evals.running.spend import SpendCap
@@ -519,6 +521,34 @@ async def test_what_needs_a_call_is_measured_and_kept_by_its_position():
     found = (await runner(Scripted(), suites=suite("a", "b", rubric="r"), measuring=judge).run())["candidate"]
     assert [trial.measured[0].reason for trial in found] == ["echo a", "echo b"]
     assert sorted(judge.measured) == [("c0", 0), ("c1", 0)]
+
+
+async def test_what_a_busy_judge_makes_a_trial_wait_for_is_not_taken_from_its_time():
+    class Panel(Judge):
+        """Two votes at a time; the first try of each is refused for a while."""
+
+        caller = Caller(
+            limit=AdaptiveLimit(4, clock=SystemClock()), rules=CallRules(), clock=SystemClock(), rng=random.Random(1)
+        )
+        asked = 0
+
+        async def vote(self) -> int:
+            self.asked += 1
+            if self.asked <= 2:
+                raise BusyError("429", code="x", retry_after=0.2 * self.asked)
+            return 0
+
+        async def measure(self, assertion: Assertion, observed: Observed, *, repeat: int) -> AssertionResult:
+            votes = (self.caller.call(self.vote, cost_of=lambda cost: cost) for _ in range(2))
+            await asyncio.gather(*votes)
+            return await super().measure(assertion, observed, repeat=repeat)
+
+    waited = await runner(Scripted(), suites=suite("a", rubric="r"), measuring=Panel(), case_timeout_seconds=0.15).run()
+    assert waited["candidate"][0].trouble is None
+    slow = await runner(
+        Scripted(), suites=suite("a", rubric="r"), measuring=Judge(wait=9), case_timeout_seconds=0.1
+    ).run()
+    assert slow["candidate"][0].trouble is Trouble.TIMEOUT, "its own slowness is"
 
 
 async def test_nothing_is_measured_of_a_trial_that_failed_already():
