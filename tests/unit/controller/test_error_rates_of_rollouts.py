@@ -1,6 +1,6 @@
 """Laws 7 and 8 through the real engine: how often whole rollouts go wrong, with intervals.
 
-With ``FAIRWAY_REQUIRE_ALL`` also at 3,000 conversations a minute, which is most of the work.
+With ``FAIRWAY_REQUIRE_ALL`` many, also at 3,000 conversations a minute; else a few, from the same seeds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ POLICY = RolloutSection.model_validate(
     }
 )
 AGAINST = (Phase.ROLLED_BACK, Phase.ROLLING_BACK)
-ROLLOUTS = 16
+ALL = bool(os.environ.get("FAIRWAY_REQUIRE_ALL"))
+ROLLOUTS = 16 if ALL else 4
 
 
 async def outcomes(count: int, blocks: int, **model) -> dict[str, int]:
@@ -51,7 +52,7 @@ def told(record_property, name: str, bad: int, of: int) -> tuple[float, float]:
     return interval
 
 
-LEVELS = ((60, 150), (600, 120), *(((3_000, 60),) if os.environ.get("FAIRWAY_REQUIRE_ALL") else ()))
+LEVELS = ((60, 150), (600, 120), *(((3_000, 60),) if ALL else ()))
 """Conversations a minute, and blocks of ten seconds watched at most."""
 SLACK = 0.04
 """What so few rollouts leave open above alpha; the gates' own rates are measured in ``tests/unit/verdict``."""
@@ -83,7 +84,7 @@ async def test_law_7_a_healthy_candidate_is_rarely_rolled_back_however_often_one
     told(record_property, "rollbacks in an outage of both arms", tally["against"], ROLLOUTS)
     against, rollouts = against + tally["against"], rollouts + ROLLOUTS
     _, upper = told(record_property, "false rollbacks in all", against, rollouts)
-    assert upper <= POLICY.alpha_fail + SLACK
+    assert (upper <= POLICY.alpha_fail + SLACK) if ALL else not against
 
 
 @pytest.mark.slow
