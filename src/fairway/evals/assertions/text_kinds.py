@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from fairway.evals.assertions.finding import Finding, held, unknown, violated
+from fairway.evals.assertions.finding import Finding, broken, held, unknown, violated
 from fairway.evals.assertions.json_text import parse_json
 from fairway.evals.assertions.patterns import compiled
 from fairway.evals.assertions.predicates import Leniency, literal_mismatch, render
@@ -13,6 +13,8 @@ from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion
 
 _EXACT = Leniency()
+MOST_SEARCHED = 200_000
+"""Characters: looking for ``a.*b`` takes time that grows with their square, and nothing can interrupt it."""
 _NEAR = 100
 """Characters of white space around a text that are worth telling apart from another text."""
 
@@ -100,6 +102,8 @@ def _all(values: Sequence[str], wanted: Sequence[str], text: str) -> Finding:
 
 def check_regex(assertion: Assertion, observed: Observed) -> Finding:
     """The expression is found somewhere in the reply."""
+    if len(observed.text) > MOST_SEARCHED:
+        return broken(f"the reply has {len(observed.text):,} characters, too many to look for an expression in")
     if compiled(assertion.value).search(observed.text):
         return held()
     return violated(f"nothing in the reply matches /{assertion.value}/", subject=assertion.value)

@@ -171,6 +171,17 @@ def test_checks_end_as_the_table_says(written, observed, found):
     assert check(read_assertion(written), observed).found is found
 
 
+@pytest.mark.parametrize("negated", ["", "not-"])
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [("regex", "refund.*order$", "refund " * 150_000), ("rouge-l", "refund " * 3_000, "x " * 200_000)],
+)
+def test_a_reply_too_long_to_be_searched_is_an_error_and_stops_nothing(kind, value, text, negated):
+    begun = time.monotonic()
+    assert check(read_assertion({f"{negated}{kind}": value}), said(text)).found is Found.ERROR
+    assert time.monotonic() - begun < 1
+
+
 def test_a_number_no_float_can_hold_is_no_verdict_of_a_schema_and_breaks_nothing():
     for number in (f"1{400 * '0'}", "1e400"):
         assert check(read_assertion({"is-json": {"multipleOf": 0.1}}), said(number)).found is Found.ERROR
