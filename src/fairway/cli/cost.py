@@ -132,13 +132,14 @@ def _examined(
             code="no_call_log",
             hint="set costs.logs in fairway.yaml to where your agents log model calls, or give --log",
         )
-    declared = project.stage_config("cost_gate", CostGateSection).requests_per_day
+    declared = project.stage_config("cost_gate", CostGateSection)
     asked = Asked(
         logs=tuple(str(Path.cwd() / one) for one in logs) or None,
         days=days,
         candidates=() if candidate is None else (candidate,),
         baseline=baseline,
-        requests_per_day=requests_per_day or declared,
+        requests_per_day=requests_per_day or declared.requests_per_day,
+        calls_per_request=declared.calls_per_request,
     )
     prices = price_table(project.models, project.costs.prices)
     now = SystemClock().now()

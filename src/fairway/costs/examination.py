@@ -33,6 +33,7 @@ class Asked:
         candidates: Names the candidate may have in the log (a version, a digest); empty: the newest release there.
         baseline: ``None``: the release before the candidate.
         requests_per_day: Declared volume; ``None``: as observed.
+        calls_per_request: Model calls of a request, as declared.
     """
 
     logs: tuple[str, ...] | None = None
@@ -40,6 +41,7 @@ class Asked:
     candidates: tuple[str, ...] = ()
     baseline: str | None = None
     requests_per_day: int | None = None
+    calls_per_request: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,7 @@ def projection_policy(section: CostsSection, budgets: BudgetsSection, asked: Ask
     """What a projection needs and is compared with."""
     return ProjectionPolicy(
         requests_per_day=asked.requests_per_day,
+        calls_per_request=asked.calls_per_request,
         daily=_usd(budgets.cost_per_day, DAILY_USD),
         monthly=_usd(budgets.cost_per_month, MONTHLY_USD),
         minimum_requests=section.minimum_requests,

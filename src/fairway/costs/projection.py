@@ -27,11 +27,13 @@ class ProjectionPolicy:
 
     Attributes:
         requests_per_day: Declared volume; ``None``: as observed.
+        calls_per_request: Declared; with more than one a row that names no request is only a part of one.
         daily, monthly: USD.
         minimum_requests, minimum_days: Less is NO_DATA.
     """
 
     requests_per_day: int | None = None
+    calls_per_request: int = 1
     daily: Decimal = DAILY_USD
     monthly: Decimal = MONTHLY_USD
     minimum_requests: int = 100
@@ -171,6 +173,11 @@ def missing(spending: Spending, coverage: Coverage, policy: ProjectionPolicy) ->
         first = spending.examples[0]
         found.append(
             f"{spending.unreadable} rows cannot be read, the first is {first.file}:{first.line}: it {first.why}"
+        )
+    if policy.requests_per_day is not None and policy.calls_per_request > 1 and spending.nameless:
+        found.append(
+            f"{spending.nameless} calls name no request, and one makes up to {policy.calls_per_request} calls: what a "
+            "request costs is unknown, so the declared volume cannot be multiplied with it"
         )
     if coverage.requests < policy.minimum_requests:
         found.append(f"{coverage.requests} requests in {coverage.days} days, {policy.minimum_requests} are needed")

@@ -79,6 +79,7 @@ class Spending:
         days_seen: Days, counted back from ``until`` in 24 hours each, with a call.
         unpriced: Models without a price, and how many rows each cost that.
         rows: Read, in the window.
+        nameless: Of them, those that name no request.
         unreadable: Rows that are none, of any time.
         broken: Files that could not be read to their end.
         examples: The first of them.
@@ -94,6 +95,7 @@ class Spending:
     days_seen: int = 0
     unpriced: Mapping[str, int] = field(default_factory=dict)
     rows: int = 0
+    nameless: int = 0
     unreadable: int = 0
     broken: tuple[Unreadable, ...] = ()
     examples: tuple[Unreadable, ...] = ()
@@ -167,7 +169,7 @@ class _Adding:
         self._tasks: dict[str | int, _Task] = {}
         self._seen: dict[str, tuple[datetime, datetime]] = {}
         self._unpriced: dict[str, int] = {}
-        self._rows = self._unreadable = 0
+        self._rows = self._nameless = self._unreadable = 0
         self._examples: list[Unreadable] = []
         self._broken: list[Unreadable] = []
 
@@ -180,6 +182,7 @@ class _Adding:
 
     def add(self, call: Call) -> None:
         self._rows += 1
+        self._nameless += not call.request
         request: str | int = f"{call.task}\n{call.request}" if call.request else self._rows
         self._total.add(call, request)
         self._days.add((self._until - call.at).days)
@@ -227,6 +230,7 @@ class _Adding:
             days_seen=len(self._days),
             unpriced=dict(sorted(self._unpriced.items())),
             rows=self._rows,
+            nameless=self._nameless,
             unreadable=self._unreadable,
             broken=tuple(self._broken),
             examples=tuple(self._examples),

@@ -18,7 +18,9 @@ from fairway.units import Verdict
 UNKNOWN = "cost/unknown"
 
 
-def examine_calls(context: DeliveryContext, project: Project, requests_per_day: int | None) -> Examined | None:
+def examine_calls(
+    context: DeliveryContext, project: Project, requests_per_day: int | None, calls_per_request: int
+) -> Examined | None:
     """The logs beside the examined content; ``None``: it names none.
 
     The candidate is what is examined, where it has already made calls (in staging, in a load test); else the newest
@@ -31,7 +33,11 @@ def examine_calls(context: DeliveryContext, project: Project, requests_per_day: 
         return None
     delivery = context.delivery
     names = (delivery.release_version or "", delivery.shown_version, delivery.bundle.digest)
-    asked = Asked(candidates=tuple(name for name in names if name), requests_per_day=requests_per_day)
+    asked = Asked(
+        candidates=tuple(name for name in names if name),
+        requests_per_day=requests_per_day,
+        calls_per_request=calls_per_request,
+    )
     prices = price_table(project.models, project.costs.prices)
     return examine_logs(context.root, project.costs, project.budgets, prices, asked, now=context.clock.now())
 

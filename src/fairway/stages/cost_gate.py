@@ -71,7 +71,11 @@ class CostGate:
         tree = await context.tree(instrument=False)
         found = await asyncio.to_thread(_measure, context, tree, settings)
         loads, budgets = found.measured.loads, found.project.budgets
-        findings = (*judge_costs(loads, budgets, settings), *_unresolved(found.measured), *_of_logs(found))
+        findings = (
+            *judge_costs(loads, budgets, settings, projected=_is_projected(found.examined)),
+            *_unresolved(found.measured),
+            *_of_logs(found),
+        )
         verdict = _verdict(findings)
         value = cost_report(loads, budgets, settings, found.largest, verdict)
         value["baseline"] = found.before
@@ -129,6 +133,10 @@ class _Found:
     before: dict[str, Any]
 
 
+def _is_projected(examined: Examined | None) -> bool:
+    return examined is not None and examined.projection.verdict is not Verdict.NO_DATA
+
+
 def _of_logs(found: _Found) -> Iterator[Finding]:
     if found.examined is not None:
         yield from log_findings(found.examined, required=found.project.costs.required)
@@ -144,7 +152,7 @@ def _measure(context: DeliveryContext, tree: Path, settings: CostGateSection) ->
         measured=measured,
         largest=largest_input(suites),
         whole=suites_in_instrument(project.evals.suites),
-        examined=examine_calls(context, project, settings.requests_per_day),
+        examined=examine_calls(context, project, settings.requests_per_day, settings.calls_per_request),
         before=against_last_release(
             bundle, measured.loads, suites, context.workdir / "before", calls=settings.calls_per_request
         ),
@@ -156,23 +164,25 @@ def suites_in_instrument(patterns: Iterable[str]) -> bool:
     return all(component_of(pattern) is None for pattern in patterns)
 
 
-def judge_costs(loads: Sequence[PromptLoad], budgets: BudgetsSection, settings: CostGateSection) -> Iterator[Finding]:
+def judge_costs(
+    loads: Sequence[PromptLoad], budgets: BudgetsSection, settings: CostGateSection, *, projected: bool = False
+) -> Iterator[Finding]:
     """What is over a budget (``error``), near one (``warning``), or cannot be told (``cost/unknown``).
 
     A cost budget that is declared and cannot be checked is an error: unknown is never within a budget. A window that is
-    not declared is a note: nobody asked for it to be compared.
+    not declared is a note: nobody asked for it to be compared. Where call logs are ``projected``, the volume is theirs.
     """
     for load in loads:
         yield from _tokens(load, budgets)
         yield from _window(load)
         yield from _cost(load, budgets, settings)
-    if budgets.cost_per_day is not None and loads and settings.requests_per_day is None:
+    if budgets.cost_per_day is not None and loads and settings.requests_per_day is None and not projected:
         yield Finding(
             severity="error",
             rule=_UNKNOWN,
             message="budgets.cost_per_day is declared and the volume is not, so it cannot be compared",
             file="fairway.yaml",
-            hint="set pipeline.stages.cost_gate.requests_per_day",
+            hint="set pipeline.stages.cost_gate.requests_per_day, or costs.logs to observe it",
         )
 
 

@@ -162,6 +162,16 @@ def test_beyond_budget_by_what_is_known_alone_is_fail_whatever_is_unknown():
     assert any("new-model" in reason for reason in projection.reasons)
 
 
+def test_a_declared_volume_is_not_multiplied_with_the_cost_of_a_part_of_a_request():
+    named = [call(request=str(n), at=UNTIL - timedelta(days=n % 7, seconds=1)) for n in range(300)]
+    policy = ProjectionPolicy(requests_per_day=1000, calls_per_request=4)
+    assert project_spend(spend(named), policy).verdict is Verdict.PASS
+    projection = project_spend(spend([*named, call(task="c", request="")]), policy)
+    assert projection.verdict is Verdict.NO_DATA
+    assert "1 calls name no request" in projection.reasons[0]
+    assert project_spend(spend([*named, call()]), ProjectionPolicy(calls_per_request=4)).verdict is Verdict.PASS
+
+
 def test_a_lost_day_of_the_log_does_not_make_a_day_cheaper():
     rows = [
         call(at=UNTIL - timedelta(days=day, seconds=1 + n), request=f"{day}-{n}", cost_micros=10_000)

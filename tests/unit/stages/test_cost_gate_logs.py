@@ -96,6 +96,16 @@ async def test_a_loop_that_is_live_already_is_a_warning_so_that_the_release_that
     assert ("warning", "cost/calls") in [(one.severity, one.rule) for one in outcome.findings]
 
 
+@pytest.mark.parametrize(("tasks", "verdict"), [(140, Verdict.PASS), (20, Verdict.NO_DATA)])
+async def test_a_daily_budget_is_compared_with_the_volume_of_the_logs_where_none_is_declared(bench, tasks, verdict):
+    prompt = "template: You help.\nvariables: {}\nmodel: small\n"
+    more = 'budgets: {cost_per_day: 500}\nenvironments: {production: {prompts: {support: "1.0.0"}}}\n'
+    project(bench, COSTS + more, **{"prompts/support/1.0.0.yaml": prompt})
+    log(bench, now=bench.clock.now(), tasks=tasks)
+    outcome = await bench.run("cost_gate")
+    assert outcome.evidence[0].verdict is verdict, outcome.findings
+
+
 async def test_what_cannot_be_counted_is_an_error_with_a_report(bench):
     project(bench, COSTS.replace("*.jsonl", "calls.jsonl"))
     outcome = await bench.run("cost_gate")

@@ -86,6 +86,7 @@ def test_costs_are_exact_and_compared_with_their_budgets():
     # (900 + 100 + 200) x 2 + 500 x 10 = 7400 millionths of a dollar
     assert one.cost_at_most(1) == Decimal("0.007400")
     assert one.cost_at_most(3) == Decimal("0.022200")
+    assert load(price=Price(input=Decimal("0.0000001"), output=Decimal(0))).cost_at_most(1) > 0
     assert judged(one, budgets(cost_per_request=0.0074)) == []
     assert judged(one, budgets(cost_per_request=0.0073)) == [("error", "cost/over-budget")]
     assert judged(one, budgets(cost_per_request=0.02), calls_per_request=3) == [("error", "cost/over-budget")]
