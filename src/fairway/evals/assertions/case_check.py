@@ -138,7 +138,8 @@ def _check_tools(
         if any(call.name == name for call in calls)
     ]
     if case.expected_tools is None:
-        return count, found
+        broken = [call for call in calls if call.malformed is not None and call.name not in case.forbidden_tools]
+        return count, [*found, *_extra_calls(case, broken, notes)]
     matching = match_tools(expected, calls)
     found += [
         Violation(

@@ -13,6 +13,9 @@ from fairway.evals.assertions.predicates import ABSENT, Leniency, Mismatch, mism
 from fairway.evals.plain_text import plain, writable_value
 from fairway.evals.values import ArgumentMatch, ExpectedTool, ToolCall
 
+UNNAMED = "?"
+"""Name of a call that does not say which tool it calls."""
+
 
 def parse_tool_call(raw: Any) -> ToolCall:
     """Read one entry of an agent's list of calls.
@@ -28,7 +31,7 @@ def parse_tool_call(raw: Any) -> ToolCall:
         if isinstance(raw, Mapping) and isinstance(raw.get(wrapper), Mapping):
             raw = raw[wrapper]
     if not isinstance(raw, Mapping) or not isinstance(raw.get("name"), str) or not raw["name"]:
-        return ToolCall(name="?", malformed=f"not a tool call: {render(raw)}")
+        return ToolCall(name=UNNAMED, malformed=f"not a tool call: {render(raw)}")
     name = plain(raw["name"])
     arguments = next((raw[key] for key in ("arguments", "input", "args") if raw.get(key) is not None), None)
     if arguments is None or arguments == "":

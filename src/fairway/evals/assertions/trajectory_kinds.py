@@ -14,7 +14,7 @@ from fairway.evals.assertions.predicates import Leniency, mismatch
 from fairway.evals.assertions.readers import known_keys, mapping, one_of, whole
 from fairway.evals.assertions.text_kinds import within
 from fairway.evals.assertions.tool_kinds import SILENT
-from fairway.evals.assertions.tool_match import in_words, ordered_matching
+from fairway.evals.assertions.tool_match import UNNAMED, in_words, ordered_matching
 from fairway.evals.assertions.tool_values import arguments, tool_name
 from fairway.evals.trials import Observed
 from fairway.evals.values import Assertion, ToolCall
@@ -68,11 +68,22 @@ def _steps(value: Any) -> list[str]:
     return found
 
 
-def check_tool_used(assertion: Assertion, observed: Observed) -> Finding:
-    """Each named tool was called, or one as often as ``min`` and ``max`` say."""
+def _calls(observed: Observed) -> tuple[ToolCall, ...] | Finding:
+    """The calls; where they are not reported, or one does not say of which tool it is, what that means."""
     calls = tools_called(observed.replies)
     if calls is None:
         return unknown(SILENT)
+    nameless = next((call for call in calls if call.malformed is not None and call.name == UNNAMED), None)
+    if nameless is None:
+        return calls
+    return replace(violated(f"a call cannot be read: {nameless.malformed}"), unreadable=True)
+
+
+def check_tool_used(assertion: Assertion, observed: Observed) -> Finding:
+    """Each named tool was called, or one as often as ``min`` and ``max`` say."""
+    calls = _calls(observed)
+    if isinstance(calls, Finding):
+        return calls
     for pattern in assertion.value["tools"]:
         count = sum(fnmatchcase(call.name, pattern) for call in calls)
         found = within(count, assertion.value["limits"], f"calls of {pattern}")
@@ -93,9 +104,9 @@ def tool_sequence(value: Any) -> dict[str, Any]:
 
 def check_tool_sequence(assertion: Assertion, observed: Observed) -> Finding:
     """The tools were called in this order; ``exact``: and no others."""
-    calls = tools_called(observed.replies)
-    if calls is None:
-        return unknown(SILENT)
+    calls = _calls(observed)
+    if isinstance(calls, Finding):
+        return calls
     steps, exact = assertion.value["steps"], assertion.value["mode"] == "exact"
     pairs = ordered_matching(len(steps), len(calls), lambda row, column: fnmatchcase(calls[column].name, steps[row]))
     if len(pairs) == len(steps) and (not exact or len(calls) == len(steps)):
@@ -126,9 +137,9 @@ def tool_args(value: Any) -> dict[str, Any]:
 
 def check_tool_args(assertion: Assertion, observed: Observed) -> Finding:
     """Some call of the tool has these arguments."""
-    calls = tools_called(observed.replies)
-    if calls is None:
-        return unknown(SILENT)
+    calls = _calls(observed)
+    if isinstance(calls, Finding):
+        return calls
     value = assertion.value
     how = Leniency(subset=value["mode"] == "partial")
     named = [call for call in calls if fnmatchcase(call.name, value["tool"])]
@@ -165,9 +176,9 @@ def step_count(value: Any) -> dict[str, Any]:
 
 def check_step_count(assertion: Assertion, observed: Observed) -> Finding:
     """So many tool calls were made, of all tools or those of a name or pattern."""
-    calls = tools_called(observed.replies)
-    if calls is None:
-        return unknown(SILENT)
+    calls = _calls(observed)
+    if isinstance(calls, Finding):
+        return calls
     value = assertion.value
     pattern = value.get("name", value.get("pattern", "*"))
     count = sum(fnmatchcase(call.name, pattern) for call in calls)

@@ -65,6 +65,14 @@ def test_a_reply_the_agent_itself_calls_failed_is_a_violation():
     assert checks(check_case(case(forbidden_keywords=("x",)), [reply("sorry", status="failed")])) == ["response/failed"]
 
 
+def test_a_call_nobody_can_read_is_a_violation_where_only_forbidden_tools_are_named():
+    only = case(forbidden_tools=("delete_all",))
+    assert not check_case(only, [reply(tools=(ToolCall(name="find"),))]).violations
+    for broken in (ToolCall(name="?", malformed="not a tool call"), ToolCall(name="find", malformed="not JSON")):
+        assert checks(check_case(only, [reply(tools=(broken,))])) == ["tool/malformed"]
+    assert checks(check_case(only, [reply(tools=(ToolCall(name="delete_all", malformed="x"),))])) == ["tool/forbidden"]
+
+
 def test_extra_calls_are_violations_when_forbidden_and_remarks_when_allowed():
     calls = (ToolCall(name="find"), ToolCall(name="delete_all"))
     expected = (ExpectedTool(name="find"),)

@@ -212,6 +212,22 @@ def test_a_call_nobody_can_read_is_a_violation_of_not_too(name):
     assert kind(f"not-{name}", value, [{"name": "f", "arguments": {"x": 4}}]) is Found.HELD
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("not-trajectory:tool-used", "delete_all"),
+        ("trajectory:tool-used", {"name": "delete_all", "max": 0}),
+        ("trajectory:step-count", {"name": "delete_all", "max": 0}),
+        ("not-trajectory:tool-sequence", ["delete_all"]),
+        ("tool-calls", {"forbidden": ["delete_all"]}),
+    ],
+)
+def test_a_call_that_does_not_say_of_which_tool_it_is_might_have_been_the_wrong_one(name, value):
+    assert kind(name, value, [{"name": "f"}]) is Found.HELD
+    for nameless in ({"name": None}, None, {"function": {}}):
+        assert kind(name, value, [{"name": "f"}, nameless]) is Found.VIOLATED
+
+
 def test_a_call_out_of_order_is_said_to_be_one():
     result = run({"expected": ["f", "g"], "order": "subsequence"}, [G, F])
     assert "not in the expected order" in result.message
