@@ -89,7 +89,7 @@ class PromptLoad:
         return self.request_tokens + self.tool_tokens + self.output_tokens
 
     def cost_at_most(self, calls: int) -> Decimal | None:
-        """USD of a request of ``calls`` model calls that each use all they may, rounded up; ``None``: no price declared."""
+        """USD of a request of ``calls`` model calls that each use all they may, rounded up; ``None``: no price."""
         if self.price is None:
             return None
         sent = Decimal(self.request_tokens + self.tool_tokens) * self.price.input
