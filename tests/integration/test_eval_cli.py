@@ -261,6 +261,25 @@ def test_a_run_that_was_killed_goes_on_without_asking_twice(shell: Shell, agent:
     assert "no evaluation was cut short" in over.err
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_stops_a_run_that_is_still_starting_its_agent_stops_the_agent(shell: Shell, number: signal.Signals):
+    (shell.folder / "fairway.yaml").write_text(
+        "version: 1\nagent: {name: shop}\nservice: {command: 'python app.py {port}'}\nevals: {suites: [cases.yaml]}\n"
+    )
+    pid_file = shell.folder / "agent.pid"
+    (shell.folder / "app.py").write_text(
+        f"import os, pathlib, time\npathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    process = shell.start("run")
+    _until(lambda: pid_file.exists() and pid_file.read_text() != "")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, "stopped before anything was asked" in err) == (130, True), err
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
+    assert list((shell.folder / ".fairway" / "evals").iterdir()) == []
+
+
 def test_a_run_goes_on_against_what_it_was_compared_with_and_only_with_the_same(shell: Shell, agent: Agent):
     (shell.folder / "model.py").write_text(
         "import time\n\ndef say(message):\n    time.sleep(0.03)\n    return 'hello'\n"
@@ -369,6 +388,9 @@ def test_lint_import_and_export_round_trip(shell: Shell):
     exported = shell.run("export", file, "--format", "jsonl")
     assert json.loads(exported.out)["input"] == "Hi"
     (shell.folder / "bad.yaml").write_text('- {id: a, input: "1", expected_keywords: [x], forbidden_keywords: [x]}\n')
+    assert shell.run("lint").code == 0, "without a name, what the import wrote"
+    nobody = shell.run("run", "--target", "http://127.0.0.1:9/chat", "-o", "json")
+    assert [case["case_id"] for case in nobody.told["cases"]] == [json.loads(exported.out)["id"]]
     linted = shell.run("lint", "bad.yaml", "-o", "json")
     assert linted.code == 1
     assert any(finding["severity"] == "error" for finding in linted.told)
@@ -398,6 +420,15 @@ def test_a_function_that_never_returns_is_trouble_and_does_not_keep_the_command_
         process.kill()
     assert process.returncode == 3
     assert json.loads(told)["verdict"] == "ERROR"
+
+
+def test_who_blesses_a_run_that_failed_is_told_so_and_other_repeats_are_another_baseline(shell: Shell, agent: Agent):
+    agent.answer = lambda message: "no" if int(message) % 2 else f"hello {message}"
+    assert run(shell, agent).code == 1
+    assert "its own verdict was FAIL" in shell.run("bless", "--reason", "as released").out
+    other = run(shell, agent, "--target-version", "2", "--baseline", "blessed", "--repeat", "2")
+    assert other.code == 3
+    assert "for these cases and repeats" in other.err
 
 
 def test_what_only_a_project_has_is_refused_outside_one_and_not_left_out_in_silence(shell: Shell, agent: Agent):

@@ -18,7 +18,7 @@ from fairway.cli.eval.arranging import (
     stored_baseline,
 )
 from fairway.cli.eval.policy import gate_policy
-from fairway.cli.eval.suites import named_suites, smoke_cases
+from fairway.cli.eval.suites import default_files, named_suites, smoke_cases
 from fairway.errors import UserError
 from fairway.evals.assertions.check import needs_measuring
 from fairway.evals.assertions.measuring import Measurers
@@ -57,8 +57,8 @@ async def bare_playing(
     Raises:
         UserError: Without suites, or without a target.
     """
-    if not asked.paths or asked.target is None:
-        missing = "a suite" if not asked.paths else "whom to ask"
+    if not _paths(asked) or asked.target is None:
+        missing = "whom to ask" if _paths(asked) else "a suite"
         raise UserError(
             f"there is no fairway.yaml here, so say {missing}",
             code="eval_option",
@@ -130,7 +130,7 @@ def bare_measured(asked: Asked) -> Measured:
     Raises:
         UserError: A suite is wrong or missing, or nothing is left to play.
     """
-    suites = repeated(named_suites(asked.paths, Path.cwd()), asked.repeat or 1)
+    suites = repeated(named_suites(_paths(asked), Path.cwd()), asked.repeat or 1)
     if asked.layer == "smoke":
         suites = smoke_cases(suites)
     judge = None
@@ -140,6 +140,11 @@ def bare_measured(asked: Asked) -> Measured:
         judge = bare_judge_settings(asked.judge)
     instrument = partial(instrument_digest, judge=judge, mock_scenario=None, read=_read)
     return measured_of(suites, asked, instrument, threshold=PASS_SCORE)
+
+
+def _paths(asked: Asked) -> tuple[str, ...]:
+    """The suites that were named, else those that stand where a project's would."""
+    return asked.paths or default_files(Path.cwd())
 
 
 def _read(path: str) -> bytes | None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from fairway.cli.output import emit, output_option, project_option
+
+if TYPE_CHECKING:
+    from fairway.evals.history.baseline import Baseline
 
 EPILOG = """\b
 Examples:
@@ -63,10 +68,12 @@ def command(
         baseline = replace(baseline, overridden=against, reason=f"{reason}; override: {override}")
     with place.baselines() as store:
         store.bless(baseline)
-    emit(encode(baseline), output=output, text=lambda: _text(baseline.run_id, baseline.subject, against))
+    emit(encode(baseline), output=output, text=lambda: _text(baseline, header.verdict, against))
 
 
-def _text(run_id: str, subject: str, against: tuple[str, ...]) -> str:
-    lines = [f"{run_id} ({subject}) is the baseline now"]
+def _text(baseline: Baseline, verdict: str | None, against: tuple[str, ...]) -> str:
+    lines = [f"{baseline.run_id} ({baseline.subject}) is the baseline now"]
+    if verdict not in ("PASS", None):
+        lines.append(f"  its own verdict was {verdict}: later ones are compared with that")
     lines += [f"  although {one}" for one in against]
     return "\n".join(lines)

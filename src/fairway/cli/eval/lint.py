@@ -37,12 +37,14 @@ def command(paths: tuple[str, ...], project_dir: str | None, output: str) -> Non
 
     from fairway.bundle.lint import Severity
     from fairway.cli.eval.place import eval_place
-    from fairway.cli.eval.suites import named_files
+    from fairway.cli.eval.suites import default_files, named_files
     from fairway.errors import UserError
     from fairway.evals.suites.lint_files import lint_files
 
     place = eval_place(project_dir)
     surroundings, patterns = _surroundings(place)
+    if not place.in_project:
+        paths = paths or default_files(Path.cwd())
     if paths:
         files, chosen = named_files(paths, Path.cwd())
         findings = lint_files(files, lambda name: files[name].read_bytes(), chosen, surroundings)

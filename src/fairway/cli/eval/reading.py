@@ -70,7 +70,7 @@ def blessed_baseline(place: EvalPlace, instrument: Digest | None, environment: s
     found = [one for one in known if instrument in (None, one.instrument) and environment in (None, one.environment)]
     if found:
         return found[-1]
-    why = "for these suites, this judge and this environment" if known else "here yet"
+    why = "for these cases and repeats, this judge and this environment" if known else "here yet"
     raise NotFoundError(
         f"nobody blessed a baseline {why}",
         code="eval_no_baseline",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairway.errors import NotFoundError, UserError
-from fairway.evals.suites.load import load_suites
+from fairway.evals.suites.load import DEFAULT_SUITES, load_suites
 from fairway.evals.suites.select import Selection, parse_shard, select_cases
 
 if TYPE_CHECKING:
@@ -56,6 +56,12 @@ def named_files(paths: Sequence[str], folder: Path) -> tuple[dict[str, Path], tu
     if any(_refers(file) for file in found.values()):
         found = {**{name: folder / name for name in files_below(folder)}, **found}
     return found, chosen
+
+
+def default_files(folder: Path) -> tuple[str, ...]:
+    """Where suites are looked for when nobody names any, in a folder that is no project: those that are there."""
+    found = (path for pattern in DEFAULT_SUITES for path in sorted(folder.glob(pattern)) if path.is_file())
+    return tuple(path.relative_to(folder).as_posix() for path in found)
 
 
 def files_below(folder: Path) -> tuple[str, ...]:

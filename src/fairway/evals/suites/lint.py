@@ -82,12 +82,12 @@ def finding(
 
 
 def _says_nothing(suite: Suite, case: Case, around: Surroundings) -> Iterator[LintFinding]:
-    if case.has_checks:
+    if case.has_checks or case.rubric_required:  # a rubric that is asked for and not graded is unknown, and no pass
         return
     if not around.judge:
         message = "checks nothing without a judge, so it would always pass"
         hint = "add keywords or an assert list, or configure evals.judge"
-        yield finding(suite, case, "no-checks", message, error=not case.rubric_required, hint=hint)
+        yield finding(suite, case, "no-checks", message, error=True, hint=hint)
 
 
 def _always_holds(suite: Suite, case: Case, around: Surroundings) -> Iterator[LintFinding]:
@@ -169,13 +169,16 @@ def _prompt_version(suite: Suite, case: Case, around: Surroundings) -> Iterator[
         yield finding(suite, case, "prompt-version", message, hint="check what it expects, and say for which version")
 
 
+_NO_JUDGE = "configure evals.judge; outside a project fairway eval run takes --judge"
+
+
 def _judged(suite: Suite, case: Case, around: Surroundings) -> Iterator[LintFinding]:
     ways = [_how(one) for one in _leaves(case.checks)]
     needs_judge = [one for one in _leaves(case.assertions) if _how(one) is How.JUDGED]
     if not around.judge and (needs_judge or (case.rubric is not None and case.rubric_required)):
         what = needs_judge[0].name if needs_judge else "rubric"
         message = f"needs a judge for {what}, and there is none: it would stay unknown and hold the gate"
-        yield finding(suite, case, "no-judge", message, error=True, hint="configure evals.judge")
+        yield finding(suite, case, "no-judge", message, error=True, hint=_NO_JUDGE)
     certain = _has_plain_checks(case) or How.CHECKED in ways
     if case.critical and not certain:
         message = "is critical, and nothing but a judge or a script decides it"

@@ -88,6 +88,7 @@ def test_tools_that_are_not_declared_are_told_with_the_nearest_name():
 def test_without_a_judge_a_rubric_is_an_error_and_so_is_documentation_that_alone_would_pass():
     nobody = Surroundings()
     assert [one.rule for one in lint(case("rubric: polite, expected_keywords: [x]"), nobody)] == ["suite/no-judge"]
+    assert [one.rule for one in lint(case("rubric: polite"), nobody)] == ["suite/no-judge"]
     assert [one.rule for one in lint(case("assert: [{factuality: x}, is-json]"), nobody)] == ["suite/no-judge"]
     assert [one.rule for one in lint(SEED, nobody, file="t.json")] == ["suite/no-checks"]
 
