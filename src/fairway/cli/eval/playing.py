@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import shutil
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ import click
 
 from fairway.cli.eval.bare import bare_playing
 from fairway.clock import SystemClock
-from fairway.evals.history.folders import RunHeader, new_run_id, read_header
+from fairway.evals.history.folders import HEADER, RunHeader, new_run_id, read_header
 from fairway.evals.playing_out import Playing, play_out
 from fairway.evals.trials import Trial
 
@@ -55,28 +56,31 @@ def _header(place: EvalPlace, asked: Asked, resumed: str | None) -> RunHeader:
 
 async def _play(place: EvalPlace, asked: Asked, header: RunHeader) -> Evaluation:
     progress = Progress()
-    interrupted = asyncio.Event()
+    stopping = _Stopping()
     async with AsyncExitStack() as stack:
-        if place.in_project:
-            from fairway.cli.eval.in_project import project_playing
-
-            header, playing = await project_playing(place, asked, header, stack, progress.say)
-        else:
-            header, playing = await bare_playing(place, asked, header, stack)
-        _announce(place, playing, header, progress)
-        gc.freeze()  # what is there now stays: it need not be looked at again
-        gc.enable()
-        task = asyncio.ensure_future(_evaluated(place, header, playing, progress))
-        _stop_on_signals(task, interrupted)
         try:
-            return await task
+            if place.in_project:
+                from fairway.cli.eval.in_project import project_playing
+
+                header, playing = await project_playing(place, asked, header, stack, progress.say)
+            else:
+                header, playing = await bare_playing(place, asked, header, stack)
+            _announce(place, playing, header, progress)
+            gc.freeze()  # what is there now stays: it need not be looked at again
+            gc.enable()
+            return await _evaluated(place, header, playing, progress)
         except asyncio.CancelledError:
-            if not interrupted.is_set():
+            if not stopping.asked:
                 raise
         finally:
+            stopping.close()
             progress.end()
-    done = f"{progress.done} of {progress.total} trials are kept"
-    click.echo(f"stopped: {done}; go on with: fairway eval run --resume {header.run_id}", err=True)
+    if (place.history.folder(header.run_id) / HEADER).is_file():
+        done = f"{progress.done} of {progress.total} trials are kept"
+        click.echo(f"stopped: {done}; go on with: fairway eval run --resume {header.run_id}", err=True)
+    else:
+        shutil.rmtree(place.history.folder(header.run_id), ignore_errors=True)
+        click.echo("stopped before anything was asked", err=True)
     raise SystemExit(_INTERRUPTED)
 
 
@@ -104,13 +108,25 @@ def _load_gate() -> None:
     sys.setswitchinterval(usual)
 
 
-def _stop_on_signals(task: asyncio.Future[Evaluation], interrupted: asyncio.Event) -> None:
-    def interrupt() -> None:
-        interrupted.set()
-        task.cancel()
+class _Stopping:
+    """Ctrl-C and SIGTERM cancel the task that made this, from its first line on: what it started is stopped with it."""
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, interrupt)
+    def __init__(self) -> None:
+        self.asked = False
+        self._task = asyncio.current_task()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop)
+
+    def _stop(self) -> None:
+        self.asked = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def close(self) -> None:
+        """From now on nothing is cancelled: what was started is being stopped."""
+        task, self._task = self._task, None
+        while task is not None and task.cancelling():
+            task.uncancel()
 
 
 def _announce(place: EvalPlace, playing: Playing, header: RunHeader, progress: Progress) -> None:
