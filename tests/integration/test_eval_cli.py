@@ -238,6 +238,16 @@ def test_shards_merged_have_the_verdict_and_the_results_of_the_unsharded_run(she
     assert "different" in mixed.err
 
 
+def test_shards_take_no_adaptive_repeats_and_merge_under_one_margin_only(shell: Shell, agent: Agent):
+    refused = run(shell, agent, "--shard", "1/2", "--adaptive", "--baseline", agent.url)
+    assert (refused.code, "a shard knows its own only" in refused.err) == (3, True)
+    assert run(shell, agent).code == 0
+    for part, margin in (("1/2", "0.05"), ("2/2", "0.2")):
+        run(shell, agent, "--shard", part, "--margin", margin)
+    mixed = shell.run("merge", *(row["run_id"] for row in shell.runs() if row["shard"]))
+    assert (mixed.code, "different --margin" in mixed.err) == (3, True)
+
+
 def _found(case: dict) -> tuple[object, ...]:
     return case["suite"], case["case_id"], case["candidate"]["outcome"]
 

@@ -110,7 +110,7 @@ def _sides(folders: Sequence[Path]) -> tuple[list[EvalRun], list[EvalRun]]:
 
 
 def _same_plans(headers: Sequence[RunHeader]) -> None:
-    """Refuse shards of other selections, or compared with other runs."""
+    """Refuse shards of other selections, compared with other runs, or asked for with another margin."""
     from fairway.errors import RefusedError
 
     first = headers[0]
@@ -123,5 +123,10 @@ def _same_plans(headers: Sequence[RunHeader]) -> None:
         if header.baseline_run != first.baseline_run:
             raise RefusedError(
                 f"cannot merge: {first.run_id} and {header.run_id} were compared with different runs",
+                code="eval_merge",
+            )
+        if header.asked.get("margin") != first.asked.get("margin"):
+            raise RefusedError(
+                f"cannot merge: {first.run_id} and {header.run_id} were asked for with different --margin",
                 code="eval_merge",
             )

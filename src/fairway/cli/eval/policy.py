@@ -43,4 +43,11 @@ def gate_policy(place: EvalPlace, asked: Asked, *, compared: bool, interleaved: 
             code="eval_option",
             hint="--baseline stable, or another target; a kept run cannot be asked again",
         )
-    return replace(policy, adaptive=interleaved and (asked.adaptive or policy.adaptive))
+    if asked.adaptive and asked.shard:
+        raise UserError(
+            "--adaptive chooses among all cases, and a shard knows its own only",
+            code="eval_option",
+            hint="use --repeat with --shard",
+        )
+    adaptive = interleaved and not asked.shard and (asked.adaptive or policy.adaptive)
+    return replace(policy, adaptive=adaptive)
