@@ -130,9 +130,11 @@ def _value(bare: str, value: Any, sources: Sources, what: str) -> Any:
     if bare == "python":
         path, _, function = value.removeprefix(SCHEME).partition(":")
         try:
-            found = sources.find(path)[0]
+            found, *more = sources.find(path)
         except NotReadableError as error:
             raise NotTakenError(what, str(error)) from None
+        if more:
+            raise NotTakenError(what, "names several files")
         return f"{SCHEME}{found}{':' + function if function else ''}"
     if value.endswith((".js", ".ts", ".mjs", ".cjs")):
         raise NotTakenError(what, "JavaScript is not run")

@@ -70,7 +70,7 @@ def read_plain(content: bytes, *, file: str) -> Plain:
     """Read YAML or JSON.
 
     Raises:
-        ProjectFileError: Not UTF-8, not YAML, or beyond the limits of `fairway.yaml_file`.
+        ProjectFileError: Not UTF-8, not YAML, a key twice in one mapping, or beyond the limits of `fairway.yaml_file`.
     """
     if len(content) > MAXIMUM_BYTES:
         raise ProjectFileError(f"is larger than {MAXIMUM_BYTES // 1024 // 1024} MiB", file=file)
@@ -117,7 +117,11 @@ class _Builder:
                     merged = {**one, **merged} if isinstance(one, dict) else merged
                 continue
             key = self.build(key_node, depth + 1)
-            own[key if isinstance(key, str) else str(getattr(key_node, "value", key))] = value
+            name = key if isinstance(key, str) else str(getattr(key_node, "value", key))
+            if name in own:  # promptfoo refuses it too; the first would be lost
+                line = key_node.start_mark.line + 1
+                raise ProjectFileError(f"the key {name!r} is there twice", file=self._file, line=line)
+            own[name] = value
         return {**merged, **own}
 
 

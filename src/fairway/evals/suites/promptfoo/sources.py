@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairway.errors import FairwayError, ProjectFileError
+from fairway.evals.suites.document import distinct
 from fairway.evals.suites.load import glob_rule
 from fairway.evals.suites.promptfoo.plain_yaml import Plain, line_of, placed, read_plain
 
@@ -90,7 +91,7 @@ class Sources:
         if path.lower().endswith(".json"):
             # JSON's own parser knows escapes that YAML's does not; what it refuses is told as YAML
             with suppress(ValueError, RecursionError):
-                return Plain(file=path, value=json.loads(content))
+                return Plain(file=path, value=json.loads(content, object_pairs_hook=distinct))
         try:
             return read_plain(content, file=path)
         except ProjectFileError as error:

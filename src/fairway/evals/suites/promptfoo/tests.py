@@ -91,7 +91,7 @@ def _of_file(path: str, sources: Sources, report: Report, within: tuple[str, ...
     elif lower.endswith(_DOCUMENTS):
         plain = resolve_references(sources.plain(path))
         value = plain.value
-        if isinstance(value, Mapping) and isinstance(value.get("tests"), list):
+        if isinstance(value, Mapping) and isinstance(value.get("tests"), list | str):
             value = value["tests"]
         yield from import_tests(value if isinstance(value, list) else [value], sources, report, path, within=within)
     else:

@@ -213,6 +213,32 @@ def test_no_tests_are_one_that_checks_nothing_and_holds(tests):
     assert [one.what for one in lost(imported)] == ["assert"]
 
 
+TWICE = "assert: [{type: contains, value: a}]"
+
+
+def test_a_key_that_is_there_twice_is_refused_so_that_the_first_is_not_lost():
+    with pytest.raises(ProjectFileError, match="'assert' is there twice"):
+        run(f"prompts: [hi]\ntests:\n  - {TWICE}\n    {TWICE}\n")
+    said = '[{"vars": {}, "assert": [{"type": "contains", "value": "a"}], "assert": []}]'
+    imported = run("prompts: [hi]\ntests: file://t.json", **{"t.json": said})
+    (found,) = lost(imported, Loss.CASE)
+    assert "'assert' is there twice" in found.why
+
+
+@pytest.mark.parametrize("kind", ["contains", "python"])
+def test_a_value_that_names_several_files_is_not_only_the_first(kind):
+    imported = run(
+        f"prompts: [hi]\ntests: [{{assert: [{{type: {kind}, value: 'file://c/*'}}]}}]", **{"c/a.py": "", "c/b.py": ""}
+    )
+    assert [one.why for one in lost(imported)] == ["names several files"]
+
+
+def test_a_file_of_tests_may_name_another():
+    nested = {"t.yaml": "tests: file://u.yaml", "u.yaml": "[{assert: [{type: contains, value: a}]}]"}
+    imported = run("prompts: [hi]\ntests: file://t.yaml", **nested)
+    assert [one.value for one in cases(imported)[0].assertions] == ["a"]
+
+
 def test_a_variable_that_names_several_files_is_a_case_of_each():
     for written in ("file://d/*.txt", "[file://d/a.txt, file://d/b.txt]"):
         imported = run(
