@@ -156,7 +156,11 @@ def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def depth_of(value: Any) -> int:
-    """Levels of lists and objects; the parser's own limit keeps the recursion short."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max(map(depth_of, inner), default=0) if isinstance(value, dict | list) else 0
+def depth_of(value: Any, most: int = MAXIMUM_DEPTH) -> int:
+    """Levels of lists and objects, counted to one more than ``most``: the parser allows more than Python can follow."""
+    if not isinstance(value, dict | list):
+        return 0
+    if most == 0:
+        return 1
+    inner = value.values() if isinstance(value, dict) else value
+    return 1 + max((depth_of(one, most - 1) for one in inner), default=0)

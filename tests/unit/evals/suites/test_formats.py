@@ -315,6 +315,7 @@ def test_a_case_a_line_is_a_suite_with_the_lines_of_its_cases():
         ('{"id": "a", "input": NaN}', (2, None), "NaN"),
         ("[" * 3000, (2, None), "nested"),
         ("[" * 100 + "]" * 100, (2, None), "nested deeper than 64"),
+        ("[" * 900 + "]" * 900, (2, None), "nested"),
         ('"just text"', (2, 1), "expected a case"),
         ('{"id": "a", "input": "x", "max_token": 9}', (2, 1), "did you mean 'max_tokens'?"),
         ('{"id": "ok", "input": "x", "max_tokens": 9}', (2, 1), "there twice"),

@@ -302,3 +302,10 @@ def test_two_suites_of_one_name_are_refused():
 
 def test_a_project_that_names_no_suites_looks_where_the_defaults_say():
     assert EvalsSection().suites == DEFAULT_SUITES
+
+
+@pytest.mark.parametrize("levels", [100, 500, 900, 100_000])
+def test_json_nested_deeper_than_a_suite_needs_is_refused(levels):
+    text = '[{"id": "a", "input": "hi", "variables": {"v": ' + "[" * levels + "]" * levels + "}}]"
+    with pytest.raises(ProjectFileError, match="nested"):
+        parse_suite(text.encode(), file="t.json")
