@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fairway.canonical import value_digest
-from fairway.evals.trials import EvalRun, Side, SubjectInfo, side_of
+from fairway.evals.trials import EvalRun, Side, SubjectInfo, Trial, side_of
 from fairway.evals.wire import encode
 from fairway.units import Digest
 
@@ -66,10 +66,19 @@ def independent(runs: Sequence[EvalRun]) -> tuple[EvalRun, ...]:
         rows = [
             (trial, result)
             for trial, result in zip(run.trials, run.results, strict=True)
-            if not (trial.trouble is not None and last[trial.key] > number) and not (trial.cached and trial.key in seen)
+            if not _played_again(trial, last[trial.key] > number) and not (trial.cached and trial.key in seen)
         ]
         seen.update(trial.key for trial, _ in rows if trial.trouble is None)
         kept.append(replace(run, trials=tuple(t for t, _ in rows), results=tuple(r for _, r in rows)))
     # an attempt that was cut short is not incomplete any more once a later one played everything
     whole = bool(runs) and runs[-1].complete
     return tuple(replace(run, complete=whole) for run in kept)
+
+
+def _played_again(trial: Trial, later: bool) -> bool:
+    """Whether a later attempt has what trouble kept this trial from showing.
+
+    Not for a trial of an adaptive wave: it was chosen by what had been seen, and a chosen trial that is not there would
+    be taken for one that was not chosen.
+    """
+    return trial.trouble is not None and trial.wave == 0 and later

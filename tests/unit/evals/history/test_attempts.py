@@ -45,6 +45,13 @@ def test_what_an_outage_kept_from_being_asked_is_not_counted_once_it_was_asked(m
     assert [case.outcomes for case in side.cases] == [(P,), (F, P)]
 
 
+def test_trouble_of_a_chosen_repeat_counts_because_a_missing_one_would_be_taken_for_not_chosen(make_run):
+    first = make_run({"a": "PE"})
+    chosen = replace(first, trials=(first.trials[0], replace(first.trials[1], wave=1, inclusion=0.5)))
+    (case,) = accumulated([chosen, make_run({"a": "PP"})]).cases
+    assert len(case.outcomes) == 4
+
+
 def test_trouble_of_the_last_attempt_counts(make_run):
     side = accumulated([make_run({"a": "P"}), make_run({"a": "E"})])
     assert side.cases[0].outcomes == (P, E)
