@@ -342,6 +342,16 @@ def test_a_run_is_scored_again_by_todays_suite_without_a_call(shell: Shell, agen
     assert sum(agent.asked.values()) == asked
 
 
+def test_scoring_the_good_attempt_again_leaves_no_bad_one_out(shell: Shell, agent: Agent):
+    (shell.folder / "cases.yaml").write_text('- {id: a, input: "1", expected_keywords: [hello], critical: true}\n')
+    agent.answer = lambda _: "no"
+    assert run(shell, agent).code == 1
+    agent.answer = lambda _: "hello"
+    assert run(shell, agent).code == 1
+    again = shell.run("score", "latest", "-o", "json")
+    assert (again.code, again.told["verdict"]) == (1, "FAIL")
+
+
 def test_what_another_version_of_a_script_measured_is_unknown_when_it_is_scored_again(shell: Shell, agent: Agent):
     script = shell.folder / "check.py"
     script.write_text("def get_assert(output, context):\n    return True\n")
@@ -472,6 +482,22 @@ def test_in_a_project_a_named_suite_and_target_go_by_what_the_project_says(shell
     capped = project.run("run", "few.yaml", "--target", agent.url, "-o", "json")
     assert capped.code == 3
     assert "and there is a cap" in capped.out, "its cap holds, and a price nobody knows stops the run"
+
+
+def test_a_smoke_run_says_when_no_real_model_is_asked_and_a_judge_that_is_not_recorded_is_said_so(shell: Shell):
+    make_project(shell.folder / "shop", commit=False)
+    project = Shell(shell.folder / "shop")
+    smoke = project.run("run", "--layer", "smoke", "--target", "prompt:support", "-o", "json")
+    assert "no real model is asked" in smoke.err
+    items = "rubric: friendly\nitems: [{id: a, input: hi, reply: hello, label: good}]\n"
+    (project.folder / "items.yaml").write_text(items)
+    settings = project.folder / "fairway.yaml"
+    tried = "judge: {model: small, calibration: {items: items.yaml, record: record.json}}"
+    settings.write_text(settings.read_text().replace("judge: {model: small}", tried))
+    few = project.run("calibrate", "--record")
+    assert few.code == 1
+    assert "not recorded" in few.out
+    assert not (project.folder / "record.json").exists()
 
 
 def _until(true: Callable[[], bool]) -> None:

@@ -163,6 +163,8 @@ def _text(examined: Examined, policy: ProjectionPolicy, dimensions: tuple[str, .
         f"  a day           {projection['usd_per_day']} USD projected, budget {budget['usd_per_day']}",
         f"  a month         {projection['usd_per_month']} USD projected, budget {budget['usd_per_month']}",
     ]
+    if coverage["unreadable_rows"]:
+        lines.append(f"  not read        {coverage['unreadable_rows']} rows; {'; '.join(coverage['unreadable'][:3])}")
     if projection["verdict"] == "NO_DATA":
         lines += [f"  not projected   {reason}" for reason in projection["reasons"]]
     if examined.pair is not None:

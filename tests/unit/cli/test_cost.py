@@ -57,6 +57,12 @@ def test_a_report_tells_releases_and_the_projection_and_judges_nothing(cost, tmp
     assert told["projection"]["verdict"] == "PASS"
 
 
+def test_rows_that_cannot_be_read_are_told_with_file_line_and_reason(cost, tmp_path):
+    (tmp_path / "calls.jsonl").write_text('{"model": "small", "ts": "2026-11-20T10:00:00Z"}\n')
+    for command in ("report", "check"):
+        assert "1 rows; calls.jsonl:1: says no time (at)" in cost(command)[1]
+
+
 def test_a_check_passes_within_budget_and_says_no_to_a_new_loop(cost, tmp_path):
     log(tmp_path / "calls.jsonl", new=2, old=2)
     assert cost("check")[0] == 0

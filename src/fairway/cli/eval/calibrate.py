@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from fairway.cli.eval.place import EvalPlace
     from fairway.evals.judges.calibration import Calibration
 
+_RECORDED = {
+    True: "recorded: commit the file of evals.judge.calibration.record",
+    False: "not recorded: drift is measured against a judge that may be used",
+}
+
 EPILOG = """\b
 Examples:
   fairway eval calibrate
@@ -45,7 +50,8 @@ def command(record: bool, environment: str | None, project_dir: str | None, outp
     told["wrong"] = [
         {"id": item.id, "good": item.good, "said": list(item.said)} for item in tried.items if not item.right
     ]
-    emit(told, output=output, text=lambda: _text(tried))
+    told["recorded"] = recorded = record and tried.health.problem is None
+    emit(told, output=output, text=lambda: "\n".join([_text(tried), *([_RECORDED[recorded]] if record else [])]))
     raise SystemExit(1 if tried.health.problem else 0)
 
 

@@ -103,6 +103,12 @@ async def project_playing(
         raise UserError(
             "the environment of the lock file is not made", code="no_environment", hint="fairway run --only prepare"
         )
+    own = asked.target is None or asked.target.startswith("prompt:")
+    if asked.layer == "smoke" and own and examined.overlay.uses_mock_models:
+        say(
+            f"no real model is asked: environment {examined.environment} serves with the mock model; "
+            "evals.layers.smoke.environment names another"
+        )
     setting = _Setting(
         place=place,
         asked=asked,
