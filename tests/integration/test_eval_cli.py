@@ -142,6 +142,15 @@ def test_each_verdict_has_its_exit_code_and_is_in_the_json(shell: Shell, agent: 
     assert (unreachable.code, unreachable.told["verdict"]) == (3, "ERROR")
 
 
+def test_a_bug_of_ours_has_no_exit_code_of_a_verdict(shell: Shell, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("fairway.cli.eval.reading.find_folder", broken)
+    ended = shell.run("compare", "blessed")
+    assert (ended.code, "RuntimeError: a bug" in ended.err) == (3, True)
+
+
 def test_a_regression_against_the_last_run_is_found_and_named_in_every_report(shell: Shell, agent: Agent):
     assert run(shell, agent).code == 0
     agent.answer = lambda message: "no" if int(message) < 20 else f"hello {message}"
@@ -498,6 +507,21 @@ def test_a_smoke_run_says_when_no_real_model_is_asked_and_a_judge_that_is_not_re
     assert few.code == 1
     assert "not recorded" in few.out
     assert not (project.folder / "record.json").exists()
+
+
+def test_a_suite_that_the_project_leaves_out_is_told_and_a_new_project_leaves_none_out(shell: Shell, agent: Agent):
+    make_project(shell.folder / "shop", commit=False)
+    project = Shell(shell.folder / "shop")
+    (project.folder / "evals" / "suites").mkdir()
+    (project.folder / "evals" / "suites" / "mine.yaml").write_text("- {id: mine, input: hi, rubric: friendly}\n")
+    asked = ("run", "--target", agent.url, "--case", "mine")
+    assert "not played" not in project.run(*asked).err
+    assert agent.asked == {"hi": 1}
+    settings = project.folder / "fairway.yaml"
+    settings.write_text(settings.read_text().replace("evals/suites/*, ", ""))
+    assert "evals/suites/mine.yaml is not played" in project.run("run", "--target", agent.url, "--sample", "1").err
+    rules = [(one["rule"], one["file"]) for one in project.run("lint", "-o", "json").told]
+    assert ("suite/not-played", "evals/suites/mine.yaml") in rules
 
 
 def _until(true: Callable[[], bool]) -> None:

@@ -97,6 +97,12 @@ def main() -> None:
     except OSError as error:
         report_error(_from_os_error(error), as_json=wants_json(arguments))
         sys.exit(3)
+    except Exception:
+        if not _gives_verdict(arguments):
+            raise
+        # Python would exit with 1, which is a verdict
+        sys.excepthook(*sys.exc_info())
+        sys.exit(3)
 
 
 def _gives_verdict(arguments: list[str]) -> bool:

@@ -98,6 +98,7 @@ def keep(
     policy: EvalPolicy,
     *,
     interleaved: bool,
+    others: Sequence[EvalRun] = (),
 ) -> Evaluation:
     """Write a run, decide over every attempt, and write what was decided; the header comes last.
 
@@ -108,6 +109,8 @@ def keep(
         baseline: What it is compared with; ``None``: nothing.
         policy: Of the gate.
         interleaved: Whether the baseline was asked in turn with it, and is kept with it.
+        others: Attempts on the same content that are kept under another instrument only (a run that is scored again):
+            they count too.
 
     Raises:
         FairwayError: An earlier attempt cannot be read.
@@ -116,7 +119,7 @@ def keep(
     write_run(folder, run)
     if baseline is not None and interleaved:
         write_run(folder / BASELINE, baseline)
-    decision, attempt = decided(history, run, baseline, policy, interleaved=interleaved)
+    decision, attempt = decided(history, run, baseline, policy, interleaved=interleaved, others=others)
     write_text(folder / DECISION, json.dumps(encode(decision), separators=(",", ":")) + "\n")
     last = ended(header, run, baseline, decision, attempt=attempt)
     if baseline is not None and not interleaved:
@@ -202,7 +205,13 @@ def scored(
 
 
 def decided(
-    history: EvalHistory, run: EvalRun, baseline: EvalRun | None, policy: EvalPolicy, *, interleaved: bool
+    history: EvalHistory,
+    run: EvalRun,
+    baseline: EvalRun | None,
+    policy: EvalPolicy,
+    *,
+    interleaved: bool,
+    others: Sequence[EvalRun] = (),
 ) -> tuple[EvalDecision, int]:
     """The gate over every attempt on the same content, and which attempt this is, from 1.
 
@@ -213,12 +222,13 @@ def decided(
         policy: What must hold.
         interleaved: Whether the baseline was asked in turn with the candidate in each attempt; a stored one is the same
             for all of them and counts once.
+        others: Attempts that are not found in the history, see :func:`keep`; their baselines are not asked for.
 
     Raises:
         FairwayError: An earlier attempt cannot be read: it is not left out.
     """
-    earlier = _earlier(history, run)
-    candidate, other = _accumulated(history, earlier, run, baseline, interleaved=interleaved)
+    earlier = (*others, *_earlier(history, run))
+    candidate, other = _accumulated(history, earlier, run, baseline, interleaved=interleaved and not others)
     return decide(candidate, other, policy), len(earlier) + 1
 
 

@@ -48,11 +48,11 @@ def command(
 
     A case whose words changed was never asked, and what no judge graded is unknown: both hold the gate. So is what
     another judge or another version of a script measured. The result is a run of its own; it is no further attempt,
-    since nothing new was observed.
+    since nothing new was observed. Every attempt on the same content is scored again with it, and decides with it.
     """
     from datetime import UTC, datetime
 
-    from fairway.cli.eval.asked import Asked
+    from fairway.cli.eval.asked import PIPELINE, Asked
     from fairway.cli.eval.place import eval_place
     from fairway.cli.eval.policy import gate_policy
     from fairway.cli.eval.reading import find_folder
@@ -65,7 +65,7 @@ def command(
     place = eval_place(project_dir)
     folder = find_folder(place, run)
     before, source = read_header(folder), read_run(folder)
-    asked = decode(Asked, dict(before.asked))
+    asked = Asked() if PIPELINE in before.asked else decode(Asked, dict(before.asked))
     measured = _measured(place, asked, before.environment)
     names = (source.run_id,)
     now = datetime.now(UTC)
@@ -74,7 +74,7 @@ def command(
         created_at=now,
         agent=before.agent,
         environment=before.environment,
-        asked=before.asked,
+        asked=asked.to_json(),
         plan=measured.plan,
         release=before.release,
         derived_from=names,
@@ -82,9 +82,13 @@ def command(
     other = _baseline(place, before, folder)
     scored = _again(measured, source, header)
     baseline = None if other is None else _again(measured, other, header)
+    others = place.history.attempts(source.attempt_of, but=source.run_id)
+    attempts = [_again(measured, read_run(place.history.folder(name)), header) for name in others]
     place.history.begin(header)
     policy = gate_policy(place, asked, compared=baseline is not None, interleaved=baseline is not None)
-    evaluation = keep(place.history, header, scored, baseline, policy, interleaved=baseline is not None)
+    evaluation = keep(
+        place.history, header, scored, baseline, policy, interleaved=baseline is not None, others=attempts
+    )
     files = Files(junit=junit_file, html=html_file, markdown=markdown_file, json=json_file)
     tell(content_of(evaluation), files, output=output)
     raise SystemExit(evaluation.decision.exit_code)
