@@ -250,7 +250,7 @@ pipeline:
     unit_test: {unit_test}
 
 evals:
-  suites: [evals/starter.yaml]
+  suites: [evals/starter.yaml, evals/suites/*]
   response: {{text: /response}} # where the text of a reply stands in the answer's JSON
 
 gateway:

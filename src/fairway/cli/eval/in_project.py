@@ -22,7 +22,7 @@ from fairway.cli.eval.arranging import (
     stored_baseline,
 )
 from fairway.cli.eval.policy import gate_policy
-from fairway.cli.eval.suites import named_suites, smoke_cases
+from fairway.cli.eval.suites import named_suites, passed_over, smoke_cases
 from fairway.clock import SystemClock
 from fairway.costs.prices import price_table
 from fairway.errors import NotFoundError, UserError
@@ -103,6 +103,9 @@ async def project_playing(
         raise UserError(
             "the environment of the lock file is not made", code="no_environment", hint="fairway run --only prepare"
         )
+    if not asked.paths:
+        for path in passed_over((file.path for file in bundle.files), examined.evals.suites):
+            say(f"{path} is not played: evals.suites in fairway.yaml does not name it")
     own = asked.target is None or asked.target.startswith("prompt:")
     if asked.layer == "smoke" and own and examined.overlay.uses_mock_models:
         say(

@@ -37,7 +37,7 @@ def command(paths: tuple[str, ...], project_dir: str | None, output: str) -> Non
 
     from fairway.bundle.lint import Severity
     from fairway.cli.eval.place import eval_place
-    from fairway.cli.eval.suites import default_files, named_files
+    from fairway.cli.eval.suites import default_files, named_files, passed_over
     from fairway.errors import UserError
     from fairway.evals.suites.lint_files import lint_files
 
@@ -52,7 +52,9 @@ def command(paths: tuple[str, ...], project_dir: str | None, output: str) -> Non
         from fairway.bundle.files import scan
 
         bundle = scan(place.root)
-        findings = lint_files([file.path for file in bundle.files], bundle.read, patterns, surroundings)
+        names = [file.path for file in bundle.files]
+        left_out = tuple(_left_out(path) for path in passed_over(names, patterns))
+        findings = (*left_out, *lint_files(names, bundle.read, patterns, surroundings))
     else:
         raise UserError(
             "there is no fairway.yaml here, so name a suite", code="eval_option", hint="eval lint cases.yaml"
@@ -60,6 +62,19 @@ def command(paths: tuple[str, ...], project_dir: str | None, output: str) -> Non
     errors = sum(finding.severity is Severity.ERROR for finding in findings)
     emit([asdict(finding) for finding in findings], output=output, text=lambda: _text(findings, errors))
     raise SystemExit(1 if errors else 0)
+
+
+def _left_out(path: str) -> LintFinding:
+    from fairway.bundle.lint import LintFinding, Severity
+
+    return LintFinding(
+        severity=Severity.WARNING,
+        rule="suite/not-played",
+        message="no evaluation plays it: evals.suites in fairway.yaml does not name it",
+        file=path,
+        line=None,
+        hint="add it there, for example as evals/suites/*",
+    )
 
 
 def _surroundings(place: EvalPlace) -> tuple[Surroundings, tuple[str, ...]]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairway.errors import NotFoundError, UserError
-from fairway.evals.suites.load import DEFAULT_SUITES, load_suites
+from fairway.evals.suites.load import DEFAULT_SUITES, is_table, load_suites, select_suites
 from fairway.evals.suites.select import Selection, parse_shard, select_cases
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from fairway.cli.eval.asked import Asked
     from fairway.evals.values import Case, Suite
@@ -62,6 +62,16 @@ def default_files(folder: Path) -> tuple[str, ...]:
     """Where suites are looked for when nobody names any, in a folder that is no project: those that are there."""
     found = (path for pattern in DEFAULT_SUITES for path in sorted(folder.glob(pattern)) if path.is_file())
     return tuple(path.relative_to(folder).as_posix() for path in found)
+
+
+def passed_over(paths: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """Suites that stand where suites are looked for by default, and that a project's ``evals.suites`` leaves out.
+
+    Not among them are tables, whose cases a suite may take.
+    """
+    known = tuple(paths)
+    chosen = set(select_suites(known, patterns))
+    return tuple(one for one in select_suites(known, DEFAULT_SUITES) if one not in chosen and not is_table(one))
 
 
 def files_below(folder: Path) -> tuple[str, ...]:
