@@ -284,6 +284,14 @@ async def test_similar_holds_by_the_nearest_reference_and_asks_for_each_once():
     assert (far.found, far.score) == (Found.VIOLATED, 0.0)
 
 
+async def test_an_empty_reply_is_similar_to_nothing_and_asks_nobody():
+    embedder = Letters()
+    empty = Observed(case=CASE, replies=(Reply(text=" "),))
+    assertion = read_assertion({"similar": "Hello"})
+    result = await Measurers(similarity=Similarity(embedder)).measure(assertion, empty, repeat=0)
+    assert (result.found, result.cost_micros, result.calls, embedder.asked) == (Found.VIOLATED, 0, 0, [])
+
+
 @pytest.mark.parametrize("error", [TransientError("busy"), PermanentError("refused")])
 async def test_an_embedding_model_in_trouble_is_an_error_whose_cost_nobody_knows(error):
     measurers = Measurers(similarity=Similarity(Letters(error)))

@@ -96,6 +96,14 @@ def test_it_fits_and_says_what_did_not(cases, limit):
     assert text.count("<details>") == text.count("</details>")
 
 
+@pytest.mark.parametrize("limit", range(2_500, 9_000, 500))
+def test_figures_that_did_not_fit_are_counted(limit):
+    left_out = re.compile(r"(\d+) entries did not fit here")
+    whole, cut = render_markdown(report(1)), render_markdown(report(1), limit=limit)
+    assert not left_out.search(whole)
+    assert ("<summary>All figures</summary>" in cut) != (left_out.search(cut) is not None)
+
+
 HOSTILE = (
     "</details><script>alert(1)</script>",
     "| a | b |\n|-|-|\n",
