@@ -142,6 +142,15 @@ def test_each_verdict_has_its_exit_code_and_is_in_the_json(shell: Shell, agent: 
     assert (unreachable.code, unreachable.told["verdict"]) == (3, "ERROR")
 
 
+def test_what_a_function_prints_is_no_part_of_the_result(shell: Shell):
+    (shell.folder / "chatty.py").write_text(
+        "print('loaded')\n\ndef say(message):\n    print(message)\n    return 'hello'\n"
+    )
+    ended = shell.run("run", "cases.yaml", "--target", "python:chatty.py:say", "-o", "json")
+    assert (ended.code, ended.told["verdict"]) == (0, "PASS")
+    assert "loaded" in ended.err
+
+
 def test_a_bug_of_ours_has_no_exit_code_of_a_verdict(shell: Shell, monkeypatch: pytest.MonkeyPatch):
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")

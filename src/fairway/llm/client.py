@@ -170,6 +170,7 @@ def status_error(response: HttpResponse, *, now: float) -> FairwayError:
     if status >= 500 or status == 408:
         return TransientError(f"the model answered {status}", code="model_unavailable", retry_after=retry_after)
     hints: Mapping[int, str] = {
+        400: "it may not take a parameter: parameters of the model's alias set or drop one (max_tokens: null)",
         401: "check the API key the model's alias names",
         403: "the key may not use this model",
         404: "check base_url and model",

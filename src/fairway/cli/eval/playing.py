@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, redirect_stdout
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,9 @@ def play(place: EvalPlace, asked: Asked, *, resumed: str | None) -> Evaluation:
         SystemExit: 130, after Ctrl-C: what was done is kept.
     """
     header = _header(place, asked, resumed)
-    return asyncio.run(_play(place, asked, header))
+    # what a function under test prints is no part of the result
+    with redirect_stdout(sys.stderr):
+        return asyncio.run(_play(place, asked, header))
 
 
 def _header(place: EvalPlace, asked: Asked, resumed: str | None) -> RunHeader:

@@ -253,21 +253,23 @@ class EvalRunner:
         """What is left to do, sides next to each other, the first of them taking turns."""
         for number, one in enumerate(planned):
             key = (one.suite, one.case.id, one.index)
-            task = Task(
-                suite=one.suite,
-                case=one.case,
-                index=one.index,
-                thread=self._thread(*key),
-                inclusion=one.inclusion,
-                wave=one.wave,
-            )
             turn = (number + self._options.seed) % len(self._sides)
             for side in self._sides[turn:] + self._sides[:turn]:
                 known = self._journal.trial(side.name, key) if self._journal is not None else None
                 if known is not None and known.trouble is None:
                     self._keep(side.name, known)
                 else:
-                    yield side, task
+                    yield (
+                        side,
+                        Task(
+                            suite=one.suite,
+                            case=one.case,
+                            index=one.index,
+                            thread=self._thread(side.name, *key),
+                            inclusion=one.inclusion,
+                            wave=one.wave,
+                        ),
+                    )
 
     async def _work(self, waiting: Iterator[tuple[SideAsked, Task]]) -> None:
         for side, task in waiting:
@@ -302,7 +304,7 @@ class EvalRunner:
                     self._trials[side.name][key] = trial
                     self._done += 1
 
-    def _thread(self, suite: str, case: str, index: int) -> str:
-        """Id of a conversation nobody else has, the same for the same run."""
-        text = f"{self._options.run_id}\0{suite}\0{case}\0{index}"
+    def _thread(self, side: str, suite: str, case: str, index: int) -> str:
+        """Id of a conversation nobody else has, the same for the same run: two sides may share one memory."""
+        text = f"{self._options.run_id}\0{side}\0{suite}\0{case}\0{index}"
         return "eval-" + hashlib.sha256(text.encode()).hexdigest()[:20]

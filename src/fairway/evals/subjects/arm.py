@@ -16,6 +16,7 @@ from fairway.evals.running.limiting import AdaptiveLimit
 from fairway.evals.subjects.mapping import ChatMapping, chat_mapping, parse_outcome, read_reply, readable, request_body
 from fairway.evals.trials import Question, SubjectInfo
 from fairway.evals.values import Reply
+from fairway.http_client.address import parse_address
 from fairway.http_client.client import HttpClient
 from fairway.http_client.connection import HttpResponse
 from fairway.http_client.errors import HttpAddressError, HttpAnswerError, HttpTimeoutError, HttpTroubleError
@@ -177,6 +178,8 @@ class UrlSubject(ArmSubject):
             headers=headers,
             http=http or HttpClient(timeout_seconds=timeout_seconds, proxies=True),
         )
+        origin = parse_address(url).origin
+        self._base = f"{origin.scheme}://{origin.authority}"  # of the state, beside the chat and not below it
 
 
 class HttpAgent:

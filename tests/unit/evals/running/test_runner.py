@@ -279,6 +279,13 @@ async def test_turns_share_a_thread_and_carry_what_was_said_and_every_repeat_has
     assert second.variables == {"x": 1}
 
 
+async def test_two_sides_have_no_conversation_in_common_because_they_may_share_a_memory():
+    sides = Scripted(), Scripted()
+    await runner(*sides, suites=suite("a", "b")).run()
+    threads = [question.thread for side in sides for question in side.asked]
+    assert len(set(threads)) == 4
+
+
 async def test_trouble_is_tried_again_on_resume_and_results_are_not(tmp_path):
     with Journal(tmp_path) as journal:
         await runner(Scripted(), suites=suite("a", "error"), journal=journal).run()

@@ -216,6 +216,14 @@ async def test_a_state_that_is_not_in_the_answer_is_fetched_after_the_turn():
     assert reply.state is None
 
 
+async def test_the_state_of_an_address_is_beside_its_chat_and_not_below_it():
+    async with serving(ok({"response": "x"}), ok({"refunds": 1})) as server:
+        mapping = ChatMapping(state_path="/state/{thread}")
+        async with UrlSubject(f"http://{server.endpoint}/v1/chat?c=1", mapping) as subject:
+            assert (await subject.ask(question())).state == {"refunds": 1}
+        assert [request.target for request in server.requests] == ["/v1/chat?c=1", "/state/t"]
+
+
 async def test_an_address_is_asked_as_it_is_written_and_known_only_by_a_version_somebody_names():
     async with serving(ok({"response": "Hello"})) as server:
         url = f"http://{server.endpoint}/a/b?c=1"
