@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from fairway.errors import FairwayError
+from fairway.evals.assertions.check import needs_measuring
 from fairway.evals.live.turns import LiveTurn
 from fairway.evals.running.spend import PriceError, Reservation, SpendCap, SpendError
-from fairway.evals.scoring import score_trial, to_measure
+from fairway.evals.scoring import score_trial
 from fairway.evals.trials import Measuring, Observed, Trial
-from fairway.evals.values import Assertion, AssertionResult, Case, CaseOutcome, CaseResult
+from fairway.evals.values import Assertion, AssertionResult, Case, CaseOutcome, CaseResult, Found
 
 log = logging.getLogger("fairway.live")
 
@@ -28,6 +29,7 @@ SPENT = "live/spent.json"
 """What judges cost today, below the project's state folder."""
 
 _SUITE = "online"
+_OPEN = (Found.UNKNOWN, Found.INVALID, Found.ERROR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,8 @@ class OnlineScorer:
             return _scored(turn, None, f"the scorer broke: {type(error).__name__}")
         if result.outcome not in (CaseOutcome.PASSED, CaseOutcome.FAILED) or result.score is None:
             return _scored(turn, None, result.undecided or result.outcome.value)
+        if told := next(_undecided(result.assertions), None):
+            return _scored(turn, None, told)
         return _scored(turn, round(min(1.0, max(0.0, result.score)) * 1_000_000))
 
     async def _result(self, turn: LiveTurn) -> CaseResult:
@@ -160,10 +164,20 @@ class OnlineScorer:
         observed = Observed(case=case, replies=replies, duration_seconds=turn.reply.latency_seconds)
         measured: dict[int, AssertionResult] = {}
         if self._measuring is not None:
-            for position in to_measure(case, replies):
+            # also of a reply that is wrong already: a judge that is down must not leave those scored alone
+            for position in (at for at, one in enumerate(case.checks) if needs_measuring(one)):
                 measured[position] = await self._measuring.measure(case.checks[position], observed, repeat=0)
         trial = Trial(suite=_SUITE, case_id=case.id, replies=replies, measured=measured)
         return score_trial(_SUITE, case, trial)
+
+
+def _undecided(results: Iterable[AssertionResult]) -> Iterator[str]:
+    """What could not be decided of a reply, a set's members included: its score would be the best it could have."""
+    for one in results:
+        if one.weight > 0 and one.found in _OPEN:
+            yield f"{one.type}: {one.message}"
+        members = (one.detail or {}).get("members", ()) if one.type.endswith("assert-set") else ()
+        yield from (f"{one.type}: a member is {member['found']}" for member in members if member["found"] in _OPEN)
 
 
 def _scored(turn: LiveTurn, score_micros: int | None, why: str = "") -> Scored:

@@ -42,6 +42,11 @@ def _errors(document: YamlDocument, assertions: tuple[Assertion, ...], *, judge:
             yield document.error(path, message, hint="use an assertion on the reply alone, or a rubric")
         elif How.JUDGED in kinds and not judge:
             yield document.error(path, f"{assertion.name} needs a judge", hint="set evals.judge")
+        elif How.JUDGED in kinds and set(kinds) != {How.JUDGED}:
+            message = (
+                f"{assertion.name} asks its judge only where nothing else decides, so wrong replies had no score"
+            )
+            yield document.error(path, message, hint="write its members one by one")
 
 
 def _all(assertion: Assertion) -> Iterator[Assertion]:

@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from fairway.controller.scores import ScoreJoin
-from fairway.errors import PermanentError
+from fairway.errors import PermanentError, ProjectFileError
+from fairway.evals.assertions.measuring import Measurers
+from fairway.evals.live.config import OnlineSection
 from fairway.evals.live.kept import KeptLines
 from fairway.evals.live.online import DailyCap, OnlineScorer
+from fairway.evals.live.plan import online_assertions
 from fairway.evals.live.turns import LiveTurn
 from fairway.evals.running.spend import PriceError, SpendError
 from fairway.evals.values import Assertion, AssertionResult, Found, Reply
@@ -29,6 +32,7 @@ from fairway.traffic.table import Role
 from fairway.units import Parts, Verdict
 from fairway.verdict.panel import Panel
 from fairway.verdict.values import GateKind, GateSpec
+from fairway.yaml_file import parse_yaml
 
 PLAIN = ArmModel(spread=0, failure=0)
 WARM = 12
@@ -152,6 +156,41 @@ def test_a_broken_judge_gives_no_data_and_never_a_pass(tmp_path, says):
     rude = {MODELLED_STABLE: 0.0, MODELLED_CANDIDATE: 0.0}
     scorer = OnlineScorer((), "It is friendly.", measuring=Judge(says))
     assert run(tmp_path, rude, scorer, blocks=8) is Verdict.NO_DATA
+
+
+def test_a_judge_that_is_down_leaves_no_scores_also_of_replies_that_are_wrong_without_it(tmp_path):
+    rude = {MODELLED_STABLE: 0.5, MODELLED_CANDIDATE: 0.5}
+    scorer = OnlineScorer(POLITE, "It is friendly.", measuring=Judge(lambda _: graded(None, Found.ERROR)))
+    assert run(tmp_path, rude, scorer, gate=replace(GATE, margin=0.15)) is Verdict.NO_DATA
+
+
+@pytest.mark.parametrize("text", ["fine", "sorry", " "])
+@pytest.mark.parametrize("found", [Found.ERROR, Found.INVALID, Found.UNKNOWN])
+def test_a_reply_is_scored_whole_or_not_at_all(text, found):
+    judge = Judge(lambda _: graded(None, found))
+    rubric = Assertion(type="llm-rubric", value="x")
+    for scorer in (
+        OnlineScorer(POLITE, "It is friendly.", measuring=judge),
+        OnlineScorer(
+            (Assertion(type="assert-set", members=(*POLITE, rubric)),), None, measuring=Measurers(judge=judge)
+        ),
+    ):
+        scored = asyncio.run(scorer.score(replace(TURN, reply=Reply(text=text))))
+        assert scored.score_micros is None, scored
+        assert scored.why
+
+
+def test_a_set_that_asks_its_judge_only_now_and_then_is_refused_with_its_place():
+    written = "evals: {online: {assert: [{assert-set: [{icontains: x}, {llm-rubric: y}]}]}}"
+    document = parse_yaml(written.encode(), file="fairway.yaml")
+    section = OnlineSection.model_validate(document.value["evals"]["online"])
+    with pytest.raises(ProjectFileError, match=r"evals\.online\.assert\[0\].*wrong replies had no score"):
+        online_assertions(document, section, judge=True)
+
+
+def test_a_wrong_reply_has_the_judges_grade_as_well():
+    scorer = OnlineScorer(POLITE, "It is friendly.", measuring=Judge(lambda _: graded(0.2)))
+    assert asyncio.run(scorer.score(replace(TURN, reply=Reply(text="sorry")))).score_micros == 100_000
 
 
 def test_a_judge_that_breaks_on_the_candidates_replies_alone_is_an_error_of_the_instrument(tmp_path):

@@ -216,6 +216,27 @@ def test_no_tests_are_one_that_checks_nothing_and_holds(tests):
 TWICE = "assert: [{type: contains, value: a}]"
 
 
+@pytest.mark.parametrize("key", ["transform", "postprocess"])
+@pytest.mark.parametrize("place", ["defaultTest", "tests"])
+def test_what_changes_the_reply_before_it_is_checked_keeps_its_case_from_passing(key, place):
+    options = f"options: {{{key}: output.trim()}}"
+    checked = "assert: [{type: contains, value: a}]"
+    test = (
+        f"tests: [{{{checked}, {options}}}]"
+        if place == "tests"
+        else f"tests: [{{{checked}}}]\ndefaultTest: {{{options}}}"
+    )
+    imported = run(f"prompts: [hi]\n{test}")
+    assert [one.what for one in lost(imported)] == [f"options.{key}"]
+    assert [one.type for one in cases(imported)[0].assertions] == ["contains", "todo"]
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("llm-rubric", ["llm-rubric", "todo"]), ("contains", ["contains"])])
+def test_a_judges_prompt_of_its_own_concerns_what_is_judged(kind, kept):
+    test = f"{{assert: [{{type: {kind}, value: a}}], options: {{rubricPrompt: strictly}}}}"
+    assert [one.type for one in cases(run(f"prompts: [hi]\ntests: [{test}]"))[0].assertions] == kept
+
+
 def test_a_key_that_is_there_twice_is_refused_so_that_the_first_is_not_lost():
     with pytest.raises(ProjectFileError, match="'assert' is there twice"):
         run(f"prompts: [hi]\ntests:\n  - {TWICE}\n    {TWICE}\n")
