@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairway.evals.evaluation import cases_passed
 from fairway.evals.scoring import combine_runs, score_trial
 from fairway.evals.trials import Trial, Trouble
 from fairway.evals.values import AssertionResult, Case, CaseOutcome, CaseResult, Found, Reply
+from fairway.testing.modelled_evaluation import modelled_evaluation
 
 GOOD, BAD = Reply(text="Hello", tools=()), Reply(text="Bye", tools=())
 
@@ -95,6 +99,17 @@ def test_adaptive_repeats_never_wash_a_failure_out(passed, failed, outcome):
     assert combine_runs(case(), runs).outcome == outcome
     half = case(repeat=2, at_least=1)
     assert combine_runs(half, runs).passed == (passed >= 3)
+
+
+def test_a_run_counts_its_cases_by_the_same_share():
+    run = modelled_evaluation(1).candidate
+    ((suite, asked),) = run.cases
+    once = ((suite, replace(asked, repeat=1, at_least=1)),)
+    failed = replace(run.results[0], outcome=CaseOutcome.FAILED)
+    passed = replace(failed, outcome=CaseOutcome.PASSED)
+    assert cases_passed(replace(run, cases=once, results=(passed,) * 5)) == 1
+    assert cases_passed(replace(run, cases=once, results=(passed, *[failed] * 4))) == 0
+    assert cases_passed(replace(run, cases=once, results=())) == 0
 
 
 def test_the_preview_is_one_short_line():
