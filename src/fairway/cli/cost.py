@@ -61,7 +61,7 @@ def report(
     """
     examined, policy = _examined(project_dir, logs, days=days, requests_per_day=requests_per_day)
     shown = dimensions or ("release",)
-    emit(_wire(examined, policy), output=output, text=lambda: "\n".join(_text(examined, policy, shown)))
+    emit(_wire(examined, policy), output=output, text=lambda: _shown(_text(examined, policy, shown)))
 
 
 @command.command("check", epilog="Example: fairway cost check --candidate 1.3.0 --baseline 1.2.0")
@@ -96,7 +96,7 @@ def check(
     verdict, reasons = _verdict(examined, asked=asked)
     wire = {"verdict": verdict, "reasons": reasons, **_wire(examined, policy)}
     lines = [verdict, *(f"  {reason}" for reason in reasons)]
-    emit(wire, output=output, text=lambda: "\n".join([*lines, *_text(examined, policy, ())]))
+    emit(wire, output=output, text=lambda: _shown([*lines, *_text(examined, policy, ())]))
     return 0 if verdict == "PASS" else 1
 
 
@@ -178,8 +178,15 @@ def _text(examined: Examined, policy: ProjectionPolicy, dimensions: tuple[str, .
     return lines
 
 
+def _shown(lines: list[str]) -> str:
+    """The lines for a terminal: a log may hold any name."""
+    from fairway.evals.plain_text import plain
+
+    return "\n".join(plain(line).replace("\n", " ") for line in lines)
+
+
 def _table(dimension: str, by_name: dict[str, Any]) -> list[str]:
-    width = max([len(dimension), *(len(name or "(not said)") for name in by_name)], default=0)
+    width = max([len(dimension), *(len(name or "(not said)") for name in by_name)])
     lines = [f"{dimension:<{width}}  {'requests':>10}  {'calls':>10}  {'USD':>14}  {'USD a request':>14}"]
     for name, one in by_name.items():
         if "more" in one:

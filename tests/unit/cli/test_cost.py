@@ -97,10 +97,13 @@ def test_a_release_is_not_compared_with_itself(cost, tmp_path):
 
 def test_a_name_that_cannot_be_written_does_not_break_the_report(cost, tmp_path):
     log(tmp_path / "calls.jsonl", only=1)
-    row = {"at": (datetime.now(UTC) - timedelta(hours=1)).isoformat(), "release": "\ud800", "cost": 1}
+    row = {"at": (datetime.now(UTC) - timedelta(hours=1)).isoformat(), "release": "\ud800 \x1b[2J\nPASS", "cost": 1}
     with (tmp_path / "calls.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
-    assert cost("report")[0] == 0
+    code, said = cost("report")
+    assert code == 0
+    assert "\x1b" not in said
+    assert "\nPASS" not in said
 
 
 @pytest.mark.parametrize(

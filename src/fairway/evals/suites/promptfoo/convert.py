@@ -95,7 +95,7 @@ def import_promptfoo(path: str, paths: Iterable[str], read: Callable[[str], byte
     sources = Sources(folder=posixpath.dirname(path), known=frozenset(paths), read=read)
     _list_settings(config, report, path)
     prompts = import_prompts(config.get("prompts"), sources, report, path)
-    if config.get("prompts") is None:
+    if config.get("prompts") in (None, []):
         prompts = (ImportedPrompt(label="prompt", turns=("{{prompt}}",)),)
     defaults = _default_test(config.get("defaultTest"), sources, report, path)
     tests = list(import_tests(config.get("tests"), sources, report, path))

@@ -246,6 +246,12 @@ def test_a_key_that_is_there_twice_is_refused_so_that_the_first_is_not_lost():
     assert "'assert' is there twice" in found.why
 
 
+@pytest.mark.parametrize("prompts", ["", "[]"])
+def test_without_prompts_a_test_is_asked_by_its_variable_as_there(prompts):
+    imported = run(f"prompts: {prompts}\ntests: [{{vars: {{prompt: hi}}, assert: [{{type: contains, value: a}}]}}]")
+    assert [case.turns for case in cases(imported)] == [("hi",)]
+
+
 @pytest.mark.parametrize("kind", ["contains", "python"])
 def test_a_value_that_names_several_files_is_not_only_the_first(kind):
     imported = run(
