@@ -161,10 +161,13 @@ async def test_a_fault_is_switched_on_and_off_while_it_runs(
 
 
 async def test_a_client_that_retries_gets_past_a_short_rate_limit(server: MockModelServer) -> None:
-    await switch(server, {"kind": "rate_limit", "until": "200ms", "retry_after": "300ms"})
     async with openai.AsyncOpenAI(base_url=server.url, api_key="none", max_retries=2) as client:
+        await client.chat.completions.create(
+            model="m-1", messages=user("hello")
+        )  # what it loads takes longer than this
+        await switch(server, {"kind": "rate_limit", "until": "500ms", "retry_after": "600ms"})
         await client.chat.completions.create(model="m-1", messages=user("hello"))
-    assert dict(server.model.by_status) == {200: 2, 429: 1}  # the switch itself is one of the 200
+    assert dict(server.model.by_status) == {200: 3, 429: 1}  # the switch itself is one of the 200
 
 
 async def test_a_truncated_stream_breaks_off_and_the_client_notices(

@@ -288,7 +288,7 @@ MOCKED = "version: 1\nmodels: {main: {provider: mock, model: mock-1}}\nroles: {o
         ),
         pytest.param(
             "evals: {judge: {model: main, rubric: evals/rubric.md}}\n",
-            "cases: []\n",
+            "cases:\n- {id: a, input: hello, rubric: It greets.}\n",
             "fairway.yaml:15:38: evals.judge.rubric: there is no file evals/rubric.md",
             id="no rubric",
         ),
