@@ -9,6 +9,7 @@ from fairway.evals.trials import Side
 from fairway.units import Verdict
 
 _NAMED = 5
+_CUT_SHORT = "it was stopped, or its time or money was over, before every trial was played"
 
 
 def what_prevents(candidate: Side, baseline: Side) -> tuple[Held, ...]:
@@ -34,8 +35,8 @@ def incomplete(side: Side, whose: str) -> tuple[Held, ...]:
     empty = [(case.suite, case.case_id) for case in side.cases if len(case.outcomes) < case.planned]
     if side.complete and not empty:
         return ()
-    missing = f" ({_names(empty)})" if empty else ""
-    reason = f"{whose} run is not complete: planned trials are missing{missing}"
+    missing = f"planned trials are missing ({_names(empty)})"
+    reason = f"{whose} run is not complete: {missing if empty else _CUT_SHORT}"
     return (Held(verdict=Verdict.INCONCLUSIVE, reason=reason, blocking=tuple(empty)),)
 
 

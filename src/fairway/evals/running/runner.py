@@ -19,6 +19,9 @@ from fairway.evals.running.spend import Pricing, SpendCap
 from fairway.evals.trials import Measuring, Subject, Trial, Trouble
 from fairway.evals.values import Case, Suite
 
+_CUT = (Trouble.SPEND, Trouble.PRICE)
+"""Troubles by which a run cuts itself short."""
+
 
 class PlannedTrial(Protocol):
     """One more repeat of a case, on every side, as an adaptive plan asks for it."""
@@ -145,6 +148,7 @@ class EvalRunner:
         ]
         self._trials: dict[str, dict[TrialKey, Trial]] = {side.name: {} for side in self._sides}
         self._done = 0
+        self._out_of_time = False
 
     @property
     def planned(self) -> int:
@@ -153,8 +157,13 @@ class EvalRunner:
 
     @property
     def complete(self) -> bool:
-        """Every planned trial was played to an end, troubled or not."""
-        return self._done >= self.planned
+        """Every planned trial was played to an end, troubled or not, and no limit of the run's own cut it short.
+
+        What the time, the cap on money or an unknown price left out is no outage that a gate may tolerate a share of.
+        """
+        if self._out_of_time or self._done < self.planned:
+            return False
+        return not any(trial.trouble in _CUT for trials in self._trials.values() for trial in trials.values())
 
     @property
     def finished(self) -> Mapping[str, tuple[Trial, ...]]:
@@ -209,6 +218,7 @@ class EvalRunner:
                 await asyncio.wait({waves}, timeout=self._options.grace_seconds)
                 waves.cancel()
                 await asyncio.wait({waves})
+                self._out_of_time = self._done < self.planned
                 self._close(Trouble.TIMEOUT, f"not finished when the run's {limit:g} s were over")
             if not waves.cancelled():
                 waves.result()

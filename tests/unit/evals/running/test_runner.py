@@ -169,7 +169,15 @@ async def test_when_the_total_time_is_over_what_is_missing_is_trouble():
     engine = runner(Scripted(), suites=cases, total_timeout_seconds=0.1, grace_seconds=0.01, concurrency=1)
     found = (await engine.run())["candidate"]
     assert [trial.trouble for trial in found] == [None, Trouble.TIMEOUT, Trouble.TIMEOUT]
-    assert engine.complete
+    assert not engine.complete, "what the run itself left out is no outage that a gate tolerates a share of"
+
+
+@pytest.mark.parametrize(("cost", "cap"), [(45, 100), (None, 100)])
+async def test_a_run_that_its_cap_cut_short_is_not_complete(cost, cap):
+    engine = runner(Scripted(cost=cost), suites=suite(*"abc"), spend=SpendCap(cap), concurrency=1)
+    found = (await engine.run())["candidate"]
+    assert found[-1].trouble in (Trouble.SPEND, Trouble.PRICE)
+    assert not engine.complete
 
 
 async def test_what_is_in_flight_when_the_total_time_is_over_is_paid_for_and_kept(tmp_path):
@@ -450,6 +458,19 @@ def test_a_cap_is_kept_however_many_are_asked_at_a_time_and_the_rest_is_trouble(
         assert not stopped or limit - paid < 9
 
     asyncio.run(play())
+
+
+async def test_what_there_was_no_money_for_leaves_a_run_incomplete_and_trouble_of_a_provider_does_not():
+    dear, broken = suite("a", "b", "c"), suite("a", "error")
+    assert not await _complete(runner(Scripted(cost=10), suites=dear, spend=SpendCap(25), concurrency=1))
+    assert not await _complete(runner(Scripted(), suites=suite("a"), spend=SpendCap(25))), "a price nobody knows"
+    assert await _complete(runner(Scripted(cost=1), suites=broken, spend=SpendCap(25)))
+    assert await _complete(runner(Scripted(), suites=suite("a"), total_timeout_seconds=5.0))
+
+
+async def _complete(engine: EvalRunner) -> bool:
+    await engine.run()
+    return engine.complete
 
 
 async def test_with_a_cap_a_price_nobody_knows_is_trouble_and_stops_the_rest_after_one_call():
