@@ -533,6 +533,14 @@ def test_a_suite_that_the_project_leaves_out_is_told_and_a_new_project_leaves_no
     assert ("suite/not-played", "evals/suites/mine.yaml") in rules
 
 
+def test_a_run_that_its_cap_cut_short_never_passes_however_few_trials_are_missing(shell: Shell):
+    (shell.folder / "priced.py").write_text('def say(message):\n    return {"text": "hello", "cost": 0.01}\n')
+    cut = shell.run("run", "cases.yaml", "--target", "python:priced:say", "--spend", f"{(CASES - 1) / 100}")
+    assert cut.code == 2
+    assert "the run is not complete" in cut.out
+    assert f"{CASES - 2} of {CASES}" in cut.out
+
+
 def _until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not true():

@@ -83,7 +83,7 @@ class Outcome:
         trials: Of each side.
         judge: Health of the judge; ``None``: none was used, or there is no calibration set.
         spent_micros: By both sides and judges, in millionths of a US dollar; ``None``: a price is unknown.
-        complete: Every planned trial was played to an end.
+        complete: Every planned trial was played to an end, and no limit of the run's own cut it short.
     """
 
     trials: Mapping[str, Sequence[Trial]]

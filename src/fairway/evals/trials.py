@@ -189,7 +189,8 @@ class EvalRun:
         results: Of each trial, in the same order.
         judge: ``None``: no judge was used, or there is no calibration set.
         shard: ``(part, parts)``, from 1; ``None``: whole.
-        complete: Every planned trial was played to an end, troubled or not.
+        complete: Every planned trial was played to an end, troubled or not, and no limit of the run's own (its time,
+            its cap on money, a price nobody knows) cut it short.
         spent_micros: Paid in this run, judges included, in millionths of a US dollar; ``None``: a price is unknown.
         adaptive: Repeats were added where the outcome was in doubt.
     """
