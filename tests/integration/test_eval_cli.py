@@ -343,8 +343,11 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(shell: Shell, agent: A
     assert "go on with: fairway eval run --resume" in err
     run_id = err.split("--resume ")[1].split()[0]
     agent.delay = 0.0
+    anew = run(shell, agent)
+    assert f"{run_id} on the same content was cut short" in anew.err
+    assert "cut short" not in run(shell, agent, "--target-version", "2").err
     assert shell.run("run", "--resume", run_id).code == 0
-    assert [row["ended"] for row in shell.runs()] == [True]
+    assert [(row["ended"], row["attempt"]) for row in shell.runs()] == [(True, 1), (True, 1), (True, 2)]
 
 
 def test_a_run_is_scored_again_by_todays_suite_without_a_call(shell: Shell, agent: Agent):

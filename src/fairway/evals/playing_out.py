@@ -16,7 +16,7 @@ from fairway.evals.running.journal import Journal
 from fairway.evals.running.options import RunOptions
 from fairway.evals.running.runner import EvalRunner, NextWave, OnTrial
 from fairway.evals.running.spend import Pricing, SpendCap
-from fairway.evals.trials import EvalRun, JudgeHealth, Measuring, Subject, Trial
+from fairway.evals.trials import EvalRun, JudgeHealth, Measuring, Subject, Trial, Trouble
 from fairway.evals.values import PASS_SCORE, Suite
 from fairway.units import Digest
 
@@ -166,7 +166,12 @@ def _spent(trials: Mapping[str, Sequence[Trial]], cap: SpendCap | None, health: 
 
 
 def _costs(trial: Trial) -> Iterable[int | None]:
-    """Of replies unless they came from the cache, and of judges and embeddings, also where the reply did."""
+    """Of replies unless they came from the cache, and of judges and embeddings, also where the reply did.
+
+    A call that was cut may have been paid: nobody knows what it cost.
+    """
+    if trial.trouble is Trouble.TIMEOUT and trial.duration_seconds:
+        yield None
     if not trial.cached:
         yield from (reply.cost_micros for reply in trial.replies)
     yield from (result.cost_micros for result in trial.measured.values())

@@ -135,6 +135,14 @@ def _announce(place: EvalPlace, playing: Playing, header: RunHeader, progress: P
     """Say what is about to happen, where nobody would guess it."""
     if playing.candidate.info.identity is None and playing.candidate.info.release is None:
         progress.say("nobody knows which version answers there: this run cannot add to earlier ones, nor be blessed")
+        return
+    for one in place.history.headers():
+        about = (one.instrument, one.sides, one.shard)
+        if not one.ended and one.run_id != header.run_id and about == (header.instrument, header.sides, header.shard):
+            progress.say(
+                f"{one.run_id} on the same content was cut short, and what it found does not count unless it goes on: "
+                f"fairway eval run --resume {one.run_id}"
+            )
 
 
 class Progress:

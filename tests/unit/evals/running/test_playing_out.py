@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from fairway.canonical import value_digest
@@ -28,13 +29,21 @@ class Judging:
         return AssertionResult(type=assertion.name, found=Found.HELD, score=1.0, cost_micros=11, calls=1)
 
 
-async def spent(folder: Path, cache: CallCache, health: JudgeHealth | None) -> int | None:
+class Hanging(Answering):
+    async def ask(self, question: Question) -> Reply:
+        await asyncio.sleep(9)
+        raise AssertionError("it is cut before")
+
+
+async def spent(
+    folder: Path, cache: CallCache, health: JudgeHealth | None, candidate: Answering | None = None
+) -> int | None:
     folder.mkdir()
     suite = Suite(name="s", file="s.yaml", cases=(Case(id="a", name="a", turns=("hi",), rubric="Friendly."),))
     playing = Playing(
         measured=Measured(suites=(suite,), plan=(("s", "a"),), instrument=value_digest(1)),
-        candidate=Answering(),
-        options=RunOptions(),
+        candidate=candidate or Answering(),
+        options=RunOptions(case_timeout_seconds=0.1 if candidate else 60.0),
         policy=EvalPolicy(),
         measuring=Judging(),
         cache=cache,
@@ -53,3 +62,8 @@ async def test_where_nobody_knows_what_trying_the_judge_cost_the_sum_is_unknown(
     health = JudgeHealth(items=1, sensitivity=1.0, specificity=1.0, cost_micros=None)
     with CallCache(tmp_path / "cache.db") as cache:
         assert await spent(tmp_path / "first", cache, health) is None
+
+
+async def test_what_a_call_that_was_cut_cost_is_not_nothing(tmp_path):
+    with CallCache(tmp_path / "cache.db") as cache:
+        assert await spent(tmp_path / "first", cache, None, Hanging()) is None
