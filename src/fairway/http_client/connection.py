@@ -232,16 +232,20 @@ class Connection(asyncio.Protocol):
             return body
         if self._encoding not in ("gzip", "x-gzip", "deflate"):
             raise HttpAnswerError(f"the answer is encoded as {self._encoding[:40]!r}, which was not asked for")
-        unzip = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        try:
-            found = unzip.decompress(body, self._limit + 1)
-        except zlib.error as error:
-            raise HttpAnswerError("the compressed answer cannot be read") from error
-        if len(found) > self._limit:
-            raise HttpAnswerError(f"the answer is over {self._limit} bytes")
-        if not unzip.eof:
-            raise HttpAnswerError("the compressed answer ends too early")
-        return found
+        found = bytearray()
+        while True:  # RFC 1952: members follow each other, and all of them are the answer
+            unzip = zlib.decompressobj(zlib.MAX_WBITS | 32)
+            try:
+                found += unzip.decompress(body, self._limit + 1 - len(found))
+            except zlib.error as error:
+                raise HttpAnswerError("the compressed answer cannot be read") from error
+            if len(found) > self._limit:
+                raise HttpAnswerError(f"the answer is over {self._limit} bytes")
+            if not unzip.eof:
+                raise HttpAnswerError("the compressed answer ends too early")
+            body = unzip.unused_data
+            if not body:
+                return bytes(found)
 
     def _fail(self, error: HttpTroubleError | HttpAnswerError) -> None:
         if self._answer is not None and not self._answer.done():

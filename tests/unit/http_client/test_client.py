@@ -192,6 +192,16 @@ async def test_a_compressed_answer_is_unpacked_within_the_limit(encode):
         await ask(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\nabc")
 
 
+async def test_every_member_of_a_compressed_answer_is_part_of_it():
+    body = gzip.compress(b"hel") + gzip.compress(b"lo")
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n"
+    assert (await ask(head % len(body) + body)).body == b"hello"
+    with pytest.raises(HttpAnswerError, match="over 4 bytes"):
+        await ask(head % len(body) + body, max_body_bytes=4)
+    with pytest.raises(HttpAnswerError, match="too early"):
+        await ask(head % (len(body) + 1) + body + b"x")
+
+
 async def test_an_encoding_nobody_asked_for_is_refused():
     with pytest.raises(HttpAnswerError, match="'br'"):
         await ask(b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 2\r\n\r\nok")
