@@ -13,7 +13,7 @@ from fairway.evals.gating.adaptive import next_wave
 from fairway.evals.gating.decide import decide
 from fairway.evals.gating.decision import EvalDecision
 from fairway.evals.gating.policy import EvalPolicy
-from fairway.evals.history.attempts import accumulated, attempt_digest
+from fairway.evals.history.attempts import accumulated, attempt_digest, only_repeats
 from fairway.evals.history.folders import (
     BASELINE,
     DECISION,
@@ -272,6 +272,7 @@ def ended(
         subject=run.subject.name,
         instrument=run.instrument,
         attempt_of=run.attempt_of,
+        repeats=only_repeats(run, baseline),
         shard=run.shard,
         ended=True,
         complete=run.complete,

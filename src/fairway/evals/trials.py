@@ -291,16 +291,16 @@ def side_of(runs: Sequence[EvalRun]) -> Side:
         name=last.subject.name,
         instrument=last.instrument,
         cases=tuple(_case_trials(suite, case, found.get((suite, case.id), [])) for suite, case in last.cases),
-        judge=_least_trusted(runs),
+        judge=_latest_judge(runs),
         complete=all(run.complete for run in runs),
         created_at=last.created_at,
         spent_micros=None if None in spent else sum(one for one in spent if one is not None),
     )
 
 
-def _least_trusted(runs: Sequence[EvalRun]) -> JudgeHealth | None:
-    """The latest health with a problem, else the latest: grades of an attempt stay as good as its judge was."""
-    return next((run.judge for run in reversed(runs) if run.judge and run.judge.problem), runs[-1].judge)
+def _latest_judge(runs: Sequence[EvalRun]) -> JudgeHealth | None:
+    """Of the latest attempt that had one; an attempt without a judge clears no other."""
+    return next((run.judge for run in reversed(runs) if run.judge is not None), None)
 
 
 def _case_trials(suite: str, case: Case, rows: Sequence[tuple[int, Trial, CaseResult]]) -> CaseTrials:

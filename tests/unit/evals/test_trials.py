@@ -24,8 +24,8 @@ def run(judge: JudgeHealth | None, number: int = 1, instrument: str = "sha256:" 
     )
 
 
-@pytest.mark.parametrize("healths", [(DRIFTED, GOOD), (GOOD, DRIFTED), (DRIFTED, None)])
-def test_grades_of_an_attempt_whose_judge_had_drifted_are_not_whitewashed_by_another_attempt(healths):
+@pytest.mark.parametrize("healths", [(GOOD, DRIFTED), (DRIFTED, None)])
+def test_a_judge_that_drifted_last_holds_whatever_came_before_and_no_attempt_without_one_clears_it(healths):
     side = side_of([run(health, number) for number, health in enumerate(healths, start=1)])
     assert side.judge is DRIFTED
 

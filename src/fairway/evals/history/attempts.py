@@ -44,9 +44,10 @@ def sides_digest(candidate: SubjectInfo, baseline: SubjectInfo | None, stored: E
 def accumulated(runs: Sequence[EvalRun]) -> Side:
     """Every attempt as one side of the gate.
 
-    Two kinds of trials of earlier attempts are not counted: those that had trouble and were played again later (an
-    outage of a provider says nothing about the subject), and those a later attempt only read back from the cache (they
-    would be one observation counted twice). A trial that was decided is never left out.
+    Three kinds of trials of earlier attempts are not counted: those that had trouble and were played again later (an
+    outage of a provider says nothing about the subject), those a later attempt only read back from the cache (they
+    would be one observation counted twice), and those whose grades came from a judge that may not be used, once they
+    were graded again by one that may. No other trial that was decided is ever left out.
 
     Args:
         runs: One or more, oldest first, of one subject with one instrument.
@@ -60,19 +61,47 @@ def accumulated(runs: Sequence[EvalRun]) -> Side:
 def independent(runs: Sequence[EvalRun]) -> tuple[EvalRun, ...]:
     """The attempts, each observation once; see :func:`accumulated`."""
     last = {trial.key: number for number, run in enumerate(runs) for trial in run.trials}
+    graded_later = [_graded_later(runs, number) for number in range(len(runs))]
     seen: set[tuple[str, str, int]] = set()
     kept = []
     for number, run in enumerate(runs):
         rows = [
             (trial, result)
             for trial, result in zip(run.trials, run.results, strict=True)
-            if not _played_again(trial, last[trial.key] > number) and not (trial.cached and trial.key in seen)
+            if not _played_again(trial, last[trial.key] > number)
+            and not (trial.cached and trial.key in seen)
+            and not (trial.measured and trial.key in graded_later[number])
         ]
         seen.update(trial.key for trial, _ in rows if trial.trouble is None)
         kept.append(replace(run, trials=tuple(t for t, _ in rows), results=tuple(r for _, r in rows)))
     # an attempt that was cut short is not incomplete any more once a later one played everything
     whole = bool(runs) and runs[-1].complete
     return tuple(replace(run, complete=whole) for run in kept)
+
+
+def _graded_later(runs: Sequence[EvalRun], number: int) -> frozenset[tuple[str, str, int]]:
+    """Trials of an attempt whose judge may not be used that a later attempt has from a judge that may."""
+    judge = runs[number].judge
+    if judge is None or judge.problem is None:
+        return frozenset()
+    later = [run for run in runs[number + 1 :] if run.judge is not None and run.judge.problem is None]
+    return frozenset(trial.key for run in later for trial in run.trials if trial.measured)
+
+
+def only_repeats(run: EvalRun, baseline: EvalRun | None) -> Digest | None:
+    """Digest of what a run and its baseline observed, when every reply came from the cache; ``None``: one did not."""
+    sides = [run] if baseline is None else [run, baseline]
+    if not all(trial.cached for side in sides for trial in side.trials):
+        return None
+    return value_digest(
+        [
+            [
+                [list(trial.key), [reply.text for reply in trial.replies], result.outcome.value]
+                for trial, result in zip(side.trials, side.results, strict=True)
+            ]
+            for side in sides
+        ]
+    )
 
 
 def _played_again(trial: Trial, later: bool) -> bool:

@@ -48,6 +48,7 @@ class RunHeader:
         effective: Digest of the subject as it was configured; ``None``: not known.
         sides: Digest over everybody who is asked, and over what is compared with; ``None``: not known.
         attempt_of: See :class:`fairway.evals.trials.EvalRun`.
+        repeats: Digest of what it observed, where all of that came from the cache; ``None``: something was asked.
         shard: ``(part, parts)``; ``None``: whole.
         ended: Whether it came to its end; a killed run did not.
         complete: Whether every planned trial was played.
@@ -74,6 +75,7 @@ class RunHeader:
     effective: Digest | None = None
     sides: Digest | None = None
     attempt_of: Digest | None = None
+    repeats: Digest | None = None
     shard: tuple[int, int] | None = None
     ended: bool = False
     complete: bool = False
@@ -165,7 +167,8 @@ class EvalHistory:
         """Ids of all other attempts on the same content that came to an end, in the order they began.
 
         Also those that began after the attempt at hand: a run that is gone on with, or looked at again, is decided
-        about by everything that is known by then.
+        about by everything that is known by then. Of attempts that only read the same from the cache one stands for
+        all: they are one observation, however often it was looked at.
 
         Args:
             attempt_of: What they share; ``None``: nothing is known, so there is none.
@@ -181,7 +184,9 @@ class EvalHistory:
             for header in map(self.header, self.ids())
             if header.attempt_of == attempt_of and header.ended and header.shard is None and header.run_id != but
         ]
-        return tuple(header.run_id for header in sorted(found, key=lambda header: header.created_at))
+        found.sort(key=lambda header: header.created_at)
+        first = {header.repeats: header.run_id for header in reversed(found)}
+        return tuple(h.run_id for h in found if h.repeats is None or first[h.repeats] == h.run_id)
 
     def derived(self, derived_from: Sequence[str], instrument: Digest) -> str | None:
         """The run that was made from these runs before, with this instrument: it is replaced, not counted twice."""

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.evals.history.attempts import accumulated, attempt_digest, independent
-from fairway.evals.trials import SubjectInfo
-from fairway.evals.values import CaseOutcome
+from fairway.evals.history.attempts import accumulated, attempt_digest, independent, only_repeats
+from fairway.evals.trials import JudgeHealth, SubjectInfo
+from fairway.evals.values import AssertionResult, CaseOutcome, Found
 
 RELEASE = "sha256:" + "a" * 64
 EFFECTIVE = "sha256:" + "b" * 64
@@ -64,6 +64,40 @@ def test_an_answer_read_back_from_the_cache_is_one_observation(make_run):
 
 def test_a_cached_answer_counts_where_no_earlier_attempt_has_it(make_run):
     assert accumulated([make_run({"a": "F"}, cached=True)]).cases[0].outcomes == (F,)
+
+
+def graded(run, problem: str | None):
+    """The run with its first case graded by a judge that has this problem."""
+    judge = JudgeHealth(items=50, sensitivity=0.9, specificity=0.9, problem=problem)
+    held = {0: AssertionResult(type="llm-rubric", found=Found.HELD)}
+    trials = tuple(replace(one, measured=held) if one.case_id == "a" else one for one in run.trials)
+    return replace(run, judge=judge, trials=trials)
+
+
+def test_grades_of_a_judge_that_may_not_be_used_give_way_to_those_of_one_that_may_and_nothing_else_does(make_run):
+    drifted, sound = graded(make_run({"a": "F", "b": "F"}), "drifted"), graded(make_run({"a": "P", "b": "P"}), None)
+    side = accumulated([drifted, sound])
+    assert [case.outcomes for case in side.cases] == [(P,), (F, P)]
+    assert side.judge is sound.judge
+    again = accumulated([sound, drifted])
+    assert [case.outcomes for case in again.cases] == [(P, F), (P, F)]
+    assert again.judge is drifted.judge
+
+
+def test_grades_of_a_judge_that_may_not_be_used_stay_while_nobody_graded_again(make_run):
+    side = accumulated([graded(make_run({"a": "F"}), "drifted"), make_run({"a": "P"})])
+    assert side.cases[0].outcomes == (F, P)
+    assert side.judge is not None
+    assert side.judge.problem == "drifted"
+
+
+def test_only_a_run_that_asked_nobody_is_the_same_observation_as_another(make_run):
+    cached = make_run({"a": "PF"}, cached=True)
+    assert only_repeats(cached, None) == only_repeats(replace(cached, run_id="20261120-095524-00000b"), None)
+    assert only_repeats(make_run({"a": "PF"}), None) is None
+    assert only_repeats(cached, make_run({"a": "PF"})) is None
+    assert only_repeats(cached, None) != only_repeats(make_run({"a": "PP"}, cached=True), None)
+    assert only_repeats(cached, None) != only_repeats(cached, cached)
 
 
 def test_an_attempt_that_was_cut_short_is_made_whole_by_a_later_one(make_run):

@@ -48,6 +48,15 @@ def test_earlier_attempts_are_those_on_the_same_content_that_came_to_an_end(tmp_
     assert kept.attempts(None, but="") == ()
 
 
+def test_of_attempts_that_read_the_same_from_the_cache_the_first_stands_for_all(tmp_path):
+    asked = header(1, attempt_of=CONTENT)
+    same = [header(number, attempt_of=CONTENT, repeats="sha256:" + "7" * 64) for number in (2, 3, 4)]
+    other = header(5, attempt_of=CONTENT, repeats="sha256:" + "8" * 64)
+    kept = history(tmp_path, asked, *same, other)
+    assert kept.attempts(CONTENT, but="") == (asked.run_id, same[0].run_id, other.run_id)
+    assert kept.attempts(CONTENT, but=same[0].run_id) == (asked.run_id, same[1].run_id, other.run_id)
+
+
 def test_two_attempts_within_one_second_are_both_there(tmp_path):
     first = header(1, attempt_of=CONTENT)
     second = replace(
