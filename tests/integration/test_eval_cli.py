@@ -466,6 +466,7 @@ def test_a_function_that_never_returns_is_trouble_and_does_not_keep_the_command_
 def test_who_blesses_a_run_that_failed_is_told_so_and_other_repeats_are_another_baseline(shell: Shell, agent: Agent):
     agent.answer = lambda message: "no" if int(message) % 2 else f"hello {message}"
     assert run(shell, agent).code == 1
+    assert shell.run("bless", "--reason", " ").code == 2
     assert "its own verdict was FAIL" in shell.run("bless", "--reason", "as released").out
     other = run(shell, agent, "--target-version", "2", "--baseline", "blessed", "--repeat", "2")
     assert other.code == 3

@@ -37,11 +37,13 @@ def command(
 
     from fairway.cli.eval.place import eval_place
     from fairway.cli.eval.reading import find_folder
-    from fairway.errors import RefusedError
+    from fairway.errors import RefusedError, UserError
     from fairway.evals.history.baseline import Baseline, why_not_blessed
     from fairway.evals.history.folders import read_header, read_run, results_digest
     from fairway.evals.wire import encode
 
+    if not reason.strip() or (override is not None and not override.strip()):
+        raise UserError("why is what the record is for: --reason and --override are not empty", code="eval_option")
     place = eval_place(project_dir)
     folder = find_folder(place, run)
     header, found = read_header(folder), read_run(folder)

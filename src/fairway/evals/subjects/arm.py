@@ -9,8 +9,10 @@ from dataclasses import fields, replace
 from types import TracebackType
 from typing import Any, Self
 
+from fairway.bundle.secret_shapes import find_secret
 from fairway.clock import Clock
 from fairway.errors import BusyError, FairwayError, PermanentError, TransientError
+from fairway.evals.plain_text import plain
 from fairway.evals.running.calling import Caller, CallRules
 from fairway.evals.running.limiting import AdaptiveLimit
 from fairway.evals.subjects.mapping import ChatMapping, chat_mapping, parse_outcome, read_reply, readable, request_body
@@ -26,6 +28,7 @@ __all__ = ["ArmSubject", "ChatMapping", "HttpAgent", "UrlSubject", "chat_mapping
 
 _OUTCOME_HEADER = "fairway-outcome"
 _LONGEST_WAIT_SECONDS = 5.0
+_SHOWN, _SHOWN_BYTES = 200, 2_000
 
 
 class ArmSubject:
@@ -138,10 +141,19 @@ def _check_status(response: HttpResponse) -> None:
         wait = parse_retry_after(response.headers.get("retry-after"), now=time.time())
         raise BusyError(f"the agent answered {status}", code="agent_unavailable", retry_after=wait)
     if status >= 500:
-        raise TransientError(f"the agent answered {status}", code="agent_unavailable")
+        raise TransientError(f"the agent answered {status}{_why(response.body)}", code="agent_unavailable")
     if status != 200:
-        hint = "check service.chat and the evals request mapping" if status in (400, 404, 405, 415, 422) else None
-        raise PermanentError(f"the agent answered {status}", code="agent_status", hint=hint)
+        near = "check the address of --target, or service.chat, and evals.request in fairway.yaml"
+        hint = near if status in (400, 404, 405, 415, 422) else None
+        raise PermanentError(f"the agent answered {status}{_why(response.body)}", code="agent_status", hint=hint)
+
+
+def _why(body: bytes) -> str:
+    """What it says of its trouble, shortened; nothing that holds what looks like a secret."""
+    said = " ".join(plain(body[:_SHOWN_BYTES].decode("utf-8", "replace")).split())
+    if not said or find_secret(body) is not None:
+        return ""
+    return ": " + (said if len(said) <= _SHOWN else said[: _SHOWN - 1] + "…")
 
 
 class UrlSubject(ArmSubject):

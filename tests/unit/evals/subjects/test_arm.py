@@ -65,6 +65,22 @@ async def ask(*answers: bytes, mapping: ChatMapping | None = None, **changes) ->
             return await subject.ask(question(**changes)), server.requests
 
 
+@pytest.mark.parametrize(
+    ("code", "body", "told"),
+    [
+        ("422 Unprocessable", b'{"detail": "message:\n field required"}', '422: {"detail": "message: field required"}'),
+        ("500 Oops", b"\x1b[31mboom", "500: \ufffd[31mboom"),
+        ("400 Bad", b"x" * 5000, "400: " + "x" * 199 + "…"),
+        ("401 No", b"key sk-proj-" + b"a1B2" * 12, "401"),
+        ("404 No", b" ", "404"),
+    ],
+)
+async def test_a_refusal_is_told_with_what_the_agent_said_of_it_but_no_secret(code, body, told):
+    with pytest.raises(FairwayError) as caught:
+        await ask(answer(body, status=code, outcome=None))
+    assert caught.value.message == f"the agent answered {told}"
+
+
 async def test_a_turn_is_posted_as_the_template_reads_it_and_its_answer_read():
     body = {"response": "Hello", "thread_id": "t", "tools": [{"name": "f", "arguments": '{"x": 1}'}, {"nom": 1}]}
     raw = ok(body, outcome="status=ok, tokens_in=120, tokens_out=30, tools=1, cost=0.0012")
