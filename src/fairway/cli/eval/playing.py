@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from contextlib import AsyncExitStack, redirect_stdout
+from contextlib import AsyncExitStack, redirect_stdout, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,10 @@ import click
 
 from fairway.cli.eval.bare import bare_playing
 from fairway.clock import SystemClock
+from fairway.errors import ConflictError
 from fairway.evals.history.folders import HEADER, RunHeader, new_run_id, read_header
 from fairway.evals.playing_out import Playing, play_out
+from fairway.evals.running.journal import refuse_busy
 from fairway.evals.trials import Trial
 
 if TYPE_CHECKING:
@@ -51,7 +53,9 @@ def play(place: EvalPlace, asked: Asked, *, resumed: str | None) -> Evaluation:
 
 def _header(place: EvalPlace, asked: Asked, resumed: str | None) -> RunHeader:
     if resumed is not None:
-        return read_header(place.history.folder(resumed))
+        folder = place.history.folder(resumed)
+        refuse_busy(folder)
+        return read_header(folder)
     now = datetime.now(UTC)
     return RunHeader(run_id=new_run_id(now), created_at=now, asked=asked.to_json())
 
@@ -138,7 +142,10 @@ def _announce(place: EvalPlace, playing: Playing, header: RunHeader, progress: P
         return
     for one in place.history.headers():
         about = (one.instrument, one.sides, one.shard)
-        if not one.ended and one.run_id != header.run_id and about == (header.instrument, header.sides, header.shard):
+        if one.ended or one.run_id == header.run_id or about != (header.instrument, header.sides, header.shard):
+            continue
+        with suppress(ConflictError):  # it is being played in this moment
+            refuse_busy(place.history.folder(one.run_id))
             progress.say(
                 f"{one.run_id} on the same content was cut short, and what it found does not count unless it goes on: "
                 f"fairway eval run --resume {one.run_id}"

@@ -71,12 +71,10 @@ class Journal:
         self.path = folder / FILE
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            _lock(self._file, self.path)
+        except ConflictError:
             os.close(self._file)
-            raise ConflictError(
-                f"another process writes {self.path}", code="eval_run_busy", hint="wait for it, or stop it"
-            ) from error
+            raise
         _cut_torn_line(self._file)
         self._recorded = _read(self.path)
         self._synced_at = time.monotonic()
@@ -157,6 +155,31 @@ class Journal:
             os.fdatasync(self._file)
             os.close(self._file)
             self._file = -1
+
+
+def refuse_busy(folder: Path) -> None:
+    """Refuse the folder of a run that another process writes, before anything in it is touched.
+
+    Raises:
+        ConflictError: ``eval_run_busy``.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        _lock(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise ConflictError(
+            f"another process writes {path}", code="eval_run_busy", hint="wait for it, or stop it"
+        ) from error
 
 
 def _sync(descriptor: int) -> None:

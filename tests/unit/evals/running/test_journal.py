@@ -6,7 +6,7 @@ import random
 import pytest
 
 from fairway.errors import ConflictError
-from fairway.evals.running.journal import FILE, Journal, read_trials
+from fairway.evals.running.journal import FILE, Journal, read_trials, refuse_busy
 from fairway.evals.trials import Trial, Trouble
 from fairway.evals.values import AssertionResult, Found, Reply, ToolCall
 
@@ -89,6 +89,15 @@ def test_one_process_writes_a_journal_at_a_time(tmp_path):
     with Journal(tmp_path), pytest.raises(ConflictError):
         Journal(tmp_path)
     Journal(tmp_path).close()
+
+
+def test_a_folder_that_is_being_written_is_refused_before_it_is_touched(tmp_path):
+    refuse_busy(tmp_path)
+    with Journal(tmp_path), pytest.raises(ConflictError, match="another process"):
+        refuse_busy(tmp_path)
+    refuse_busy(tmp_path)
+    with Journal(tmp_path):
+        pass
 
 
 def test_every_line_is_an_object_of_its_own(tmp_path):
