@@ -246,7 +246,10 @@ class CaseReader:
             given = [key for key in _TURN_KEYS if self.defaults.raw.get(key) is not None]
             found = {key: CASE_KEYS[key](_filled(filler, key, self.defaults.raw[key])) for key in given}
         if len(given) != 1:
-            raise BadKeyError("needs one of 'input' and 'conversation'")
+            hint = None
+            if not given and document.file.endswith((".csv", ".tsv")):
+                hint = "a column input; or a YAML suite with cases: <this table> and defaults: {input: '{{ column }}'}"
+            raise BadKeyError("needs one of 'input' and 'conversation'", hint=hint)
         key = given[0]
         if key not in found:
             return ("",)  # it is a mistake of its own, and told as such

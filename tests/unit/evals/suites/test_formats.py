@@ -413,7 +413,7 @@ def test_the_separator_is_found_in_the_first_line(mark):
         ("input,__expected\nx,javascript: output.length", 2, "__expected", "JavaScript is not run"),
         ("input,__expected\nx,file://check.js", 2, "__expected", "is not Python"),
         ("input,__expected\nx,latency: fast", 2, None, "threshold"),
-        ("q,__expected\nx,y", 2, None, "'input' and 'conversation'"),
+        ("q,__expected\nx,y", 2, None, "a column input; or a YAML suite"),
         ("q,__expected,__prefix\nx,y,z", 2, "__prefix", "needs an input"),
         ("id,input,max_tokens\na,x,9\na,y,9", 3, "id", "twice"),
         ('id,input,max_tokens\na,"x"y,9', 2, None, "is not CSV"),
