@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fairway.canonical import value_digest
+from fairway.evals.judges.kinds import JUDGE_KINDS
 from fairway.evals.trials import EvalRun, Side, SubjectInfo, Trial, side_of
+from fairway.evals.values import Found
 from fairway.evals.wire import encode
 from fairway.units import Digest
 
@@ -70,13 +72,19 @@ def independent(runs: Sequence[EvalRun]) -> tuple[EvalRun, ...]:
             for trial, result in zip(run.trials, run.results, strict=True)
             if not _played_again(trial, last[trial.key] > number)
             and not (trial.cached and trial.key in seen)
-            and not (trial.measured and trial.key in graded_later[number])
+            and not (_only_graded(trial) and trial.key in graded_later[number])
         ]
         seen.update(trial.key for trial, _ in rows if trial.trouble is None)
         kept.append(replace(run, trials=tuple(t for t, _ in rows), results=tuple(r for _, r in rows)))
     # an attempt that was cut short is not incomplete any more once a later one played everything
     whole = bool(runs) and runs[-1].complete
     return tuple(replace(run, complete=whole) for run in kept)
+
+
+def _only_graded(trial: Trial) -> bool:
+    """Whether what was measured against it, if anything, is a judge's word: what a script refuted stays refuted."""
+    against = [one.type.removeprefix("not-") for one in trial.measured.values() if one.found is Found.VIOLATED]
+    return bool(trial.measured) and all(kind in JUDGE_KINDS for kind in against)
 
 
 def _graded_later(runs: Sequence[EvalRun], number: int) -> frozenset[tuple[str, str, int]]:

@@ -84,6 +84,15 @@ def test_grades_of_a_judge_that_may_not_be_used_give_way_to_those_of_one_that_ma
     assert again.judge is drifted.judge
 
 
+def test_what_a_script_refuted_stays_refuted_whoever_judged_beside_it(make_run):
+    drifted = graded(make_run({"a": "F"}), "drifted")
+    script = AssertionResult(type="python", found=Found.VIOLATED)
+    (trial,) = drifted.trials
+    refuted = replace(drifted, trials=(replace(trial, measured={**trial.measured, 1: script}),))
+    side = accumulated([refuted, graded(make_run({"a": "P"}), None)])
+    assert side.cases[0].outcomes == (F, P)
+
+
 def test_grades_of_a_judge_that_may_not_be_used_stay_while_nobody_graded_again(make_run):
     side = accumulated([graded(make_run({"a": "F"}), "drifted"), make_run({"a": "P"})])
     assert side.cases[0].outcomes == (F, P)
