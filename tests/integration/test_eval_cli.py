@@ -22,6 +22,8 @@ import pytest
 
 from fairway.cli.main import main
 from fairway.scaffold import make_project
+from fairway.stages.process import PREFIX
+from fairway.targets.local.process import MARKER
 
 CASES = 70
 
@@ -306,6 +308,22 @@ def test_who_stops_a_run_that_is_still_starting_its_agent_stops_the_agent(shell:
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
     assert list((shell.folder / ".fairway" / "evals").iterdir()) == []
+
+
+def test_what_a_killed_run_left_behind_is_ended_by_the_next_one(shell: Shell):
+    (shell.folder / "fairway.yaml").write_text(
+        "version: 1\nagent: {name: shop}\nservice: {command: 'python app.py {port}'}\nevals: {suites: [cases.yaml]}\n"
+    )
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    marked = {**os.environ, MARKER: f"{PREFIX}{gone.pid}#0#0"}
+    left = subprocess.Popen(["sleep", "60"], env=marked, start_new_session=True)
+    try:
+        assert shell.run("run", "--judge", "openai:x").code == 3
+        assert left.wait(timeout=5) == -signal.SIGKILL
+    finally:
+        left.kill()
+        left.wait()
 
 
 def test_a_run_goes_on_against_what_it_was_compared_with_and_only_with_the_same(shell: Shell, agent: Agent):

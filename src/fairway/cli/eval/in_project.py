@@ -38,8 +38,10 @@ from fairway.stages.eval_baseline import stable_content
 from fairway.stages.eval_subjects import agent_subject, case_seconds, measuring_of
 from fairway.stages.examining import Examination, examine
 from fairway.stages.mock_model import mock_model
+from fairway.stages.process import PREFIX
 from fairway.stages.prompt_subject import prompt_source
 from fairway.stages.tree import write_tree
+from fairway.targets.local.owned import reap_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +85,7 @@ async def project_playing(
         FairwayError: A file of the project is wrong, or an agent does not start.
     """
     project = place.project
+    await asyncio.to_thread(reap_orphans, PREFIX)  # a mock model of a run that was killed
     if asked.judge:
         raise UserError(
             "--judge is for a run outside a project",
