@@ -208,6 +208,15 @@ def test_a_blessed_run_is_what_later_ones_are_compared_with_until_the_suites_cha
     assert (changed.code, changed.told["error"]["code"]) == (3, "eval_no_baseline")
 
 
+def test_a_blessed_run_is_no_attempt_of_what_is_compared_with_it(shell: Shell, agent: Agent):
+    assert run(shell, agent).code == 0
+    assert shell.run("bless", "--reason", "good").code == 0
+    agent.answer = lambda message: "no" if int(message) < 5 else f"hello {message}"
+    drifted = run(shell, agent, "--baseline", "blessed", "-o", "json")
+    assert (drifted.code, drifted.told["verdict"]) == (1, "REGRESSION"), "the same version, and not the same any more"
+    assert shell.run("score", "latest", "-o", "json").told["verdict"] == "REGRESSION"
+
+
 def test_what_is_no_baseline_is_blessed_only_with_a_reason_that_stays_on_record(shell: Shell, agent: Agent):
     assert shell.run("run", "cases.yaml", "--target", agent.url).code == 0
     refused = shell.run("bless", "--reason", "it looks fine", "-o", "json")

@@ -228,6 +228,9 @@ def decided(
         FairwayError: An earlier attempt cannot be read: it is not left out.
     """
     earlier = (*others, *_earlier(history, run))
+    if baseline is not None and not interleaved:
+        # the same content, run again to see whether it still does what it did: no trial stands on both sides
+        earlier = tuple(one for one in earlier if one.run_id != baseline.run_id)
     candidate, other = _accumulated(history, earlier, run, baseline, interleaved=interleaved and not others)
     return decide(candidate, other, policy), len(earlier) + 1
 

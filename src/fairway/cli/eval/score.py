@@ -83,7 +83,9 @@ def command(
     scored = _again(measured, source, header)
     baseline = None if other is None else _again(measured, other, header)
     others = place.history.attempts(source.attempt_of, but=source.run_id)
-    attempts = [_again(measured, read_run(place.history.folder(name)), header) for name in others]
+    attempts = [
+        _again(measured, read_run(place.history.folder(name)), header) for name in others if name != before.baseline_run
+    ]
     place.history.begin(header)
     policy = gate_policy(place, asked, compared=baseline is not None, interleaved=baseline is not None)
     evaluation = keep(
