@@ -9,7 +9,14 @@ from dataclasses import replace
 from fairway.evals.gating.comparable import incomplete, judge_problem, what_prevents
 from fairway.evals.gating.decision import CaseFigure, EvalDecision, Flag, Quality, Ratio, WouldDecide
 from fairway.evals.gating.figures import case_figures, pass_power
-from fairway.evals.gating.guards import Held, critical_guards, tool_accuracy, tool_guard, undecided_guards
+from fairway.evals.gating.guards import (
+    Held,
+    attempt_outcomes,
+    critical_guards,
+    tool_accuracy,
+    tool_guard,
+    undecided_guards,
+)
 from fairway.evals.gating.matching import Pairing, pair_sides
 from fairway.evals.gating.policy import EvalPolicy, Rule
 from fairway.evals.gating.quality import compare_quality
@@ -129,13 +136,7 @@ def _simple(candidate: Side, figures: Sequence[CaseFigure], policy: EvalPolicy) 
     critical = critical_guards(candidate)
     held = [*judge_problem(candidate, "the")]
     held += [one for one in critical if one.verdict is Verdict.FAIL]
-    failed = tuple((one.suite, one.case_id) for one in figures if one.outcome is CaseOutcome.FAILED)
-    passed = sum(one.outcome is CaseOutcome.PASSED for one in figures)
-    decided = len(failed) + passed
-    if failed and len(failed) >= policy.max_failed * decided:
-        share, limit = len(failed) / decided, f"fewer than {policy.max_failed:.0%} may"
-        reason = f"{len(failed)} of {decided} cases failed ({share:.0%}; {limit})"
-        held.append(Held(verdict=Verdict.FAIL, reason=reason, blocking=failed))
+    held += _too_many_failed(candidate, policy)
     held += tool_guard(candidate, policy)
     held += [one for one in critical if one.verdict is not Verdict.FAIL]
     held += undecided_guards(candidate, policy, whose="", by_case=True)
@@ -152,6 +153,22 @@ def _too_few(figures: Sequence[CaseFigure], policy: EvalPolicy) -> list[Held]:
         return []
     reason = f"{decided} cases were decided, fewer than the {policy.min_cases} that are asked for"
     return [Held(verdict=Verdict.INCONCLUSIVE, reason=reason)]
+
+
+def _too_many_failed(candidate: Side, policy: EvalPolicy) -> list[Held]:
+    """Cases that failed, as a share of all attempts: asking again neither washes a failure out nor adds one up."""
+    outcomes = {(case.suite, case.case_id): attempt_outcomes(case) for case in candidate.cases}
+    failed = sum(found.count(CaseOutcome.FAILED) for found in outcomes.values())
+    decided = failed + sum(found.count(CaseOutcome.PASSED) for found in outcomes.values())
+    if not failed or failed < policy.max_failed * decided:
+        return []
+    attempts = max(len(found) for found in outcomes.values())
+    over = f" over {attempts} attempts" if attempts > 1 else ""
+    reason = (
+        f"{failed} of {decided} cases failed{over} ({failed / decided:.0%}; fewer than {policy.max_failed:.0%} may)"
+    )
+    blocking = tuple(key for key, found in outcomes.items() if CaseOutcome.FAILED in found)
+    return [Held(verdict=Verdict.FAIL, reason=reason, blocking=blocking)]
 
 
 def _flagged(figures: Sequence[CaseFigure], policy: EvalPolicy) -> list[Held]:

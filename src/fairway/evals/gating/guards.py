@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fairway.evals.gating.policy import EvalPolicy
 from fairway.evals.trials import CaseTrials, Side
@@ -46,6 +46,18 @@ def case_outcome(case: CaseTrials) -> CaseOutcome:
     if trials - failed < needed:
         return CaseOutcome.FAILED
     return next((outcome for outcome in UNDECIDED if outcome in case.outcomes), CaseOutcome.UNKNOWN)
+
+
+def attempt_outcomes(case: CaseTrials) -> tuple[CaseOutcome, ...]:
+    """The case's outcome in each attempt by itself, in their order; one when nothing tells attempts apart."""
+    numbers = sorted(set(case.attempts))
+    if len(numbers) < 2:
+        return (case_outcome(case),)
+    return tuple(case_outcome(replace(case, outcomes=_within(case, number))) for number in numbers)
+
+
+def _within(case: CaseTrials, attempt: int) -> tuple[CaseOutcome, ...]:
+    return tuple(one for one, number in zip(case.outcomes, case.attempts, strict=True) if number == attempt)
 
 
 def critical_guards(candidate: Side) -> tuple[Held, ...]:

@@ -245,6 +245,20 @@ def test_the_simple_rule_needs_no_baseline(rows, policy, verdict):
         assert "nothing was compared" in decision.notes[0]
 
 
+def test_asking_again_neither_washes_a_failure_out_of_the_simple_rule_nor_adds_it_up():
+    def attempts(*failing: set[int]) -> Side:
+        rows = [[F if number in one else P for one in failing] for number in range(20)]
+        numbers = tuple(range(len(failing)))
+        whole = suite(*rows)
+        return replace(whole, cases=tuple(replace(case, attempts=numbers, planned=1, needed=1) for case in whole.cases))
+
+    assert decide(attempts({0}, {1}, {2}), None, SIMPLE).verdict is Verdict.PASS
+    worse = decide(attempts({0, 1, 2, 3}, {4}, {5}), None, SIMPLE)
+    assert worse.verdict is Verdict.FAIL
+    assert worse.reasons[0].startswith("6 of 60 cases failed over 3 attempts (10%; fewer than 10% may)")
+    assert len(worse.blocking) == 6
+
+
 def test_the_simple_rule_does_not_count_a_run_that_was_cut_short():
     assert decide(suite(*HUNDRED, complete=False), None, SIMPLE).verdict is Verdict.INCONCLUSIVE
 
