@@ -43,9 +43,7 @@ def _errors(document: YamlDocument, assertions: tuple[Assertion, ...], *, judge:
         elif How.JUDGED in kinds and not judge:
             yield document.error(path, f"{assertion.name} needs a judge", hint="set evals.judge")
         elif How.JUDGED in kinds and set(kinds) != {How.JUDGED}:
-            message = (
-                f"{assertion.name} asks its judge only where nothing else decides, so wrong replies had no score"
-            )
+            message = f"{assertion.name} asks its judge only where nothing else decides, so wrong replies had no score"
             yield document.error(path, message, hint="write its members one by one")
 
 
