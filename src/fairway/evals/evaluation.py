@@ -152,7 +152,7 @@ def _waves(history: EvalHistory, header: RunHeader, playing: Playing, health: Ju
         seen = Outcome(trials=trials, judge=health, adaptive=True)
         run = _side(header, playing, playing.candidate.info, CANDIDATE, seen)
         other = _side(header, playing, other_info, OTHER, seen)
-        candidate, baseline = _accumulated(history, _earlier(history, run), run, other, interleaved=True)
+        candidate, baseline = _accumulated(history, _earlier(history, run, other), run, other, interleaved=True)
         return next_wave(candidate, baseline, playing.policy, wave=wave, seed=playing.options.seed)
 
     return wanted
@@ -227,7 +227,7 @@ def decided(
     Raises:
         FairwayError: An earlier attempt cannot be read: it is not left out.
     """
-    earlier = (*others, *_earlier(history, run))
+    earlier = (*others, *_earlier(history, run, baseline))
     if baseline is not None and not interleaved:
         # the same content, run again to see whether it still does what it did: no trial stands on both sides
         earlier = tuple(one for one in earlier if one.run_id != baseline.run_id)
@@ -235,11 +235,11 @@ def decided(
     return decide(candidate, other, policy), len(earlier) + 1
 
 
-def _earlier(history: EvalHistory, run: EvalRun) -> tuple[EvalRun, ...]:
+def _earlier(history: EvalHistory, run: EvalRun, baseline: EvalRun | None) -> tuple[EvalRun, ...]:
     """The other attempts on the same content; a shard has none, its whole has them."""
     if run.shard is not None:
         return ()
-    names = history.attempts(run.attempt_of, but=run.run_id)
+    names = history.attempts(run.attempt_of, but=run.run_id, repeats=only_repeats(run, baseline))
     return tuple(read_run(history.folder(name)) for name in names)
 
 

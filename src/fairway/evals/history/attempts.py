@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fairway.canonical import value_digest
+from fairway.canonical import sha256_digest, value_digest
 from fairway.evals.judges.kinds import JUDGE_KINDS
 from fairway.evals.trials import EvalRun, Side, SubjectInfo, Trial, side_of
 from fairway.evals.values import Found
@@ -101,15 +102,14 @@ def only_repeats(run: EvalRun, baseline: EvalRun | None) -> Digest | None:
     sides = [run] if baseline is None else [run, baseline]
     if not all(trial.cached for side in sides for trial in side.trials):
         return None
-    return value_digest(
+    seen = [
         [
-            [
-                [list(trial.key), [reply.text for reply in trial.replies], result.outcome.value]
-                for trial, result in zip(side.trials, side.results, strict=True)
-            ]
-            for side in sides
+            (*trial.key, [reply.text for reply in trial.replies], result.outcome.value)
+            for trial, result in zip(side.trials, side.results, strict=True)
         ]
-    )
+        for side in sides
+    ]
+    return sha256_digest(json.dumps(seen).encode())
 
 
 def _played_again(trial: Trial, later: bool) -> bool:

@@ -163,7 +163,7 @@ class EvalHistory:
         hint = "they are " + ", ".join((near or ids)[:5]) if ids else "fairway eval run makes one"
         raise NotFoundError(what, code="eval_run_not_found", hint=hint)
 
-    def attempts(self, attempt_of: Digest | None, *, but: str) -> tuple[str, ...]:
+    def attempts(self, attempt_of: Digest | None, *, but: str, repeats: Digest | None = None) -> tuple[str, ...]:
         """Ids of all other attempts on the same content that came to an end, in the order they began.
 
         Also those that began after the attempt at hand: a run that is gone on with, or looked at again, is decided
@@ -173,6 +173,7 @@ class EvalHistory:
         Args:
             attempt_of: What they share; ``None``: nothing is known, so there is none.
             but: Id of the attempt at hand.
+            repeats: What that one only read from the cache; ``None``: it asked.
 
         Raises:
             PermanentError: ``eval_run``: a header cannot be read. It may be one of them, and no attempt is left out.
@@ -185,7 +186,7 @@ class EvalHistory:
             if header.attempt_of == attempt_of and header.ended and header.shard is None and header.run_id != but
         ]
         found.sort(key=lambda header: header.created_at)
-        first = {header.repeats: header.run_id for header in reversed(found)}
+        first = {header.repeats: header.run_id for header in reversed(found)} | {repeats: but}
         return tuple(h.run_id for h in found if h.repeats is None or first[h.repeats] == h.run_id)
 
     def derived(self, derived_from: Sequence[str], instrument: Digest) -> str | None:

@@ -55,6 +55,8 @@ def test_of_attempts_that_read_the_same_from_the_cache_the_first_stands_for_all(
     kept = history(tmp_path, asked, *same, other)
     assert kept.attempts(CONTENT, but="") == (asked.run_id, same[0].run_id, other.run_id)
     assert kept.attempts(CONTENT, but=same[0].run_id) == (asked.run_id, same[1].run_id, other.run_id)
+    again = kept.attempts(CONTENT, but="", repeats=same[0].repeats)
+    assert again == (asked.run_id, other.run_id), "the attempt at hand stands for them"
 
 
 def test_two_attempts_within_one_second_are_both_there(tmp_path):
