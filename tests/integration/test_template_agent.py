@@ -24,7 +24,7 @@ from fairway.bundle.configuration import write_config_bundle
 from fairway.bundle.overlay import effective_value, resolve, with_mocked_tools
 from fairway.evals.assertions.case_check import check_case
 from fairway.evals.assertions.tool_match import parse_tool_call
-from fairway.evals.suites.load import parse_suite
+from fairway.evals.suites.load import load_suites
 from fairway.evals.values import Case, Reply
 from fairway.llm.mock.scenario import load_scenario
 from fairway.llm.mock.server import MockModelServer
@@ -70,8 +70,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         paths = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
         bundles[version] = root.parent / f"bundle-{version}"
         write_config_bundle(bundles[version], paths, lambda path: (root / path).read_bytes(), value)
-    files = load_project(root).evals.suites
-    cases = tuple(case for file in files for case in parse_suite((root / file).read_bytes(), file=file).cases)
+    suites = load_suites(paths, lambda path: (root / path).read_bytes(), load_project(root).evals.suites)
+    cases = tuple(case for suite in suites for case in suite.cases)
     return Made(root=root, bundles=bundles, cases=cases)
 
 
