@@ -458,7 +458,7 @@ def test_a_suite_of_7000_lines_loads_in_a_few_seconds_and_in_little_memory():
     began = time.process_time()
     found = parse_suite(content, file="s.jsonl")
     # 0.03 ms a case on the machine it was written on; the bound is for the slowest that runs this
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 20
     sizes = [
         sys.getsizeof(case) + sum(map(sys.getsizeof, (case.id, case.turns, case.turns[0]))) for case in found.cases
     ]
