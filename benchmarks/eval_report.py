@@ -65,7 +65,7 @@ def run() -> Bench:
         return Bench(title="The HTML report of 5,000 cases", skipped=str(problem))
     rows = [{"what": said, "ms, median": figures[name]} for name, said in _SAID.items()]
     rows.append({"what": "rendering the file", "ms, median": figures["render_seconds"] * 1000})
-    slow = {name: figures[name] for name in _SAID if name != "list" and figures[name] > LIMIT}
+    slow = {name: figures[name] for name in _SAID if figures[name] > LIMIT}
     answers = [name for name in _SAID if name not in ("list", "open")]
     return Bench(
         title="The HTML report of 5,000 cases, in Chromium",
@@ -76,7 +76,12 @@ def run() -> Bench:
                 measured=f"{max(figures[name] for name in answers):.0f} ms the slowest",
                 kept=not any(name in slow for name in answers),
             ),
-            Promise(text=f"open in under {LIMIT} ms", measured=f"{figures['open']:.0f} ms", kept="open" not in slow),
+            Promise(
+                text=f"the list of 5,000 cases is there in under {LIMIT} ms",
+                measured=f"{figures['list']:.0f} ms; with the first case compared and the whole file read "
+                f"{figures['open']:.0f} ms",
+                kept="list" not in slow,
+            ),
             Promise(
                 text=f"no report of 21,000 cases takes more than {MIB} MiB above the run",
                 measured=", ".join(f"{name} {peak:.0f}" for name, peak in peaks.items()),
