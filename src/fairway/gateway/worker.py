@@ -26,6 +26,7 @@ from fairway.gateway.client import ClientConnection
 from fairway.gateway.conversations import ConversationMemory
 from fairway.gateway.mirroring import Mirror
 from fairway.gateway.sampling import Sampler
+from fairway.gateway.sending import STALL_SECONDS
 from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare, unusual
 from fairway.gateway.shapes import request_matcher
 from fairway.gateway.telemetry import Telemetry
@@ -195,13 +196,15 @@ class Worker:
         self._tell({"type": "batch", "batch": batch.to_wire(), "stats": stats})
 
     async def _sweep_forever(self) -> None:
-        turn = 0
+        turn, stood_still = 0, False
         while True:
+            begun = perf_counter()
             await asyncio.sleep(self.serving.sweep_seconds)
-            # timers run before sockets are read: what came while this process stood still came in time
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
             now = perf_counter()
+            # timers run before sockets are read: what came while this process stood still has one more round to be seen
+            stood_still = not stood_still and now - begun > self.serving.sweep_seconds + STALL_SECONDS
+            if stood_still:
+                continue
             self.epoch = time() - now
             for client in tuple(self.clients):
                 client.overdue(now)
