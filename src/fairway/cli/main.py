@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "env": ("fairway.cli.env", "Environments: list them, and what differs between two."),
     "eval": ("fairway.cli.eval.group", "Evaluations: run, compare, show, bless, merge, import …"),
     "flag": ("fairway.cli.flag", "Feature flags: list, show, set, unset at run time."),
-    "gateway": ("fairway.cli.gateway", "The data plane: serve, status, pin."),
+    "gateway": ("fairway.cli.gateway.group", "The data plane: serve, status, pin."),
     "init": ("fairway.cli.init", "Make an agent project, or add Fairway to a service you have."),
     "mock-llm": ("fairway.cli.mock_llm", "A deterministic OpenAI-compatible model from a scenario file."),
     "people": ("fairway.cli.people", "People: who has which role, and what it allows where."),

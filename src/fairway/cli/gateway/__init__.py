@@ -1,0 +1,1 @@
+"""The commands below ``fairway gateway``, one a file."""

@@ -1,0 +1,30 @@
+"""``fairway gateway``: the data plane."""
+
+from __future__ import annotations
+
+import click
+
+from fairway.cli.lazy_group import LazyGroup
+
+EPILOG = """\b
+Examples:
+  fairway gateway serve --port 8080 --admin-port 8081
+  fairway gateway status
+  fairway gateway pin stable"""
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "explain": ("fairway.cli.gateway.explain", "Say which rule fires for a request, and who would serve it."),
+    "pin": ("fairway.cli.gateway.pin", "Send everything to stable, whatever the controller says."),
+    "serve": ("fairway.cli.gateway.serve", "Serve until SIGTERM or Ctrl-C, then drain."),
+    "status": ("fairway.cli.gateway.status", "Show what the running gateway serves: table, arms, workers."),
+    "untrip": ("fairway.cli.gateway.untrip", "Let a release serve again that the gateway tripped by itself."),
+}
+
+
+@click.group(name="gateway", cls=LazyGroup, commands_by_name=COMMANDS, epilog=EPILOG)
+def command() -> None:
+    """Serve traffic: split by rule, pin or hash, pass through, count.
+
+    `fairway up` runs a gateway for you; these commands run one by itself, look into one that runs, and
+    hold traffic on stable with nothing else alive.
+    """

@@ -1,0 +1,86 @@
+"""``fairway gateway serve``: run a gateway in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fairway.cli.gateway.asking import state_of
+from fairway.cli.output import output_option, project_option, say
+
+
+@click.command(
+    "serve",
+    epilog="""\b
+Examples:
+  fairway gateway serve --port 8080 --admin-port 8081
+  fairway gateway serve --table table.json --port 8080 --workers 1""",
+)
+@click.option(
+    "--table", "table_file", type=click.Path(exists=True, dir_okay=False), help="A route table to begin with."
+)
+@click.option("--controller-socket", type=click.Path(), help="Pull tables from here.  [default: the project's]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free port.")
+@click.option("--admin-port", type=click.IntRange(0, 65535), help="Loopback port of metrics and status.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Serving processes.")
+@click.option("--fd", type=click.IntRange(0), help="Use this inherited listening socket instead of host and port.")
+@click.option("--drain", default=30.0, show_default=True, help="Seconds running requests may take after SIGTERM.")
+@project_option
+@output_option
+def command(
+    table_file: str | None,
+    controller_socket: str | None,
+    host: str,
+    port: int,
+    admin_port: int | None,
+    workers: int,
+    fd: int | None,
+    drain: float,
+    project_dir: str | None,
+    output: str,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C, then drain.
+
+    Without --table the table comes from the controller. The last table is kept on disk, so that the
+    gateway serves with everything else stopped, also after a restart of its own.
+    """
+    import asyncio
+    import json
+    import logging
+
+    import uvloop
+
+    from fairway.errors import UserError
+    from fairway.gateway.parent import Gateway, GatewaySettings
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    state = state_of(project_dir)
+    pulled = Path(controller_socket) if controller_socket else None if table_file else state.socket("controller")
+
+    def ready(bound: int, admin: int | None) -> None:
+        if output == "json":
+            click.echo(json.dumps({"port": bound, "admin_port": admin}))
+        else:
+            say(f"serving on {host}:{bound}" + (f", admin on 127.0.0.1:{admin}" if admin else ""))
+
+    async def run() -> None:
+        settings = GatewaySettings(
+            state=state,
+            host=host,
+            port=port,
+            fd=fd,
+            admin_port=admin_port,
+            workers=workers,
+            table_file=Path(table_file) if table_file else None,
+            controller_socket=pulled,
+            drain_seconds=drain,
+        )
+        await Gateway(settings, on_ready=ready).run()
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run())
+    except ValueError as error:
+        raise UserError(f"{table_file}: {error}", code="table", hint="see: fairway schema route-table") from error

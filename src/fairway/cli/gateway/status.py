@@ -1,0 +1,46 @@
+"""``fairway gateway status``: what the running gateway serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from fairway.cli.gateway.asking import ask, state_of
+from fairway.cli.output import emit, output_option, project_option
+
+
+@click.command("status", epilog="Example: fairway gateway status -o json")
+@project_option
+@output_option
+def command(project_dir: str | None, output: str) -> None:
+    """Show what the running gateway serves: table, arms, workers, pin and trip."""
+    found = ask(state_of(project_dir), "GET", "/v1/status")
+    emit(found, output=output, text=lambda: _status_text(found))
+
+
+def _status_text(found: dict[str, Any]) -> str:
+    lines = [f"gateway {found['gateway']} on port {found['port']}, up {found['uptime_seconds']:.0f} s"]
+    table = found["table"]
+    if table is None:
+        lines.append("no table yet: every request is answered 503")
+    else:
+        lines.append(f"route {table['route']}  table {table['fence']} (confirmed {found['confirmed']})")
+        for arm in table["arms"]:
+            share = f"  {table['split']}" if arm["role"] == "candidate" else ""
+            masked = "  masked" if arm["release"] in table["masks"] else ""
+            lines.append(f"  {arm['role']:<10} {arm['version']:<12} {arm['ready']} ready{share}{masked}")
+    for worker in found["workers"]:
+        state = "serving" if worker["ready"] else "starting"
+        lines.append(f"worker {worker['worker']} pid {worker['pid']} {state}, {worker['in_flight']} in flight")
+    if found["pinned"]:
+        to = f" ({found['pinned_to']})" if found["pinned_to"] else ""
+        lines.append(f"PINNED to stable{to}; `fairway gateway pin none` ends it")
+    if found["tripped"]:
+        lines.append(f"TRIPPED: {found['tripped']} passed its exposure limit and gets no traffic")
+        lines.append("  until the controller takes it away; `fairway gateway untrip` lets it serve again")
+    if found["not_kept"]:
+        lines.append(f"NOT ON DISK: {', '.join(found['not_kept']['what'])}: {found['not_kept']['error']}")
+    if found["table_error"]:
+        lines.append(f"last table refused: {found['table_error']}")
+    return "\n".join(lines)
