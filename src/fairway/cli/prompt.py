@@ -33,10 +33,6 @@ def _find(project: Project, reference: str) -> Prompt:
     return project.prompts.get(name, version or project.prompts.versions(name)[-1])
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _served_by(project: Project, name: str) -> dict[str, list[str]]:
     """Environments by the version they serve; one that cannot tell is left out (lint says why)."""
     served: dict[str, list[str]] = {}
@@ -96,21 +92,13 @@ def lint_prompts(for_release: bool, output: str, project_dir: str | None) -> int
     from dataclasses import asdict
 
     from fairway.bundle.lint import Severity, lint
+    from fairway.cli.lint_text import lint_text
 
     findings = lint(_load(project_dir), for_release=for_release)
     errors = sum(finding.severity is Severity.ERROR for finding in findings)
 
-    def text() -> str:
-        lines = []
-        for finding in findings:
-            place = ":".join(str(part) for part in (finding.file, finding.line, finding.column) if part is not None)
-            lines.append(f"{place}: {finding.severity}: {finding.message} [{finding.rule}]")
-            if finding.hint:
-                lines.append(f"  {finding.hint}")
-        lines.append(f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}")
-        return "\n".join(lines)
-
-    emit({"errors": errors, "findings": [asdict(finding) for finding in findings]}, output=output, text=text)
+    told = {"errors": errors, "findings": [asdict(finding) for finding in findings]}
+    emit(told, output=output, text=lambda: lint_text(findings, errors))
     return 1 if errors else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC
 from types import TracebackType
 from typing import Any, Self
@@ -125,21 +126,7 @@ class HttpModelClient:
         if response.status != _OK:
             raise status_error(response, now=self._clock.now().astimezone(UTC).timestamp())
         completion = self._wire.read(read_json(response.body))
-        return completion if attempt == 1 else _with_attempts(completion, attempt)
-
-
-def _with_attempts(completion: Completion, attempts: int) -> Completion:
-    return Completion(
-        text=completion.text,
-        finish_reason=completion.finish_reason,
-        tokens_in=completion.tokens_in,
-        tokens_out=completion.tokens_out,
-        model=completion.model,
-        attempts=attempts,
-        tokens_cached=completion.tokens_cached,
-        tokens_written=completion.tokens_written,
-        tool_calls=completion.tool_calls,
-    )
+        return completion if attempt == 1 else replace(completion, attempts=attempt)
 
 
 class OpenAIModelClient(HttpModelClient):

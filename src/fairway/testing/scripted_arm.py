@@ -134,3 +134,23 @@ async def _read(reader: asyncio.StreamReader) -> ArmRequest:
     else:
         body = await reader.readexactly(int(found.get("content-length", "0")))
     return ArmRequest(method=method, target=target, headers=pairs, body=body)
+
+
+HANG, CUT = b"hang", b"cut"
+"""Instead of an answer: none at all, or the connection closed."""
+
+
+def serving(*answers: bytes) -> ScriptedArm:
+    """An arm that gives these answers, one a request; :data:`HANG` and :data:`CUT` among them."""
+    left = list(answers)
+
+    async def script(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        raw = left.pop(0)
+        if raw == HANG:
+            await asyncio.sleep(60)
+        if raw == CUT:
+            writer.close()
+        else:
+            writer.write(raw)
+
+    return ScriptedArm(script)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ import pytest
 from fairway.clock import SystemClock
 from fairway.errors import BusyError, FairwayError, PermanentError, TransientError
 from fairway.llm.client import ChatMessage, CompletionRequest, Endpoint, OpenAIModelClient, parse_retry_after
-from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, answer
+from fairway.testing.scripted_arm import CUT, HANG, ArmRequest, answer, serving
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SECRET = "key-123456789"
@@ -28,9 +27,6 @@ class StoppedClock(SystemClock):
         self.slept.append(seconds)
 
 
-HANG, CUT = b"hang", b"cut"
-
-
 def status(text: str, *headers: str, body: bytes = b"") -> bytes:
     return answer(body, status=text, headers=headers, outcome=None)
 
@@ -42,21 +38,6 @@ def completion(**changes) -> bytes:
         "usage": {"prompt_tokens": 7, "completion_tokens": 2},
     }
     return answer(json.dumps(body | changes).encode(), outcome=None)
-
-
-def serving(*answers: bytes) -> ScriptedArm:
-    left = list(answers)
-
-    async def script(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
-        raw = left.pop(0)
-        if raw == HANG:
-            await asyncio.sleep(60)
-        if raw == CUT:
-            writer.close()
-        else:
-            writer.write(raw)
-
-    return ScriptedArm(script)
 
 
 async def ask(*answers: bytes, clock: StoppedClock | None = None, asked: list[ArmRequest] | None = None, **changes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fairway.cli.eval.report_files import Files, report_options
 from fairway.cli.output import output_option, project_option
 
 EPILOG = """\b
@@ -20,20 +21,14 @@ Exit codes: 0 PASS, 1 REGRESSION, 2 INCONCLUSIVE, 3 an error (also runs that can
 @click.argument("baseline")
 @click.argument("candidate", default="latest")
 @click.option("--margin", type=float, help="How much worse than the baseline is allowed: 0.05 is five points.")
-@click.option("--junit", "junit_file", type=click.Path(dir_okay=False), help="Write the JUnit report.")
-@click.option("--html", "html_file", type=click.Path(dir_okay=False), help="Write the HTML report, one file.")
-@click.option("--markdown", "markdown_file", type=click.Path(dir_okay=False), help="Write the Markdown report.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write the JSON report.")
+@report_options
 @project_option
 @output_option
 def command(
     baseline: str,
     candidate: str,
     margin: float | None,
-    junit_file: str | None,
-    html_file: str | None,
-    markdown_file: str | None,
-    json_file: str | None,
+    files: Files,
     project_dir: str | None,
     output: str,
 ) -> None:
@@ -46,7 +41,7 @@ def command(
     from fairway.cli.eval.place import eval_place
     from fairway.cli.eval.policy import gate_policy
     from fairway.cli.eval.reading import find_folder, find_run
-    from fairway.cli.eval.reporting import Files, tell
+    from fairway.cli.eval.reporting import tell
     from fairway.errors import UserError
     from fairway.evals.evaluation import decided
     from fairway.evals.history.folders import read_header, read_run
@@ -73,6 +68,5 @@ def command(
         baseline=other,
         decision=decision,
     )
-    files = Files(junit=junit_file, html=html_file, markdown=markdown_file, json=json_file)
     tell(content, files, output=output)
     raise SystemExit(decision.exit_code)

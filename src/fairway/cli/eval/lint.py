@@ -38,6 +38,7 @@ def command(paths: tuple[str, ...], project_dir: str | None, output: str) -> Non
     from fairway.bundle.lint import Severity
     from fairway.cli.eval.place import eval_place
     from fairway.cli.eval.suites import default_files, named_files, passed_over
+    from fairway.cli.lint_text import lint_text
     from fairway.errors import UserError
     from fairway.evals.suites.lint_files import lint_files
 
@@ -60,7 +61,7 @@ def command(paths: tuple[str, ...], project_dir: str | None, output: str) -> Non
             "there is no fairway.yaml here, so name a suite", code="eval_option", hint="eval lint cases.yaml"
         )
     errors = sum(finding.severity is Severity.ERROR for finding in findings)
-    emit([asdict(finding) for finding in findings], output=output, text=lambda: _text(findings, errors))
+    emit([asdict(finding) for finding in findings], output=output, text=lambda: lint_text(findings, errors))
     raise SystemExit(1 if errors else 0)
 
 
@@ -105,14 +106,3 @@ def _surroundings(place: EvalPlace) -> tuple[Surroundings, tuple[str, ...]]:
         margin=project.evals.compare.margin,
     )
     return known, project.evals.suites
-
-
-def _text(findings: tuple[LintFinding, ...], errors: int) -> str:
-    lines = []
-    for finding in findings:
-        place = ":".join(str(part) for part in (finding.file, finding.line, finding.column) if part is not None)
-        lines.append(f"{place}: {finding.severity}: {finding.message} [{finding.rule}]")
-        if finding.hint:
-            lines.append(f"  {finding.hint}")
-    lines.append(f"{errors} errors, {len(findings) - errors} warnings")
-    return "\n".join(lines)

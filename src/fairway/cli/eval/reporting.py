@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,17 +13,8 @@ import click
 from fairway.errors import PermanentError
 
 if TYPE_CHECKING:
+    from fairway.cli.eval.report_files import Files
     from fairway.evals.reports.content import ReportContent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Files:
-    """Where reports are written; ``None``: not."""
-
-    junit: str | None = None
-    html: str | None = None
-    markdown: str | None = None
-    json: str | None = None
 
 
 def tell(content: ReportContent, files: Files, *, output: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fairway.cli.eval.report_files import Files, report_options
 from fairway.cli.output import output_option, project_option
 
 EPILOG = """\b
@@ -63,15 +64,6 @@ def _limits(function: Any) -> Any:
     return function
 
 
-def _reports(function: Any) -> Any:
-    """Options that write reports."""
-    for name in reversed(("junit", "html", "markdown", "json")):
-        function = click.option(
-            f"--{name}", f"{name}_file", type=click.Path(dir_okay=False), help=f"Write the {name} report."
-        )(function)
-    return function
-
-
 @click.command("run", epilog=EPILOG)
 @click.argument("paths", nargs=-1, metavar="[SUITE]...")
 @click.option("--target", help="Whom to ask; by default the project's agent, started as one environment would run it.")
@@ -82,17 +74,14 @@ def _reports(function: Any) -> Any:
 @click.option("--margin", type=float, help="How much worse than the baseline is allowed: 0.05 is five points.")
 @_selection
 @_limits
-@_reports
+@report_options
 @project_option
 @output_option
 def command(
     paths: tuple[str, ...],
     project_dir: str | None,
     output: str,
-    junit_file: str | None,
-    html_file: str | None,
-    markdown_file: str | None,
-    json_file: str | None,
+    files: Files,
     resume: str | None,
     **options: Any,
 ) -> None:
@@ -106,7 +95,7 @@ def command(
     from fairway.cli.eval.asked import Asked, asked_before
     from fairway.cli.eval.place import eval_place
     from fairway.cli.eval.playing import play
-    from fairway.cli.eval.reporting import Files, tell
+    from fairway.cli.eval.reporting import tell
     from fairway.cli.eval.told import content_of, explained
 
     place = eval_place(project_dir)
@@ -115,7 +104,6 @@ def command(
         asked.refuse_beside_resume()
         run_id, asked = asked_before(place, resume)
     evaluation = play(place, asked, resumed=run_id)
-    files = Files(junit=junit_file, html=html_file, markdown=markdown_file, json=json_file)
     own = place.in_project and asked.target is None
     why = explained(place, evaluation, place.history.header(evaluation.run.run_id).environment) if own else ()
     tell(content_of(evaluation, explanations=why), files, output=output)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fairway.cli.eval.report_files import Files, report_options
 from fairway.cli.output import output_option, project_option
 
 if TYPE_CHECKING:
@@ -29,18 +30,12 @@ Exit codes: 0 PASS, 1 REGRESSION or FAIL, 2 INCONCLUSIVE, 3 an error.
 
 @click.command("score", epilog=EPILOG)
 @click.argument("run", default="latest")
-@click.option("--junit", "junit_file", type=click.Path(dir_okay=False), help="Write the JUnit report.")
-@click.option("--html", "html_file", type=click.Path(dir_okay=False), help="Write the HTML report, one file.")
-@click.option("--markdown", "markdown_file", type=click.Path(dir_okay=False), help="Write the Markdown report.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write the JSON report.")
+@report_options
 @project_option
 @output_option
 def command(
     run: str,
-    junit_file: str | None,
-    html_file: str | None,
-    markdown_file: str | None,
-    json_file: str | None,
+    files: Files,
     project_dir: str | None,
     output: str,
 ) -> None:
@@ -56,7 +51,7 @@ def command(
     from fairway.cli.eval.place import eval_place
     from fairway.cli.eval.policy import gate_policy
     from fairway.cli.eval.reading import find_folder
-    from fairway.cli.eval.reporting import Files, tell
+    from fairway.cli.eval.reporting import tell
     from fairway.cli.eval.told import content_of
     from fairway.evals.evaluation import keep
     from fairway.evals.history.folders import RunHeader, new_run_id, read_header, read_run
@@ -91,7 +86,6 @@ def command(
     evaluation = keep(
         place.history, header, scored, baseline, policy, interleaved=baseline is not None, others=attempts
     )
-    files = Files(junit=junit_file, html=html_file, markdown=markdown_file, json=json_file)
     tell(content_of(evaluation), files, output=output)
     raise SystemExit(evaluation.decision.exit_code)
 

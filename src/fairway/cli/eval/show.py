@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fairway.cli.eval.report_files import Files, report_options
 from fairway.cli.output import output_option, project_option
 
 EPILOG = """\b
@@ -16,18 +17,12 @@ Examples:
 
 @click.command("show", epilog=EPILOG)
 @click.argument("run", required=False)
-@click.option("--junit", "junit_file", type=click.Path(dir_okay=False), help="Write the JUnit report.")
-@click.option("--html", "html_file", type=click.Path(dir_okay=False), help="Write the HTML report, one file.")
-@click.option("--markdown", "markdown_file", type=click.Path(dir_okay=False), help="Write the Markdown report.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write the JSON report.")
+@report_options
 @project_option
 @output_option
 def command(
     run: str | None,
-    junit_file: str | None,
-    html_file: str | None,
-    markdown_file: str | None,
-    json_file: str | None,
+    files: Files,
     project_dir: str | None,
     output: str,
 ) -> None:
@@ -37,9 +32,8 @@ def command(
     """
     from fairway.cli.eval.place import eval_place
     from fairway.cli.eval.reading import find_folder
-    from fairway.cli.eval.reporting import Files, tell
+    from fairway.cli.eval.reporting import tell
     from fairway.cli.eval.told import kept_content
 
     content = kept_content(find_folder(eval_place(project_dir), run))
-    files = Files(junit=junit_file, html=html_file, markdown=markdown_file, json=json_file)
     tell(content, files, output=output)

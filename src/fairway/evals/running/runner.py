@@ -63,6 +63,40 @@ def _endpoint(subject: Subject, at: int) -> object:
     return at if address is None else address
 
 
+def _asked(
+    sides: Sequence[tuple[str, Subject]], options: RunOptions, clock: Clock, spend: SpendCap | None
+) -> list[SideAsked]:
+    """The sides as the run asks them: one bound of calls for all, one adaptive limit an endpoint."""
+    calls = asyncio.Semaphore(options.concurrency)
+    identities = [subject.info.identity for _, subject in sides]
+    limits: dict[object, AdaptiveLimit] = {}
+    return [
+        SideAsked(
+            name,
+            subject,
+            options,
+            clock,
+            calls,
+            limit=limits.setdefault(_endpoint(subject, at), AdaptiveLimit(options.concurrency, clock=clock)),
+            spend=spend,
+            twin=identities[:at].count(identities[at]),
+        )
+        for at, (name, subject) in enumerate(sides)
+    ]
+
+
+def _planned(suites: Sequence[Suite]) -> list[_Planned]:
+    """Each case as often as it asks for: all of them once, then the second repeats, and so on."""
+    most = max((case.repeat for suite in suites for case in suite.cases), default=0)
+    return [
+        _Planned(suite.name, case, index)
+        for index in range(most)
+        for suite in suites
+        for case in suite.cases
+        if index < case.repeat
+    ]
+
+
 class EvalRunner:
     """One run over some suites. ``finished`` may be asked at any time, also after a cancellation."""
 
@@ -111,22 +145,7 @@ class EvalRunner:
         self._spend = spend
         if len({name for name, _ in sides}) != len(sides):
             raise ValueError("each side needs a name of its own")
-        calls = asyncio.Semaphore(options.concurrency)
-        identities = [subject.info.identity for _, subject in sides]
-        limits: dict[object, AdaptiveLimit] = {}
-        self._sides = [
-            SideAsked(
-                name,
-                subject,
-                options,
-                clock,
-                calls,
-                limit=limits.setdefault(_endpoint(subject, at), AdaptiveLimit(options.concurrency, clock=clock)),
-                spend=spend,
-                twin=identities[:at].count(identities[at]),
-            )
-            for at, (name, subject) in enumerate(sides)
-        ]
+        self._sides = _asked(sides, options, clock, spend)
         self._player = Player(
             options,
             clock=clock,
@@ -139,13 +158,7 @@ class EvalRunner:
         # while a judge reads one answer the next case may be asked: both endpoints are kept busy
         self._workers = options.concurrency * (2 if measuring is not None else 1)
         self._cases = {(suite.name, case.id): case for suite in self._suites for case in suite.cases}
-        self._planned: list[_Planned] = [
-            _Planned(suite.name, case, index)
-            for index in range(max((case.repeat for suite in self._suites for case in suite.cases), default=0))
-            for suite in self._suites
-            for case in suite.cases
-            if index < case.repeat
-        ]
+        self._planned = _planned(self._suites)
         self._trials: dict[str, dict[TrialKey, Trial]] = {side.name: {} for side in self._sides}
         self._done = 0
         self._out_of_time = False

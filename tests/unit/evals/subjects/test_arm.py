@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
@@ -24,11 +23,9 @@ from fairway.evals.subjects.mapping import (
 )
 from fairway.evals.trials import Question, SubjectInfo
 from fairway.evals.values import Reply
-from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, answer
+from fairway.testing.scripted_arm import CUT, HANG, ArmRequest, answer, serving
 
 INFO = SubjectInfo(kind="arm", name="agent")
-HANG = b"hang"
-CUT = b"cut"
 
 
 def ok(body: object, *, outcome: str | None = None) -> bytes:
@@ -41,21 +38,6 @@ def status(text: str, *headers: str) -> bytes:
 
 def question(message: str = "Hi", thread: str = "t", **changes) -> Question:
     return Question(suite="s", case_id="c", turns=(message,), thread=thread, **changes)
-
-
-def serving(*answers: bytes) -> ScriptedArm:
-    left = list(answers)
-
-    async def script(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
-        raw = left.pop(0)
-        if raw == HANG:
-            await asyncio.sleep(60)
-        if raw == CUT:
-            writer.close()
-        else:
-            writer.write(raw)
-
-    return ScriptedArm(script)
 
 
 async def ask(*answers: bytes, mapping: ChatMapping | None = None, **changes) -> tuple[Reply, list[ArmRequest]]:
