@@ -24,14 +24,25 @@ class Bench:
     promises: list[Promise] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     skipped: str | None = None
+    parts: list[Bench] = field(default_factory=list)
+    """What it is made of, when its figures need more than one table."""
 
     def to_wire(self) -> dict[str, Any]:
         return asdict(self)
 
+    def all_promises(self) -> list[Promise]:
+        """Its own and those of its parts."""
+        return self.promises + [promise for part in self.parts for promise in part.all_promises()]
 
-def markdown(bench: Bench) -> str:
-    """The bench as Markdown."""
-    lines = [f"## {bench.title}", ""]
+    def all_skipped(self) -> list[str]:
+        """Why it, and each of its parts that could not run here, did not."""
+        own = [self.skipped] if self.skipped else []
+        return own + [why for part in self.parts for why in part.all_skipped()]
+
+
+def markdown(bench: Bench, *, level: int = 2) -> str:
+    """The bench as Markdown, under a heading of this level."""
+    lines = [f"{'#' * level} {bench.title}", ""]
     if bench.skipped:
         lines += [f"Skipped: {bench.skipped}.", ""]
     if bench.rows:
@@ -43,4 +54,5 @@ def markdown(bench: Bench) -> str:
         mark = {True: "kept", False: "**BROKEN**", None: "not measured"}[promise.kept]
         lines.append(f"- {promise.text}: {promise.measured} ({mark})")
     lines += [f"- {note}" for note in bench.notes]
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    return text + "".join("\n" + markdown(part, level=level + 1) for part in bench.parts)

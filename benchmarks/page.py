@@ -36,7 +36,7 @@ def with_results(text: str, results: dict[str, Bench]) -> str:
         region = re.compile(re.escape(begin(name)) + r"\n.*?" + re.escape(END), re.DOTALL)
         if not region.search(text):
             raise ValueError(f"{PAGE.name} has no region '{begin(name)}' … '{END}'")
-        body = f"{begin(name)}\n#{markdown(bench)}- measured on {machine()}\n{END}"
+        body = f"{begin(name)}\n{markdown(bench, level=3)}- measured on {machine()}\n{END}"
         text = region.sub(lambda _, body=body: body, text, count=1)  # type: ignore[misc]
     return text
 
