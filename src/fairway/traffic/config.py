@@ -92,28 +92,40 @@ class RuleSection(Section):
 
 
 class TimeoutsSection(Section):
-    """How long the gateway waits; ``total`` is also when an unfinished request counts as failed."""
+    """How long the gateway waits; ``total`` is also when an unfinished request counts as failed.
+
+    Attributes:
+        head: For a request's head from its first byte on, for a TLS handshake, and for a PROXY header.
+        keep_alive: A connection without a request is closed after this.
+    """
 
     connect: Duration = 2.0
     first_byte: Duration = 30.0
     idle: Duration = 60.0
     total: Duration = 60.0
+    head: Duration = 10.0
+    keep_alive: Duration = 75.0
 
     @model_validator(mode="after")
     def _above_zero(self) -> TimeoutsSection:
-        for name in ("connect", "first_byte", "idle", "total"):
+        for name in ("connect", "first_byte", "idle", "total", "head", "keep_alive"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0")
         return self
 
 
 class LimitsSection(Section):
-    """What one worker accepts before it refuses."""
+    """What one worker accepts before it refuses.
+
+    Attributes:
+        body_rate: Bytes a second, on average, below which a request's body is too slow; 0: none.
+    """
 
     head: Bytes = 65_536
     body: Bytes = 16_777_216
     in_flight: Positive = 1024
     connections: Positive = 8192
+    body_rate: Bytes = 240
 
 
 class RedactionSection(Section):
@@ -221,11 +233,22 @@ class GatewaySection(Section):
     def table_timeouts(self) -> Timeouts:
         """Timeouts of the route table, in seconds."""
         given = self.timeouts
-        return Timeouts(connect=given.connect, first_byte=given.first_byte, idle=given.idle, total=given.total)
+        return Timeouts(
+            connect=given.connect,
+            first_byte=given.first_byte,
+            idle=given.idle,
+            total=given.total,
+            head=given.head,
+            keep_alive=given.keep_alive,
+        )
 
     def table_limits(self) -> Limits:
         """Limits of the route table."""
         given = self.limits
         return Limits(
-            head_bytes=given.head, body_bytes=given.body, in_flight=given.in_flight, connections=given.connections
+            head_bytes=given.head,
+            body_bytes=given.body,
+            in_flight=given.in_flight,
+            connections=given.connections,
+            body_rate=given.body_rate,
         )

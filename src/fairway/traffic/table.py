@@ -88,22 +88,54 @@ class KeyExtractor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds. ``total`` is also when an unfinished request counts as failed."""
+    """Seconds. ``total`` is also when an unfinished request counts as failed.
+
+    Attributes:
+        head: For a request's head from its first byte on; also for a TLS handshake, and for a PROXY header.
+        keep_alive: A connection without a request is closed after this.
+    """
 
     connect: float = 2.0
     first_byte: float = 30.0
     idle: float = 60.0
     total: float = 60.0
+    head: float = 10.0
+    keep_alive: float = 75.0
+
+    def to_wire(self) -> dict[str, float]:
+        """A JSON-able value, without later fields that have their default."""
+        wire = {name: getattr(self, name) for name in ("connect", "first_byte", "idle", "total")}
+        return wire | {
+            name: getattr(self, name)
+            for name in ("head", "keep_alive")
+            if getattr(self, name) != getattr(_TIMEOUTS, name)
+        }
+
+
+_TIMEOUTS = Timeouts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bytes, requests and connections a worker accepts before it refuses."""
+    """Bytes, requests and connections a worker accepts before it refuses.
+
+    Attributes:
+        body_rate: Bytes a second, on average, below which a request's body is too slow; 0: none.
+    """
 
     head_bytes: int = 65_536
     body_bytes: int = 16_777_216
     in_flight: int = 1024
     connections: int = 8192
+    body_rate: int = 240
+
+    def to_wire(self) -> dict[str, int]:
+        """A JSON-able value, without later fields that have their default."""
+        wire = {name: getattr(self, name) for name in ("head_bytes", "body_bytes", "in_flight", "connections")}
+        return wire | ({} if self.body_rate == _LIMITS.body_rate else {"body_rate": self.body_rate})
+
+
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,18 +246,8 @@ class RouteTable:
             "keys": [{"kind": key.kind.value, "name": key.name} for key in self.keys],
             "mirror": self.mirror,
             "masks": list(self.masks),
-            "timeouts": {
-                "connect": self.timeouts.connect,
-                "first_byte": self.timeouts.first_byte,
-                "idle": self.timeouts.idle,
-                "total": self.timeouts.total,
-            },
-            "limits": {
-                "head_bytes": self.limits.head_bytes,
-                "body_bytes": self.limits.body_bytes,
-                "in_flight": self.limits.in_flight,
-                "connections": self.limits.connections,
-            },
+            "timeouts": self.timeouts.to_wire(),
+            "limits": self.limits.to_wire(),
             "trip": None
             if self.trip is None
             else {
