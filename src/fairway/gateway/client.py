@@ -35,8 +35,8 @@ class ClientConnection(asyncio.Protocol):
     """Reads requests, hands each to an :class:`Exchange`, and keeps order and back-pressure."""
 
     __slots__ = (
-        "_in_next", "buffer", "close_after", "closing", "exchange", "forwarded_line", "held_by", "lines", "repeat",
-        "since", "slow_reader", "transport", "unlike", "worker",
+        "_in_next", "address", "buffer", "close_after", "closing", "exchange", "forwarded_line", "held_by", "lines",
+        "repeat", "since", "slow_reader", "transport", "unlike", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: Worker) -> None:
@@ -46,6 +46,8 @@ class ClientConnection(asyncio.Protocol):
         self.close_after = False
         self.closing = False
         self.slow_reader = False
+        self.address = ""
+        """Of the client, as far as it is known."""
         self.forwarded_line = b""
         self.lines = b"x-fairway-request: %b" % worker.prefix
         """What a request on the short way gains, up to its number."""
@@ -69,6 +71,7 @@ class ClientConnection(asyncio.Protocol):
         self.since = perf_counter()
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
+            self.address = str(peer[0])
             self.forwarded_line = f"x-forwarded-for: {peer[0]}\r\n".encode()
             self.lines = self.forwarded_line + self.lines
         self.worker.clients.add(self)

@@ -120,15 +120,17 @@ class Known:
         thresholds: What its requests are held against.
         tokens_above, iterations_above: Of them, those for what an agent says.
         cell: That counted them last.
+        logged: What the access log says of where they go, once it was asked.
     """
 
     __slots__ = (
-        "cell", "counts", "direct", "expires", "iterations_above", "placement", "pool", "release", "served",
+        "cell", "counts", "direct", "expires", "iterations_above", "logged", "placement", "pool", "release", "served",
         "slow_above", "thresholds", "tokens_above",
     )  # fmt: skip
 
     def __init__(self, decision: Decision, expires: float, served: ArmServing, thresholds: Thresholds) -> None:
         self.cell: Cell | None = None
+        self.logged = ""
         self.placement = Placement(decision, None, b"")
         self.expires = expires
         self.counts = decision.counts

@@ -21,6 +21,7 @@ from typing import Any
 
 import uvloop
 
+from fairway.gateway.access_log import AccessLog
 from fairway.gateway.channel import receive, send
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.conversations import ConversationMemory
@@ -52,6 +53,7 @@ class WorkerSettings:
     memory: str
     drain_seconds: float
     samples: str = ""
+    access_log: str = ""
 
 
 class Worker:
@@ -80,6 +82,7 @@ class Worker:
         self._pools: dict[str, Pool] = {}
         self.prefix = f"{settings.boot}-{settings.worker:x}-".encode()
         self.count = count(1)
+        self.access_log = AccessLog(self, settings.access_log) if settings.access_log else None
         self.epoch = time() - perf_counter()
         """Wall clock minus ``perf_counter()``, looked at again with every sweep."""
         self._loop = asyncio.get_running_loop()
@@ -129,6 +132,8 @@ class Worker:
             pool.retire()
         if self._writer is not None:
             self._writer.close()
+        if self.access_log is not None:
+            self.access_log.close()
         self.memory.close()
 
     async def _serve(self) -> None:
@@ -165,6 +170,8 @@ class Worker:
                     log.error("a table was not installed: %s", error)  # not acknowledged, so the parent knows
             elif message["type"] == "attested":
                 self._expect(message["release"])
+            elif message["type"] == "reopen" and self.access_log is not None:
+                self.access_log.file.reopen()
             elif message["type"] == "drain":
                 self._drain_asked.set()
         self._drain_asked.set()  # the parent is gone: finish what runs, the next parent's workers take over
@@ -192,6 +199,9 @@ class Worker:
         table = self.serving.table
         batch = self.telemetry.flush(block_seconds=table.block_seconds, timeout=table.timeouts.total, last=last)
         stats = {"in_flight": self.in_flight, "connections": len(self.clients), "refused": self.refused}
+        if self.access_log is not None:
+            self.access_log.write(now=True)
+            stats["access_log"] = self.access_log.stats()
         stats["mirror"] = {"in_flight": self.mirror.in_flight, "bytes": self.mirror.held_bytes}
         self._tell({"type": "batch", "batch": batch.to_wire(), "stats": stats})
 
