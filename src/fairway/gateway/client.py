@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from fairway.gateway.exchange import Exchange
+from fairway.gateway.forwarding import NOBODY, Peer
 from fairway.gateway.framing import RefusalError, parse_request
 from fairway.gateway.problems import problem
 from fairway.gateway.quick_request import quick_request
@@ -36,11 +37,13 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_in_next", "address", "buffer", "close_after", "closing", "exchange", "forwarded_line", "held_by", "lines",
-        "repeat", "since", "slow_reader", "transport", "unlike", "worker",
+        "peer", "repeat", "since", "slow_reader", "transport", "unlike", "worker",
     )  # fmt: skip
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, peer: Peer = NOBODY) -> None:
+        """Begin a connection; ``peer``: who it is when the socket alone does not say."""
         self.worker = worker
+        self.peer = peer
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.exchange: Exchange | QuickExchange | None = None
         self.close_after = False
@@ -69,11 +72,13 @@ class ClientConnection(asyncio.Protocol):
         """A client connected."""
         self.transport = cast(asyncio.Transport, transport)
         self.since = perf_counter()
-        peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
-            self.address = str(peer[0])
-            self.forwarded_line = f"x-forwarded-for: {peer[0]}\r\n".encode()
-            self.lines = self.forwarded_line + self.lines
+        peer = self.peer
+        if peer is NOBODY:
+            name = transport.get_extra_info("peername")
+            peer = self.peer = self.worker.listening.peer(str(name[0]) if isinstance(name, tuple) else "")
+        self.address = peer.address
+        self.forwarded_line = peer.lines
+        self.lines = peer.lines + self.lines
         self.worker.clients.add(self)
         if len(self.worker.clients) > self.worker.serving.table.limits.connections:
             self.worker.count_refused("connections")

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from fairway.gateway.forwarding import may_speak, speaks_for
+
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _FIELDS = rb"(?:" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n"
 
@@ -17,7 +19,7 @@ _request = re.compile(rb"(" + TOKEN + rb"{1,32}+) ([\x21-\x7e]++) HTTP/1\.([01])
 _answer = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n" + _FIELDS).match
 _special = re.compile(
     rb"\r\n(?:transfer-encoding|connection|cookie|expect|keep-alive|proxy-connection|te|trailer|upgrade"
-    rb"|proxy-authenticate|proxy-authorization|http2-settings|x[-_]fairway[-_][^:]*):"
+    rb"|proxy-authenticate|proxy-authorization|http2-settings|x[-_](?:fairway|forwarded|real)[-_][^:]*|forwarded):"
 ).search
 _special_answer = re.compile(
     rb"\r\n(?:transfer-encoding|connection|keep-alive|proxy-connection|te|trailer|upgrade"
@@ -228,7 +230,7 @@ def _request_connection(head: RequestHead, connection: bytes) -> None:
     head.close = b"close" in tokens or (head.http10 and b"keep-alive" not in tokens)
 
 
-def forwarded_head(head: RequestHead, extra: bytes) -> bytes:
+def forwarded_head(head: RequestHead, extra: bytes, *, trusted: bool = False) -> bytes:
     """The head as it goes to the arm: hop-by-hop and ``x-fairway-*`` headers gone, ``extra`` lines added.
 
     Args:
@@ -244,7 +246,7 @@ def forwarded_head(head: RequestHead, extra: bytes) -> bytes:
     start = raw.find(b"\r\n") + 2
     for name, value in _fields(raw, start):
         lower = name.lower()
-        if lower not in drop and not _is_ours(lower):
+        if lower not in drop and not _is_ours(lower) and (not speaks_for(lower) or may_speak(lower, trusted=trusted)):
             lines.append(b"%b: %b\r\n" % (name, value))
     if b"host" not in head.headers:
         lines.append(b"host: localhost\r\n")  # HTTP/1.0 may leave it out, the arm speaks 1.1
@@ -261,6 +263,7 @@ class AnswerHead:
     Attributes:
         raw: The head through the blank line; without a ``Connection: keep-alive``, which says nothing.
         end: Where the head ends in the data it was read from.
+        trusted: Whether what the client says of others, as ``forwarded`` does, is passed on.
         length: Bytes of the body, :data:`CHUNKED` or :data:`UNTIL_CLOSE`.
         reusable: Whether the arm keeps the connection open after the body.
         plain: Nothing in it has to be looked at or taken out before it goes to the client.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fairway.gateway.bodies import RequestBody
 from fairway.gateway.facts import HeadFacts
+from fairway.gateway.forwarding import forwarded_lines
 from fairway.gateway.framing import RefusalError, RequestHead, forwarded_head, parse_request
 from fairway.gateway.placing import place
 from fairway.gateway.sampling import SamplePlan
@@ -99,7 +100,12 @@ class Sending:
     @property
     def _added(self) -> bytes:
         """Header lines the request gets on its way to the arm."""
-        return b"%b%bx-fairway-request: %b\r\n" % (self.client.forwarded_line, self._flags, self.request_id)
+        client = self.client
+        said = client.forwarded_line if self.head.plain else forwarded_lines(self.head, client.peer)
+        return b"%b%bx-fairway-request: %b\r\n" % (said, self._flags, self.request_id)
+
+    def _head_for_arm(self) -> bytes:
+        return forwarded_head(self.head, self._added, trusted=self.client.peer.trusted)
 
     # --- the request -------------------------------------------------------------------------------------------
 
@@ -119,7 +125,7 @@ class Sending:
         self._place()
         if self._served is None:
             return rest if self.request_complete else b""
-        first = forwarded_head(head, self._added)
+        first = self._head_for_arm()
         if self._body is not None:
             if not rest and not head.plain and head.headers.get(b"expect", b"").strip().lower() == b"100-continue":
                 self.client.write(_CONTINUE)
@@ -338,7 +344,7 @@ class Sending:
     def _whole_request(self) -> bytes:
         """The request as an arm gets it; empty when it is not all here any more."""
         if self.sent:
-            self._replay = forwarded_head(self.head, self._added) + self.sent[len(self.head.raw) :]
+            self._replay = self._head_for_arm() + self.sent[len(self.head.raw) :]
         return self._replay or b"" if self.request_complete else b""
 
     def _may_repeat(self) -> bool:

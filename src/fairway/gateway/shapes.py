@@ -16,7 +16,8 @@ _HOST = rb"[A-Za-z0-9._~!$&'()*+;=%:\[\]\-]{1,255}+"
 
 _REQUEST_SPECIAL = (
     "transfer-encoding", "connection", "expect", "keep-alive", "proxy-connection", "te", "trailer", "upgrade",
-    "proxy-authenticate", "proxy-authorization", "http2-settings",
+    "proxy-authenticate", "proxy-authorization", "http2-settings", "forwarded", "x-request-timeout",
+    "x-envoy-expected-rq-timeout-ms",
 )  # fmt: skip
 _ANSWER_SPECIAL = (
     "transfer-encoding", "connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "fairway-outcome",
@@ -37,7 +38,8 @@ def _usual_case(name: str) -> bytes:
     return "-".join(words).encode()
 
 
-_OURS = rb"[_-]".join((_any_case("x"), _any_case("fairway"), b""))
+_OURS = _any_case("x") + rb"[_-](?:" + b"|".join(map(_any_case, ("fairway", "forwarded", "real"))) + rb")[_-]"
+"""What the gateway says itself: of the request, and of who sends it."""
 
 
 def _others(names: tuple[str, ...]) -> bytes:

@@ -13,7 +13,8 @@ import os
 import signal
 import socket
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from time import perf_counter, time
@@ -25,6 +26,7 @@ from fairway.gateway.access_log import AccessLog
 from fairway.gateway.channel import receive, send
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.conversations import ConversationMemory
+from fairway.gateway.listening import Listening
 from fairway.gateway.mirroring import Mirror
 from fairway.gateway.sampling import Sampler
 from fairway.gateway.sending import STALL_SECONDS
@@ -54,6 +56,7 @@ class WorkerSettings:
     drain_seconds: float
     samples: str = ""
     access_log: str = ""
+    listening: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Worker:
@@ -67,6 +70,7 @@ class Worker:
         self.settings = settings
         self.clients: set[ClientConnection] = set()
         self.in_flight = 0
+        self.listening = Listening.from_wire(settings.listening)
         self.draining = False
         self.arms_known = False
         """Whether an arm was reached, or the controller has named one that is ready, since this gateway began. Until

@@ -104,6 +104,8 @@ def test_a_usual_answer_is_one_the_general_way_passes_on_whole() -> None:
 @pytest.mark.parametrize(
     "line",
     [b"Connection: close", b"X-Fairway-Pin: x", b"X_Fairway_Pin: x", b"x-fairway_pin: x",
+     b"X-Forwarded-For: 1.2.3.4", b"x_forwarded_proto: https", b"Forwarded: for=1.2.3.4", b"X-Real-IP: 1.2.3.4",
+     b"X-Request-Timeout: 5", b"x-envoy-expected-rq-timeout-ms: 5000",
      b"Expect: 100-continue", b"X-Tenant: a", b"HOST: b",
      b"Content-Length: 5", b"Transfer-Encoding: chunked", b"X-Conversation-ID: c-2", b"TE: trailers"],
 )  # fmt: skip
