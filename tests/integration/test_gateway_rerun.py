@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -112,7 +113,6 @@ async def test_a_candidate_that_fails_half_its_reads_is_seen_by_nobody_and_count
         ("POST", "/search?q=1", "x-own: 1", True),
         ("POST", "/searching", "x-own: 1", False),
         ("PATCH", "/search", "x-own: 1", False),
-        ("GET", "/x", "x-fairway-release: candidate", False),
     ],
 )
 async def test_only_what_may_be_run_twice_is_run_again(
@@ -126,6 +126,15 @@ async def test_only_what_may_be_run_twice_is_run_again(
     assert [(request.method, request.target, request.body) for request in stable] == (
         [(method, target, body)] if again else []
     )
+
+
+async def test_what_a_pass_sent_to_a_release_is_not_run_again(harness: Harness) -> None:
+    async with ScriptedArm(always(answer(b"from stable"))) as old, ScriptedArm(always(BROKEN)) as new:
+        await harness.start(table(old.endpoint, new.endpoint, rerun=ON_FAILURE))
+        value = harness.worker.passes.sign("candidate", expires=int(time.time()) + 60)
+        async with connected(harness.port) as client:
+            assert (await client.ask(CONVERSATION, f"x-fairway-release: {value}")).status == 500
+        assert (len(old.requests), len(new.requests)) == (0, 1)
 
 
 async def cut_off(_: ArmRequest, writer: asyncio.StreamWriter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -17,10 +18,10 @@ from fairway.gateway.upstream import Pool, Upstream
 from fairway.testing.gateway_worker import Harness, connected
 from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, always, answer
 from fairway.traffic.bucket import bucket, tag_of, unit_hash
+from fairway.traffic.facts import GivenFacts
 from fairway.traffic.fence import Fence
 from fairway.traffic.flags import TableFlag, is_on
 from fairway.traffic.pin import Pin, release_tag, unit_tag
-from fairway.traffic.rules import GivenFacts
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Limits, Role, RouteTable, Rule, RuleKind, Timeouts
 from fairway.units import WHOLE, AgentName, Digest, EnvironmentName, Parts, RouteId
 
@@ -902,12 +903,37 @@ async def test_a_rule_sends_a_tenant_to_the_candidate(harness: Harness) -> None:
 async def test_the_release_header_chooses_the_arm_and_does_not_reach_it(harness: Harness) -> None:
     async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:
         await harness.start(table(old.endpoint, new.endpoint))
+        signed = harness.worker.passes.sign
         async with connected(harness.port) as client:
-            for asked, version in (("candidate", "1.1.0"), ("1.0.0", "1.0.0"), ("9.9.9", "1.0.0")):
-                reply = await client.ask(f"X-Fairway-Release: {asked}", "X-Conversation-Id: c")
+            for asked, version in (("candidate", "1.1.0"), ("1.0.0", "1.0.0")):
+                value = signed(asked, expires=int(time.time()) + 60)
+                reply = await client.ask(f"X-Fairway-Release: {value}", "X-Conversation-Id: c")
                 assert reply.version == version
         assert new.requests[0].header("x-fairway-release") is None
         assert (await harness.counted())[Role.CANDIDATE].by == {"rule": 1}
+
+
+async def test_a_release_header_without_a_good_pass_is_refused_with_its_reason_and_counted(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:
+        await harness.start(table(old.endpoint, new.endpoint))
+        until = int(time.time()) + 60
+        signed = harness.worker.passes.sign
+        cases = [
+            ("1.1.0", 403, "pass_missing"),
+            (signed("1.1.0", expires=until).replace("1.1.0", "candidate"), 403, "pass_invalid"),
+            (signed("1.1.0", expires=1), 403, "pass_expired"),
+            (signed("9.9.9", expires=until), 404, "release_unknown"),
+        ]
+        async with connected(harness.port) as client:
+            for value, status, code in cases:
+                body = b"a body that is read and dropped"
+                reply = await client.ask(
+                    f"X-Fairway-Release: {value}", "X-Conversation-Id: c", method="POST", body=body
+                )
+                assert (reply.status, json.loads(reply.body)["error"]["code"]) == (status, code)
+            assert (await client.ask("X-Conversation-Id: c")).status == 200, "and the connection goes on"
+        assert (new.requests, len(old.requests)) == ([], 1)
+        assert harness.worker.refused == {code: 1 for _, _, code in cases}
 
 
 async def test_a_keyless_client_is_issued_a_key_when_the_table_says_so(harness: Harness) -> None:

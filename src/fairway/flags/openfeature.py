@@ -29,7 +29,7 @@ from openfeature.provider import AbstractProvider, Metadata
 
 from fairway.flags.file import VARIABLE, read_flags
 from fairway.traffic.flags import HEADER_PREFIX, TableFlag, is_on
-from fairway.traffic.rules import MAX_KEY_LENGTH
+from fairway.traffic.keys import MAX_KEY_LENGTH
 from fairway.units import WHOLE, Parts
 
 TENANT = "tenant"

@@ -11,8 +11,10 @@ from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import RequestHead
 from fairway.gateway.serving import MAX_KNOWN, Known, Placement, Serving, Start, know, remember, seen_with
 from fairway.traffic.bucket import unit_hash
+from fairway.traffic.facts import Facts, cookie_value
+from fairway.traffic.keys import MAX_KEY_LENGTH
 from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, PinSigner, unit_tag
-from fairway.traffic.rules import MAX_KEY_LENGTH, Assigned, By, Decision, cookie_value
+from fairway.traffic.rules import Assigned, By, Decision
 from fairway.units import UnitHash
 
 if TYPE_CHECKING:
@@ -81,8 +83,12 @@ def _place(
         return known
 
     chance = int(random() * 100_000)  # noqa: S311 - a coin for requests without a key, no secret
-    sent = _sent_pin(facts, head, worker, now)
-    assigned = serving.ruleset.assign(facts, chance=chance, pin=sent, recall=recall)
+    sent = named = None
+    if not head.plain:  # a plain head has neither a cookie nor a header of the gateway's own
+        sent = sent_pin(facts, worker.signer, now)
+    if not head.plain or serving.ruleset.named_elsewhere:
+        named = serving.ruleset.named(facts, worker.passes, now)
+    assigned = serving.ruleset.assign(facts, chance=chance, named=named, pin=sent, recall=recall)
     cookie = b""
     if assigned.decision.why is By.KEYLESS and serving.issue_cookie is not None:
         assigned, cookie = _issue(facts, serving, serving.issue_cookie)
@@ -182,11 +188,10 @@ def _counted(assigned: Assigned) -> str | None:
     return assigned.key if assigned.decision.counts else None
 
 
-def _sent_pin(facts: HeadFacts, head: RequestHead, worker: Worker, now: float) -> Pin | None:
-    if head.plain:
-        return None
+def sent_pin(facts: Facts, signer: PinSigner, now: float) -> Pin | None:
+    """The valid pin a request brought; ``now`` in epoch seconds."""
     token = facts.header(PIN_HEADER) or cookie_value(facts, PIN_COOKIE)
-    return worker.signer.read(token, now=now) if token else None
+    return signer.read(token, now=now) if token else None
 
 
 def _issue(facts: HeadFacts, serving: Serving, name: str) -> tuple[Assigned, bytes]:

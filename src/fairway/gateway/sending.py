@@ -11,6 +11,7 @@ from fairway.gateway.facts import HeadFacts
 from fairway.gateway.forwarding import forwarded_lines
 from fairway.gateway.framing import RefusalError, RequestHead, forwarded_head, parse_request
 from fairway.gateway.placing import place
+from fairway.gateway.refusing import refused
 from fairway.gateway.sampling import SamplePlan
 from fairway.gateway.serving import ArmServing, Known, Placement, Serving
 from fairway.gateway.telemetry import Cell
@@ -18,8 +19,9 @@ from fairway.gateway.thresholds import TOKENS_BY_UNIT
 from fairway.gateway.upstream import Pool, Upstream
 from fairway.traffic.bucket import unit_hash
 from fairway.traffic.flags import flag_lines
+from fairway.traffic.keys import unit_key
 from fairway.traffic.rerun import IDEMPOTENT
-from fairway.traffic.rules import By, unit_key
+from fairway.traffic.rules import By
 from fairway.traffic.table import Role
 
 if TYPE_CHECKING:
@@ -193,7 +195,8 @@ class Sending:
         if decision.moved:
             self._moved = "not_ready"
         if decision.served is None:
-            self.fail(503, "no_release", "no release is serving", extra=b"retry-after: 1\r\n")
+            nobody = refused(decision.refused)
+            self.fail(nobody.status, nobody.code, nobody.message, extra=nobody.lines)
         else:
             self._served = serving.arms[decision.served.release]
         if serving.table.flags:

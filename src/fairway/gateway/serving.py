@@ -15,8 +15,10 @@ from fairway.gateway.telemetry import Cell
 from fairway.gateway.thresholds import NO_THRESHOLDS, Thresholds, thresholds_for
 from fairway.gateway.upstream import Pool
 from fairway.traffic.bucket import highest_below, mirror_salt, tag_of
+from fairway.traffic.keys import issued_cookie
+from fairway.traffic.matching import looked_at
 from fairway.traffic.pin import release_tag
-from fairway.traffic.rules import Decision, Ruleset, issued_cookie, looked_at
+from fairway.traffic.rules import Decision, Ruleset
 from fairway.traffic.table import Arm, KeyKind, Role, RouteTable
 from fairway.units import Digest
 

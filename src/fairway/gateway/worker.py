@@ -34,8 +34,9 @@ from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepar
 from fairway.gateway.shapes import request_matcher
 from fairway.gateway.telemetry import Telemetry
 from fairway.gateway.upstream import IDLE_SECONDS, Pool
+from fairway.traffic.matching import looked_at
 from fairway.traffic.pin import Pin, PinSigner
-from fairway.traffic.rules import looked_at
+from fairway.traffic.release_pass import PassSigner
 from fairway.traffic.table import RouteTable
 from fairway.units import UnitHash
 
@@ -55,8 +56,8 @@ class WorkerSettings:
     memory: str
     drain_seconds: float
     samples: str = ""
-    access_log: str = ""
     listening: Mapping[str, Any] = field(default_factory=dict)
+    access_log: str = ""
 
 
 class Worker:
@@ -64,13 +65,14 @@ class Worker:
 
     serving: Serving
     signer: PinSigner
+    passes: PassSigner
     telemetry: Telemetry
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
+        self.listening = Listening.from_wire(settings.listening)
         self.clients: set[ClientConnection] = set()
         self.in_flight = 0
-        self.listening = Listening.from_wire(settings.listening)
         self.draining = False
         self.arms_known = False
         """Whether an arm was reached, or the controller has named one that is ready, since this gateway began. Until
@@ -188,6 +190,7 @@ class Worker:
         self.serving = serving
         self.arms_known = self.arms_known or bool(message.get("arms_known", True))
         self.signer = PinSigner(self._key, route=str(table.route))
+        self.passes = PassSigner(self._key, route=str(table.route))
         self._expect(*message.get("attested", ()))
         self._tell({"type": "ack", "generation": message["generation"], "fence": str(table.fence)})
 

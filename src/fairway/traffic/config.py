@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from fairway.section import Bytes, Duration, MisplacedError, Port, Positive, Section, Share, Text
+from fairway.traffic.json_pointer import parse_pointer
 from fairway.traffic.sampling import MOST_BODY_BYTES, Sampling
 from fairway.traffic.table import KeyExtractor, KeyKind, Limits, Role, Rule, RuleKind, Timeouts
 from fairway.units import WHOLE, Parts
@@ -18,6 +19,7 @@ _KEY_KINDS = {
     KeyKind.COOKIE: "a cookie",
     KeyKind.PATH_SEGMENT: "a 0-based segment of the path",
     KeyKind.JWT_CLAIM: "a claim of the bearer token",
+    KeyKind.TRACE_ID: "the trace id of a W3C traceparent",
     KeyKind.JSON_POINTER: "a JSON pointer into the first 64 KiB of the body",
     KeyKind.ISSUE_COOKIE: "a cookie the gateway issues",
 }
@@ -50,6 +52,7 @@ class KeySection(Section):
     cookie: Word | None = None
     path_segment: Annotated[int, Field(strict=True, ge=0, le=64)] | None = None
     jwt_claim: Word | None = None
+    trace_id: Word | None = None
     json_pointer: Word | None = None
     issue_cookie: Word | None = None
 
@@ -58,22 +61,23 @@ class KeySection(Section):
         if len(self.model_fields_set) != 1:
             kinds = ", ".join(kind.value for kind in _KEY_KINDS)
             raise ValueError(f"a key has exactly one of {kinds}")
-        if self.json_pointer is not None and not self.json_pointer.startswith("/"):
-            raise ValueError("a JSON pointer starts with /, for example /conversation/id")
+        if self.json_pointer is not None:
+            parse_pointer(self.json_pointer)
         return self
 
     def extractor(self) -> KeyExtractor:
         """As the route table carries it; header names in lower case."""
         (kind,) = self.model_fields_set
         name = str(getattr(self, kind))
-        return KeyExtractor(kind=KeyKind(kind), name=name.lower() if kind == "header" else name)
+        return KeyExtractor(kind=KeyKind(kind), name=name.lower() if kind in ("header", "trace_id") else name)
 
 
 class RuleSection(Section):
     """Requests whose header, cookie, tenant … has one of ``values`` go to the arm ``to``, before any split.
 
     Attributes:
-        name: Header, cookie or flag name; not needed for ``tenant``, ``region`` and ``trace_type``.
+        name: Header, cookie, baggage member or flag; not needed for ``gray_tag``, ``tenant``, ``user``, ``region`` and
+            ``trace_type``.
     """
 
     id: Word | None = None
@@ -84,7 +88,7 @@ class RuleSection(Section):
 
     @model_validator(mode="after")
     def _named(self) -> RuleSection:
-        if self.kind in (RuleKind.HEADER, RuleKind.COOKIE, RuleKind.FLAG) and self.name is None:
+        if self.kind in (RuleKind.HEADER, RuleKind.COOKIE, RuleKind.BAGGAGE, RuleKind.FLAG) and self.name is None:
             raise ValueError(f"a rule of kind {self.kind} needs a name")
         if self.kind is RuleKind.RELEASE_HEADER:
             raise ValueError("the release header is always looked at first and needs no rule")
@@ -166,7 +170,7 @@ class GatewaySection(Section):
 
     Attributes:
         keys: Tried in order; what identifies a conversation, user or tenant.
-        tenant, region, trace_type: Request headers that rules of that kind look at.
+        tenant, user, region, trace_type: Request headers that rules of that kind look at.
         block: Length of a telemetry block; blocks start at multiples of it.
         pin: How long a conversation stays where it began.
         capture: Which conversations are sampled; ``None``: none, and no body is ever kept.
@@ -181,6 +185,7 @@ class GatewaySection(Section):
         KeySection(issue_cookie="fairway-unit"),
     )
     tenant: Word = "x-tenant"
+    user: Word = "x-user"
     region: Word = "x-region"
     trace_type: Word = "x-trace-type"
     rules: Annotated[tuple[RuleSection, ...], Field(max_length=1000)] = ()
@@ -209,6 +214,7 @@ class GatewaySection(Section):
         """Rules of the route table; one without an id is named by its place (``rule-1``)."""
         headers: Mapping[RuleKind, Text] = {
             RuleKind.TENANT: self.tenant,
+            RuleKind.USER: self.user,
             RuleKind.REGION: self.region,
             RuleKind.TRACE_TYPE: self.trace_type,
         }
@@ -217,7 +223,7 @@ class GatewaySection(Section):
                 id=rule.id or f"rule-{number}",
                 kind=rule.kind,
                 name=(rule.name or headers.get(rule.kind, "")).lower()
-                if rule.kind is not RuleKind.COOKIE
+                if rule.kind not in (RuleKind.COOKIE, RuleKind.BAGGAGE)
                 else rule.name or "",
                 values=rule.values,
                 to=rule.to,

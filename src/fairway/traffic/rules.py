@@ -1,54 +1,23 @@
 """Who serves a request: rules, then the pin, then the hash. Pure, and the same in the gateway and in `explain`.
 
-Order (SPEC H1): explicit release header, header and cookie rules, tenant, region, trace type, feature flag, then the
-conversation's pin, then ``bucket < split``. Rules of one kind keep the order of the table.
+Order (SPEC H1): explicit release header with a pass, header, cookie and gray tag, tenant and user, region, trace type,
+feature flag, then the conversation's pin, then ``bucket < split``. Rules of one kind keep the order of the table.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
-from urllib.parse import unquote
 
-from fairway.traffic.bucket import bucket, mirror_salt, tag_of, unit_hash
+from fairway.traffic.bucket import bucket, tag_of, unit_hash
+from fairway.traffic.facts import Facts
+from fairway.traffic.keys import unit_key
+from fairway.traffic.matching import header_of, in_order, match, names_release
 from fairway.traffic.pin import Pin, release_tag, unit_tag
-from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind
+from fairway.traffic.release_pass import RELEASE_HEADER, RELEASE_RULE, Named, PassSigner, Refusal
+from fairway.traffic.table import Arm, Role, RouteTable
 from fairway.units import Digest, UnitHash
-
-MAX_KEY_LENGTH = 512
-"""Characters; a longer key is no key (the request is keyless)."""
-
-ISSUED_COOKIE = "fairway_unit"
-"""Cookie of an ``issue_cookie`` extractor that gives no name."""
-
-RELEASE_HEADER = "x-fairway-release"
-"""Names the arm a request must go to; looked at before every rule, whether or not the table has one for it."""
-
-RELEASE_RULE = "release-header"
-"""What `explain` calls that rule."""
-
-_ORDER = {
-    RuleKind.RELEASE_HEADER: 0,
-    RuleKind.HEADER: 1,
-    RuleKind.COOKIE: 1,
-    RuleKind.TENANT: 2,
-    RuleKind.REGION: 3,
-    RuleKind.TRACE_TYPE: 4,
-    RuleKind.FLAG: 5,
-}
-_DEFAULT_HEADER = {
-    RuleKind.RELEASE_HEADER: RELEASE_HEADER,
-    RuleKind.TENANT: "x-tenant",
-    RuleKind.REGION: "x-region",
-    RuleKind.TRACE_TYPE: "x-trace-type",
-}
-FLAGS_HEADER = "x-feature-flags"
-"""Comma-separated flags of a request, ``name`` or ``name=value``."""
 
 
 class By(StrEnum):
@@ -59,31 +28,6 @@ class By(StrEnum):
     HASH = "hash"
     FALLBACK = "fallback"
     KEYLESS = "keyless"
-
-
-class Facts(Protocol):
-    """What is known about a request before it is assigned."""
-
-    @property
-    def path(self) -> str:
-        """Path without the query."""
-        ...
-
-    def header(self, name: str) -> str | None:
-        """Value of the first header of that lower-case name."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GivenFacts:
-    """Facts written down: for `explain` and tests. Header names in lower case."""
-
-    path: str = "/"
-    headers: Mapping[str, str]
-
-    def header(self, name: str) -> str | None:
-        """Value of that header."""
-        return self.headers.get(name)
 
 
 class Recall(Protocol):
@@ -110,6 +54,7 @@ class Decision:
         served_as_assigned: Whether the assigned arm itself serves.
         moved: Whether another arm serves because the assigned one is not ready or is kept from traffic: the user gets
             an answer, and the request has failed for the assigned release all the same (intention to treat).
+        refused: Why nobody serves a request that names a release; ``None`` for all others.
     """
 
     role: Role
@@ -122,6 +67,7 @@ class Decision:
     fresh: bool
     served_as_assigned: bool
     moved: bool
+    refused: Refusal | None = None
 
 
 class Assigned(NamedTuple):
@@ -151,6 +97,8 @@ class Ruleset:
     *withheld* by the gateway alone (it tripped, or a person pinned another one), or that is not ready, is assigned as
     ever; what it does not serve counts against it. An arm of role ``shadow`` serves nobody, whatever a rule, a pin or a
     request says: to all of these it is not there.
+
+    A request that names a release is served by that one or by nobody, and counts for and against nobody then.
     """
 
     def __init__(self, table: RouteTable, withheld: frozenset[Digest] = frozenset()) -> None:
@@ -163,10 +111,14 @@ class Ruleset:
         self.table = table
         self._withheld = withheld
         self.salt_tag = tag_of(table.salt)
-        self._serving = _serving(table)
+        self._serving = tuple(arm for arm in table.arms if arm.role is not Role.SHADOW)
         self._arms = {arm.role: arm for arm in reversed(self._serving)}
         self._by_tag = {release_tag(arm.release): arm for arm in self._serving if not self._masked(arm)}
-        self._rules = tuple(sorted(table.rules, key=lambda rule: _ORDER[rule.kind]))
+        self._rules = in_order(table.rules)
+        own = ((header_of(rule), rule.id) for rule in self._rules if names_release(rule))
+        self._naming = ((RELEASE_HEADER, RELEASE_RULE), *own)
+        self.named_elsewhere = len(self._naming) > 1
+        """Whether a header of another name than the gateway's own names releases too."""
         stable = self._arms.get(Role.STABLE)
         self._stable = stable if stable is not None and self._ready(stable) else None
         self._decisions: dict[tuple[Role, Digest | None, By, str | None, bool], Decision] = {}
@@ -177,20 +129,42 @@ class Ruleset:
     def _masked(self, arm: Arm) -> bool:
         return arm.release in self.table.masks
 
-    def assign(self, facts: Facts, *, chance: int, pin: Pin | None = None, recall: Recall | None = None) -> Assigned:
+    def named(self, facts: Facts, passes: PassSigner, now: float) -> Named | None:
+        """What release the request names, and whether it may; ``None`` when it names none.
+
+        Args:
+            facts: Of the request.
+            passes: Reads the passes of this table's route.
+            now: Epoch seconds.
+        """
+        for header, rule in self._naming:
+            value = facts.header(header)
+            if value:
+                return passes.read(value, now=now, rule=rule)
+        return None
+
+    def assign(
+        self,
+        facts: Facts,
+        *,
+        chance: int,
+        named: Named | None = None,
+        pin: Pin | None = None,
+        recall: Recall | None = None,
+    ) -> Assigned:
         """Assign one request; total.
 
         Args:
             facts: Of the request.
             chance: 0-99,999, decides for a request without a key (drawn by the caller, so that this stays pure).
+            named: The release it names, by :meth:`named`.
             pin: The valid pin the request brought, if any; ignored when it is another unit's.
             recall: Looks a unit up among those seen before, asked only when no rule and no pin decided.
         """
-        named = _named_arm(facts.header(RELEASE_HEADER), self._serving)
         if named is not None:
-            return Assigned(self._decide(named, By.RULE, rule=RELEASE_RULE), unit_key(self.table.keys, facts))
+            return Assigned(self._by_name(named), unit_key(self.table.keys, facts))
         for rule in self._rules:
-            target = _match(rule, facts, self._serving)
+            target = match(rule, facts)
             if target is not None:
                 return Assigned(self._decide(target, By.RULE, rule=rule.id), unit_key(self.table.keys, facts))
         key = unit_key(self.table.keys, facts)
@@ -233,6 +207,31 @@ class Ruleset:
         arm = next((arm for arm in self._serving if arm.release == decision.release), None)
         return self._decide(arm or decision.role, By.PIN, counts=decision.counts)
 
+    def _by_name(self, named: Named) -> Decision:
+        """The decision for a request that names a release: that one, ready, or nobody."""
+        arms, name = self._serving, named.name
+        arm = next((arm for arm in arms if name and name in (arm.release, arm.version, arm.role.value)), None)
+        refused = named.refusal
+        if refused is None and arm is None:
+            refused = Refusal.RELEASE_UNKNOWN
+        elif refused is None and arm is not None and not self._ready(arm):
+            refused = Refusal.RELEASE_NOT_SERVING
+        if arm is not None and refused is None:
+            return self._decide(arm, By.RULE, rule=named.rule)
+        return Decision(
+            role=Role.STABLE,
+            release=None,
+            served=None,
+            by=By.RULE,
+            why=By.RULE,
+            rule=named.rule,
+            counts=False,
+            fresh=False,
+            served_as_assigned=False,
+            moved=False,
+            refused=refused,
+        )
+
     def _pinned(self, pin: Pin, key: str | None) -> Assigned:
         counts = key is not None and pin.hashed and pin.salt == self.salt_tag
         return Assigned(self._decide(self._by_tag[pin.release], By.PIN, counts=counts), key)
@@ -262,159 +261,3 @@ class Ruleset:
         )
         self._decisions[key] = decision
         return decision
-
-
-def assign(
-    table: RouteTable, facts: Facts, *, chance: int = 0, pin: Pin | None = None, recall: Recall | None = None
-) -> Assigned:
-    """Assign one request under ``table``; see :meth:`Ruleset.assign`."""
-    return Ruleset(table).assign(facts, chance=chance, pin=pin, recall=recall)
-
-
-def explain(table: RouteTable, facts: Facts, *, pin: Pin | None = None) -> dict[str, object]:
-    """Why a request with these facts goes where it goes, as a JSON-able value: what each rule saw, and the result."""
-    assigned = assign(table, facts, pin=pin)
-    decision = assigned.decision
-    tried: list[dict[str, object]] = []
-    for rule in () if decision.rule == RELEASE_RULE else sorted(table.rules, key=lambda item: _ORDER[item.kind]):
-        matched = _match(rule, facts, _serving(table))
-        tried.append({"rule": rule.id, "kind": rule.kind.value, "matched": matched is not None})
-        if matched is not None:
-            break
-    served = decision.served
-    return {
-        "fence": str(table.fence),
-        "assigned": {"role": decision.role.value, "release": decision.release},
-        "served": None
-        if served is None
-        else {"role": served.role.value, "release": served.release, "version": served.version},
-        "by": decision.by.value,
-        "why": decision.why.value,
-        "rule": decision.rule,
-        "tried": tried,
-        "key": assigned.key,
-        "unit": assigned.unit,
-        "bucket": assigned.bucket,
-        "split": int(table.split),
-        "mirrored": _mirrored(table, assigned),
-    }
-
-
-def _serving(table: RouteTable) -> tuple[Arm, ...]:
-    """The arms that may serve somebody."""
-    return tuple(arm for arm in table.arms if arm.role is not Role.SHADOW)
-
-
-def _mirrored(table: RouteTable, assigned: Assigned) -> bool:
-    """Whether requests like this are copied to a shadow, provided that the conversation begins now."""
-    shadow, decision = table.arm(Role.SHADOW), assigned.decision
-    if shadow is None or not shadow.endpoints or shadow.release in table.masks or assigned.key is None:
-        return False
-    if not (decision.counts and decision.served_as_assigned and decision.role is Role.STABLE):
-        return False
-    return bucket(mirror_salt(table.salt), assigned.key) < table.mirror
-
-
-def looked_at(rules: tuple[Rule, ...]) -> tuple[str, ...]:
-    """Lower-case names of the headers that decide whether any of these rules applies."""
-    names = {
-        "cookie"
-        if rule.kind is RuleKind.COOKIE
-        else FLAGS_HEADER
-        if rule.kind is RuleKind.FLAG
-        else (rule.name or _DEFAULT_HEADER.get(rule.kind, "")).lower()
-        for rule in rules
-    }
-    return tuple(sorted(names - {""}))
-
-
-def cookie_value(facts: Facts, name: str) -> str | None:
-    """Value of a cookie of the request, ``None`` when it has none of that name."""
-    header = facts.header("cookie")
-    if header is None or name not in header:
-        return None
-    for part in header.split(";"):
-        found, equals, value = part.strip().partition("=")
-        if equals and found == name:
-            return value.strip('"')
-    return None
-
-
-def _match(rule: Rule, facts: Facts, arms: tuple[Arm, ...]) -> Role | Arm | None:
-    """The role or arm a rule sends the request to, ``None`` when it does not apply. No values: any value matches."""
-    if rule.kind is RuleKind.COOKIE:
-        value = cookie_value(facts, rule.name)
-    elif rule.kind is RuleKind.FLAG:
-        value = _flag(facts, rule.name)
-    else:
-        value = facts.header((rule.name or _DEFAULT_HEADER.get(rule.kind, "")).lower())
-    if not value:
-        return None
-    if rule.kind is RuleKind.RELEASE_HEADER and not rule.values:
-        return _named_arm(value, arms)
-    return rule.to if not rule.values or value in rule.values else None
-
-
-def _named_arm(value: str | None, arms: tuple[Arm, ...]) -> Arm | None:
-    """The arm a release header names by digest, version or role; a name that is none of these means nothing."""
-    if not value:
-        return None
-    return next((arm for arm in arms if value in (arm.release, arm.version, arm.role.value)), None)
-
-
-def _flag(facts: Facts, name: str) -> str | None:
-    for part in (facts.header(FLAGS_HEADER) or "").split(","):
-        found, _, value = part.strip().partition("=")
-        if found.lower() == name.lower():
-            return None if value.lower() in ("off", "false", "0") else value or "on"
-    return None
-
-
-def unit_key(extractors: tuple[KeyExtractor, ...], facts: Facts) -> str | None:
-    """The key of a request's unit by the first extractor that finds one; ``None`` when keyless.
-
-    ``json_pointer`` never finds one here: the gateway reads no bodies unless a later version is told to.
-    """
-    for extractor in extractors:
-        value = _EXTRACT[extractor.kind](extractor.name, facts)
-        if value and len(value) <= MAX_KEY_LENGTH:
-            return value
-    return None
-
-
-def issued_cookie(extractors: tuple[KeyExtractor, ...]) -> str | None:
-    """Name of the cookie to issue to keyless clients; ``None`` when the table asks for none."""
-    for extractor in extractors:
-        if extractor.kind is KeyKind.ISSUE_COOKIE:
-            return extractor.name or ISSUED_COOKIE
-    return None
-
-
-def _path_segment(name: str, facts: Facts) -> str | None:
-    segments = facts.path.split("/")[1:]
-    index = int(name) if name.isdecimal() else -1
-    return unquote(segments[index]) if 0 <= index < len(segments) else None
-
-
-def _jwt_claim(name: str, facts: Facts) -> str | None:
-    """A claim of the bearer token, *unverified*: good enough to split by, never to trust."""
-    scheme, _, token = (facts.header("authorization") or "").partition(" ")
-    parts = token.split(".")
-    if scheme.lower() != "bearer" or len(parts) != 3 or len(parts[1]) > 8192:
-        return None
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError, RecursionError):
-        return None
-    value = claims.get(name) if isinstance(claims, dict) else None
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
-
-
-_EXTRACT: Mapping[KeyKind, Callable[[str, Facts], str | None]] = {
-    KeyKind.HEADER: lambda name, facts: facts.header(name.lower()),
-    KeyKind.COOKIE: lambda name, facts: cookie_value(facts, name),
-    KeyKind.PATH_SEGMENT: _path_segment,
-    KeyKind.JWT_CLAIM: _jwt_claim,
-    KeyKind.JSON_POINTER: lambda _name, _facts: None,
-    KeyKind.ISSUE_COOKIE: lambda name, facts: cookie_value(facts, name or ISSUED_COOKIE),
-}

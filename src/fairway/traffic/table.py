@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from fairway.traffic.fence import Fence
 from fairway.traffic.flags import TableFlag
+from fairway.traffic.json_pointer import parse_pointer
 from fairway.traffic.rerun import DEFAULT_RERUN, Rerun
 from fairway.traffic.sampling import Sampling
 from fairway.units import WHOLE, AgentName, Digest, EnvironmentName, Parts, RouteId
@@ -37,7 +38,10 @@ class RuleKind(StrEnum):
     RELEASE_HEADER = "release_header"
     HEADER = "header"
     COOKIE = "cookie"
+    GRAY_TAG = "gray_tag"
+    BAGGAGE = "baggage"
     TENANT = "tenant"
+    USER = "user"
     REGION = "region"
     TRACE_TYPE = "trace_type"
     FLAG = "flag"
@@ -50,6 +54,7 @@ class KeyKind(StrEnum):
     COOKIE = "cookie"
     PATH_SEGMENT = "path_segment"
     JWT_CLAIM = "jwt_claim"
+    TRACE_ID = "trace_id"
     JSON_POINTER = "json_pointer"
     ISSUE_COOKIE = "issue_cookie"
 
@@ -84,6 +89,15 @@ class KeyExtractor:
 
     kind: KeyKind
     name: str
+
+    def __post_init__(self) -> None:
+        """Refuse a pointer that is none.
+
+        Raises:
+            ValueError: When it is malformed.
+        """
+        if self.kind is KeyKind.JSON_POINTER:
+            parse_pointer(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

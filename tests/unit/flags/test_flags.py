@@ -28,9 +28,9 @@ from fairway.flags.values import (
 )
 from fairway.release.wire import format_time
 from fairway.rollout.desired import RoutePolicy, policy_digest
+from fairway.traffic.facts import GivenFacts
 from fairway.traffic.fence import Fence
 from fairway.traffic.flags import TableFlag, flag_lines, is_on
-from fairway.traffic.rules import GivenFacts
 from fairway.traffic.table import Arm, Role, RouteTable
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 

@@ -24,7 +24,7 @@ from fairway.controller.flags import published
 from fairway.flags.file import VARIABLE, read_flags, write_flags
 from fairway.flags.openfeature import LOOK_EVERY_SECONDS, FairwayProvider, FlagsOfRequest, in_request
 from fairway.traffic.flags import TableFlag, flag_lines, is_on
-from fairway.traffic.rules import MAX_KEY_LENGTH
+from fairway.traffic.keys import MAX_KEY_LENGTH
 from fairway.units import WHOLE, Parts
 
 OFF = Parts(0)

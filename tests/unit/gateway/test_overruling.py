@@ -8,8 +8,9 @@ import pytest
 
 from fairway.gateway.overruling import home_of, narrows, overruled, pinned_in, settled, tripped_in
 from fairway.gateway.state import LocalDecisions
+from fairway.traffic.facts import GivenFacts
 from fairway.traffic.fence import Fence
-from fairway.traffic.rules import GivenFacts, Ruleset
+from fairway.traffic.rules import Ruleset
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 

@@ -11,9 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.traffic.bucket import bucket, mirror_salt, tag_of, unit_hash
+from fairway.traffic.explaining import explain
+from fairway.traffic.facts import GivenFacts
 from fairway.traffic.fence import Fence
+from fairway.traffic.keys import unit_key
+from fairway.traffic.matching import looked_at
 from fairway.traffic.pin import Pin, release_tag, unit_tag
-from fairway.traffic.rules import By, GivenFacts, Ruleset, assign, explain, looked_at, unit_key
+from fairway.traffic.release_pass import PassSigner, Refusal
+from fairway.traffic.rules import Assigned, By, Recall, Ruleset
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 
@@ -29,6 +34,19 @@ TABLE = RouteTable(
     salt="r-1",
     keys=(CONVERSATION,),
 )
+
+
+PASSES = PassSigner(b"k" * 32, route=str(TABLE.route))
+
+
+def passed(name: str, *, expires: int = 2**31) -> str:
+    return PASSES.sign(name, expires=expires)
+
+
+def assign(table: RouteTable, told: GivenFacts, *, chance: int = 0, pin: Pin | None = None,
+           recall: Recall | None = None) -> Assigned:  # fmt: skip
+    rules = Ruleset(table)
+    return rules.assign(told, chance=chance, named=rules.named(told, PASSES, 1e9), pin=pin, recall=recall)
 
 
 def rule(kind: RuleKind, name: str = "", values: tuple[str, ...] = (), to: Role = Role.CANDIDATE) -> Rule:
@@ -51,10 +69,15 @@ def pin_to(release: str, key: str | None = "c", *, salt: str = "r-1", hashed: bo
     ("made", "headers"),
     [
         (rule(RuleKind.RELEASE_HEADER, "x-own", ("new",)), {"x-own": "new"}),
-        (rule(RuleKind.RELEASE_HEADER, "x-own"), {"x-own": "1.1.0"}),
         (rule(RuleKind.HEADER, "X-Gray-Tag", ("beta",)), {"x-gray-tag": "beta"}),
         (rule(RuleKind.COOKIE, "trace.gray_tag", ("beta",)), {"cookie": "a=b; trace.gray_tag=beta"}),
+        (rule(RuleKind.GRAY_TAG, "", ("beta",)), {"x-gray-tag": "beta"}),
+        (rule(RuleKind.GRAY_TAG, "", ("beta",)), {"cookie": "a=b; x-gray-tag=beta"}),
+        (rule(RuleKind.GRAY_TAG, "", ("beta",)), {"baggage": "a=b, gray_tag = beta;prop=1 ,c=d"}),
+        (rule(RuleKind.GRAY_TAG, "", ("be ta",)), {"baggage": "trace.gray_tag=be%20ta"}),
+        (rule(RuleKind.BAGGAGE, "plan", ("gold",)), {"baggage": "userId=1,plan=gold"}),
         (rule(RuleKind.TENANT, "", ("acme",)), {"x-tenant": "acme"}),
+        (rule(RuleKind.USER, "", ("ada",)), {"x-user": "ada"}),
         (rule(RuleKind.REGION, "", ("eu",)), {"x-region": "eu"}),
         (rule(RuleKind.TRACE_TYPE, "", ("replay",)), {"x-trace-type": "replay"}),
         (rule(RuleKind.FLAG, "new-agent"), {"x-feature-flags": "other, new-agent=on"}),
@@ -72,34 +95,64 @@ def test_a_rule_fires_on_its_fact_and_only_then(made: Rule, headers: dict[str, s
 
 def test_rules_are_tried_in_the_order_of_their_kinds_whatever_the_table_says() -> None:
     kinds = [RuleKind.FLAG, RuleKind.TRACE_TYPE, RuleKind.REGION, RuleKind.TENANT, RuleKind.COOKIE]
-    kinds += [RuleKind.RELEASE_HEADER]
-    names = {RuleKind.FLAG: "f", RuleKind.COOKIE: "c", RuleKind.RELEASE_HEADER: "x-own"}
+    names = {RuleKind.FLAG: "f", RuleKind.COOKIE: "c"}
     table = replace(TABLE, rules=tuple(rule(kind, names.get(kind, "")) for kind in kinds))
     headers = {
         "x-feature-flags": "f", "x-trace-type": "t", "x-region": "r", "x-tenant": "t", "cookie": "c=1",
-        "x-own": "1.0.0",
     }  # fmt: skip
-    for kind, gone in zip(reversed(kinds), ["x-own", "cookie", "x-tenant", "x-region", "x-trace-type", ""],
+    for kind, gone in zip(reversed(kinds), ["cookie", "x-tenant", "x-region", "x-trace-type", ""],
                           strict=True):  # fmt: skip
         assert assign(table, GivenFacts(headers=headers)).decision.rule == f"{kind.value}-rule"
         headers.pop(gone, None)
 
 
-@pytest.mark.parametrize("value", ["1.1.0", "candidate", NEW])
-def test_the_release_header_needs_no_rule_and_comes_before_all(value: str) -> None:
+@pytest.mark.parametrize("name", ["1.1.0", "candidate", NEW])
+def test_a_release_header_with_a_pass_needs_no_rule_and_comes_before_all(name: str) -> None:
     table = replace(TABLE, rules=(rule(RuleKind.TENANT, to=Role.STABLE),), split=Parts(0))
-    told = GivenFacts(headers={"x-fairway-release": value, "x-tenant": "acme"})
+    told = GivenFacts(headers={"x-fairway-release": passed(name), "x-tenant": "acme"})
     decision = assign(table, told, pin=pin_to(OLD, None)).decision
-    assert (decision.role, decision.by, decision.rule, decision.counts) == (
-        Role.CANDIDATE, By.RULE, "release-header", False,
+    assert (decision.role, decision.by, decision.rule, decision.counts, decision.served) == (
+        Role.CANDIDATE, By.RULE, "release-header", False, CANDIDATE,
     )  # fmt: skip
-    assert explain(table, told)["rule"] == "release-header"
 
 
-@pytest.mark.parametrize("value", ["9.9.9", "shadow", "", "sha256:0"])
-def test_a_release_header_that_names_no_arm_means_nothing(value: str) -> None:
+NOT_READY = replace(TABLE, arms=(STABLE, replace(CANDIDATE, endpoints=())))
+
+
+@pytest.mark.parametrize(
+    ("value", "table", "why"),
+    [
+        ("1.1.0", TABLE, Refusal.PASS_MISSING),
+        ("candidate", TABLE, Refusal.PASS_MISSING),
+        ("1.1.0; pass", TABLE, Refusal.PASS_MISSING),
+        (passed("1.1.0").replace("1.1.0", "1.0.0"), TABLE, Refusal.PASS_INVALID),
+        (passed("1.1.0", expires=1_000_000_000), TABLE, Refusal.PASS_EXPIRED),
+        (passed("9.9.9"), TABLE, Refusal.RELEASE_UNKNOWN),
+        (passed(""), TABLE, Refusal.RELEASE_UNKNOWN),
+        (passed("1.1.0"), replace(TABLE, masks=(NEW,)), Refusal.RELEASE_NOT_SERVING),
+        (passed("candidate"), NOT_READY, Refusal.RELEASE_NOT_SERVING),
+    ],
+)
+def test_a_release_header_that_is_not_honoured_is_refused_and_never_ignored(
+    value: str, table: RouteTable, why: Refusal
+) -> None:
     asked = facts(x_fairway_release=value, x_conversation_id=key_with_bucket(below=False))
-    assert assign(TABLE, asked).decision.by is By.HASH
+    decision = assign(table, asked, pin=pin_to(OLD)).decision
+    assert (decision.refused, decision.served, decision.release, decision.counts) == (why, None, None, False)
+
+
+def test_a_rule_without_values_names_releases_only_with_a_pass() -> None:
+    table = replace(TABLE, rules=(rule(RuleKind.RELEASE_HEADER, "x-own"),))
+    decision = assign(table, facts(x_own=passed("1.1.0"))).decision
+    assert (decision.served, decision.rule) == (CANDIDATE, "release_header-rule")
+    assert assign(table, facts(x_own="1.1.0")).decision.refused is Refusal.PASS_MISSING
+
+
+def test_a_release_withheld_by_the_gateway_is_not_reached_with_a_pass() -> None:
+    rules = Ruleset(TABLE, frozenset({NEW}))
+    told = facts(x_fairway_release=passed("1.1.0"))
+    decision = rules.assign(told, chance=0, named=rules.named(told, PASSES, 1e9)).decision
+    assert decision.refused is Refusal.RELEASE_NOT_SERVING
 
 
 SPLITS = st.sampled_from([1_000, 5_000, 10_000, 25_000, 30_000, 50_000, 75_000]) | st.integers(0, 100_000)
@@ -282,7 +335,7 @@ def test_extractors_are_tried_in_order() -> None:
 
 def test_explain_names_the_rule_that_fires_and_those_that_did_not() -> None:
     table = replace(TABLE, rules=(rule(RuleKind.REGION, "", ("eu",)), rule(RuleKind.TENANT, "", ("acme",))))
-    found = explain(table, facts(x_region="eu", x_conversation_id="c-1"))
+    found = explain(Ruleset(table), facts(x_region="eu", x_conversation_id="c-1"))
     assert found["rule"] == "region-rule"
     assert found["tried"] == [
         {"rule": "tenant-rule", "kind": "tenant", "matched": False},
@@ -292,7 +345,7 @@ def test_explain_names_the_rule_that_fires_and_those_that_did_not() -> None:
 
 
 def test_explain_shows_the_bucket_when_the_hash_decides() -> None:
-    found = explain(TABLE, facts(x_conversation_id="c-1"))
+    found = explain(Ruleset(TABLE), facts(x_conversation_id="c-1"))
     assert (found["bucket"], found["why"]) == (bucket("r-1", "c-1"), "hash")
 
 
@@ -312,14 +365,10 @@ SHADOWED = replace(TABLE, arms=(STABLE, replace(CANDIDATE, role=Role.SHADOW)), s
 @pytest.mark.parametrize(
     ("made", "headers", "pin"),
     [
-        ((), {"x-fairway-release": "shadow"}, None),
-        ((), {"x-fairway-release": "1.1.0"}, None),
-        ((), {"x-fairway-release": NEW}, None),
         ((rule(RuleKind.HEADER, "x-a", ("1",), to=Role.SHADOW),), {"x-a": "1"}, None),
-        ((rule(RuleKind.RELEASE_HEADER, "x-a"),), {"x-a": "1.1.0"}, None),
         ((), {}, pin_to(NEW)),
     ],
-    ids=["role", "version", "release", "rule", "release-rule", "pin"],
+    ids=["rule", "pin"],
 )
 def test_a_shadow_serves_nobody(made: tuple[Rule, ...], headers: dict[str, str], pin: Pin | None) -> None:
     table = replace(SHADOWED, rules=made)
@@ -330,13 +379,22 @@ def test_a_shadow_serves_nobody(made: tuple[Rule, ...], headers: dict[str, str],
     assert recalled.decision.served == STABLE
 
 
+@pytest.mark.parametrize("name", ["shadow", "1.1.0", NEW])
+def test_no_pass_leads_to_a_shadow(name: str) -> None:
+    found = assign(SHADOWED, facts(x_fairway_release=passed(name), x_conversation_id="c"))
+    assert (found.decision.served, found.decision.refused) == (None, Refusal.RELEASE_UNKNOWN)
+
+
 def test_explain_says_whether_a_conversation_is_mirrored() -> None:
-    said = {str(number): explain(SHADOWED, facts(x_conversation_id=str(number)))["mirrored"] for number in range(200)}
+    said = {
+        str(number): explain(Ruleset(SHADOWED), facts(x_conversation_id=str(number)))["mirrored"]
+        for number in range(200)
+    }
     assert {key for key, mirrored in said.items() if mirrored} == {
         key for key in said if bucket("r-1/mirror", key) < 50_000
     }
-    assert explain(SHADOWED, facts())["mirrored"] is False
-    assert explain(replace(SHADOWED, masks=(NEW,)), facts(x_conversation_id="1"))["mirrored"] is False
+    assert explain(Ruleset(SHADOWED), facts())["mirrored"] is False
+    assert explain(Ruleset(replace(SHADOWED, masks=(NEW,))), facts(x_conversation_id="1"))["mirrored"] is False
 
 
 @given(st.text(min_size=1, max_size=30))

@@ -31,8 +31,9 @@ def command(headers: tuple[str, ...], path: str, table_file: str | None, project
     """
     from fairway.errors import NotFoundError, UserError
     from fairway.gateway.disk import read_json
-    from fairway.traffic.rules import GivenFacts
-    from fairway.traffic.rules import explain as explain_request
+    from fairway.traffic.explaining import explain as explain_request
+    from fairway.traffic.facts import GivenFacts
+    from fairway.traffic.rules import Ruleset
     from fairway.traffic.table import RouteTable
 
     given: dict[str, str] = {}
@@ -50,7 +51,7 @@ def command(headers: tuple[str, ...], path: str, table_file: str | None, project
         table = RouteTable.from_wire(wire)
     except (ValueError, AttributeError) as error:
         raise UserError(f"{file}: {error}", code="table") from error
-    found = explain_request(table, GivenFacts(path=path.partition("?")[0], headers=given))
+    found = explain_request(Ruleset(table), GivenFacts(path=path.partition("?")[0], headers=given))
     emit(found, output=output, text=lambda: _explain_text(found))
 
 

@@ -1,0 +1,203 @@
+r"""One value found in the beginning of a JSON text, without reading all of it. Stdlib alone, pure.
+
+RFC 6901 pointers over RFC 8259 texts. The text may be cut off anywhere: what stands before the cut is found, so that a
+body that grows from turn to turn has the same key in all of them as long as the key stands in front. Of members with
+one name the first counts (RFC 8259 section 4 leaves that open).
+
+What a hostile text can cost is bounded: every byte is looked at once, by regular expressions that never go back, in at
+most :data:`MAX_STEPS` steps of Python; nothing recurses, and nothing is built but the value itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+
+MAX_BYTES = 65_536
+"""So much of a body is looked at."""
+
+MAX_STEPS = 4096
+"""Members, elements and brackets looked at before a text is given up; about 2 ms."""
+
+MAX_DEPTH = 16
+"""Tokens a pointer may have."""
+
+_space = re.compile(rb"[ \t\n\r]*+").match
+_string = re.compile(rb'"((?:[^"\\\x00-\x1f]++|\\[^\x00-\x1f])*+)"').match
+_integer = re.compile(rb"-?(?:0|[1-9][0-9]{0,18}+)(?=[ \t\n\r,}\]])").match
+_scalar = re.compile(rb"[-+.0-9A-Za-z]++(?=[ \t\n\r,}\]])").match
+_to_bracket = re.compile(rb'[^"\[\]{}]*+(?:"(?:[^"\\]++|\\.)*+"[^"\[\]{}]*+)*+([\[\]{}])', re.DOTALL).match
+_index = re.compile(r"0|[1-9][0-9]{0,8}").fullmatch
+
+_QUOTE, _COMMA, _COLON = b'",:'
+_OBJECT, _END_OBJECT, _ARRAY, _END_ARRAY = b"{}[]"
+_CUT = -1
+"""Where the text ends before anything is certain, or makes no sense: more of it, or nothing, would tell."""
+
+
+@lru_cache(maxsize=64)
+def parse_pointer(text: str) -> tuple[str, ...]:
+    """The reference tokens of a pointer (RFC 6901 section 3 and 4).
+
+    Raises:
+        ValueError: When it does not start with ``/``, has a ``~`` that is neither ``~0`` nor ``~1``, or is too deep.
+    """
+    if not text.startswith("/"):
+        raise ValueError("a JSON pointer starts with /, for example /conversation/id")
+    if re.search("~(?![01])", text):
+        raise ValueError("in a JSON pointer ~ is written ~0, and / within a name ~1")
+    tokens = tuple(token.replace("~1", "/").replace("~0", "~") for token in text[1:].split("/"))
+    if len(tokens) > MAX_DEPTH:
+        raise ValueError(f"a JSON pointer has at most {MAX_DEPTH} parts")
+    return tokens
+
+
+def find_text(data: bytes, pointer: str) -> str | None:
+    """The string, or whole number as text, that ``pointer`` finds; ``None`` when there is none, or not yet.
+
+    Args:
+        data: The beginning of a JSON text in UTF-8; no more than :data:`MAX_BYTES` are looked at.
+        pointer: As :func:`parse_pointer` takes it.
+    """
+    return look(data, pointer)[0]
+
+
+def look(data: bytes, pointer: str) -> tuple[str | None, bool]:
+    """The same, and whether that is settled: more of the text would not change it.
+
+    Raises:
+        ValueError: When the pointer is none.
+    """
+    scan = _Scan(data[:MAX_BYTES])
+    for token in parse_pointer(pointer):
+        if not scan.enter(token):
+            return None, scan.at != _CUT
+    return scan.text()
+
+
+class _Scan:
+    """Goes from value to value: ``at`` is where one begins, :data:`_CUT` once there is no telling."""
+
+    __slots__ = ("_data", "_left", "at")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._left = MAX_STEPS
+        self.at = 0
+
+    def enter(self, token: str) -> bool:
+        """Go to the member or element named by the token; ``False`` when there is none, or no telling."""
+        begins = self._next()
+        if begins == _OBJECT:
+            return self._member(token)
+        if begins == _ARRAY and _index(token):
+            return self._element(int(token))
+        return False
+
+    def text(self) -> tuple[str | None, bool]:
+        """The value here as text, and whether that is settled; a list, an object, a fraction or a word is none."""
+        begins = self._next()
+        if begins == _QUOTE:
+            raw = self._string()
+            return (None, False) if raw is None else (_decoded(raw), True)
+        if self.at == _CUT:
+            return None, False
+        found = _integer(self._data, self.at)
+        if found is not None:
+            return found.group().decode(), True
+        return None, begins in (_OBJECT, _ARRAY) or _scalar(self._data, self.at) is not None
+
+    def _member(self, name: str) -> bool:
+        self.at += 1
+        while self._next() == _QUOTE:
+            raw = self._string()
+            if raw is None or self._next() != _COLON:
+                self.at = _CUT
+                return False
+            self.at += 1
+            if raw == name.encode("utf-8", "surrogatepass") or (b"\\" in raw and _decoded(raw) == name):
+                return True
+            if not self._skip():
+                return False
+            if self._next() != _COMMA:
+                break
+            self.at += 1
+        return self._closed(_END_OBJECT)
+
+    def _element(self, index: int) -> bool:
+        self.at += 1
+        if self._next() == _END_ARRAY:
+            return False
+        for _ in range(index):
+            if not self._skip():
+                return False
+            if self._next() != _COMMA:
+                return self._closed(_END_ARRAY)
+            self.at += 1
+        return self.at != _CUT
+
+    def _closed(self, bracket: int) -> bool:
+        """Never there: settled when this is the end of the object or list, else there is no telling."""
+        if self.at != _CUT and self._next() != bracket:
+            self.at = _CUT
+        return False
+
+    def _next(self) -> int:
+        """The first byte that is no white space; 0 at the end of the text."""
+        if self.at == _CUT:
+            return 0
+        found = _space(self._data, self.at)
+        self.at = len(self._data) if found is None else found.end()
+        if self.at >= len(self._data):
+            self.at = _CUT
+            return 0
+        return self._data[self.at]
+
+    def _string(self) -> bytes | None:
+        """The string here, between its quotes, and go behind it."""
+        found = _string(self._data, self.at)
+        if found is None:
+            self.at = _CUT
+            return None
+        self.at = found.end()
+        return found.group(1)
+
+    def _skip(self) -> bool:
+        """Go behind the value here; ``False`` when its end is not to be seen, or is too far."""
+        self._left -= 1
+        begins = self._next()
+        if self._left < 0:
+            self.at = _CUT
+        elif begins == _QUOTE:
+            self._string()
+        elif begins in (_OBJECT, _ARRAY):
+            self._skip_nested()
+        else:
+            found = None if self.at == _CUT else _scalar(self._data, self.at)
+            self.at = _CUT if found is None else found.end()
+        return self.at != _CUT
+
+    def _skip_nested(self) -> None:
+        depth = 0
+        while True:
+            found = _to_bracket(self._data, self.at)
+            self._left -= 1
+            if found is None or self._left < 0:
+                self.at = _CUT
+                return
+            self.at = found.end()
+            depth += 1 if found.group(1) in b"[{" else -1
+            if not depth:
+                return
+
+
+def _decoded(raw: bytes) -> str | None:
+    """The text of a string between its quotes; ``None`` when it is not UTF-8 or has an escape that is none."""
+    try:
+        if b"\\" not in raw:
+            return raw.decode()
+        text: str = json.loads(b'"%b"' % raw)
+    except ValueError:
+        return None
+    return text
