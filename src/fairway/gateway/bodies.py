@@ -18,7 +18,7 @@ class RequestBody:
             length: Bytes, or :data:`CHUNKED`.
             limit: Bytes of payload a chunked one may have.
         """
-        self._dechunk = Dechunker(strict=True, limit=limit) if length == CHUNKED else None
+        self._dechunk = Dechunker(limit=limit) if length == CHUNKED else None
         self._left = max(0, length)
         self.sent = not length
         """Whether all of it has been read."""
@@ -50,12 +50,12 @@ class AnswerBody:
 
     def __init__(self, length: int) -> None:
         """Begin a body of so many bytes, or :data:`CHUNKED`, or :data:`UNTIL_CLOSE` (then it never completes here)."""
-        self._dechunk = Dechunker(strict=False) if length == CHUNKED else None
+        self._dechunk = Dechunker() if length == CHUNKED else None
         self._left = length
         self.complete = False
         """Whether all of it has come."""
-        self.overlong = False
-        """Whether more came than it has: the arm and we disagree where messages end."""
+        self.overlong = 0
+        """Bytes that came beyond its end: where there are any, the arm and we disagree where messages end."""
 
     def feed(self, data: bytes) -> bytes:
         """The payload in ``data``.
@@ -66,12 +66,17 @@ class AnswerBody:
         if self._dechunk is not None:
             data, rest = self._dechunk.feed(data)
             self.complete = self._dechunk.done
-            self.overlong = self.overlong or bool(rest)
+            self.overlong += len(rest)
         elif self._left >= 0:
             left = self._left
             if len(data) > left:
-                self.overlong = True
+                self.overlong += len(data) - left
                 data = data[:left]
             self._left = left - len(data)
             self.complete = not self._left
         return data
+
+    @property
+    def trailers(self) -> list[bytes]:
+        """Trailer lines that came after the last chunk."""
+        return [] if self._dechunk is None else self._dechunk.trailers

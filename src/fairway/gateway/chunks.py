@@ -1,4 +1,8 @@
-"""Bodies in chunks: read strictly, written plainly."""
+"""Bodies in chunks: read strictly, written plainly.
+
+One grammar for requests and answers (RFC 9112, 7.1), without the white space that only old senders put around a size:
+parsers disagree about that. Extensions are ignored, as every recipient must; trailers are kept for who may want them.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,45 @@ import re
 
 from fairway.gateway.framing import TOKEN, RefusalError
 
+MAX_LINE = 4096
+"""Bytes of a size line or of a trailer."""
+
+MAX_EXTRA = 16_384
+"""Bytes of extensions and trailers of one body together: neither counts as payload, so neither may be endless."""
+
+_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
+_EXTENSION = rb";" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|" + _QUOTED + rb"))?"
+
+_size_line = re.compile(rb"([0-9A-Fa-f]{1,8}+)((?:" + _EXTENSION + rb")*+)\r\n").match
+_trailer = re.compile(rb"(" + TOKEN + rb"++):[\t\x20-\x7e\x80-\xff]*+\r\n").fullmatch
+
+FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+"""Never in a trailer: a reader that merges trailers into the head would frame the message by them."""
+
 
 class Dechunker:
     """Reads a chunked body piece by piece.
 
-    Strict (requests): no chunk extensions, no trailers. Otherwise (answers) both are read and dropped.
+    Attributes:
+        total: Bytes of payload so far.
+        done: Whether the body has ended.
+        trailers: Its trailer lines, as they came.
     """
 
-    __slots__ = ("_buffer", "_left", "_limit", "_state", "_strict", "done", "total")
+    __slots__ = ("_buffer", "_extra", "_left", "_limit", "_state", "done", "total", "trailers")
 
     _SIZE, _DATA, _DATA_END, _TRAILER = range(4)
-    _MAX_LINE = 4096
 
-    def __init__(self, *, strict: bool, limit: int | None = None) -> None:
+    def __init__(self, *, limit: int | None = None) -> None:
         """Begin a body; ``limit``: bytes of payload it may have."""
-        self._strict = strict
         self._limit = limit
         self._state = self._SIZE
         self._left = 0
+        self._extra = 0
         self._buffer = b""
         self.total = 0
         self.done = False
+        self.trailers: list[bytes] = []
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Payload found in ``data``, and the bytes after the body's end (empty until :attr:`done`).
@@ -53,40 +75,48 @@ class Dechunker:
             if end < 0:
                 self._hold(data[at:])
                 return b"".join(payload), b""
-            self._line(data[at : end + 1])
+            self._line(data, at, end + 1)
             at = end + 1
         return b"".join(payload), data[at:] if self.done else b""
 
     def _hold(self, part: bytes) -> None:
         """Keep an incomplete line, unless it can no longer become a good one."""
-        if len(part) > self._MAX_LINE or (self._state == self._DATA_END and part != b"\r"):
+        if len(part) > MAX_LINE or (self._state == self._DATA_END and part != b"\r"):
             raise RefusalError(400, "chunk", "a chunk is malformed")
         self._buffer = part
 
-    def _line(self, line: bytes) -> None:
-        if not line.endswith(b"\r\n") or len(line) > self._MAX_LINE:
-            raise RefusalError(400, "chunk", "a line of the chunked body does not end in CRLF")
-        if self._state == self._SIZE:
-            match = (_strict_size if self._strict else _lenient_size)(line)
-            if match is None:
+    def _line(self, data: bytes, at: int, end: int) -> None:
+        """A line that is here with its line feed, which is at ``end - 1``."""
+        if self._state == self._DATA_END:
+            if data[at:end] != b"\r\n":
+                raise RefusalError(400, "chunk", "a chunk is longer than its size")
+            self._state = self._SIZE
+        elif self._state == self._SIZE:
+            match = _size_line(data, at, end)
+            if match is None or end - at > MAX_LINE:
                 raise RefusalError(400, "chunk", "a chunk size is malformed")
             self._left = int(match.group(1), 16)
+            self._spend(match.end(2) - match.start(2))
             if self._limit is not None and self.total + self._left > self._limit:
                 raise RefusalError(413, "body_too_large", f"the request body is larger than {self._limit} bytes")
             self._state = self._DATA if self._left else self._TRAILER
-        elif self._state == self._DATA_END:
-            if line != b"\r\n":
-                raise RefusalError(400, "chunk", "a chunk is longer than its size")
-            self._state = self._SIZE
-        elif line == b"\r\n":
+        elif end - at == 2 and data[at] == 13:  # CR
             self.done = True
-        elif self._strict or not _trailer(line):
-            raise RefusalError(400, "trailer", "trailers are not accepted")
+        else:
+            self._keep(data[at:end])
 
+    def _keep(self, line: bytes) -> None:
+        """A trailer."""
+        match = _trailer(line)
+        if match is None or len(line) > MAX_LINE or match.group(1).lower() in FRAMING:
+            raise RefusalError(400, "trailer", "a trailer is malformed, or frames the message")
+        self._spend(len(line))
+        self.trailers.append(line)
 
-_strict_size = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n").fullmatch
-_lenient_size = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?[ \t]*\r\n").fullmatch
-_trailer = re.compile(TOKEN + rb"+:[\t\x20-\x7e\x80-\xff]*\r\n").fullmatch
+    def _spend(self, size: int) -> None:
+        self._extra += size
+        if self._extra > MAX_EXTRA:
+            raise RefusalError(400, "chunk", f"chunk extensions and trailers are larger than {MAX_EXTRA} bytes")
 
 
 def as_chunk(payload: bytes) -> bytes:

@@ -42,6 +42,7 @@ HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"expect", b"proxy-authenticate",
      b"proxy-authorization", b"transfer-encoding", b"http2-settings")
 )  # fmt: skip
+_LISTS = (b"connection", b"upgrade", b"te")
 _NEVER_NOMINATED = frozenset((b"host", b"content-length", b"transfer-encoding", b"cookie", b"authorization"))
 _ANSWER_STRIP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"transfer-encoding",
@@ -49,6 +50,7 @@ _ANSWER_STRIP = frozenset(
 )  # fmt: skip
 
 
+_UPGRADE = b"connection: Upgrade\r\nupgrade: websocket\r\n"
 _OURS = (b"x-fairway-", b"x_fairway_", b"x-fairway_", b"x_fairway-")
 
 
@@ -82,9 +84,10 @@ class RequestHead:
         http10: An HTTP/1.0 client: no chunks, no keep-alive.
         close: The client wants, or must have, the connection closed after the answer.
         plain: Nothing in it has to be taken out before it goes to the arm, and it has no cookie.
+        upgrade: It asks to go on as a WebSocket.
     """
 
-    __slots__ = ("_headers", "close", "http10", "length", "lower", "method", "plain", "raw", "target")
+    __slots__ = ("_headers", "close", "http10", "length", "lower", "method", "plain", "raw", "target", "upgrade")
 
     def __init__(self, raw: bytes, lower: bytes, method: bytes, target: bytes, http10: bool) -> None:
         self.raw = raw
@@ -95,18 +98,25 @@ class RequestHead:
         self.length = 0
         self.close = http10
         self.plain = False
+        self.upgrade = False
         self._headers: dict[bytes, bytes] | None = None
 
     @property
     def headers(self) -> dict[bytes, bytes]:
-        """By lower-case name; of a repeated one the last, except that a repeated ``connection`` is joined."""
+        """By lower-case name; of a repeated one the last, but what is a list about the connection is joined."""
         if self._headers is None:
-            pairs = _fields(self.raw, self.raw.find(b"\r\n") + 2)
-            self._headers = {name.lower(): value for name, value in pairs}
-            if self.lower.count(b"\r\nconnection:") > 1:
-                joined = b",".join(value for name, value in pairs if name.lower() == b"connection")
-                self._headers[b"connection"] = joined
+            self._headers = _by_name(_fields(self.raw, self.raw.find(b"\r\n") + 2))
         return self._headers
+
+    @property
+    def takes_trailers(self) -> bool:
+        """Whether the client reads trailers (``TE: trailers``)."""
+        return not self.plain and not self.http10 and b"trailers" in tokens_of(self.headers.get(b"te", b""))
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits to be told to send the body; one of HTTP/1.0 is not heard (RFC 9110, 10.1.1)."""
+        return not self.plain and not self.http10 and b"100-continue" in tokens_of(self.headers.get(b"expect", b""))
 
     def value(self, name: bytes) -> bytes | None:
         """Value of the first header of that lower-case name, without the white space around it."""
@@ -115,6 +125,19 @@ class RequestHead:
             return None
         at += len(name) + 3
         return self.raw[at : self.raw.find(b"\r\n", at)].strip(b" \t")
+
+
+def tokens_of(value: bytes) -> set[bytes]:
+    """The members of a comma-separated list, in lower case."""
+    return {token.strip(b" \t").lower() for token in value.split(b",")}
+
+
+def _by_name(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        lower = name.lower()
+        found[lower] = b"%b,%b" % (found[lower], value) if lower in found and lower in _LISTS else value
+    return found
 
 
 def parse_request(data: bytes, limit: int) -> RequestHead | None:
@@ -139,6 +162,8 @@ def parse_request(data: bytes, limit: int) -> RequestHead | None:
     head = RequestHead(raw, raw.lower(), method, target, minor == b"0")
     if target[0] != 47 and not (target == b"*" and method == b"OPTIONS"):  # 47 is "/"
         raise RefusalError(400, "target", "only origin-form targets (starting with /) are served")
+    if method == b"CONNECT":  # an arm that takes it would read no further message on its connection
+        raise RefusalError(501, "method", "CONNECT is not served")
     _check_host(head)
     at = head.lower.find(b"\r\ncontent-length:")
     if at >= 0:
@@ -194,7 +219,7 @@ def _special_request(head: RequestHead, *, has_length: bool) -> None:
             raise RefusalError(400, "two_lengths", "both Content-Length and Transfer-Encoding are given")
         if head.http10:
             raise RefusalError(400, "chunked_http10", "HTTP/1.0 has no Transfer-Encoding")
-        if coding.strip(b" \t").lower() != b"chunked":
+        if coding.rstrip(b" ").lower() != b"chunked":  # not a tab: llhttp would not read it as chunked
             raise RefusalError(501, "transfer_encoding", "only the transfer coding 'chunked' is known")
         head.length = CHUNKED
     connection = headers.get(b"connection")
@@ -222,12 +247,14 @@ def _why_not_request(data: bytes, limit: int) -> None:
 
 
 def _request_connection(head: RequestHead, connection: bytes) -> None:
-    tokens = {token.strip(b" \t").lower() for token in connection.split(b",")}
+    tokens = tokens_of(connection)
     if not _NEVER_NOMINATED.isdisjoint(tokens):
         raise RefusalError(400, "connection", "Connection names a header that frames or addresses the message")
-    if b"upgrade" in tokens and b"websocket" in head.headers.get(b"upgrade", b"").lower():
-        raise RefusalError(501, "upgrade", "WebSocket is not passed through by this version of the gateway")
     head.close = b"close" in tokens or (head.http10 and b"keep-alive" not in tokens)
+    if b"upgrade" in tokens and not head.http10 and b"websocket" in tokens_of(head.headers.get(b"upgrade", b"")):
+        if head.method != b"GET" or head.length:
+            raise RefusalError(400, "upgrade", "a WebSocket begins with a GET that has no body")
+        head.upgrade = True  # any other protocol is ignored, as RFC 9110, 7.8 allows: the answer comes in HTTP/1.1
 
 
 def forwarded_head(head: RequestHead, extra: bytes, *, trusted: bool = False) -> bytes:
@@ -236,12 +263,12 @@ def forwarded_head(head: RequestHead, extra: bytes, *, trusted: bool = False) ->
     Args:
         head: Of the client's request.
         extra: Header lines, each ended by CRLF.
+        trusted: Whether what the client says of others, as ``forwarded`` does, is passed on.
     """
     raw = head.raw
     if head.plain:
         return b"%b%b\r\n" % (raw[:-2], extra)
-    nominated = {token.strip(b" \t").lower() for token in head.headers.get(b"connection", b"").split(b",")}
-    drop = HOP_BY_HOP | nominated
+    drop = HOP_BY_HOP | tokens_of(head.headers.get(b"connection", b""))
     lines = [b"%b %b HTTP/1.1\r\n" % (head.method, head.target)]
     start = raw.find(b"\r\n") + 2
     for name, value in _fields(raw, start):
@@ -252,6 +279,10 @@ def forwarded_head(head: RequestHead, extra: bytes, *, trusted: bool = False) ->
         lines.append(b"host: localhost\r\n")  # HTTP/1.0 may leave it out, the arm speaks 1.1
     if head.length == CHUNKED:
         lines.append(b"transfer-encoding: chunked\r\n")
+    if head.upgrade:
+        lines.append(_UPGRADE)
+    elif head.takes_trailers:
+        lines.append(b"te: trailers\r\nconnection: te\r\n")
     lines.append(extra)
     lines.append(b"\r\n")
     return b"".join(lines)
@@ -263,7 +294,6 @@ class AnswerHead:
     Attributes:
         raw: The head through the blank line; without a ``Connection: keep-alive``, which says nothing.
         end: Where the head ends in the data it was read from.
-        trusted: Whether what the client says of others, as ``forwarded`` does, is passed on.
         length: Bytes of the body, :data:`CHUNKED` or :data:`UNTIL_CLOSE`.
         reusable: Whether the arm keeps the connection open after the body.
         plain: Nothing in it has to be looked at or taken out before it goes to the client.
@@ -283,11 +313,21 @@ class AnswerHead:
 
     @property
     def headers(self) -> dict[bytes, bytes]:
-        """By lower-case name; of a repeated one the last."""
+        """By lower-case name; of a repeated one the last, but what is a list about the connection is joined."""
         if self._headers is None:
-            pairs = _fields(self.raw, self.raw.find(b"\r\n") + 2)
-            self._headers = {name.lower(): value for name, value in pairs}
+            self._headers = _by_name(_fields(self.raw, self.raw.find(b"\r\n") + 2))
         return self._headers
+
+    @property
+    def switches(self) -> bool:
+        """Whether the connection goes on as a WebSocket."""
+        upgrade = self.status == 101 and b"upgrade" in tokens_of(self.headers.get(b"connection", b""))
+        return upgrade and tokens_of(self.headers.get(b"upgrade", b"")) == {b"websocket"}
+
+    @property
+    def bodyless(self) -> bool:
+        """Whether its status says that it has no body, and so no length (RFC 9110, 8.6)."""
+        return self.status < 200 or self.status == 204
 
 
 def parse_answer(data: bytes, *, limit: int, head_request: bool) -> AnswerHead | None:
@@ -317,9 +357,9 @@ def parse_answer(data: bytes, *, limit: int, head_request: bool) -> AnswerHead |
             answer.length = _content_length(lower, at)
         except RefusalError as refused:
             raise RefusalError(502, "malformed_answer", f"the arm's answer: {refused.message}") from refused
-    answer.plain = _special_answer(lower) is None and minor == b"1"
+    answer.plain = _special_answer(lower) is None and minor == b"1" and not (has_length and answer.bodyless)
     chunked = False if answer.plain else _special_headers(answer, lower, has_length)
-    if head_request or answer.status < 200 or answer.status in (204, 304):
+    if head_request or answer.bodyless or answer.status == 304:
         answer.length = 0
     elif chunked:
         answer.length = CHUNKED
@@ -334,13 +374,13 @@ def _special_headers(answer: AnswerHead, lower: bytes, has_length: bool) -> bool
     headers = answer.headers
     if lower.count(b"\r\nfairway-outcome:") > 1:
         headers[b"fairway-outcome"] = b"repeated"  # malformed on purpose: two outcomes are no outcome
-    if b"close" in headers.get(b"connection", b"").lower():
+    if b"close" in tokens_of(headers.get(b"connection", b"")):
         answer.reusable = False
     coding = headers.get(b"transfer-encoding")
     if coding is None:
         return False
     repeated = lower.count(b"\r\ntransfer-encoding:") > 1
-    if has_length or repeated or answer.http10 or coding.strip(b" \t").lower() != b"chunked":
+    if has_length or repeated or answer.http10 or coding.rstrip(b" ").lower() != b"chunked":
         raise RefusalError(502, "malformed_answer", "the arm's answer has an ambiguous length")
     return True
 
@@ -357,15 +397,21 @@ def returned_head(answer: AnswerHead, extra: bytes, *, length: Literal["kept", "
         return b"%b%b\r\n" % (answer.raw[:-2], extra)
     start = answer.raw.find(b"\r\n") + 2
     lines = [b"HTTP/1.1" + answer.raw[8:start]]
+    drop = _ANSWER_STRIP
+    if connection := answer.headers.get(b"connection"):
+        drop = drop | (tokens_of(connection) - _NEVER_NOMINATED)
+    keeps_length = length == "kept" and not answer.bodyless
     for name, value in _fields(answer.raw, start):
         lower = name.lower()
-        if lower in _ANSWER_STRIP or _is_ours(lower):
+        if lower in drop or _is_ours(lower):
             continue
-        if lower == b"content-length" and length != "kept":
+        if lower == b"content-length" and not keeps_length:
             continue
         lines.append(b"%b: %b\r\n" % (name, value))
     if length == "chunked":
         lines.append(b"transfer-encoding: chunked\r\n")
+    if answer.switches:
+        lines.append(_UPGRADE)
     lines.append(extra)
     lines.append(b"\r\n")
     return b"".join(lines)
