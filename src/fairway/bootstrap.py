@@ -106,6 +106,9 @@ def route_policy_of(project: Project) -> RoutePolicy:
         pin_seconds=min(gateway.pin, project.rollout.warm),  # no longer than the arm it points to is kept
         rerun=project.rollout.rerun.table_rerun(),
         sample=gateway.table_sample(),
+        reading=gateway.table_reading(),
+        health=gateway.table_health(),
+        ejection=gateway.table_ejection(),
     )
 
 

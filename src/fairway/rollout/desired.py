@@ -34,6 +34,7 @@ from fairway.rollout.values import (
     Step,
 )
 from fairway.targets.port import ArmSpec, ObservedArm
+from fairway.traffic.endpoints import DEFAULT_EJECTION, Ejection, Health
 from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.flags import TableFlag
 from fairway.traffic.rerun import DEFAULT_RERUN, Rerun
@@ -60,6 +61,9 @@ class RoutePolicy:
     flags: tuple[TableFlag, ...] = ()
     rerun: Rerun = DEFAULT_RERUN
     sample: Sampling | None = None
+    reading: Reading = DEFAULT_READING
+    health: Health | None = None
+    ejection: Ejection = DEFAULT_EJECTION
 
 
 def _arm(role: Role, ref: ArmRef, *, replicas: int | None = None, effective: Digest | None = None) -> DesiredArm:
@@ -238,6 +242,9 @@ def table_of(
         rerun=policy.rerun,
         shadow_says=desired.shadow_says,
         sample=policy.sample,
+        reading=policy.reading,
+        health=policy.health,
+        ejection=policy.ejection,
     )
 
 

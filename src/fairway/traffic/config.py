@@ -8,8 +8,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from fairway.section import Bytes, Duration, MisplacedError, Port, Positive, Section, Share, Text
+from fairway.section import Bytes, Duration, HttpPath, MisplacedError, Port, Positive, Section, Share, Text
+from fairway.traffic.endpoints import Ejection, Health
 from fairway.traffic.json_pointer import parse_pointer
+from fairway.traffic.reading import Reading
 from fairway.traffic.sampling import MOST_BODY_BYTES, Sampling
 from fairway.traffic.table import KeyExtractor, KeyKind, Limits, Role, Rule, RuleKind, Timeouts
 from fairway.units import WHOLE, Parts
@@ -123,6 +125,9 @@ class LimitsSection(Section):
 
     Attributes:
         body_rate: Bytes a second, on average, below which a request's body is too slow; 0: none.
+        arm_in_flight: Requests of one release that run at once; what comes beyond waits.
+        queue: Requests of one release that wait; what comes beyond is told to come back.
+        queue_wait: How long a request waits at most.
     """
 
     head: Bytes = 65_536
@@ -130,6 +135,56 @@ class LimitsSection(Section):
     in_flight: Positive = 1024
     connections: Positive = 8192
     body_rate: Bytes = 240
+    arm_in_flight: Positive = 1024
+    queue: Annotated[int, Field(strict=True, ge=0, le=65_536)] = 256
+    queue_wait: Duration = 5.0
+
+
+class HealthSection(Section):
+    """What the gateway asks each instance by itself. Off unless this section is there.
+
+    Attributes:
+        path: Asked with GET; 200 is healthy, and a release it names has to be the arm's.
+        interval: From one question to the next.
+        timeout: How long an answer may take.
+        healthy, unhealthy: So many alike in a row change what an instance counts as.
+    """
+
+    path: HttpPath = "/ready"
+    interval: Duration = 5.0
+    timeout: Duration = 2.0
+    healthy: Positive = 2
+    unhealthy: Positive = 3
+
+    @model_validator(mode="after")
+    def _in_range(self) -> HealthSection:
+        if self.interval < 0.1:
+            raise MisplacedError("must be at least 100ms", "interval")
+        if self.timeout <= 0:
+            raise MisplacedError("must be above 0", "timeout")
+        return self
+
+
+class EjectionSection(Section):
+    """When an instance gets no requests for a while because of how it fared.
+
+    Attributes:
+        after: Broken requests in a row: refused, reset, or not answered in time.
+        base: The first time; each further one lasts twice as long as the one before.
+        longest: At most.
+        share: Of a release's instances that may be out at once; never the last one. 0% ejects none.
+    """
+
+    after: Positive = 3
+    base: Duration = 5.0
+    longest: Duration = 300.0
+    share: Share = 50_000
+
+    @model_validator(mode="after")
+    def _in_range(self) -> EjectionSection:
+        if not 0 < self.base <= self.longest:
+            raise MisplacedError("must be above 0 and no more than longest", "base")
+        return self
 
 
 class RedactionSection(Section):
@@ -174,6 +229,9 @@ class GatewaySection(Section):
         block: Length of a telemetry block; blocks start at multiples of it.
         pin: How long a conversation stays where it began.
         capture: Which conversations are sampled; ``None``: none, and no body is ever kept.
+        usage: Read the tokens a model's API says at the end of an answer, where the agent says none.
+        stall: A stream of events in which nothing comes for longer has stalled.
+        access_log: File that gets a line of JSON for every request, relative to the project; ``-`` is standard output.
     """
 
     host: Word = "127.0.0.1"
@@ -191,9 +249,14 @@ class GatewaySection(Section):
     rules: Annotated[tuple[RuleSection, ...], Field(max_length=1000)] = ()
     timeouts: TimeoutsSection = TimeoutsSection()
     limits: LimitsSection = LimitsSection()
+    health: HealthSection | None = None
+    ejection: EjectionSection = EjectionSection()
     block: Duration = 10.0
     pin: Duration = 3600.0
     capture: CaptureSection | None = None
+    usage: Annotated[bool, Field(strict=True)] = True
+    stall: Duration = 2.0
+    access_log: Word | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> GatewaySection:
@@ -201,6 +264,8 @@ class GatewaySection(Section):
             raise ValueError("port and admin_port must differ")
         if self.block < 0.1:
             raise ValueError("block must be at least 100ms")
+        if self.stall <= 0:
+            raise MisplacedError("must be above 0", "stall")
         ids = [rule.id for rule in self.rules if rule.id is not None]
         if len(set(ids)) != len(ids):
             raise ValueError("two rules have the same id")
@@ -236,6 +301,10 @@ class GatewaySection(Section):
         found = self.capture
         return None if found is None else Sampling(share=Parts(found.share), body_bytes=found.body)
 
+    def table_reading(self) -> Reading:
+        """What the route table has gateways read of answers."""
+        return Reading(usage=self.usage, stall_seconds=self.stall)
+
     def table_timeouts(self) -> Timeouts:
         """Timeouts of the route table, in seconds."""
         given = self.timeouts
@@ -257,4 +326,16 @@ class GatewaySection(Section):
             in_flight=given.in_flight,
             connections=given.connections,
             body_rate=given.body_rate,
+            arm_in_flight=given.arm_in_flight,
+            queue=given.queue,
+            queue_wait=given.queue_wait,
         )
+
+    def table_health(self) -> Health | None:
+        """What the gateway asks by the route table; ``None``: nothing."""
+        given = self.health
+        return None if given is None else Health(**given.model_dump())
+
+    def table_ejection(self) -> Ejection:
+        """When an endpoint is left out by the route table."""
+        return Ejection(**self.ejection.model_dump())

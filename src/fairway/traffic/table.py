@@ -13,9 +13,11 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, Literal
 
+from fairway.traffic.endpoints import DEFAULT_EJECTION, Ejection, Health
 from fairway.traffic.fence import Fence
 from fairway.traffic.flags import TableFlag
 from fairway.traffic.json_pointer import parse_pointer
+from fairway.traffic.reading import DEFAULT_READING, Reading
 from fairway.traffic.rerun import DEFAULT_RERUN, Rerun
 from fairway.traffic.sampling import Sampling
 from fairway.units import WHOLE, AgentName, Digest, EnvironmentName, Parts, RouteId
@@ -135,6 +137,9 @@ class Limits:
 
     Attributes:
         body_rate: Bytes a second, on average, below which a request's body is too slow; 0: none.
+        arm_in_flight: Requests of one arm that run at once; what comes beyond waits.
+        queue: Requests of one arm that wait; what comes beyond is told to come back.
+        queue_wait: Seconds a request waits at most.
     """
 
     head_bytes: int = 65_536
@@ -142,11 +147,19 @@ class Limits:
     in_flight: int = 1024
     connections: int = 8192
     body_rate: int = 240
+    arm_in_flight: int = 1024
+    queue: int = 256
+    queue_wait: float = 5.0
 
-    def to_wire(self) -> dict[str, int]:
+    def __post_init__(self) -> None:
+        if self.arm_in_flight < 1 or self.queue < 0 or self.queue_wait < 0:
+            raise ValueError("arm_in_flight must be at least 1, queue and queue_wait at least 0")
+
+    def to_wire(self) -> dict[str, float]:
         """A JSON-able value, without later fields that have their default."""
         wire = {name: getattr(self, name) for name in ("head_bytes", "body_bytes", "in_flight", "connections")}
-        return wire | ({} if self.body_rate == _LIMITS.body_rate else {"body_rate": self.body_rate})
+        later = ("body_rate", "arm_in_flight", "queue", "queue_wait")
+        return wire | {name: getattr(self, name) for name in later if getattr(self, name) != getattr(_LIMITS, name)}
 
 
 _LIMITS = Limits()
@@ -183,6 +196,9 @@ class RouteTable:
         shadow_says: Each answer of a shadow has to say that it is one (``shadow=1`` in its outcome); else nothing more
             is copied to it.
         sample: Which conversations are told to a listener beside the gateway; ``None``: none.
+        reading: What is read of answers that pass.
+        health: What the gateway asks each endpoint by itself; ``None``: nothing.
+        ejection: When an endpoint is left out because of how it fared.
     """
 
     route: RouteId
@@ -204,6 +220,9 @@ class RouteTable:
     rerun: Rerun = DEFAULT_RERUN
     shadow_says: bool = False
     sample: Sampling | None = None
+    reading: Reading = DEFAULT_READING
+    health: Health | None = None
+    ejection: Ejection = DEFAULT_EJECTION
     version: Literal[1] = TABLE_VERSION
 
     def __post_init__(self) -> None:
@@ -281,6 +300,12 @@ class RouteTable:
             wire["shadow_says"] = True
         if self.sample is not None:
             wire["sample"] = self.sample.to_wire()
+        if self.reading != DEFAULT_READING:
+            wire["reading"] = self.reading.to_wire()
+        if self.health is not None:
+            wire["health"] = self.health.to_wire()
+        if self.ejection != DEFAULT_EJECTION:
+            wire["ejection"] = self.ejection.to_wire()
         return wire
 
     @classmethod
@@ -297,7 +322,7 @@ class RouteTable:
         known = {
             "version", "route", "fence", "arms", "rules", "split", "salt", "keys", "mirror", "masks", "timeouts",
             "limits", "trip", "theta", "block_seconds", "pin_seconds", "flags", "rerun",
-            "shadow_says", "sample",
+            "shadow_says", "sample", "reading", "health", "ejection",
         }  # fmt: skip
         if unknown := set(wire) - known:
             raise ValueError(f"route table has unknown keys {sorted(unknown)}")
@@ -349,6 +374,9 @@ class RouteTable:
             rerun=Rerun.from_wire(wire["rerun"]) if "rerun" in wire else DEFAULT_RERUN,
             shadow_says=_flag(wire.get("shadow_says", False)),
             sample=Sampling.from_wire(wire["sample"]) if "sample" in wire else None,
+            reading=Reading.from_wire(wire["reading"]) if "reading" in wire else DEFAULT_READING,
+            health=Health.from_wire(wire["health"]) if "health" in wire else None,
+            ejection=Ejection.from_wire(wire["ejection"]) if "ejection" in wire else DEFAULT_EJECTION,
         )
 
 
