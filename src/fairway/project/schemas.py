@@ -50,7 +50,9 @@ WIRE: Mapping[str, tuple[type, str]] = {
     "eval-report": (EvalReport, "What an evaluation found, and what was decided."),
     "decision": (Decision, "What a controller decided, and why."),
 }
-_COMPLETE: Mapping[str, frozenset[str]] = {"route-table": frozenset({"flags", "rerun", "sample", "shadow_says"})}
+_COMPLETE: Mapping[str, frozenset[str]] = {
+    "route-table": frozenset({"ejection", "flags", "health", "reading", "rerun", "sample", "shadow_says"})
+}
 """Values whose wire form always carries every key but these."""
 _PAIRED_FENCE = frozenset({"route-table", "batch"})
 """Values of the data plane, where a fence is ``[term, seq]``; elsewhere it is a mapping."""

@@ -37,6 +37,7 @@ from fairway.targets.port import ArmSpec, ObservedArm
 from fairway.traffic.endpoints import DEFAULT_EJECTION, Ejection, Health
 from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.flags import TableFlag
+from fairway.traffic.reading import DEFAULT_READING, Reading
 from fairway.traffic.rerun import DEFAULT_RERUN, Rerun
 from fairway.traffic.sampling import Sampling
 from fairway.traffic.table import NO_SHARE, Arm, KeyExtractor, Limits, Role, RouteTable, Rule, Timeouts, Trip

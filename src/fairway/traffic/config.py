@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from fairway.section import Bytes, Duration, HttpPath, MisplacedError, Port, Positive, Section, Share, Text
+from fairway.section import Bytes, Duration, Flag, HttpPath, MisplacedError, Port, Positive, Section, Share, Text
 from fairway.traffic.endpoints import Ejection, Health
 from fairway.traffic.json_pointer import parse_pointer
 from fairway.traffic.reading import Reading
@@ -254,7 +254,7 @@ class GatewaySection(Section):
     block: Duration = 10.0
     pin: Duration = 3600.0
     capture: CaptureSection | None = None
-    usage: Annotated[bool, Field(strict=True)] = True
+    usage: Flag = True
     stall: Duration = 2.0
     access_log: Word | None = None
 
