@@ -25,7 +25,7 @@ from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 
 CONNECTIONS = 64
 SECONDS = int(os.environ.get("FAIRWAY_BENCH_SECONDS", "2"))
-ROUNDS = int(os.environ.get("FAIRWAY_BENCH_ROUNDS", "15"))
+ROUNDS = int(os.environ.get("FAIRWAY_BENCH_ROUNDS", "9"))
 PROXY_CORE, LOAD_CORE = 0, 1
 
 TURNS = 5
@@ -35,32 +35,56 @@ BODY = json.dumps(
     {
         "id": "chatcmpl-bench",
         "object": "chat.completion",
+        "created": 1,
+        "model": "m",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "x" * 180}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 20, "completion_tokens": 40, "total_tokens": 60},
     }
 )
 
-LUA = """
+_CONVERSATIONS = """
 local n = 0
 local seed = tostring(os.time())
 local TURNS = tonumber(os.getenv("FAIRWAY_BENCH_TURNS"))
 local SIZE = tonumber(os.getenv("FAIRWAY_BENCH_BODY"))
+local METHOD = os.getenv("FAIRWAY_BENCH_METHOD")
 local bodies = {}
 for i = 0, 199 do
   bodies[i] = '{"messages":[{"role":"user","content":"' .. string.rep("y", SIZE > 0 and SIZE - i or 50 + i) .. '"}]}'
 end
 request = function()
   n = n + 1
+  if METHOD == "GET" then
+    return wrk.format("GET", "/answer", {["X-Conversation-Id"] = seed .. "-" .. math.floor(n / TURNS)})
+  end
   return wrk.format("POST", "/v1/chat/completions", {["Content-Type"] = "application/json",
     ["X-Conversation-Id"] = seed .. "-" .. math.floor(n / TURNS)},
     bodies[n % 200])
 end
+"""
+
+_DONE = """
 done = function(summary, latency, requests)
   io.write(string.format("RESULT %d %d %d %d %d %d %d %d %d\\n", summary.requests, summary.duration,
     latency:percentile(50), latency:percentile(99), summary.errors.connect, summary.errors.read,
     summary.errors.write, summary.errors.status, summary.errors.timeout))
 end
 """
+
+
+LUA = _CONVERSATIONS + _DONE
+"""Conversations of some turns, 200 bodies in turn."""
+
+CHAT_LUA = (
+    """
+request = function()
+  return wrk.format("POST", "/v1/chat/completions", {["Content-Type"] = "application/json"},
+    '{"model":"m","messages":[{"role":"user","content":"' .. string.rep("y", 120) .. '"}]}')
+end
+"""
+    + _DONE
+)
+"""Chat completions a proxy that reads them understands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +94,7 @@ class Proxy:
     name: str
     port: int
     pid: int
+    folder: Path = Path()
 
 
 def free_port() -> int:
@@ -78,8 +103,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(port: int) -> None:
-    for _ in range(500):
+def wait_for(port: int, *, seconds: float = 10) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.02)
@@ -110,6 +136,16 @@ def nginx_upstream(*ports: int, body: str = BODY) -> str:
         for port in ports
     )
     return f"access_log off; keepalive_requests 100000000; client_max_body_size 64m; {servers}"
+
+
+def nginx_files(answer: Path, *ports: int) -> str:
+    """Upstreams that answer every GET with one file."""
+    servers = "".join(
+        f"server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ root {answer.parent};"
+        f" try_files /{answer.name} =404; }} }}"
+        for port in ports
+    )
+    return f"access_log off; keepalive_requests 100000000; sendfile on; {servers}"
 
 
 @contextlib.contextmanager
@@ -178,9 +214,10 @@ def wrk_command(script: Path, port: int, seconds: int, connections: int = CONNEC
     return on_core(LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url)
 
 
-def wrk_environment(turns: int = TURNS, body: int = 0) -> dict[str, str]:
-    """What the script is told: requests a conversation, bytes a body (0: 50 to 250)."""
-    return {**os.environ, "FAIRWAY_BENCH_TURNS": str(turns), "FAIRWAY_BENCH_BODY": str(body)}
+def wrk_environment(turns: int = TURNS, body: int = 0, method: str = "POST") -> dict[str, str]:
+    """What the script is told: requests a conversation, bytes a body (0: 50 to 250), POST or GET."""
+    told = {"FAIRWAY_BENCH_TURNS": str(turns), "FAIRWAY_BENCH_BODY": str(body), "FAIRWAY_BENCH_METHOD": method}
+    return {**os.environ, **told}
 
 
 def wrk_result(text: str) -> dict[str, float]:
@@ -197,11 +234,18 @@ def wrk_result(text: str) -> dict[str, float]:
 
 
 def wrk(
-    script: Path, port: int, seconds: int, *, turns: int = TURNS, connections: int = CONNECTIONS, body: int = 0
+    script: Path,
+    port: int,
+    seconds: int,
+    *,
+    turns: int = TURNS,
+    connections: int = CONNECTIONS,
+    body: int = 0,
+    method: str = "POST",
 ) -> dict[str, float]:
     """One run of wrk."""
     command = wrk_command(script, port, seconds, connections)
-    environment = wrk_environment(turns, body)
+    environment = wrk_environment(turns, body, method)
     return wrk_result(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
 
 

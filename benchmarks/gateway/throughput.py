@@ -1,123 +1,175 @@
-"""Requests a second on one core, and the processor time of each, beside nginx ``split_clients``."""
+"""Requests a second on one core, and the processor time of each: with every feature on, and with none.
+
+*Everything on* is rules, sticky split, limits, health checks and a JSON access log, on all three; the gateway's
+telemetry is never off. Conversations of five turns, 10 % of them on the second arm: what clients do, and what the
+promise is about. Beside it the worst case, every request a new conversation.
+"""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
 import statistics
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import Bench, Promise
+from benchmarks.gateway.peers import MissingError, running_litellm
+from benchmarks.gateway.proxies import DIRECT, ENVOY, FAIRWAY, NGINX, envoy_proxy, fairway_proxy, nginx_proxy
 from benchmarks.gateway.rig import (
+    CHAT_LUA,
     LOAD_CORE,
     LUA,
-    PROXY_CORE,
     ROUNDS,
     SECONDS,
     TURNS,
     Proxy,
-    child_of,
     cpu_us,
     free_port,
-    gateway,
     in_words,
     memory_mb,
     nginx,
     nginx_upstream,
-    table,
     wait_for,
-    worker_of,
     wrk,
 )
 
-MIN_RATIO = 0.7
+MIN_OF_NGINX, MIN_OF_ENVOY = 0.85, 1.6
+LITELLM = "LiteLLM proxy"
 
-Round = dict[int, tuple[dict[str, float], dict[str, float]]]
-"""By turns of a conversation: what nginx did, and the gateway."""
-
-
-def nginx_proxy(port: int, first: int, second: int) -> str:
-    return (
-        "access_log off; keepalive_requests 100000000;"
-        f"upstream stable {{ server 127.0.0.1:{first}; keepalive 128; keepalive_requests 100000000; }}"
-        f"upstream candidate {{ server 127.0.0.1:{second}; keepalive 128; keepalive_requests 100000000; }}"
-        'split_clients "$http_x_conversation_id" $arm { 10% candidate; * stable; }'
-        f"server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://$arm;"
-        ' proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header X-Forwarded-For $remote_addr; } }'
-    )
+Figures = dict[str, float]
+Round = dict[str, Figures]
+"""By proxy."""
 
 
-def measured(script: Path, proxy: Proxy, turns: int) -> dict[str, float]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One way of asking: whether every feature is on, and how many requests a conversation has."""
+
+    full: bool
+    turns: int
+
+    @property
+    def title(self) -> str:
+        return f"{'everything' if self.full else 'nothing'} on, {self.turns} request{'s'[: self.turns > 1]}"
+
+
+CASES = (Case(full=True, turns=TURNS), Case(full=True, turns=1), Case(full=False, turns=TURNS))
+
+
+def measured(script: Path, proxy: Proxy, turns: int, seconds: int = SECONDS) -> Figures:
     """One run, with the CPU time of the proxy's process a request took."""
     before = cpu_us(proxy.pid)
-    result = wrk(script, proxy.port, SECONDS, turns=turns)
-    return {**result, "cpu_us": (cpu_us(proxy.pid) - before) / result["requests"]}
+    result = wrk(script, proxy.port, seconds, turns=turns)
+    return {**result, "cpu_us": (cpu_us(proxy.pid) - before) / max(1, result["requests"])}
 
 
 def measure() -> Bench:
-    with tempfile.TemporaryDirectory() as name:
+    notes: list[str] = []
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         script = folder / "load.lua"
         script.write_text(LUA)
-        first, second, proxy = free_port(), free_port(), free_port()
-        (folder / "table.json").write_text(json.dumps(table(first, second).to_wire()))
-        (folder / "pass").mkdir()
-        with (
-            nginx(folder, "upstream", nginx_upstream(first, second), LOAD_CORE),
-            nginx(folder, "proxy", nginx_proxy(proxy, first, second), PROXY_CORE) as master,
-            gateway(folder / "pass", "--table", str(folder / "table.json")) as port,
-        ):
-            for listening in (first, second, proxy, port):
-                wait_for(listening)
-            wrk(script, port, 2), wrk(script, proxy, 2)
-            theirs = Proxy(name="nginx split_clients", port=proxy, pid=child_of(master))
-            ours = Proxy(name="fairway gateway", port=port, pid=worker_of(folder / "pass"))
-            rounds: list[Round] = [
-                {turns: (measured(script, theirs, turns), measured(script, ours, turns)) for turns in (TURNS, 1)}
-                for _ in range(ROUNDS)
-            ]
-            memory = memory_mb(ours.pid)
-    return report(rounds, memory)
+        first, second = free_port(), free_port()
+        upstream = stack.enter_context(nginx(folder, "upstream", nginx_upstream(first, second), LOAD_CORE))
+        for port in (first, second):
+            wait_for(port)
+        proxies: dict[bool, list[Proxy]] = {True: [], False: []}
+        for full, found in proxies.items():
+            for make in (nginx_proxy, envoy_proxy, fairway_proxy):
+                try:
+                    found.append(stack.enter_context(make(folder, first, second, full=full)))
+                except MissingError as missing:
+                    notes.append(f"{ENVOY}: not measured, {missing}")
+        for proxy in (*proxies[True], *proxies[False]):
+            wrk(script, proxy.port, 2)
+        rounds: dict[Case, list[Round]] = {case: [] for case in CASES}
+        direct = Proxy(name=DIRECT, port=first, pid=upstream)
+        for _ in range(ROUNDS):
+            for case in CASES:
+                rounds[case].append({p.name: measured(script, p, case.turns) for p in proxies[case.full]})
+        ceiling = measured(script, direct, TURNS)["per_second"]
+        memory = {proxy.name: memory_mb(proxy.pid) for proxy in proxies[True]}
+        notes += _litellm(folder, first, statistics.median(r[FAIRWAY]["per_second"] for r in rounds[CASES[-1]]))
+    notes.append(f"asked directly, on the core of the load: {ceiling:,.0f} requests a second, what this rig can do")
+    notes.append("memory after it, MB: " + ", ".join(f"{name} {size:.0f}" for name, size in memory.items()))
+    return report(rounds, notes)
 
 
-def ratios(rounds: list[Round], turns: int, figure: str) -> list[float]:
-    """The gateway's figure by nginx's, round by round."""
-    return [ours[figure] / theirs[figure] for theirs, ours in (found[turns] for found in rounds)]
+def _litellm(folder: Path, upstream: int, ours: float) -> list[str]:
+    """LiteLLM, when it is asked for: it takes 700 MB of disk."""
+    if not os.environ.get("FAIRWAY_BENCH_LITELLM"):
+        return ["LiteLLM is measured with FAIRWAY_BENCH_LITELLM=1"]
+    script = folder / "chat.lua"
+    script.write_text(CHAT_LUA)
+    port = free_port()
+    try:
+        with running_litellm(folder, port, upstream) as pid:
+            proxy = Proxy(name=LITELLM, port=port, pid=pid)
+            measured(script, proxy, TURNS, 5)
+            found = [measured(script, proxy, TURNS, 5) for _ in range(3)]
+            size = memory_mb(pid)
+    except (MissingError, RuntimeError) as problem:
+        return [f"{LITELLM}: not measured, {problem}"]
+    middle = {key: statistics.median(one[key] for one in found) for key in found[0]}
+    return [
+        f"{LITELLM}, which parses and prices every call: {middle['per_second']:,.0f} requests/s, "
+        f"{middle['cpu_us']:,.0f} us of CPU each, {size:.0f} MB, {sum(one['failed'] for one in found):.0f} failed; "
+        f"the gateway does {ours / max(1.0, middle['per_second']):,.0f} times as many"
+    ]
 
 
-def report(rounds: list[Round], memory: float) -> Bench:
-    def row(name: str, turns: int, results: list[dict[str, float]]) -> dict[str, object]:
-        middle = {key: statistics.median(result[key] for result in results) for key in results[0]}
-        return {
-            "proxy": name,
-            "conversations": f"{turns} requests" if turns > 1 else "1 request",
-            "CPU us/request": f"{middle['cpu_us']:.1f}",
-            "requests/s": f"{middle['per_second']:,.0f}",
-            "p50 ms": f"{middle['p50_ms']:.2f}",
-            "p99 ms": f"{middle['p99_ms']:.2f}",
-            "failed": int(sum(result["failed"] for result in results)),
-        }
+def ratios(rounds: list[Round], figure: str, other: str) -> list[float]:
+    """The gateway's figure by another's, round by round."""
+    return [found[FAIRWAY][figure] / found[other][figure] for found in rounds]
 
-    usual = ratios(rounds, TURNS, "per_second")
+
+def report(rounds: dict[Case, list[Round]], notes: list[str]) -> Bench:
+    rows = [_row(case, name, [found[name] for found in rounds[case]]) for case in CASES for name in rounds[case][0]]
+    usual, fresh, plain = (rounds[case] for case in CASES)
+    beside_nginx = ratios(usual, "per_second", NGINX)
+    promises = [
+        Promise(
+            text=f"with everything on, at least {MIN_OF_NGINX} of nginx's requests a second",
+            measured=in_words(beside_nginx),
+            kept=statistics.median(beside_nginx) >= MIN_OF_NGINX,
+        )
+    ]
+    if ENVOY in usual[0]:
+        beside_envoy = ratios(usual, "per_second", ENVOY)
+        promises.append(
+            Promise(
+                text=f"with everything on, at least {MIN_OF_ENVOY} times Envoy's",
+                measured=in_words(beside_envoy),
+                kept=statistics.median(beside_envoy) >= MIN_OF_ENVOY,
+            )
+        )
+    else:
+        promises.append(Promise(text=f"at least {MIN_OF_ENVOY} times Envoy's", measured="no Envoy", kept=None))
+    failed = sum(figures[FAIRWAY]["failed"] for every in rounds.values() for figures in every)
+    promises.append(Promise(text="no request failed", measured=f"{failed:.0f}", kept=failed == 0))
     return Bench(
         title="Requests a second",
-        rows=[
-            row(name, turns, [found[turns][which] for found in rounds])
-            for turns in (TURNS, 1)
-            for which, name in enumerate(("nginx split_clients", "fairway gateway"))
-        ],
-        promises=[
-            Promise(
-                text=f"at least {MIN_RATIO} of nginx's requests a second on one core",
-                measured=in_words(usual),
-                kept=statistics.median(usual) >= MIN_RATIO,
-            )
-        ],
+        rows=rows,
+        promises=promises,
         notes=[
-            f"of nginx's requests a second when every request is a new conversation: "
-            f"{in_words(ratios(rounds, 1, 'per_second'))}",
-            f"CPU time of a request, as a multiple of nginx's: {in_words(ratios(rounds, TURNS, 'cpu_us'))}; "
-            f"every request a new conversation: {in_words(ratios(rounds, 1, 'cpu_us'))}",
-            f"memory of the worker after the load: {memory:.0f} MB (proportional set size)",
+            f"of nginx's when every request is a new conversation: {in_words(ratios(fresh, 'per_second', NGINX))}",
+            f"of nginx's with nothing on in either: {in_words(ratios(plain, 'per_second', NGINX))}",
+            f"CPU time of a request by nginx's: {in_words(ratios(usual, 'cpu_us', NGINX))}",
+            *notes,
         ],
     )
+
+
+def _row(case: Case, name: str, results: list[Figures]) -> dict[str, object]:
+    middle = {key: statistics.median(result[key] for result in results) for key in results[0]}
+    return {
+        "conversations": case.title,
+        "proxy": name,
+        "CPU us/request": f"{middle['cpu_us']:.1f}",
+        "requests/s": f"{middle['per_second']:,.0f}",
+        "p50 ms": f"{middle['p50_ms']:.2f}",
+        "p99 ms": f"{middle['p99_ms']:.2f}",
+        "failed": int(sum(result["failed"] for result in results)),
+    }
