@@ -27,7 +27,9 @@ _PIN_LINE = f"{PIN_HEADER}: ".encode()
 _PIN_NAME = PIN_COOKIE.encode()
 
 
-def place(head: RequestHead, serving: Serving, worker: Worker, now: float) -> tuple[Placement, Known | None]:
+def place(
+    head: RequestHead, serving: Serving, worker: Worker, now: float, body: bytes = b""
+) -> tuple[Placement, Known | None]:
     """Place a request; with what is known of its unit from now on.
 
     Args:
@@ -35,7 +37,11 @@ def place(head: RequestHead, serving: Serving, worker: Worker, now: float) -> tu
         serving: The table in force.
         worker: Remembers conversations and signs pins.
         now: Epoch seconds.
+        body: Its beginning, when the key may stand there.
     """
+    if body:
+        return _place(HeadFacts(head, body), head, serving, worker, now, b"", serving.known)
+    facts = HeadFacts(head)
     line = serving.key_line
     if head.plain:
         at = (
@@ -46,14 +52,14 @@ def place(head: RequestHead, serving: Serving, worker: Worker, now: float) -> tu
         if at >= 0:
             at += len(line)
             raw = head.raw[at : head.raw.find(b"\r\n", at)].strip(b" \t")
-            return _seen(raw, serving, now) or _place(head, serving, worker, now, raw, serving.known)
+            return _seen(raw, serving, now) or _place(facts, head, serving, worker, now, raw, serving.known)
     elif (match := serving.usual(head.raw)) is not None:
         _, _, raw, cookie, _ = match.groups()
-        if raw and cookie is not None:
-            return _place(head, serving, worker, now, seen_with(raw, cookie), serving.with_cookie)
-        if raw:
-            return _seen(raw, serving, now) or _place(head, serving, worker, now, raw, serving.known)
-    return _place(head, serving, worker, now, b"", serving.known)
+        if raw and cookie is not None and len(raw) <= MAX_KEY_LENGTH:
+            return _place(facts, head, serving, worker, now, seen_with(raw, cookie), serving.with_cookie)
+        if raw and cookie is None:
+            return _seen(raw, serving, now) or _place(facts, head, serving, worker, now, raw, serving.known)
+    return _place(facts, head, serving, worker, now, b"", serving.known)
 
 
 def _seen(raw: bytes, serving: Serving, now: float) -> tuple[Placement, Known] | None:
@@ -66,13 +72,18 @@ def _seen(raw: bytes, serving: Serving, now: float) -> tuple[Placement, Known] |
 
 
 def _place(
-    head: RequestHead, serving: Serving, worker: Worker, now: float, seen_as: bytes, units: dict[bytes, Known]
+    facts: HeadFacts,
+    head: RequestHead,
+    serving: Serving,
+    worker: Worker,
+    now: float,
+    seen_as: bytes,
+    units: dict[bytes, Known],
 ) -> tuple[Placement, Known | None]:
     """Place a request that cannot be placed by what is at hand.
 
     ``seen_as``: what it can be told by from now on, in ``units``; empty when it cannot.
     """
-    facts = HeadFacts(head)
     until = now + max(1.0, serving.table.pin_seconds)
 
     def recall(unit: UnitHash, /) -> Pin | None:
@@ -96,6 +107,8 @@ def _place(
     if decision.fresh and decision.release is not None:
         cookie += _begin(assigned, serving, worker, now, until)
     known = None
+    if len(seen_as) > MAX_KEY_LENGTH:
+        seen_as = b""  # too long for a key, so that what stands elsewhere may have decided
     if seen_as and decision.why in (By.HASH, By.PIN) and assigned.key is not None:
         if sent is not None and decision.why is By.PIN:
             until = min(until, sent.expires)

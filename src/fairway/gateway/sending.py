@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter, time
+from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING
 
 from fairway.gateway.bodies import RequestBody
+from fairway.gateway.body_key import BodyKey, waits_for_key
+from fairway.gateway.endpoints.line import Turn
 from fairway.gateway.facts import HeadFacts
 from fairway.gateway.forwarding import forwarded_lines
 from fairway.gateway.framing import RefusalError, RequestHead, forwarded_head, parse_request
@@ -26,6 +28,7 @@ from fairway.traffic.table import Role
 
 if TYPE_CHECKING:
     from fairway.gateway.client import ClientConnection
+    from fairway.gateway.endpoints.arm import ArmEndpoints
     from fairway.gateway.mirroring import Pair
     from fairway.gateway.sampling import Sample
 
@@ -57,6 +60,10 @@ class Sending:
     _waiting = False
     _body: RequestBody | None = None
     """What has been read of the request's body; ``None``: all of it, or it has none."""
+    _waits: BodyKey | None = None
+    """What waits for the key in its body, while it is not placed."""
+    _beginning = b""
+    """Of its body, when its key may stand there."""
     cell: Cell | None = None
     """Where it is counted; ``None``: nowhere, or not yet."""
     _uncounted: Cell | None = None
@@ -113,6 +120,27 @@ class Sending:
 
     def begin(self, rest: bytes) -> bytes:
         """Place the request and start sending it; the bytes of ``rest`` that belong to what comes after it."""
+        if self._serving.reads_bodies and (waits := waits_for_key(self.head, self._serving.table)) is not None:
+            if not rest and self._expects_continue():
+                self.client.write(_CONTINUE)
+            self._body = RequestBody(self.head.length, limit=self._serving.table.limits.body_bytes)
+            return self._await_key(waits, rest)
+        return self._begin(rest)
+
+    def _await_key(self, waits: BodyKey, data: bytes) -> bytes:
+        """More of a request that is placed once its key, or that it has none, is known."""
+        settled = waits.feed(data)
+        self._waits = None if settled else waits
+        if not settled:
+            return b""
+        self._beginning, self._body = waits.beginning, None
+        return self._begin(waits.raw)
+
+    def _expects_continue(self) -> bool:
+        head = self.head
+        return not head.plain and head.headers.get(b"expect", b"").strip().lower() == b"100-continue"
+
+    def _begin(self, rest: bytes) -> bytes:
         head = self.head
         length = head.length
         if head.plain and 0 <= length <= len(rest) and length <= self._serving.table.limits.body_bytes:
@@ -129,7 +157,7 @@ class Sending:
             return rest if self.request_complete else b""
         first = self._head_for_arm()
         if self._body is not None:
-            if not rest and not head.plain and head.headers.get(b"expect", b"").strip().lower() == b"100-continue":
+            if not rest and self._expects_continue():
                 self.client.write(_CONTINUE)
             try:
                 payload, rest = self._body.take(rest)
@@ -137,7 +165,7 @@ class Sending:
                 self._reject(refused)
                 return b""
             first += payload
-        self._connect(first)
+        self._connect(first, self._served.endpoints.take(self.started))
         return rest
 
     def _begin_whole(self, head: RequestHead, rest: bytes, length: int) -> bytes:
@@ -149,10 +177,10 @@ class Sending:
         first = b"%b%b\r\n%b" % (head.raw[:-2], self._added, body)
         served = self._served
         assert served is not None
-        upstream = served.pools[0].get(self.started) if len(served.pools) == 1 else None
+        upstream = served.endpoints.take(self.started)
         cell = self.cell
         if upstream is None or cell is None:
-            self._connect(first)
+            self._connect(first, upstream)
             return rest
         upstream.exchange = self
         self.upstream = upstream
@@ -171,7 +199,7 @@ class Sending:
         serving = self._serving
         worker = self.client.worker
         now = time()
-        placement, known = place(self.head, serving, worker, now)
+        placement, known = place(self.head, serving, worker, now, self._beginning)
         self._placement = placement
         self.cookie = placement.cookie
         decision = placement.decision
@@ -200,7 +228,7 @@ class Sending:
         else:
             self._served = serving.arms[decision.served.release]
         if serving.table.flags:
-            facts = HeadFacts(self.head)
+            facts = HeadFacts(self.head, self._beginning)
             key = placement.key if placement.key is not None else unit_key(serving.table.keys, facts)
             self._flags = flag_lines(serving.table.flags, facts, key)
         return known
@@ -234,6 +262,8 @@ class Sending:
         if body is None or body.sent:
             return data
         self.touched = perf_counter()
+        if self._waits is not None:
+            return self._await_key(self._waits, data)
         try:
             payload, rest = body.take(data)
         except RefusalError as refused:
@@ -245,15 +275,7 @@ class Sending:
 
     # --- the arm -----------------------------------------------------------------------------------------------
 
-    def _connect(self, first: bytes) -> None:
-        served = self._served
-        assert served is not None
-        pools = served.pools
-        now = self.started
-        if len(pools) == 1:
-            upstream = pools[0].get(now)
-        else:
-            upstream = next((open_one for pool in served.order() if (open_one := pool.get(now))), None)
+    def _connect(self, first: bytes, upstream: Upstream | None) -> None:
         if upstream is None:
             self._early = first
             self._connecting = asyncio.ensure_future(self._open())
@@ -290,21 +312,21 @@ class Sending:
         serving = self._serving
         served = self._served
         assert served is not None
-        upstream = await self._first_that_answers(served)
+        upstream = await self._reach(served)
         if upstream is None and served.arm.role is not Role.STABLE and self._placement.decision.why is not By.RULE:
             arm = serving.table.arm(Role.STABLE)
             if arm is not None and arm.endpoints and arm.release not in serving.table.masks:
                 stable = serving.arms[arm.release]
                 self._moved = "unreachable"  # the user is served; the arm that was not there has failed all the same
                 self._served = stable
-                upstream = await self._first_that_answers(stable)
+                upstream = await self._reach(stable)
         self._connecting = None
         if self.done:
-            if upstream is not None:
-                upstream.release(perf_counter())
+            if isinstance(upstream, Upstream):
+                upstream.pool.offer(upstream)
             return
-        if upstream is None:
-            self.fail(502, "unreachable", "the release cannot be reached")
+        if not isinstance(upstream, Upstream):
+            self._has_no_room(upstream)
             return
         self.client.worker.arms_known = True
         early, self._early = self._early, b""
@@ -315,13 +337,46 @@ class Sending:
             self._waiting = False
             self.client.go_on_reading()
 
-    async def _first_that_answers(self, served: ArmServing) -> Upstream | None:
-        for pool in served.order():
+    async def _reach(self, served: ArmServing) -> Upstream | Turn | None:
+        """A connection to the arm; why there is none; ``None`` when no endpoint accepts one.
+
+        More requests than the arm may have at once wait here, first come, first served.
+        """
+        endpoints = served.endpoints
+        while True:
+            turn = await endpoints.place()
+            if turn is not Turn.MAY_OPEN:
+                if isinstance(turn, Upstream) and turn.closed:
+                    continue  # between being handed over and taken
+                return turn
+            try:
+                upstream = await self._first_that_answers(endpoints)
+            except BaseException:
+                endpoints.leave()
+                raise
+            if upstream is None:
+                endpoints.leave()
+            return upstream
+
+    async def _first_that_answers(self, endpoints: ArmEndpoints) -> Upstream | None:
+        for number, pool in enumerate(endpoints.order()):
+            if number and not endpoints.retries.take(monotonic()):
+                break
             try:
                 return await self._connected(pool)
             except (OSError, TimeoutError):
-                continue
+                endpoints.refused(pool)
         return None
+
+    def _has_no_room(self, turn: Turn | None) -> None:
+        """The arm cannot take the request; as with all that keeps an arm from answering, the arm has failed."""
+        served = self._served
+        if turn is None or served is None:
+            self.fail(502, "unreachable", "the release cannot be reached")
+            return
+        why = "too many requests wait for it" if turn is Turn.FULL else "its turn did not come in time"
+        extra = b"retry-after: %d\r\n" % served.endpoints.line.retry_after()
+        self.fail(503, turn.value, f"the release has no room for the request: {why}", extra=extra)
 
     async def _connected(self, pool: Pool) -> Upstream:
         """A new connection, within the table's limit of time.
@@ -337,12 +392,12 @@ class Sending:
         begun = perf_counter()
         try:
             async with asyncio.timeout(limit):
-                return await pool.connect()
+                return await pool.connect(held=True)
         except TimeoutError:
             if perf_counter() - begun < limit + STALL_SECONDS:
                 raise
         async with asyncio.timeout(limit):
-            return await pool.connect()
+            return await pool.connect(held=True)
 
     def _whole_request(self) -> bytes:
         """The request as an arm gets it; empty when it is not all here any more."""

@@ -7,13 +7,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from time import monotonic
 from typing import NamedTuple
 
+from fairway.gateway.endpoints.arm import ArmEndpoints
 from fairway.gateway.sampling import SamplePlan
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.thresholds import NO_THRESHOLDS, Thresholds, thresholds_for
-from fairway.gateway.upstream import Pool
 from fairway.traffic.bucket import highest_below, mirror_salt, tag_of
 from fairway.traffic.keys import issued_cookie
 from fairway.traffic.matching import looked_at
@@ -24,38 +23,23 @@ from fairway.units import Digest
 
 
 class ArmServing:
-    """One arm: its endpoints' pools in turn, and the lines its answers carry."""
+    """One arm of a table: its endpoints, and the lines its answers carry."""
 
-    __slots__ = ("_turn", "arm", "attested", "pools", "tag", "version_line")
+    __slots__ = ("arm", "attested", "digest", "endpoints", "order", "pools", "tag", "turn", "version_line")
 
-    def __init__(self, arm: Arm, pools: list[Pool]) -> None:
+    def __init__(self, arm: Arm, endpoints: ArmEndpoints) -> None:
         self.arm = arm
         self.attested = False
         """Whether outcomes are expected: it has sent one, or stable has (then a candidate should)."""
-        self.pools = pools
+        self.digest = arm.release.encode("utf-8", "surrogateescape")
+        self.endpoints = endpoints
+        self.pools = list(endpoints.pools.values())
+        """Of the endpoints the table names."""
+        self.turn = endpoints.turn
+        self.order = endpoints.order
         self.tag = release_tag(arm.release)
         version = "".join(char for char in arm.version if " " < char < "\x7f")
         self.version_line = f"x-fairway-release: {version or 'unnamed'}\r\n".encode()
-        self._turn = 0
-
-    def turn(self) -> Pool:
-        """The next of several pools that has an open connection; any when none has."""
-        pools = self.pools
-        for _ in pools:
-            self._turn = (self._turn + 1) % len(pools)
-            if pools[self._turn].idle:
-                break
-        return pools[self._turn]
-
-    def order(self) -> list[Pool]:
-        """Pools to try, one after the other: round robin, endpoints that just refused last."""
-        pools = self.pools
-        if len(pools) == 1:
-            return pools
-        self._turn = (self._turn + 1) % len(pools)
-        turned = pools[self._turn :] + pools[: self._turn]
-        now = monotonic()
-        return sorted(turned, key=lambda pool: pool.down_until > now)
 
 
 class MirrorPlan:
@@ -224,6 +208,8 @@ class Serving:
     """Bucket hashes below this are the candidate's."""
     mirror: MirrorPlan | None = None
     sample: SamplePlan | None = None
+    reads_bodies: bool = False
+    """Whether a key may stand in the body of a request."""
     sweep_seconds: float = 0.25
     taken_away: frozenset[Digest] = frozenset()
     """Releases that get no traffic now: the table masks them, or the gateway withholds them."""
@@ -246,26 +232,23 @@ def expect_outcomes(serving: Serving, attested: set[str]) -> None:
 
 def prepare(
     table: RouteTable,
-    pools: dict[str, Pool],
+    fleet: dict[Digest, ArmEndpoints],
     loop: asyncio.AbstractEventLoop,
     withheld: frozenset[Digest] = frozenset(),
 ) -> Serving:
-    """Make a table ready; ``pools`` gains the endpoints it names, those it no longer names are retired.
+    """Make a table ready; ``fleet`` gains the releases it names, those it no longer names are retired.
 
     Args:
         table: To serve.
-        pools: Of all endpoints, by endpoint.
+        fleet: The endpoints of all releases, by release.
         loop: Opens connections.
         withheld: Releases the gateway keeps from traffic by itself.
     """
-    named = {endpoint for arm in table.arms for endpoint in arm.endpoints}
-    for endpoint in named - pools.keys():
-        pools[endpoint] = Pool(endpoint, loop)
-    for endpoint in pools.keys() - named:
-        pools.pop(endpoint).retire()
+    arms = {arm.release: ArmServing(arm, _endpoints_of(arm, table, fleet, loop)) for arm in table.arms}
+    for release in fleet.keys() - arms.keys():
+        fleet.pop(release).retire()
     first = table.keys[0] if table.keys else None
     key_header = first.name.lower() if first is not None and first.kind is KeyKind.HEADER else ""
-    arms = {arm.release: ArmServing(arm, [pools[endpoint] for endpoint in arm.endpoints]) for arm in table.arms}
     timeouts = table.timeouts
     shortest = min(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total)
     return Serving(
@@ -285,8 +268,19 @@ def prepare(
         below=highest_below(table.split),
         mirror=_mirror_plan(table, arms, withheld),
         sample=None if table.sample is None else SamplePlan(table.sample),
+        reads_bodies=any(key.kind is KeyKind.JSON_POINTER for key in table.keys),
         sweep_seconds=min(0.25, max(0.02, shortest / 4)),
     )
+
+
+def _endpoints_of(
+    arm: Arm, table: RouteTable, fleet: dict[Digest, ArmEndpoints], loop: asyncio.AbstractEventLoop
+) -> ArmEndpoints:
+    endpoints = fleet.get(arm.release)
+    if endpoints is None:
+        endpoints = fleet[arm.release] = ArmEndpoints(arm.release, loop)
+    endpoints.follow(arm.endpoints, table.limits, table.ejection)
+    return endpoints
 
 
 def _other_lines(table: RouteTable) -> Callable[[bytes], object] | None:

@@ -4,34 +4,50 @@ RFC 6901 pointers over RFC 8259 texts. The text may be cut off anywhere: what st
 body that grows from turn to turn has the same key in all of them as long as the key stands in front. Of members with
 one name the first counts (RFC 8259 section 4 leaves that open).
 
-What a hostile text can cost is bounded: every byte is looked at once, by regular expressions that never go back, in at
-most :data:`MAX_STEPS` steps of Python; nothing recurses, and nothing is built but the value itself.
+What a hostile text can cost is bounded: regular expressions that never go back look at every byte a few times at most,
+in at most :data:`MAX_STEPS` steps of Python; nothing recurses, and nothing is built but the value itself.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 MAX_BYTES = 65_536
 """So much of a body is looked at."""
 
-MAX_STEPS = 4096
-"""Members, elements and brackets looked at before a text is given up; about 2 ms."""
+MAX_STEPS = 1024
+"""Members, elements and brackets looked at one by one before a text is given up; most are passed over many at once."""
 
 MAX_DEPTH = 16
 """Tokens a pointer may have."""
 
 _space = re.compile(rb"[ \t\n\r]*+").match
-_string = re.compile(rb'"((?:[^"\\\x00-\x1f]++|\\[^\x00-\x1f])*+)"').match
+_STRING = rb'"(?:[^"\\\x00-\x1f]++|\\[^\x00-\x1f])*+"'
+_string = re.compile(_STRING).match
 _integer = re.compile(rb"-?(?:0|[1-9][0-9]{0,18}+)(?=[ \t\n\r,}\]])").match
 _scalar = re.compile(rb"[-+.0-9A-Za-z]++(?=[ \t\n\r,}\]])").match
-_to_bracket = re.compile(rb'[^"\[\]{}]*+(?:"(?:[^"\\]++|\\.)*+"[^"\[\]{}]*+)*+([\[\]{}])', re.DOTALL).match
+_PLAIN = rb'[^"\[\]{}]++(?:"(?:[^"\\]++|\\.)*+"[^"\[\]{}]++)*+|"(?:[^"\\]++|\\.)*+"'
+
+
+def _within(depth: int) -> bytes:
+    """What stands between two brackets, with lists and objects in it as deep as this."""
+    if not depth:
+        return b"(?:" + _PLAIN + b")*+"
+    inner = _within(depth - 1)
+    return b"(?:" + _PLAIN + rb"|\[" + inner + rb"\]|\{" + inner + rb"\})*+"
+
+
+_NESTED = rb"\[" + _within(3) + rb"\]|\{" + _within(3) + rb"\}"
+_nested = re.compile(_NESTED, re.DOTALL).match
+_to_bracket = re.compile(_within(2) + rb"([\[\]{}])", re.DOTALL).match
 _index = re.compile(r"0|[1-9][0-9]{0,8}").fullmatch
 
 _QUOTE, _COMMA, _COLON = b'",:'
 _OBJECT, _END_OBJECT, _ARRAY, _END_ARRAY = b"{}[]"
+_WHITE = rb"[ \t\n\r]*+"
 _CUT = -1
 """Where the text ends before anything is certain, or makes no sense: more of it, or nothing, would tell."""
 
@@ -51,6 +67,15 @@ def parse_pointer(text: str) -> tuple[str, ...]:
     if len(tokens) > MAX_DEPTH:
         raise ValueError(f"a JSON pointer has at most {MAX_DEPTH} parts")
     return tokens
+
+
+@lru_cache(maxsize=256)
+def _others(name: bytes) -> Callable[[bytes, int], re.Match[bytes] | None]:
+    """Passes over the members of an object that have another name, as far as nothing in them is unusual."""
+    key = rb'"(?!' + re.escape(name) + rb'")[^"\\\x00-\x1f]*+"'
+    value = rb"(?:" + _STRING + rb"|[-+.0-9A-Za-z]++|" + _NESTED + rb")"
+    member = key + _WHITE + b":" + _WHITE + value + _WHITE + b"," + _WHITE
+    return re.compile(b"(?:" + member + b")*+", re.DOTALL).match
 
 
 def find_text(data: bytes, pointer: str) -> str | None:
@@ -109,14 +134,20 @@ class _Scan:
         return None, begins in (_OBJECT, _ARRAY) or _scalar(self._data, self.at) is not None
 
     def _member(self, name: str) -> bool:
+        wanted = name.encode("utf-8", "surrogatepass")
+        others = _others(wanted)
         self.at += 1
         while self._next() == _QUOTE:
+            passed = others(self._data, self.at)
+            if passed is not None and passed.end() > self.at:
+                self.at = passed.end()
+                continue
             raw = self._string()
             if raw is None or self._next() != _COLON:
                 self.at = _CUT
                 return False
             self.at += 1
-            if raw == name.encode("utf-8", "surrogatepass") or (b"\\" in raw and _decoded(raw) == name):
+            if raw == wanted or (b"\\" in raw and _decoded(raw) == name):
                 return True
             if not self._skip():
                 return False
@@ -161,7 +192,7 @@ class _Scan:
             self.at = _CUT
             return None
         self.at = found.end()
-        return found.group(1)
+        return found.group()[1:-1]
 
     def _skip(self) -> bool:
         """Go behind the value here; ``False`` when its end is not to be seen, or is too far."""
@@ -179,8 +210,13 @@ class _Scan:
         return self.at != _CUT
 
     def _skip_nested(self) -> None:
-        depth = 0
-        while True:
+        flat = _nested(self._data, self.at)
+        if flat is not None:
+            self.at = flat.end()
+            return
+        self.at += 1
+        depth = 1
+        while depth:
             found = _to_bracket(self._data, self.at)
             self._left -= 1
             if found is None or self._left < 0:
@@ -188,8 +224,6 @@ class _Scan:
                 return
             self.at = found.end()
             depth += 1 if found.group(1) in b"[{" else -1
-            if not depth:
-                return
 
 
 def _decoded(raw: bytes) -> str | None:

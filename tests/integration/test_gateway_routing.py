@@ -1,0 +1,202 @@
+"""Who serves a request, with a real worker in front of scripted arms: keys in bodies, passes, gray tags, masks."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fairway.testing.gateway_worker import Client, Harness, Reply, connected
+from fairway.testing.scripted_arm import ScriptedArm, always, answer
+from fairway.traffic.bucket import bucket, unit_hash
+from fairway.traffic.fence import Fence
+from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Limits, Role, RouteTable, Timeouts
+from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
+
+OLD, NEW = Digest("sha256:" + "a" * 64), Digest("sha256:" + "b" * 64)
+HEADER = KeyExtractor(kind=KeyKind.HEADER, name="x-conversation-id")
+CONVERSATION = KeyExtractor(kind=KeyKind.JSON_POINTER, name="/conversation/id")
+USER = KeyExtractor(kind=KeyKind.JSON_POINTER, name="/user")
+
+
+def table(stable: str, candidate: str, *keys: KeyExtractor) -> RouteTable:
+    return RouteTable(
+        route=RouteId(agent=AgentName("support"), environment=EnvironmentName("production")),
+        fence=Fence(term=1, seq=1),
+        arms=(
+            Arm(role=Role.STABLE, release=OLD, version="1.0.0", endpoints=(stable,)),
+            Arm(role=Role.CANDIDATE, release=NEW, version="1.1.0", endpoints=(candidate,)),
+        ),
+        split=Parts(50_000),
+        salt="r-1",
+        keys=keys or (HEADER, CONVERSATION, USER),
+        timeouts=Timeouts(connect=0.5, first_byte=5.0, idle=5.0, total=10.0),
+        block_seconds=2.0,
+    )
+
+
+def version_of(key: str) -> str:
+    return "1.1.0" if bucket("r-1", key) < 50_000 else "1.0.0"
+
+
+@pytest.fixture
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    made = Harness(tmp_path)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def arms() -> AsyncIterator[tuple[ScriptedArm, ScriptedArm]]:
+    async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:
+        yield old, new
+
+
+def said(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+async def post(client: Client, body: bytes, *headers: str, kind: str = "application/json") -> Reply:
+    return await client.ask(f"Content-Type: {kind}", *headers, method="POST", body=body)
+
+
+async def test_a_key_in_the_body_decides_stays_and_counts_like_one_in_a_header(
+    harness: Harness, arms: tuple[ScriptedArm, ScriptedArm]
+) -> None:
+    old, new = arms
+    await harness.start(table(old.endpoint, new.endpoint))
+    async with connected(harness.port) as client:
+        for n in range(12):
+            key = f"c-{n}"
+            body = said({"model": "m", "messages": [{"content": "x" * 40}], "conversation": {"id": key}})
+            assert (await post(client, body)).version == version_of(key)
+            assert (await client.ask(f"x-conversation-id: {key}")).version == version_of(key), "one key, one place"
+        larger = replace(harness.worker.serving.table, split=Parts(100_000), fence=Fence(term=1, seq=2))
+        await harness.install(larger)
+        for n in range(12):
+            body = said({"conversation": {"id": f"c-{n}"}})
+            assert (await post(client, body)).version == version_of(f"c-{n}"), "and it stays where it began"
+    assert {request.body for request in (*old.requests, *new.requests)} >= {body}
+    counted = await harness.counted()
+    units = {unit_hash(f"c-{n}") for n in range(12)}
+    assert set(counted[Role.STABLE].marks["active"]) | set(counted[Role.CANDIDATE].marks["active"]) == units
+
+
+KEY = next(f"u-{n}" for n in range(99) if version_of(f"u-{n}") == "1.1.0")
+"""Of the candidate, while keyless requests go to stable by their coin."""
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "kind", "found"),
+    [
+        (said({"user": KEY}), (), "application/json", True),
+        (said({"user": KEY}), (), "application/vnd.api+json; charset=utf-8", True),
+        (said({"conversation": {"id": KEY}, "user": "another"}), (), "application/json", True),
+        (said({"user": KEY, "text": "x" * 200_000}), (), "application/json", True),
+        (said({"text": "x" * 200_000, "user": KEY}), (), "application/json", False),
+        (said({"user": KEY}), (), "text/plain", False),
+        (gzip.compress(said({"user": KEY})), ("Content-Encoding: gzip",), "application/json", False),
+        (b"not JSON at all", (), "application/json", False),
+        (b"[" * 70_000, (), "application/json", False),
+        (said({"user": "\ud800"}), (), "application/json", False),
+        (said({"user": "x" * 600}), (), "application/json", False),
+    ],
+    ids=["user", "suffix", "first", "large", "too far", "text", "gzip", "no JSON", "nested", "no text", "too long"],
+)
+async def test_a_body_without_a_readable_key_is_keyless_and_passes_whole(
+    harness: Harness,
+    arms: tuple[ScriptedArm, ScriptedArm],
+    body: bytes,
+    headers: tuple[str, ...],
+    kind: str,
+    found: bool,
+) -> None:
+    old, new = arms
+    await harness.start(table(old.endpoint, new.endpoint))
+    async with connected(harness.port) as client:
+        reply = await post(client, body, *headers, kind=kind)
+    assert reply.status == 200
+    assert [request.body for request in (*old.requests, *new.requests)] == [body]
+    counted = await harness.counted()
+    by = {name: count for increment in counted.values() for name, count in increment.by.items()}
+    assert by == ({"hash": 1} if found else {"keyless": 1})
+    if found:
+        assert counted[Role.CANDIDATE].marks["active"] == (unit_hash(KEY),)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_that_comes_in_pieces_is_held_until_its_key_and_passes_whole(
+    harness: Harness, arms: tuple[ScriptedArm, ScriptedArm], size: int, chunked: bool
+) -> None:
+    old, new = arms
+    await harness.start(table(old.endpoint, new.endpoint))
+    body = said({"text": "y" * 50, "user": KEY, "more": "z" * 80})
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+    head = f"POST /chat HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+    sent = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n" if chunked else body
+    async with connected(harness.port) as client:
+        client.writer.write(head.encode())
+        for at in range(0, len(sent), size):
+            client.writer.write(sent[at : at + size])
+            if at < 40:
+                await asyncio.sleep(0.002)
+                assert not new.requests, "nothing goes out before it is known where to"
+            await client.writer.drain()
+        assert (await client.reply()).version == "1.1.0"
+        assert (await post(client, body)).version == "1.1.0", "and the connection goes on"
+    assert [request.body for request in new.requests] == [body, body]
+
+
+async def test_a_client_that_expects_to_be_told_to_go_on_is_told_before_its_key_is_known(
+    harness: Harness, arms: tuple[ScriptedArm, ScriptedArm]
+) -> None:
+    old, new = arms
+    await harness.start(table(old.endpoint, new.endpoint))
+    body = said({"user": KEY})
+    head = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    async with connected(harness.port) as client:
+        client.writer.write(f"{head}Expect: 100-continue\r\n\r\n".encode())
+        assert (await client.reply()).status == 100
+        client.writer.write(body)
+        assert (await client.reply()).version == "1.1.0"
+
+
+async def test_a_client_that_keeps_its_body_back_is_told_408_and_one_that_leaves_is_forgotten(
+    harness: Harness, arms: tuple[ScriptedArm, ScriptedArm]
+) -> None:
+    old, new = arms
+    quick = Timeouts(connect=0.5, first_byte=0.2, idle=0.3, total=5.0)
+    await harness.start(replace(table(old.endpoint, new.endpoint), timeouts=quick))
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+    async with connected(harness.port) as client:
+        client.writer.write(head)
+        assert (await client.reply()).status == 408
+        assert await client.closed()
+    async with connected(harness.port) as client:
+        client.writer.write(head)
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)
+    assert harness.worker.in_flight == 0
+    assert not await harness.counted()
+
+
+async def test_a_body_over_the_limit_is_refused_as_ever(
+    harness: Harness, arms: tuple[ScriptedArm, ScriptedArm]
+) -> None:
+    old, new = arms
+    await harness.start(replace(table(old.endpoint, new.endpoint), limits=Limits(body_bytes=100)))
+    async with connected(harness.port) as client:
+        assert (await post(client, said({"user": "x" * 200}))).status == 413
+    async with connected(harness.port) as client:
+        client.writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n")
+        client.writer.write(b"Transfer-Encoding: chunked\r\n\r\n" + b"20\r\n" + b'{"a":"' + b"x" * 26 + b"\r\n")
+        client.writer.write(b"80\r\n" + b"x" * 128 + b"\r\n0\r\n\r\n")
+        assert (await client.reply()).status == 413
+    assert not old.requests
+    assert not new.requests
