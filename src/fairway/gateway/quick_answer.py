@@ -43,7 +43,7 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
     client.transport.write(b"%b%bx-fairway-request: %b%x\r\n\r\n%b" % answer)
     now = perf_counter()
     pool = upstream.pool
-    if upstream.closed or upstream.paused or pool.retired or len(pool.idle) >= MAX_IDLE:
+    if upstream.closed or upstream.paused or pool.unusual or len(pool.idle) >= MAX_IDLE:
         upstream.release(now)
     else:
         upstream.exchange = None

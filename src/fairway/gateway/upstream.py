@@ -6,10 +6,12 @@ import asyncio
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, cast
 
+from fairway.gateway.endpoints.ejection import Record
 from fairway.gateway.quick_answer import MAX_IDLE, quick_answer
 from fairway.gateway.repeats import NO_ANSWER
 
 if TYPE_CHECKING:
+    from fairway.gateway.endpoints.arm import ArmEndpoints
     from fairway.gateway.quick_exchange import QuickExchange
     from fairway.gateway.sending import Sending
     from fairway.gateway.shadow_copy import ShadowCopy
@@ -25,7 +27,9 @@ DOWN_SECONDS = 1.0
 class Upstream(asyncio.Protocol):
     """One connection to an arm; serves one exchange at a time."""
 
-    __slots__ = ("closed", "exchange", "idle_since", "paused", "pool", "repeat", "reused", "transport")
+    __slots__ = (
+        "closed", "counted", "exchange", "idle_since", "noted", "paused", "pool", "repeat", "reused", "transport",
+    )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -34,6 +38,10 @@ class Upstream(asyncio.Protocol):
         self.idle_since = 0.0
         self.reused = False
         self.closed = False
+        self.counted = False
+        """Whether it is one of its pool's open ones."""
+        self.noted = False
+        """Whether the answer it just gave has been held to its endpoint's account already."""
         self.paused = False
         self.repeat = NO_ANSWER
         """The head it answered last on the short way."""
@@ -77,11 +85,30 @@ class Upstream(asyncio.Protocol):
         if self.paused:
             self.reading(on=True)
         pool = self.pool
-        if pool.retired or len(pool.idle) >= MAX_IDLE:
-            self.close()
-            return
         self.idle_since = now
-        pool.idle.append(self)
+        if pool.unusual:
+            pool.take_back(self)
+        elif len(pool.idle) >= MAX_IDLE:
+            self.close()
+        else:
+            pool.idle.append(self)
+
+    def finish(self, now: float, *, bad: bool, reusable: bool) -> None:
+        """The whole answer came, the general way: note how the endpoint fares, and give the connection back.
+
+        Args:
+            now: ``perf_counter()`` seconds.
+            bad: The answer is one that an endpoint in good health would not give.
+            reusable: Another request may follow on the connection.
+        """
+        pool = self.pool
+        if bad or pool.unusual:
+            pool.arm.answered(pool, bad=bad)
+            self.noted = pool.unusual
+        if reusable:
+            self.release(now)
+        else:
+            self.close()
 
     def reading(self, *, on: bool) -> None:
         """Read from the arm, or stop reading (the client is slow)."""
@@ -102,19 +129,43 @@ class Upstream(asyncio.Protocol):
 
 
 class Pool:
-    """Open connections to one endpoint."""
+    """Open connections to one endpoint of one release.
 
-    __slots__ = ("down_until", "endpoint", "host", "idle", "loop", "port", "retired")
+    Attributes:
+        arm: The endpoints it is one of.
+        idle: Connections nobody uses at the moment, the warmest last.
+        open: Connections that are open or being opened, idle ones included.
+        down_until: In ``monotonic()`` seconds; an endpoint that just refused is tried last.
+        retired: The table has the endpoint no more.
+        placed: Its connections take places of the arm's.
+        barred: It is to get no request now.
+        unusual: Whether a connection that is given back has to go through :meth:`take_back`: the pool is retired or
+            barred, how it fares is watched, or requests wait. The short way looks at nothing else.
+        verified: Its answers say that they are the release's.
+        record: How it has fared.
+    """
 
-    def __init__(self, endpoint: str, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = (
+        "arm", "barred", "down_until", "endpoint", "host", "idle", "loop", "open", "placed", "port", "record",
+        "retired", "unusual", "verified",
+    )  # fmt: skip
+
+    def __init__(self, endpoint: str, arm: ArmEndpoints, loop: asyncio.AbstractEventLoop) -> None:
         host, _, port = endpoint.rpartition(":")
+        self.arm = arm
         self.endpoint = endpoint
         self.host = host.strip("[]")
         self.port = int(port)
         self.loop = loop
         self.idle: list[Upstream] = []
+        self.open = 0
         self.down_until = 0.0
         self.retired = False
+        self.placed = True
+        self.barred = False
+        self.unusual = False
+        self.verified = False
+        self.record = Record()
 
     def get(self, now: float) -> Upstream | None:
         """A connection that was used a moment ago, the warmest; ``None`` when there is none.
@@ -135,17 +186,52 @@ class Pool:
             return upstream
         return None
 
-    async def connect(self) -> Upstream:
+    def take_back(self, upstream: Upstream) -> None:
+        """A connection is given back where not every one is simply kept: see ``unusual``."""
+        noted, upstream.noted = upstream.noted, False
+        if not noted:
+            self.arm.answered(self, bad=False)
+        self.offer(upstream)
+
+    def offer(self, upstream: Upstream) -> None:
+        """A connection is free: for who waits for one, or to be kept, unless no request is to go there any more."""
+        arm = self.arm
+        if (self.barred or self.retired) and not arm.retired:
+            upstream.close()
+        elif arm.line.hand(upstream):
+            upstream.reused = True
+            arm.line_moved()
+        elif self.retired or len(self.idle) >= MAX_IDLE:
+            upstream.close()
+        else:
+            self.idle.append(upstream)
+
+    async def connect(self, *, held: bool = False) -> Upstream:
         """A new connection.
+
+        Args:
+            held: The caller holds a place of the arm's for it, and goes on holding it when this fails.
 
         Raises:
             OSError: When the endpoint refuses.
         """
+        self.open += 1
+        if not held:
+            self.arm.places += 1
         try:
             _, upstream = await self.loop.create_connection(lambda: Upstream(self), self.host, self.port)
-        except OSError:
-            self.down_until = monotonic() + DOWN_SECONDS
+            if upstream.closed:
+                raise ConnectionResetError("closed as soon as it was open")
+        except BaseException as error:
+            self.open -= 1
+            if not self.placed:
+                self.arm.places += held  # it was given up with the pool
+            elif not held:
+                self.arm.leave()
+            if isinstance(error, OSError):
+                self.down_until = monotonic() + DOWN_SECONDS
             raise
+        upstream.counted = True
         self.down_until = 0.0
         return upstream
 
@@ -153,6 +239,11 @@ class Pool:
         """A connection is gone."""
         if upstream in self.idle:
             self.idle.remove(upstream)
+        if upstream.counted:
+            upstream.counted = False
+            self.open -= 1
+            if self.placed:
+                self.arm.leave()
 
     def sweep(self, older_than: float) -> None:
         """Close connections idle for more than so many seconds."""
@@ -164,6 +255,12 @@ class Pool:
                 upstream.close()
 
     def retire(self) -> None:
-        """The endpoint left the table: close what is idle, and what is in use once it is done."""
-        self.retired = True
+        """The endpoint left the table: close what is idle, and what is in use once it is done.
+
+        What runs on it does not keep the arm's other endpoints from taking requests.
+        """
+        self.retired = self.unusual = True
+        if not self.arm.retired:
+            self.placed = False
+            self.arm.places -= self.open
         self.sweep(0.0)

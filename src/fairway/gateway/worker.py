@@ -26,6 +26,7 @@ from fairway.gateway.access_log import AccessLog
 from fairway.gateway.channel import receive, send
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.conversations import ConversationMemory
+from fairway.gateway.endpoints.arm import ArmEndpoints
 from fairway.gateway.listening import Listening
 from fairway.gateway.mirroring import Mirror
 from fairway.gateway.sampling import Sampler
@@ -33,12 +34,11 @@ from fairway.gateway.sending import STALL_SECONDS
 from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare, unusual
 from fairway.gateway.shapes import request_matcher
 from fairway.gateway.telemetry import Telemetry
-from fairway.gateway.upstream import IDLE_SECONDS, Pool
 from fairway.traffic.matching import looked_at
 from fairway.traffic.pin import Pin, PinSigner
 from fairway.traffic.release_pass import PassSigner
 from fairway.traffic.table import RouteTable
-from fairway.units import UnitHash
+from fairway.units import Digest, UnitHash
 
 log = logging.getLogger("fairway.gateway.worker")
 
@@ -85,7 +85,7 @@ class Worker:
         self.sampler = Sampler(settings.samples)
         self._key = Path(settings.pin_key).read_bytes()
         self._attested: set[str] = set()
-        self._pools: dict[str, Pool] = {}
+        self.fleet: dict[Digest, ArmEndpoints] = {}
         self.prefix = f"{settings.boot}-{settings.worker:x}-".encode()
         self.count = count(1)
         self.access_log = AccessLog(self, settings.access_log) if settings.access_log else None
@@ -134,8 +134,8 @@ class Worker:
             client.transport.abort()
         self.mirror.abandon()
         self.sampler.close()
-        for pool in self._pools.values():
-            pool.retire()
+        for endpoints in self.fleet.values():
+            endpoints.retire()
         if self._writer is not None:
             self._writer.close()
         if self.access_log is not None:
@@ -184,7 +184,7 @@ class Worker:
 
     def _install(self, message: dict[str, Any]) -> None:
         table = RouteTable.from_wire(message["table"])
-        serving = prepare(table, self._pools, self._loop, frozenset(message.get("withheld", ())))
+        serving = prepare(table, self.fleet, self._loop, frozenset(message.get("withheld", ())))
         if serving.key_header and not self.draining and not table.flags:  # each request gets lines of its own
             serving.usual = request_matcher(serving.key_header, looked_at(table.rules))
         self.serving = serving
@@ -228,8 +228,8 @@ class Worker:
             self.mirror.overdue(now)
             turn += 1
             if turn % 4 == 0:
-                for pool in self._pools.values():
-                    pool.sweep(IDLE_SECONDS)
+                for endpoints in self.fleet.values():
+                    endpoints.sweep()
 
     async def _drain(self) -> None:
         """Stop accepting; answers that begin now close their connection; wait for what runs."""
