@@ -9,7 +9,7 @@ from fairway.gateway.framing import CHUNKED
 class RequestBody:
     """A client's body on its way to an arm, framed anew by the gateway's own reading."""
 
-    __slots__ = ("_dechunk", "_left", "sent")
+    __slots__ = ("_dechunk", "_left", "_length", "sent")
 
     def __init__(self, length: int, *, limit: int) -> None:
         """Begin a body.
@@ -19,9 +19,14 @@ class RequestBody:
             limit: Bytes of payload a chunked one may have.
         """
         self._dechunk = Dechunker(limit=limit) if length == CHUNKED else None
-        self._left = max(0, length)
+        self._left = self._length = max(0, length)
         self.sent = not length
         """Whether all of it has been read."""
+
+    @property
+    def taken(self) -> int:
+        """Bytes of payload so far."""
+        return self._length - self._left if self._dechunk is None else self._dechunk.total
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
         """The part of ``data`` that is this body, framed for the arm, and the rest.

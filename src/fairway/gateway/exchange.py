@@ -6,32 +6,22 @@ import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from fairway.gateway.comparing import Side
 from fairway.gateway.framing import UNTIL_CLOSE, AnswerHead, RefusalError, parse_answer
-from fairway.gateway.judging import Reason, Verdict, judge_answer, reported
+from fairway.gateway.judging import Reason
+from fairway.gateway.noting import note_ended
 from fairway.gateway.problems import problem
+from fairway.gateway.recording import Recording
 from fairway.gateway.rerunning import RERUN_LINE, failed_already, stable_instead
 from fairway.gateway.returning import Returning
-from fairway.gateway.sending import Sending
 from fairway.gateway.serving import ArmServing
-from fairway.gateway.telemetry import Cell
-from fairway.traffic.outcome import Outcome
+from fairway.gateway.usage import usage_at
 
 if TYPE_CHECKING:
     from fairway.gateway.quick_exchange import QuickExchange
 
 
-class Exchange(Sending):
+class Exchange(Recording):
     """One request and its answer."""
-
-    _answer: AnswerHead | None = None
-    _returning: Returning | None = None
-    """How the answer is passed on, when it did not come in one piece."""
-    _held = b""
-    _first_byte = -1.0
-    _outcome: Outcome | None = None
-    _rerun = False
-    """Whether it has failed, which is counted, and runs again on stable."""
 
     @classmethod
     def taken_over(cls, quick: QuickExchange) -> Exchange:
@@ -102,10 +92,7 @@ class Exchange(Sending):
         extra = (head, served.version_line, self.cookie, close, self.request_id, data[answer.end :])
         client.transport.write(b"%b%b%b%bx-fairway-request: %b\r\n\r\n%b" % extra)
         self.upstream = None
-        if answer.reusable:
-            upstream.release(self.touched)
-        else:
-            upstream.close()
+        upstream.finish(self.touched, bad=answer.status >= SERVER_ERROR, reusable=answer.reusable)
         if self._pair is not None:
             self._pair.primary_data(data[answer.end :])
         if self._judged_by_status(answer.status, served):
@@ -116,8 +103,14 @@ class Exchange(Sending):
             time_us = int((self.touched - self.started) * 1e6)
             cell.latency_us.append(time_us)
             cell.first_byte_us.append(time_us)
+            self._first_byte = self.touched
+            self.bytes_out = answer.length
+            self._count_usage(cell, usage_at(data) if cell.reads_usage else None)
+            note_ended(self, "ok", "", 0)
         else:
             self._first_byte = self.touched
+            self.bytes_out = answer.length
+            self.usage = usage_at(data) if cell.reads_usage else None
             self._record("agent", "")
         client.exchange_done()
 
@@ -136,6 +129,7 @@ class Exchange(Sending):
             client.close_after = True
         if client.worker.draining or not self.request_complete:
             client.close_after = True  # what still comes of the request is not read
+        self.reading = self._to_read(answer, returning)
         assert self._served is not None
         extra = b"%b%bx-fairway-request: %b\r\n" % (self._served.version_line, self.cookie, self.request_id)
         if client.close_after:
@@ -159,8 +153,12 @@ class Exchange(Sending):
             return
         if body.overlong:
             answer.reusable = False
-        if data and self._first_byte < 0:
-            self._first_byte = perf_counter()
+        if data:
+            self.bytes_out += len(data)
+            if self._first_byte < 0:
+                self._first_byte = perf_counter()
+            if self.reading is not None:
+                self.reading.came(data, self.touched)
         data = returning.passed(data)
         if head or data:
             self.client.write(head + data if data else head)
@@ -177,10 +175,8 @@ class Exchange(Sending):
             self.client.write(rest)
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
-            if answer.reusable and self.request_complete:
-                upstream.release(self.touched)
-            else:
-                upstream.close()
+            reusable = answer.reusable and self.request_complete
+            upstream.finish(self.touched, bad=answer.status >= SERVER_ERROR, reusable=reusable)
         self._record("agent", "")
         self.client.exchange_done()
 
@@ -275,32 +271,20 @@ class Exchange(Sending):
         if stable is None or not request:
             return False
         self._drop_upstream()
-        self._record(reason, code, status)
+        self._rerun_code = code
+        self._record(reason, code, status, last=False)
         cell.open += 1  # its block is not told to be over before this is
         cell.sums["reruns"] = cell.sums.get("reruns", 0) + 1
         self._rerun = self._retried = True
         self.done = self.begun = False
-        self._answer = self._returning = self._outcome = self.known = None
-        self._held, self._first_byte = b"", -1.0
+        self._answer = self._returning = self._outcome = self.known = self.reading = self.usage = None
+        self._held, self._first_byte, self.bytes_out = b"", -1.0, 0
         self._served = stable
         self.touched = perf_counter()
         end = request.find(b"\r\n") + 2
         self._early = b"%b%b%b" % (request[:end], RERUN_LINE, request[end:])
         self._connecting = asyncio.ensure_future(self._open())
         return True
-
-    def _record_rerun(self, reason: Reason, cell: Cell) -> None:
-        """What became of a request that was run again: counted apart, for and against nobody."""
-        cell.dirty = True
-        cell.open -= 1
-        verdict: Verdict = "failed" if reason == "transport" else "unknown"
-        answer, served = self._answer, self._served
-        if reason == "agent" and answer is not None and served is not None:
-            outcome, said = reported(answer, None if self._returning is None else self._returning.filter)
-            verdict, _ = judge_answer(answer.status, outcome, expected=said or served.attested)
-        if verdict != "ok":
-            name = f"reruns_{verdict}"
-            cell.sums[name] = cell.sums.get(name, 0) + 1
 
     def client_gone(self) -> None:
         """The client hung up: the arm's work is cancelled, and what became of the request is unknown."""
@@ -312,76 +296,3 @@ class Exchange(Sending):
     def discard(self) -> None:
         """Forget a request that was refused before it was assigned."""
         self.done = True
-
-    def _record(self, reason: Reason, code: str, status: int = 0) -> None:
-        """Count the request, once."""
-        self.done = True
-        cell = self.cell
-        if cell is None:
-            if reason == "transport":
-                self.client.worker.count_refused(code)
-            return
-        if self._rerun:
-            self._record_rerun(reason, cell)
-            return
-        now = perf_counter()
-        cell.dirty = True
-        cell.open -= 1
-        cell.finished += 1
-        verdict, code = self._judge(reason, code, cell)
-        if self._pair is not None:
-            answered = 0 if self._answer is None else self._answer.status
-            seconds = now - self.started
-            self._pair.primary_ended(Side(verdict, code, status or answered, self._outcome, seconds, 0, b""))
-        if verdict != "ok":
-            self._describe(cell, verdict, code, status)
-        if reason == "client":
-            cell.sums["client_aborted"] = cell.sums.get("client_aborted", 0) + 1
-            return
-        if self._moved:
-            return  # another arm's time
-        latency = now - self.started
-        cell.latency_us.append(int(latency * 1e6))
-        if self._first_byte >= 0:
-            cell.first_byte_us.append(int((self._first_byte - self.started) * 1e6))
-        if self.unit is not None and self._serving.thresholds:
-            first = self._first_byte - self.started if self._first_byte >= 0 else 0.0
-            self._serving.thresholds_of(self._placement.decision.role).mark_times(cell, self.unit, latency, first)
-
-    def _describe(self, cell: Cell, verdict: Verdict, code: str, status: int) -> None:
-        """Note a request that failed, or whose outcome nobody knows."""
-        if self.unit is not None:
-            cell.mark(verdict, self.unit)
-        if verdict == "unknown":
-            cell.unknown += 1
-            return
-        cell.failed += 1
-        status = status or (self._answer.status if self._answer is not None else 0)
-        cell.describe({"request": self.request_id.decode(), "status": str(status), "reason": code})
-
-    def _judge(self, reason: Reason, code: str, cell: Cell) -> tuple[Verdict, str]:
-        """What became of the request: transport first, then what the agent said, then whether it ever says."""
-        answer = self._answer
-        outcome, said = None, False
-        if answer is not None and not answer.plain:
-            outcome, said = reported(answer, None if self._returning is None else self._returning.filter)
-            if said and self._served is not None:
-                self.client.worker.attest(self._served)
-            if outcome is not None:
-                self._outcome = outcome
-                cell.add(outcome)
-                told = outcome.values or (cell.tells_tokens and outcome.counted)
-                if told and self.unit is not None and not self._moved:
-                    cell.valued.append((self.unit, outcome))
-                if self.unit is not None and not self._moved and (outcome.marks or self._serving.thresholds):
-                    limits = self._serving.thresholds_of(self._placement.decision.role)
-                    limits.mark_outcome(cell, self.unit, outcome)
-        if self._moved:
-            return "failed", self._moved
-        if reason == "transport":
-            return "failed", code
-        if reason == "client":
-            return "unknown", code
-        assert answer is not None
-        expected = said or (self._served is not None and self._served.attested)
-        return judge_answer(answer.status, outcome, expected=expected)

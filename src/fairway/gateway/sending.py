@@ -215,6 +215,7 @@ class Sending:
                     regime=serving.regime,
                     split=int(serving.table.split),
                     tells_tokens=TOKENS_BY_UNIT in serving.table.theta,
+                    reads_usage=serving.table.reading.usage,
                 )
             if worker.arms_known:
                 self._count(cell, now)

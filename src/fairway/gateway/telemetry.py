@@ -10,13 +10,17 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from fairway.gateway.usage import Usage
 from fairway.observe.blocks import GAMMA, Batch, Increment, bin_of
 from fairway.traffic.fence import Fence
 from fairway.traffic.outcome import Outcome
 from fairway.traffic.table import Role
 from fairway.units import Digest, UnitHash
+
+if TYPE_CHECKING:
+    from fairway.gateway.thresholds import Thresholds
 
 MAX_EXEMPLARS = 20
 """Failing requests described per cell."""
@@ -38,10 +42,13 @@ class Cell:
         "fence",
         "finished",
         "first_byte_us",
+        "first_token_us",
+        "gaps",
         "latency_us",
         "marks",
         "open",
         "quick",
+        "reads_usage",
         "regime",
         "release",
         "role",
@@ -53,6 +60,7 @@ class Cell:
         "tells_tokens",
         "told",
         "unknown",
+        "used",
         "valued",
         "whole",
     )  # fmt: skip
@@ -68,6 +76,7 @@ class Cell:
         regime: str,
         split: int | None = None,
         tells_tokens: bool = False,
+        reads_usage: bool = False,
     ) -> None:
         self.t0 = t0
         self.end = end
@@ -77,6 +86,7 @@ class Cell:
         self.regime = regime
         self.split = split
         self.tells_tokens = tells_tokens
+        self.reads_usage = reads_usage
         self.active: set[bytes] = set()
         self.seen: dict[str, set[bytes]] = {"active": self.active}
         self.exemplars: list[dict[str, str]] = []
@@ -93,16 +103,19 @@ class Cell:
         self.whole = defaultdict[int, int](int)  # answers in one piece by microseconds: first byte and last at once
         self.latency_us: list[int] = []
         self.first_byte_us: list[int] = []
+        self.first_token_us: list[int] = []
+        self.gaps = defaultdict[int, int](int)  # between pieces of streams, by tenths of a millisecond
         self.sums: dict[str, float] = {}
         self.told: dict[int, list[Any]] = {}  # [outcome, how often], by its id: added up off the hot path
+        self.used: dict[Usage, int] = {}  # the same for tokens that a model's API said, which is no outcome
         self.marks: dict[str, list[bytes]] = {"active": []}
-        self.valued: list[tuple[bytes, Outcome]] = []  # by unit: what has values means are taken of
+        self.valued: list[tuple[bytes, Outcome | Usage]] = []  # by unit: what has values means are taken of
         self.exemplars = []
 
     @property
     def changed(self) -> bool:
         """Whether there is anything to report."""
-        return bool(self.dirty or self.quick or self.begun or self.whole)
+        return bool(self.dirty or self.quick or self.begun or self.whole or self.used)
 
     def mark(self, kind: str, unit: bytes, digest: bytes | None = None) -> None:
         """Mark a unit, given by its key in UTF-8, once in this block; ``digest``: its hash, where that is at hand."""
@@ -133,6 +146,21 @@ class Cell:
         else:
             told[1] += 1
 
+    def use(self, usage: Usage, unit: bytes | None, thresholds: Thresholds) -> None:
+        """Count the tokens a model's API said, where the agent said none; it says nothing of success.
+
+        Args:
+            usage: The tokens.
+            unit: Key of the unit when it takes part in unit tests.
+            thresholds: What its request is held against.
+        """
+        self.used[usage] = self.used.get(usage, 0) + 1
+        if unit is not None:
+            if self.tells_tokens:
+                self.valued.append((unit, usage))
+            if usage.tokens > thresholds.tokens:
+                self.mark("tokens_high", unit)
+
     def _add_up(self) -> tuple[int, dict[int, int]]:
         """The outcomes' figures into the sums; how many there were, and the tokens of each as a histogram."""
         reported, tokens, sums = 0, dict[int, int](), self.sums
@@ -142,6 +170,12 @@ class Cell:
                 sums[name] = sums.get(name, 0) + value * count
             if outcome.tokens:
                 index = bin_of(outcome.tokens)
+                tokens[index] = tokens.get(index, 0) + count
+        for usage, count in self.used.items():
+            for name, value in (("usage_reports", 1), *usage.counts().items()):
+                sums[name] = sums.get(name, 0) + value * count
+            if usage.tokens:
+                index = bin_of(usage.tokens)
                 tokens[index] = tokens.get(index, 0) + count
         return reported, tokens
 
@@ -182,6 +216,10 @@ class Cell:
             histograms["latency_ms"] = _counted(self.latency_us, bins)
         if self.first_byte_us or whole:
             histograms["first_byte_ms"] = _counted(self.first_byte_us, bins)
+        if self.first_token_us:
+            histograms["first_token_ms"] = _counted(self.first_token_us, {})
+        if self.gaps:
+            histograms["gap_ms"] = _binned({gap * _GAP_US: count for gap, count in self.gaps.items()})
         reported, tokens = self._add_up()
         if tokens:
             histograms["tokens"] = tokens
@@ -227,6 +265,9 @@ def _binned(counts: Mapping[int, int], known: Mapping[int, int] | None = None) -
         bins[index] = bins.get(index, 0) + count
     return bins
 
+
+_GAP_US = 100
+"""Microseconds in the unit gaps are counted in."""
 
 _LAST_US = 100_000_000
 _FIRST_BIN = bin_of(0.001)
@@ -274,8 +315,12 @@ class Telemetry:
         regime: str,
         split: int | None = None,
         tells_tokens: bool = False,
+        reads_usage: bool = False,
     ) -> Cell:
-        """The cell a request that starts now belongs to; ``tells_tokens``: by unit, because a gate asks for that."""
+        """The cell a request that starts now belongs to.
+
+        ``tells_tokens``: by unit, because a gate asks for that; ``reads_usage``: those that a model's API says, too.
+        """
         t0 = start - start % block_seconds
         key = (t0, release, role, fence, regime)
         cell = self._cells.get(key)
@@ -290,6 +335,7 @@ class Telemetry:
                 regime=regime,
                 split=split,
                 tells_tokens=tells_tokens,
+                reads_usage=reads_usage,
             )
             self._cells[key] = cell
         return cell

@@ -1,0 +1,172 @@
+"""Tokens as model APIs count them, read from the end of an answer when its agent does not say them in an outcome.
+
+``usage`` of the OpenAI APIs and those like them, and of Anthropic's. The text of a model may well contain
+``"usage": {...}``. It cannot be taken for the real one: within a JSON string every quote is escaped, so a quote right
+after a comma or an opening brace begins a key, and what follows that key has to close exactly as many objects as the
+place of the real one has around it. What cannot be read so is unknown, never 0, and says nothing of success. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+LOOK_BYTES = 1024
+"""Bytes from the end of an answer in one piece in which its usage is looked for."""
+
+TAIL_BYTES = 4096
+"""The same of one that came in pieces, and of a stream."""
+
+_BEFORE = 16
+"""Bytes before the key that are looked at: a comma or a brace, and white space."""
+_KEY = b'"usage"'
+_MOST_KEYS = 4
+_MOST_EVENTS = 4
+_MOST_TOKENS = 10**12
+_SPACE = b" \t\r\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one request, as the model's API counted them; stands beside an ``Outcome`` where tokens are counted.
+
+    Attributes:
+        tokens_in: All that went in, cached ones included.
+        tokens_out: All that came out.
+        cached: Of ``tokens_in``, those read from a cache; 0 when nothing is said of a cache.
+        tokens: All of them.
+    """
+
+    tokens_in: int
+    tokens_out: int
+    cached: int = 0
+    tokens: int = field(init=False, compare=False, default=0)
+    counted: bool = field(init=False, compare=False, default=True)
+    values: tuple[tuple[str, int], ...] = field(init=False, compare=False, default=())
+    marks: tuple[str, ...] = field(init=False, compare=False, default=())
+    iterations: int = field(init=False, compare=False, default=0)
+
+    def __post_init__(self) -> None:
+        """Add up once what every request with this usage is asked for."""
+        object.__setattr__(self, "tokens", self.tokens_in + self.tokens_out)
+
+    def counts(self) -> dict[str, int]:
+        """The figures that are not zero, by the names telemetry sums them under."""
+        figures = {"tokens_in": self.tokens_in, "tokens_out": self.tokens_out, "tokens_cached": self.cached}
+        return {name: count for name, count in figures.items() if count}
+
+
+def usage_at(data: bytes) -> Usage | None:
+    """Usage in an answer that is here whole, head and all, if it is near the end.
+
+    Cheap where there is none: one search. What was read once is known when it comes again.
+    """
+    at = data.rfind(_KEY, -LOOK_BYTES)
+    return None if at < 0 else _usage_ending(data[max(0, at - _BEFORE) :])
+
+
+def usage_in_json(tail: bytes) -> Usage | None:
+    """Usage of a JSON answer, by what it ends with (up to :data:`TAIL_BYTES`): that of its outermost object."""
+    return _ending(tail, 0)
+
+
+def usage_in_events(tail: bytes, started: Usage | None) -> Usage | None:
+    """Usage of a stream, by what it ends with; that of the last event that has some.
+
+    Args:
+        tail: Up to :data:`TAIL_BYTES`. It may begin within a line.
+        started: What the stream began with, when that is told apart (Anthropic's ``message_start``).
+    """
+    lines = [line for line in tail.splitlines() if line]
+    left = _MOST_EVENTS
+    for place in range(len(lines) - 1, -1, -1):
+        line = lines[place]
+        if line.startswith(b"data:"):
+            if _KEY in line and (found := _usage_of(line[5:])) is not None:
+                return _read(found, started)
+            left -= 1
+            if not left:
+                break
+        elif not place and len(tail) >= TAIL_BYTES:
+            return _cut_event(line)
+    return None
+
+
+def event_usage(data: bytes) -> Usage | None:
+    """Usage in the data of one event: at the top, or within the ``response`` or ``message`` it is about."""
+    found = _usage_of(data)
+    return None if found is None else _read(found)
+
+
+def _usage_of(data: bytes) -> dict[str, Any] | None:
+    """What an event calls its usage; ``None``: it has none, or ``null``."""
+    try:
+        event = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(event, dict):
+        for within in (event, event.get("response"), event.get("message")):
+            if isinstance(within, dict) and isinstance(within.get("usage"), dict):
+                return dict(within["usage"])
+    return None
+
+
+def _cut_event(line: bytes) -> Usage | None:
+    """Usage of an event whose beginning is not here: it is about a whole response, one object further in."""
+    return _ending(line, 1) or _ending(line, 0)
+
+
+@lru_cache(maxsize=1024)
+def _usage_ending(tail: bytes) -> Usage | None:
+    return _ending(tail, 0)
+
+
+def _ending(tail: bytes, around: int) -> Usage | None:
+    """Usage whose key is in the last object, which has so many around it; all of them end with the text."""
+    at = len(tail)
+    for _ in range(_MOST_KEYS):
+        at = tail.rfind(_KEY, 0, at)
+        if at < 0:
+            break
+        if tail[:at].rstrip(_SPACE)[-1:] not in (b",", b"{"):
+            continue
+        try:
+            found = json.loads(b'{"_":' * around + b"{" + tail[at:])
+        except (ValueError, RecursionError):
+            continue  # a key further in, or of another object
+        for _within in range(around):
+            found = found.get("_")
+        if isinstance(found, dict) and isinstance(found.get("usage"), dict):
+            return _read(found["usage"])
+    return None
+
+
+def _read(usage: dict[str, Any], started: Usage | None = None) -> Usage | None:
+    """The figures of a ``usage``; ``None`` when one of both directions is missing or no count."""
+    tokens_in = _count(usage, "prompt_tokens", "input_tokens")
+    tokens_out = _count(usage, "completion_tokens", "output_tokens")
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    cached = _count(details, "cached_tokens") if isinstance(details, dict) else 0
+    if "cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage:
+        # Anthropic tells what a cache took apart, OpenAI counts it in
+        cached = _count(usage, "cache_read_input_tokens") or 0
+        if tokens_in is not None:
+            tokens_in += cached + (_count(usage, "cache_creation_input_tokens") or 0)
+    if tokens_in is None and started is not None:
+        tokens_in, cached = started.tokens_in, started.cached
+    if tokens_out is None and tokens_in is not None and usage.get("total_tokens") == tokens_in:
+        tokens_out = 0  # an embedding, say
+    if tokens_in is None or tokens_out is None:
+        return None
+    return Usage(tokens_in=tokens_in, tokens_out=tokens_out, cached=min(cached or 0, tokens_in))
+
+
+def _count(within: dict[str, Any], *names: str) -> int | None:
+    """The first of these that is there; ``None`` when none is, or it is no count."""
+    for name in names:
+        if name in within:
+            value = within[name]
+            return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
+    return None
