@@ -103,6 +103,7 @@ class TimeoutsSection(Section):
     Attributes:
         head: For a request's head from its first byte on, for a TLS handshake, and for a PROXY header.
         keep_alive: A connection without a request is closed after this.
+        websocket: A WebSocket on which nothing has passed is closed after this.
     """
 
     connect: Duration = 2.0
@@ -111,10 +112,11 @@ class TimeoutsSection(Section):
     total: Duration = 60.0
     head: Duration = 10.0
     keep_alive: Duration = 75.0
+    websocket: Duration = 300.0
 
     @model_validator(mode="after")
     def _above_zero(self) -> TimeoutsSection:
-        for name in ("connect", "first_byte", "idle", "total", "head", "keep_alive"):
+        for name in ("connect", "first_byte", "idle", "total", "head", "keep_alive", "websocket"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0")
         return self
@@ -315,6 +317,7 @@ class GatewaySection(Section):
             total=given.total,
             head=given.head,
             keep_alive=given.keep_alive,
+            websocket=given.websocket,
         )
 
     def table_limits(self) -> Limits:

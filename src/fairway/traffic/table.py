@@ -109,6 +109,7 @@ class Timeouts:
     Attributes:
         head: For a request's head from its first byte on; also for a TLS handshake, and for a PROXY header.
         keep_alive: A connection without a request is closed after this.
+        websocket: A WebSocket on which nothing has passed is closed after this.
     """
 
     connect: float = 2.0
@@ -117,13 +118,14 @@ class Timeouts:
     total: float = 60.0
     head: float = 10.0
     keep_alive: float = 75.0
+    websocket: float = 300.0
 
     def to_wire(self) -> dict[str, float]:
         """A JSON-able value, without later fields that have their default."""
         wire = {name: getattr(self, name) for name in ("connect", "first_byte", "idle", "total")}
         return wire | {
             name: getattr(self, name)
-            for name in ("head", "keep_alive")
+            for name in ("head", "keep_alive", "websocket")
             if getattr(self, name) != getattr(_TIMEOUTS, name)
         }
 
