@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from fairway import __version__
+from fairway.errors import ConflictError, FairwayError
 from fairway.traffic.fence import ZERO_FENCE
 from fairway.traffic.local_http import LocalAnswer, LocalRequest
 from fairway.units import format_share
@@ -29,6 +32,8 @@ class AdminApi:
             return await self._pin(request)
         if (request.method, request.path) == ("POST", "/v1/trip"):
             return await self._trip(request)
+        if (request.method, request.path) == ("POST", "/v1/restart"):
+            return await self._restart(request)
         if request.method != "GET":
             return LocalAnswer.problem(405, "method", f"{request.method} is not served at {request.path}")
         if request.path == "/v1/deltas":
@@ -66,6 +71,20 @@ class AdminApi:
         everywhere = await self._gateway.clear_trip()
         return LocalAnswer.of({"tripped": None, "applied": everywhere, "kept": not self._gateway.keeper.missing})
 
+    async def _restart(self, request: LocalRequest) -> LocalAnswer:
+        wanted = request.json()
+        if not isinstance(wanted, dict) or set(wanted) != {"what"} or wanted["what"] not in ("gateway", "workers"):
+            return LocalAnswer.problem(400, "restart", 'expected {"what": "gateway"} or {"what": "workers"}')
+        try:
+            if wanted["what"] == "gateway":
+                await self._gateway.renewal.begin()
+            else:
+                self._gateway.renew_workers()
+        except FairwayError as error:
+            status = 409 if isinstance(error, ConflictError) else 500
+            return LocalAnswer.problem(status, error.code, error.message)
+        return LocalAnswer.of({"restarting": self._gateway.renewal.phase})
+
     def status(self) -> dict[str, Any]:
         """What the gateway is and does, for people and the controller."""
         gateway = self._gateway
@@ -77,6 +96,10 @@ class AdminApi:
             "port": gateway.port,
             "uptime_seconds": round(time.time() - gateway.started, 1),
             "draining": gateway.draining,
+            "version": __version__,
+            "pid": os.getpid(),
+            "restarting": gateway.renewal.phase,
+            "restart_error": gateway.renewal.error,
             "table": None
             if table is None
             else {

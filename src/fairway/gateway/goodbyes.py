@@ -25,8 +25,8 @@ def goodbye(gateway: str, boot: str, worker: int, seq: int, like: RouteTable) ->
     )
 
 
-def unfinished(ring: Ring, boot: str) -> list[Batch]:
-    """Good-byes for the workers of earlier processes that never said it."""
+def unfinished(ring: Ring, alive: frozenset[str]) -> list[Batch]:
+    """Good-byes for the workers of earlier processes that never said it; ``alive``: boots that still may."""
     last: dict[tuple[str, int], dict[str, Any]] = {}
     cursor: str | None = None
     while True:
@@ -52,5 +52,5 @@ def unfinished(ring: Ring, boot: str) -> list[Batch]:
             last=True,
         )
         for (known, _), wire in last.items()
-        if known != boot and not wire.get("last")
+        if known not in alive and not wire.get("last")
     ]

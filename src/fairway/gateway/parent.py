@@ -8,32 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import logging
-import os
 import secrets
 import signal
-import socket
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from fairway.errors import FairwayError
 from fairway.gateway.admin import AdminApi
 from fairway.gateway.archive import Archive
 from fairway.gateway.goodbyes import goodbye
-from fairway.gateway.handover import Handover, listener_socket
 from fairway.gateway.keeping import RETRY_SECONDS, Keeper
 from fairway.gateway.metrics import MetricsBook
 from fairway.gateway.overruling import narrows, overruled, pinned_in, settled, tripped_in
+from fairway.gateway.ownership import Ownership
 from fairway.gateway.pulling import check_table, pull_forever
+from fairway.gateway.renewing import Again, Renewal
 from fairway.gateway.ring import Ring
+from fairway.gateway.sockets import Sockets
 from fairway.gateway.state import GatewayState, LocalDecisions
+from fairway.gateway.succession import Succession
 from fairway.gateway.trip import TripWindow
 from fairway.gateway.worker import WorkerSettings
-from fairway.gateway.workforce import WorkerHandle, Workforce
+from fairway.gateway.workforce import SILENT_SECONDS, WorkerHandle, Workforce
 from fairway.observe.blocks import Batch
 from fairway.state_dir import StateDir
 from fairway.traffic.fence import ZERO_FENCE, Fence
@@ -43,8 +44,6 @@ from fairway.traffic.table import Role, RouteTable
 from fairway.units import AgentName, EnvironmentName, RouteId
 
 log = logging.getLogger("fairway.gateway")
-
-T = TypeVar("T")
 
 ACK_SECONDS = 1.0
 """How long an acknowledgement waits for slow workers before it tells the lower fence."""
@@ -63,6 +62,8 @@ class GatewaySettings:
         table_file: A table to begin with, for use without a controller.
         controller_socket: Where tables are pulled from; ``None``: only ``table_file`` and what is on disk.
         drain_seconds: How long running requests may take after SIGTERM.
+        silent_seconds: A worker that says nothing for so long is killed and replaced.
+        succession: What it is given by the gateway it takes over from; ``None``: it begins by itself.
     """
 
     state: StateDir
@@ -74,6 +75,8 @@ class GatewaySettings:
     table_file: Path | None = None
     controller_socket: Path | None = None
     drain_seconds: float = 30.0
+    silent_seconds: float = SILENT_SECONDS
+    succession: Succession | None = None
 
 
 _NO_TABLE = RouteTable(
@@ -102,62 +105,103 @@ class Gateway:
         self._arms_known = settings.controller_socket is None
         """Whether the table in force names arms that were there in this life; see the workers' of the same name."""
         self.started = time.time()
-        self._archive = Archive()
+        self.archive = Archive()
         self._on_ready = on_ready
         self._generation = 0
         self._acked = asyncio.Event()
         self._ready = asyncio.Event()
         self._stop = asyncio.Event()
-        self._workforce = Workforce(self, self._stop)
+        self._workforce = Workforce(self, self._stop, silent_seconds=settings.silent_seconds)
         self._versions: dict[str, str] = {}
         self._trip = TripWindow()
-        self._lock_fd: int | None = None
-        self._listener: socket.socket | None = None
-        self._handover: Handover | None = None
+        self.renewal = Renewal(self, settings.succession)
+        self._sockets: Sockets | None = None
+        self._restarting: asyncio.Task[None] | None = None
+        self._public = LocalServer(AdminApi(self).handle)
+        self._ownership = Ownership(self.state, settings.state, self.archive, LocalServer(AdminApi(self).handle))
 
     # --- life --------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain.
+    async def run(self) -> Again | None:
+        """Serve until SIGTERM or SIGINT, then drain; or until a restart, and say how the process goes on.
 
         Raises:
             OSError: When the port or the admin socket cannot be bound.
             PermanentError: When the table on disk cannot be read.
         """
-        self._listener = self._listen()
-        self.port = self._listener.getsockname()[1]
+        settings = self.settings
+        self._sockets = sockets = Sockets(
+            host=settings.host,
+            port=settings.port,
+            fd=settings.fd,
+            admin_port=settings.admin_port,
+            given=settings.succession,
+        )
+        self.port = sockets.port
         self._load_tables()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        admin_port = None
-        public = LocalServer(AdminApi(self).handle)
-        if self.settings.admin_port is not None:
-            admin_port = await public.listen_tcp("127.0.0.1", self.settings.admin_port)
-        private = LocalServer(AdminApi(self).handle)
-        background = [asyncio.create_task(self._own_ring(private)), asyncio.create_task(self._keep_forever())]
-        if self.settings.controller_socket is not None:
-            background.append(asyncio.create_task(pull_forever(self, self.settings.controller_socket)))
+        self._obey_signals()
+        await self.renewal.greet()
+        self.renewal.speak()
+        background = [asyncio.create_task(work) for work in (self._own(sockets), self._keep_forever(), self._pull())]
+        again = None
         try:
-            self._workforce.start(self.settings.workers, self._worker_settings, self._listener)
-            background.append(asyncio.create_task(self._announce(admin_port)))
+            self._workforce.start(settings.workers, self._worker_settings, sockets.traffic)
+            background.append(asyncio.create_task(self._announce()))
+            background.append(asyncio.create_task(self._workforce.watch()))
+            background.append(asyncio.create_task(self.renewal.succeed(self._all_serve)))
             await self._stop.wait()
             self.draining = True
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
-            await self._workforce.drain(self.settings.drain_seconds + 7)
+            await _cancelled(background)
+            obeying = await self.renewal.hand_over() if self.renewal.yielding else None
+            await self._workforce.drain(settings.drain_seconds + 7)
+            again = None if obeying is None else await self.renewal.finish(obeying)
         finally:
-            await public.close()
-            await private.close()
+            await _cancelled(background)
             await self._workforce.end()
-            if self._handover is not None:
-                self._handover.close()
-            self._listener.close()
-            self._archive.close()
-            if self._lock_fd is not None:
-                os.close(self._lock_fd)
+            await self.release()
+            if again is None:
+                sockets.close()
+            else:
+                sockets.leave_open()
+        return again
+
+    def _obey_signals(self) -> None:
+        def asked_to_end() -> None:
+            self.renewal.terminated = True
+            self._stop.set()
+
+        async def restart() -> None:
+            try:
+                await self.renewal.begin()
+            except FairwayError as error:
+                log.error("%s", error.message)
+
+        def asked_to_restart() -> None:
+            self._restarting = asyncio.create_task(restart())
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, asked_to_end)
+        loop.add_signal_handler(signal.SIGUSR2, asked_to_restart)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    async def _own(self, sockets: Sockets) -> None:
+        """Take what only one gateway process has, once the one before lets go of it."""
+        await self.renewal.inherited.wait()
+        if sockets.admin is not None:
+            await self._public.listen_on(sockets.admin)
+        await self._ownership.take(sockets.traffic, self.renewal.alive)
+
+    async def _pull(self) -> None:
+        """Ask the controller for tables, once nobody else does so under this gateway's name."""
+        await self.renewal.inherited.wait()
+        if self.settings.controller_socket is not None:
+            await pull_forever(self, self.settings.controller_socket)
+
+    async def release(self) -> None:
+        """Let go of what only one gateway process has."""
+        await self._public.close()
+        await self._ownership.release()
 
     @property
     def gateway_id(self) -> str:
@@ -177,12 +221,12 @@ class Gateway:
     @property
     def ring(self) -> Ring | None:
         """Where telemetry is kept; ``None`` while another gateway process holds it."""
-        return self._archive.ring
+        return self.archive.ring
 
     def _worker_settings(self, number: int, channel: int) -> WorkerSettings:
-        assert self._listener is not None
+        assert self._sockets is not None
         return WorkerSettings(
-            listen_fd=self._listener.fileno(),
+            listen_fd=self._sockets.traffic.fileno(),
             channel_fd=channel,
             worker=number,
             gateway=self.state.gateway_id,
@@ -197,16 +241,9 @@ class Gateway:
         """Begin to drain, as SIGTERM does."""
         self._stop.set()
 
-    def _listen(self) -> socket.socket:
-        if self.settings.fd is not None:
-            listener = socket.socket(fileno=self.settings.fd)
-        else:
-            listener = socket.socket(socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((self.settings.host, self.settings.port))
-            listener.listen(4096)
-        listener.setblocking(False)
-        return listener
+    def listeners(self) -> dict[str, int]:
+        """Descriptors of the sockets that whoever takes over listens on."""
+        return {} if self._sockets is None else self._sockets.descriptors()
 
     def _load_tables(self) -> None:
         kept = self.state.table()
@@ -220,38 +257,58 @@ class Gateway:
         if kept is not None:
             self._adopt(kept)
 
-    async def _announce(self, admin_port: int | None) -> None:
-        while len(self.workers) < self.settings.workers or not all(worker.ready for worker in self.workers.values()):
+    def _all_serve(self) -> bool:
+        return len(self.workers) >= self.settings.workers and self.serves
+
+    @property
+    def serves(self) -> bool:
+        """Whether every worker serves, and nobody has asked it to end."""
+        return bool(self.workers) and all(worker.ready for worker in self.workers.values()) and not self._stop.is_set()
+
+    async def _announce(self) -> None:
+        while not self._all_serve():
             self._ready.clear()
             await self._ready.wait()
-        if self._on_ready is not None:
-            self._on_ready(self.port, admin_port)
+        if self._on_ready is not None and self.settings.succession is None:
+            self._on_ready(self.port, None if self._sockets is None else self._sockets.admin_port)
 
-    async def _own_ring(self, private: LocalServer) -> None:
-        """Wait until no other gateway process writes here (one that drains, say), then take over socket and ring."""
-        while self._lock_fd is None:
-            try:
-                lock = os.open(self.state.lock, os.O_RDWR | os.O_CREAT, 0o600)
-                self._lock_fd = lock if _locked(lock) else None
-            except OSError as error:
-                log.error("the gateway's lock cannot be taken: %s", error)
-            await asyncio.sleep(0 if self._lock_fd is not None else 0.05)
-        await _insist("the admin socket", lambda: private.listen_unix(self.settings.state.socket("gateway")))
-        self._hand_over()
+    # --- what it is given, and gives --------------------------------------------------------------------------------
 
-        async def opened() -> Ring:
-            return Ring(self.state.ring)
+    def estate(self) -> dict[str, Any]:
+        """What the next gateway process has to know that is not on disk, or may not be yet."""
+        return {
+            "boot": self.boot,
+            "table": None if self.table is None else self.table.to_wire(),
+            "decisions": asdict(self.decisions),
+            "arms_known": self._arms_known or any(worker.stats.get("arms_known") for worker in self.workers.values()),
+            "trip": self._trip.to_wire(),
+        }
 
-        self._archive.take_over(await _insist("the telemetry's ring", opened), self.boot)
+    def inherit(self, estate: dict[str, Any]) -> None:
+        """Go on with what the gateway process before knew last."""
+        table = None if estate["table"] is None else RouteTable.from_wire(estate["table"])
+        self.decisions = LocalDecisions.from_wire(estate["decisions"])
+        self._arms_known = self._arms_known or bool(estate["arms_known"])
+        if table is not None and (
+            self.table is None or table.route != self.table.route or table.fence > self.table.fence
+        ):
+            self.table = table
+        if self.table is not None:
+            self._adopt(self.table)
+        self._trip = TripWindow.from_wire(estate["trip"])
+        self.renewal.tell_before(self.first_message())
 
-    def _hand_over(self) -> None:
-        """Let the next supervisor hold the listening socket as well; without it a crash only costs more."""
-        assert self._listener is not None
-        self._handover = Handover(self._listener, listener_socket(self.settings.state))
-        try:
-            self._handover.open()
-        except OSError as error:
-            log.warning("the listening socket cannot be handed over: %s", error)
+    def renew_workers(self) -> None:
+        """Begin to replace the workers, one after the other.
+
+        Raises:
+            ConflictError: When another restart is under way.
+        """
+        self.renewal.begin_workers(lambda: self._workforce.renew(self.settings.drain_seconds))
+
+    def tell_workers(self, message: dict[str, Any]) -> None:
+        """Tell every worker of this process."""
+        self._workforce.tell(message)
 
     # --- tables ------------------------------------------------------------------------------------------------
 
@@ -290,6 +347,7 @@ class Gateway:
         self._generation += 1
         if self.workers:
             self._workforce.tell(self.first_message())
+        self.renewal.tell_before(self.first_message())
 
     def confirmed(self) -> Fence:
         """The lowest fence over the workers; zero while none serves."""
@@ -369,8 +427,8 @@ class Gateway:
         elif kind == "ready":
             worker.ready = True
             self._ready.set()
-        elif kind == "attested":
-            self._attest(message["release"])
+        elif kind == "attested" and not self.renewal.pass_on(message):
+            self.attest(message["release"])
 
     def bury(self, worker: WorkerHandle) -> None:
         """A worker is gone. What it had not reported is lost: leave a gap in its numbers, so that readers know."""
@@ -379,14 +437,16 @@ class Gateway:
             self.refused_total[code] = self.refused_total.get(code, 0) + value
         if not worker.said_goodbye:
             like = self.table or _NO_TABLE
-            self._archive.keep(goodbye(self.state.gateway_id, self.boot, worker.number, worker.seq, like))
+            self.archive.keep(goodbye(self.state.gateway_id, self.boot, worker.number, worker.seq, like))
 
-    def _attest(self, release: str) -> None:
+    def attest(self, release: str) -> None:
+        """A release has reported an outcome: from now on a missing one is unknown."""
         if release in self.decisions.attested:
             return
         recent = (*self.decisions.attested, release)[-32:]
         self.decisions = replace(self.decisions, attested=recent)
         self._workforce.tell({"type": "attested", "release": release})
+        self.renewal.tell_before({"type": "attested", "release": release})
         self.keeper.keep_decisions(self.decisions)
 
     # --- telemetry ---------------------------------------------------------------------------------------------
@@ -396,7 +456,11 @@ class Gateway:
         worker.seq = batch.seq
         worker.said_goodbye = batch.last
         worker.stats = message["stats"]
-        self._archive.keep(batch)
+        self.count(batch)
+
+    def count(self, batch: Batch) -> None:
+        """Keep what a worker reports, of this process or of the one before."""
+        self.archive.keep(batch)
         self.metrics.add(batch, self._versions)
         self._watch(batch)
 
@@ -406,7 +470,7 @@ class Gateway:
         candidate = None if table is None else table.arm(Role.CANDIDATE)
         if table is None or table.trip is None or candidate is None or candidate.release in table.masks:
             return
-        if decisions.tripped is not None or decisions.pinned:
+        if decisions.tripped is not None or decisions.pinned or self.renewal.yielding:
             return
         self._trip.add(batch, candidate.release)
         finding = self._trip.find(table.trip, time.time())
@@ -415,21 +479,7 @@ class Gateway:
             self._decide(tripped_in(table, decisions, candidate))
 
 
-async def _insist(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
-    """What ``attempt`` gives, tried again until it does."""
-    while True:
-        try:
-            return await attempt()
-        except OSError as error:
-            log.error("%s cannot be opened, tried again: %s", what, error)
-            await asyncio.sleep(1.0)
-
-
-def _locked(descriptor: int) -> bool:
-    """Whether the lock is ours now; the file is closed when not."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return False
-    return True
+async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

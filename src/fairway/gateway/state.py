@@ -22,6 +22,8 @@ class LocalDecisions:
         pinned_to: That release: the one that was stable when the person said so; ``None`` while there is no table yet.
         tripped: Release that passed the exposure limit, ``None`` when none did.
         tripped_to: Release that was stable then; what goes to stable goes there.
+        masked: Releases that get no traffic, by a person's word, sorted.
+        masked_to: Release that served as stable when the last of them was masked.
         attested: Releases that have reported outcomes, so that a missing one is unknown.
     """
 
@@ -29,7 +31,26 @@ class LocalDecisions:
     pinned_to: str | None = None
     tripped: str | None = None
     tripped_to: str | None = None
+    masked: tuple[str, ...] = ()
+    masked_to: str | None = None
     attested: tuple[str, ...] = ()
+
+    @classmethod
+    def from_wire(cls, known: object) -> LocalDecisions:
+        """As they were written; none of what cannot be read."""
+        if not isinstance(known, dict):
+            return cls()
+        releases = {
+            name: value if isinstance(value := known.get(name), str) else None
+            for name in ("pinned_to", "tripped", "tripped_to", "masked_to")
+        }
+        attested, masked = known.get("attested", ()), known.get("masked", ())
+        return cls(
+            pinned=known.get("pinned") is True,
+            **releases,
+            attested=tuple(str(item) for item in attested) if isinstance(attested, list | tuple) else (),
+            masked=tuple(sorted(str(item) for item in masked)) if isinstance(masked, list | tuple) else (),
+        )
 
 
 class GatewayState:
@@ -86,19 +107,7 @@ class GatewayState:
 
     def decisions(self) -> LocalDecisions:
         """What this gateway decided by itself before; none when that cannot be read."""
-        known = self._read(self.folder / "decisions.json")
-        if not isinstance(known, dict):
-            return LocalDecisions()
-        releases = {
-            name: value if isinstance(value := known.get(name), str) else None
-            for name in ("pinned_to", "tripped", "tripped_to")
-        }
-        attested = known.get("attested", ())
-        return LocalDecisions(
-            pinned=known.get("pinned") is True,
-            **releases,
-            attested=tuple(str(item) for item in attested) if isinstance(attested, list) else (),
-        )
+        return LocalDecisions.from_wire(self._read(self.folder / "decisions.json"))
 
     def keep_decisions(self, decisions: LocalDecisions) -> None:
         """Write them.

@@ -7,6 +7,7 @@ both arms does not trip.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from fairway.observe.blocks import Batch
 from fairway.traffic.table import Role, Trip
@@ -87,3 +88,24 @@ class TripWindow:
             excess=excess,
             tripped=units >= trip.min_units and excess > trip.max_excess_bad_units,
         )
+
+    def to_wire(self) -> dict[str, Any]:
+        """What the gateway process that takes over goes on with."""
+        roles = {
+            role.value: {
+                kind: [[t0, sorted(units)] for t0, units in blocks.items()]
+                for kind, blocks in (("active", seen.active), ("failed", seen.failed))
+            }
+            for role, seen in self._roles.items()
+        }
+        return {"since": self._since, "roles": roles}
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> TripWindow:
+        """The window another process had."""
+        window = cls(since=float(wire["since"]))
+        for role, seen in window._roles.items():
+            for kind, blocks in (("active", seen.active), ("failed", seen.failed)):
+                for t0, units in wire["roles"][role.value][kind]:
+                    blocks[float(t0)] = {UnitHash(unit) for unit in units}
+        return window

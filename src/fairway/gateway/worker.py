@@ -22,6 +22,7 @@ from typing import Any
 
 import uvloop
 
+from fairway.gateway.accepting import Entrance
 from fairway.gateway.access_log import AccessLog
 from fairway.gateway.channel import receive, send
 from fairway.gateway.client import ClientConnection
@@ -34,6 +35,7 @@ from fairway.gateway.sending import STALL_SECONDS
 from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare, unusual
 from fairway.gateway.shapes import request_matcher
 from fairway.gateway.telemetry import Telemetry
+from fairway.gateway.watching import Watch
 from fairway.traffic.matching import looked_at
 from fairway.traffic.pin import Pin, PinSigner
 from fairway.traffic.release_pass import PassSigner
@@ -71,6 +73,8 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         self.listening = Listening.from_wire(settings.listening)
+        self.entrance = Entrance(self)
+        self.watch = Watch()
         self.clients: set[ClientConnection] = set()
         self.in_flight = 0
         self.draining = False
@@ -92,7 +96,6 @@ class Worker:
         self.epoch = time() - perf_counter()
         """Wall clock minus ``perf_counter()``, looked at again with every sweep."""
         self._loop = asyncio.get_running_loop()
-        self._server: asyncio.AbstractServer | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._drain_until = 0.0
         self._drain_asked = asyncio.Event()
@@ -128,8 +131,8 @@ class Worker:
             self._close()
 
     def _close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        self.entrance.close()
+        self.entrance.abandon()
         for client in tuple(self.clients):
             client.transport.abort()
         self.mirror.abandon()
@@ -150,9 +153,7 @@ class Worker:
             return
         self._install(first)
         self._flush(last=False)  # known before its first request, so that whatever is lost later shows as a gap
-        listener = socket.socket(fileno=self.settings.listen_fd)
-        listener.setblocking(False)
-        self._server = await self._loop.create_server(lambda: ClientConnection(self), sock=listener, backlog=4096)
+        await self.entrance.open(socket.socket(fileno=self.settings.listen_fd))
         self._tell({"type": "ready", "pid": os.getpid()})
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(self._obey(reader)), tasks.create_task(self._flush_forever())]
@@ -188,6 +189,8 @@ class Worker:
         if serving.key_header and not self.draining and not table.flags:  # each request gets lines of its own
             serving.usual = request_matcher(serving.key_header, looked_at(table.rules))
         self.serving = serving
+        self.watch.limit(table.timeouts, sweep_seconds=serving.sweep_seconds)
+        self.entrance.take(message)
         self.arms_known = self.arms_known or bool(message.get("arms_known", True))
         self.signer = PinSigner(self._key, route=str(table.route))
         self.passes = PassSigner(self._key, route=str(table.route))
@@ -206,6 +209,7 @@ class Worker:
         table = self.serving.table
         batch = self.telemetry.flush(block_seconds=table.block_seconds, timeout=table.timeouts.total, last=last)
         stats = {"in_flight": self.in_flight, "connections": len(self.clients), "refused": self.refused}
+        stats["arms_known"] = self.arms_known
         if self.access_log is not None:
             self.access_log.write(now=True)
             stats["access_log"] = self.access_log.stats()
@@ -223,8 +227,7 @@ class Worker:
             if stood_still:
                 continue
             self.epoch = time() - now
-            for client in tuple(self.clients):
-                client.overdue(now)
+            self.watch.look(now, at_all=self.draining)
             self.mirror.overdue(now)
             turn += 1
             if turn % 4 == 0:
@@ -235,10 +238,9 @@ class Worker:
         """Stop accepting; answers that begin now close their connection; wait for what runs."""
         self.draining = True
         self.serving.usual = unusual
-        if self._server is not None:
-            self._server.close()
+        self.entrance.close()
         until = perf_counter() + self.settings.drain_seconds
-        while self.clients and perf_counter() < until:  # noqa: ASYNC110 - the hot path should not have to tell
+        while (self.clients or self.entrance.pending) and perf_counter() < until:  # noqa: ASYNC110 - the hot path should not have to tell
             await asyncio.sleep(0.02)
         for client in tuple(self.clients):
             client.abort_at_drain_limit()

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -104,6 +105,10 @@ class LocalServer:
         server = await asyncio.start_server(self._serve, host=host, port=port, limit=MAX_HEAD)
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
+
+    async def listen_on(self, listener: socket.socket) -> None:
+        """Listen on a bound socket, which stays the caller's: closing this does not close it."""
+        self._servers.append(await asyncio.start_server(self._serve, sock=listener.dup(), limit=MAX_HEAD))
 
     async def close(self) -> None:
         """Stop listening, cancel what runs, remove the socket files."""

@@ -20,11 +20,12 @@ def state_of(project_dir: str | None) -> StateDir:
     return StateDir(root / ".fairway")
 
 
-def ask(state: StateDir, method: str, target: str, body: dict[str, Any] | None = None) -> Any:
+def ask(state: StateDir, method: str, target: str, body: dict[str, Any] | None = None, *, within: float = 5.0) -> Any:
     """What the running gateway answers on its admin socket.
 
     Raises:
-        PermanentError: It runs, and says no; or it does not run.
+        PermanentError: It runs, and says no.
+        TransientError: It does not run, or does not answer within so many seconds.
     """
     import asyncio
     import json
@@ -34,12 +35,23 @@ def ask(state: StateDir, method: str, target: str, body: dict[str, Any] | None =
 
     async def asked() -> Any:
         client = LocalClient(state.socket("gateway"))
+        sent = b"" if body is None else json.dumps(body).encode()
         try:
-            answer = await client.ask(method, target, body=b"" if body is None else json.dumps(body).encode())
+            answer = await client.ask(method, target, body=sent, within=within)
         finally:
             client.close()
         if answer.status != 200:
-            raise PermanentError(f"the gateway answered {answer.status}: {answer.body.decode()}", code="gateway")
+            raise PermanentError(f"the gateway answered {answer.status}: {_problem(answer.body)}", code="gateway")
         return answer.json()
 
     return asyncio.run(asked())
+
+
+def _problem(body: bytes) -> str:
+    """What an error answer says; the whole answer where that is none of ours."""
+    import json
+
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace")

@@ -15,6 +15,7 @@ Examples:
 COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("fairway.cli.gateway.explain", "Say which rule fires for a request, and who would serve it."),
     "pin": ("fairway.cli.gateway.pin", "Send everything to stable, whatever the controller says."),
+    "restart": ("fairway.cli.gateway.restart", "The code that is installed now, without a failed request."),
     "serve": ("fairway.cli.gateway.serve", "Serve until SIGTERM or Ctrl-C, then drain."),
     "status": ("fairway.cli.gateway.status", "Show what the running gateway serves: table, arms, workers."),
     "untrip": ("fairway.cli.gateway.untrip", "Let a release serve again that the gateway tripped by itself."),

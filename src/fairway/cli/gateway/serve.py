@@ -27,6 +27,13 @@ Examples:
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Serving processes.")
 @click.option("--fd", type=click.IntRange(0), help="Use this inherited listening socket instead of host and port.")
 @click.option("--drain", default=30.0, show_default=True, help="Seconds running requests may take after SIGTERM.")
+@click.option(
+    "--hang-after",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(2.0),
+    help="Seconds after which a worker that says nothing is killed and replaced.",
+)
 @project_option
 @output_option
 def command(
@@ -38,6 +45,7 @@ def command(
     workers: int,
     fd: int | None,
     drain: float,
+    hang_after: float,
     project_dir: str | None,
     output: str,
 ) -> None:
@@ -49,11 +57,14 @@ def command(
     import asyncio
     import json
     import logging
+    import os
 
     import uvloop
 
     from fairway.errors import UserError
     from fairway.gateway.parent import Gateway, GatewaySettings
+    from fairway.gateway.renewing import Again
+    from fairway.gateway.succession import Succession
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     state = state_of(project_dir)
@@ -65,7 +76,7 @@ def command(
         else:
             say(f"serving on {host}:{bound}" + (f", admin on 127.0.0.1:{admin}" if admin else ""))
 
-    async def run() -> None:
+    async def run() -> Again | None:
         settings = GatewaySettings(
             state=state,
             host=host,
@@ -76,11 +87,15 @@ def command(
             table_file=Path(table_file) if table_file else None,
             controller_socket=pulled,
             drain_seconds=drain,
+            silent_seconds=hang_after,
+            succession=Succession.taken(os.environ),
         )
-        await Gateway(settings, on_ready=ready).run()
+        return await Gateway(settings, on_ready=ready).run()
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run())
+            again = runner.run(run())
     except ValueError as error:
         raise UserError(f"{table_file}: {error}", code="table", hint="see: fairway schema route-table") from error
+    if again is not None:
+        again()
