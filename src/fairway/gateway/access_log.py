@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairway.gateway.framing import RequestHead
 from fairway.gateway.log_file import LogFile
+from fairway.gateway.usage import Usage
 from fairway.traffic.outcome import Outcome
 from fairway.traffic.rules import Decision
 
@@ -37,12 +38,13 @@ MAX_PATH = 512
 """Characters of a path; what is longer is cut."""
 
 Short = tuple[
-    float, float, "ClientConnection", int, "Known", bytes | RequestHead, bytes, int, "Outcome | None", bytes
+    float, float, "ClientConnection", int, "Known", bytes | RequestHead, bytes, int, "Outcome | None", bytes,
+    "Usage | None",
 ]  # fmt: skip
 """A request on the short way: when it started and how long it took (seconds of ``perf_counter``), its connection, its
 number, where its unit goes, all of it as it came (or its head, when that was read), the head of its answer as the arm
-sent it, bytes of its answer's body, what its agent said, and the lines its answer gained (none unless the conversation
-began with it)."""
+sent it, bytes of its answer's body, what its agent said, the lines its answer gained (none unless the conversation
+began with it), and the tokens that its model said."""
 
 _TRACE = rb"[tT][rR][aA][cC][eE][pP][aA][rR][eE][nN][tT]"
 _trace_or_end = re.compile(
@@ -141,7 +143,7 @@ class AccessLog:
         return f"{self._stamp}.{int((at - second) * 1000):03d}Z"
 
     def _short(self, noted: Short) -> str:
-        started, seconds, client, number, known, sent, answer, size, outcome, began = noted
+        started, seconds, client, number, known, sent, answer, size, outcome, began, used = noted
         if isinstance(sent, bytes):
             asked = sent
             length = len(sent) - sent.find(b"\r\n\r\n") - 4
@@ -153,6 +155,10 @@ class AccessLog:
         if not arm:
             arm = known.logged = _arm(self._agent(), known.placement.decision, known.served)
         line = _asked(asked[: asked.find(b" HTTP/1.")])
+        if used is not None:
+            said = _said_by_model(outcome, used.tokens_in, used.tokens_out)
+        else:
+            said = _NOTHING_SAID if outcome is None else self._reported(outcome)
         milliseconds = f"{seconds * 1000:.3f}"
         return (
             f'{{"time":"{self._time(started)}","request":"{self._prefix}{number:x}",'
@@ -160,7 +166,7 @@ class AccessLog:
             f'"bytes_in":{length},"bytes_out":{size},"duration_ms":{milliseconds},'
             f'"first_byte_ms":{milliseconds},"first_token_ms":null,"largest_gap_ms":null,{arm},'
             f'"by":"{"hash" if began else "pin"}","verdict":"ok","code":null,'
-            f"{_NOTHING_SAID if outcome is None else self._reported(outcome)}}}\n"
+            f"{said}}}\n"
         )
 
     def _reported(self, outcome: Outcome) -> str:
@@ -179,7 +185,7 @@ class AccessLog:
         by = "null" if line.decision is None else f'"{line.decision.by}"'
         said = _NOTHING_SAID if line.outcome is None else _said(line.outcome)
         if line.tokens_in is not None or line.tokens_out is not None:
-            said = _said_by_model(line)
+            said = _said_by_model(line.outcome, line.tokens_in, line.tokens_out)
         asked = _asked(head[: head.find(b" HTTP/1.")]) if head else '"method":null,"path":null'
         return (
             f'{{"time":"{self._time(line.started)}","request":{request},'
@@ -235,10 +241,9 @@ def _said(outcome: Outcome) -> str:
     return f'"outcome":"{outcome.status}","tokens_in":{tokens[0]},"tokens_out":{tokens[1]},"cost":{cost}'
 
 
-def _said_by_model(line: Ended) -> str:
+def _said_by_model(outcome: Outcome | None, tokens_in: int | None, tokens_out: int | None) -> str:
     """What the agent said, with the tokens its model counted."""
-    outcome = line.outcome
     status = "null" if outcome is None else f'"{outcome.status}"'
     cost = "null" if outcome is None or outcome.cost is None else f"{outcome.cost:f}"
-    tokens = ["null" if count is None else str(count) for count in (line.tokens_in, line.tokens_out)]
+    tokens = ["null" if count is None else str(count) for count in (tokens_in, tokens_out)]
     return f'"outcome":{status},"tokens_in":{tokens[0]},"tokens_out":{tokens[1]},"cost":{cost}'

@@ -12,6 +12,7 @@ from fairway.gateway.access_log import TOGETHER
 from fairway.gateway.judging import read_outcome
 from fairway.gateway.repeats import CONNECTION, AnswerRepeat, without
 from fairway.gateway.shapes import match_answer
+from fairway.gateway.usage import usage_at
 from fairway.traffic.outcome import OutcomeStatus
 
 if TYPE_CHECKING:
@@ -64,12 +65,17 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
                 known.thresholds.mark_outcome(cell, unit, outcome)
     if taken > known.slow_above and unit is not None:
         known.thresholds.mark_times(cell, unit, taken, taken)
+    used = None
+    if cell.reads_usage and (outcome is None or not outcome.counted):
+        used = usage_at(data)
+        if used is not None:
+            cell.use(used, unit, known.thresholds)
     if worker.access_log is not None:
         lines = worker.access_log.lines
         size = len(data) - len(raw)
         asked = exchange.sent or exchange.head  # type: ignore[union-attr]  # a quick one is never without what was sent
         lines.append(
-            (exchange.started, taken, client, exchange.number, known, asked, raw, size, outcome, exchange.cookie)
+            (exchange.started, taken, client, exchange.number, known, asked, raw, size, outcome, exchange.cookie, used)
         )
         if len(lines) >= TOGETHER:
             worker.access_log.write()

@@ -9,9 +9,8 @@ place of the real one has around it. What cannot be read so is unknown, never 0,
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 LOOK_BYTES = 1024
 """Bytes from the end of an answer in one piece in which its usage is looked for."""
@@ -28,29 +27,33 @@ _MOST_TOKENS = 10**12
 _SPACE = b" \t\r\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of one request, as the model's API counted them; stands beside an ``Outcome`` where tokens are counted.
 
     Attributes:
         tokens_in: All that went in, cached ones included.
         tokens_out: All that came out.
         cached: Of ``tokens_in``, those read from a cache; 0 when nothing is said of a cache.
-        tokens: All of them.
     """
 
     tokens_in: int
     tokens_out: int
     cached: int = 0
-    tokens: int = field(init=False, compare=False, default=0)
-    counted: bool = field(init=False, compare=False, default=True)
-    values: tuple[tuple[str, int], ...] = field(init=False, compare=False, default=())
-    marks: tuple[str, ...] = field(init=False, compare=False, default=())
-    iterations: int = field(init=False, compare=False, default=0)
 
-    def __post_init__(self) -> None:
-        """Add up once what every request with this usage is asked for."""
-        object.__setattr__(self, "tokens", self.tokens_in + self.tokens_out)
+    @property
+    def tokens(self) -> int:
+        """All of them."""
+        return self.tokens_in + self.tokens_out
+
+    @property
+    def counted(self) -> bool:
+        """Tokens are said."""
+        return True
+
+    @property
+    def values(self) -> tuple[tuple[str, int], ...]:
+        """Nothing else is."""
+        return ()
 
     def counts(self) -> dict[str, int]:
         """The figures that are not zero, by the names telemetry sums them under."""
@@ -58,13 +61,40 @@ class Usage:
         return {name: count for name, count in figures.items() if count}
 
 
+_FLAT = rb'(?:"[^"\\]*+"|null|true|false|[0-9.]++)'
+_at_the_end = re.compile(
+    rb'"usage":\s*+\{\s*+"(?:prompt|input)_tokens":\s*+([0-9]{1,12}+),'
+    rb'\s*+"(?:completion|output)_tokens":\s*+([0-9]{1,12}+)'
+    rb'((?:,\s*+"[a-z_]++":\s*+(?:[0-9]++|null|\{(?:[^{}"\\]|"[a-z_]++")*+\}))*+)'
+    rb'\s*+\}(?:,\s*+"[a-z_]++":\s*+' + _FLAT + rb")*+\s*+\}\s*+"
+).fullmatch
+"""The usual form, at the end of the outermost object, read at a third of what JSON costs; the rest is read as that.
+
+Groups: tokens in, tokens out, the other members.
+"""
+_cached = re.compile(rb'"cached_tokens":\s*+([0-9]{1,12}+)[,}\s]').search
+
+
 def usage_at(data: bytes) -> Usage | None:
     """Usage in an answer that is here whole, head and all, if it is near the end.
 
-    Cheap where there is none: one search. What was read once is known when it comes again.
+    Cheap where there is none: one search.
     """
     at = data.rfind(_KEY, -LOOK_BYTES)
-    return None if at < 0 else _usage_ending(data[max(0, at - _BEFORE) :])
+    if at < 0:
+        return None
+    match = _at_the_end(data, at)
+    if match is None or data[at - 1] not in b",{ \t\n":
+        return _ending(data[max(0, at - _BEFORE) :], 0)
+    if data[at - 1] not in b",{" and data[:at].rstrip(_SPACE)[-1:] not in (b",", b"{"):
+        return None
+    tokens_in, tokens_out, others = match.groups()
+    if b"cache" not in others:
+        return Usage(int(tokens_in), int(tokens_out))
+    cached = _cached(others)
+    if cached is None:
+        return _ending(data[max(0, at - _BEFORE) :], 0)
+    return Usage(int(tokens_in), int(tokens_out), min(int(cached[1]), int(tokens_in)))
 
 
 def usage_in_json(tail: bytes) -> Usage | None:
@@ -116,11 +146,6 @@ def _usage_of(data: bytes) -> dict[str, Any] | None:
 def _cut_event(line: bytes) -> Usage | None:
     """Usage of an event whose beginning is not here: it is about a whole response, one object further in."""
     return _ending(line, 1) or _ending(line, 0)
-
-
-@lru_cache(maxsize=1024)
-def _usage_ending(tail: bytes) -> Usage | None:
-    return _ending(tail, 0)
 
 
 def _ending(tail: bytes, around: int) -> Usage | None:
