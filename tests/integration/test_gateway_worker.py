@@ -1006,11 +1006,11 @@ async def test_an_arm_is_not_late_with_its_connection_because_the_gateway_stood_
 ) -> None:
     connect, stalled = Pool.connect, []
 
-    async def stall(pool: Pool) -> Upstream:
+    async def stall(pool: Pool, *, held: bool = False) -> Upstream:
         if not stalled:
             stalled.append(True)
             time.sleep(0.6)
-        return await connect(pool)
+        return await connect(pool, held=held)
 
     async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer())) as new:
         both = table(old.endpoint, new.endpoint, split=100_000)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
-from fairway.gateway.framing import UNTIL_CLOSE, AnswerHead, RefusalError, parse_answer
+from fairway.gateway.endpoints.line import Turn
+from fairway.gateway.endpoints.verifying import RELEASE_HEADER, from_another
+from fairway.gateway.framing import UNTIL_CLOSE, AnswerHead, RefusalError, parse_answer, returned_head
 from fairway.gateway.judging import Reason
+from fairway.gateway.left_out import LeftOut
 from fairway.gateway.noting import note_ended
+from fairway.gateway.pace import Pace
 from fairway.gateway.problems import problem
 from fairway.gateway.recording import Recording
 from fairway.gateway.rerunning import RERUN_LINE, failed_already, stable_instead
@@ -19,9 +23,15 @@ from fairway.gateway.usage import usage_at
 if TYPE_CHECKING:
     from fairway.gateway.quick_exchange import QuickExchange
 
+SERVER_ERROR = 500
+WRONG_RELEASE = "wrong_release"
+
 
 class Exchange(Recording):
     """One request and its answer."""
+
+    _pace: Pace | None = None
+    """Of a body that was looked at while it came."""
 
     @classmethod
     def taken_over(cls, quick: QuickExchange) -> Exchange:
@@ -30,7 +40,10 @@ class Exchange(Recording):
         exchange.client = quick.client
         exchange.upstream = quick.upstream
         exchange._serving = quick.serving
-        exchange.known = quick.known
+        exchange.known = known = quick.known
+        if isinstance(known.thresholds, LeftOut):
+            known.thresholds.count += 1
+            exchange.known = None
         exchange._placement = quick.known.placement
         exchange._served = quick.known.served
         exchange.cell = quick.cell
@@ -56,9 +69,11 @@ class Exchange(Recording):
         try:
             answer = self._parse(data)
             while answer is not None and answer.status < 200:
-                if answer.status == 101:
-                    raise RefusalError(502, "malformed_answer", "the arm switched protocols unasked")
                 data = data[answer.end :]
+                if answer.status == 101:
+                    self._switch(answer, data)
+                    return
+                self._pass_interim(answer)
                 answer = self._parse(data) if data else None
         except RefusalError as refused:
             self.fail(502, refused.code, refused.message)
@@ -67,12 +82,33 @@ class Exchange(Recording):
             self._held = data
             return
         self._answer = answer
+        if not answer.plain and self._wrong_release(answer):
+            return
+        if self.client.buffer and self.head.upgrade:
+            self.client.close_after = True  # what came early was for the session there is not: no request
         if (code := failed_already(answer)) and self._run_again("agent", code):
             return
         if answer.plain and len(data) - answer.end == answer.length and self.request_complete and not self.head.http10:
             self._answer_whole(answer, data)
         else:
             self._answer_body(self._returned(answer), data[answer.end :])
+
+    def _pass_interim(self, answer: AnswerHead) -> None:
+        """Pass on an interim answer, such as early hints; but no 100, which the gateway has given itself."""
+        if answer.status != 100 and not self.head.http10:
+            self.client.write(returned_head(answer, b"", length="kept"))
+
+    def _switch(self, answer: AnswerHead, data: bytes) -> None:
+        """The arm goes on as a WebSocket, of which ``data`` came with its answer.
+
+        Raises:
+            RefusalError: When it was not asked to, or goes on as something else.
+        """
+        if not (self.head.upgrade and answer.switches):
+            raise RefusalError(502, "malformed_answer", "the arm switched protocols unasked")
+        self._answer = answer
+        if not self._wrong_release(answer):
+            self.client.switch(self, data)
 
     def _parse(self, data: bytes) -> AnswerHead | None:
         limit = self._serving.table.limits.head_bytes
@@ -116,7 +152,7 @@ class Exchange(Recording):
 
     def _judged_by_status(self, status: int, served: ArmServing) -> bool:
         """Whether a plain answer says all there is to say about a request."""
-        plain = status < 500 and not served.attested and not self._moved and not self._rerun
+        plain = status < 500 and not served.attested and not self._moved and not self._rerun and self.deadline is None
         return plain and not self._serving.thresholds and self._pair is None
 
     def _returned(self, answer: AnswerHead) -> bytes:
@@ -186,19 +222,49 @@ class Exchange(Recording):
         """The arm closed the connection."""
         upstream, self.upstream = self.upstream, None
         answer = self._answer
-        if answer is not None and answer.length == UNTIL_CLOSE:
-            if clean:
-                self._finish_answer()
-            else:
-                self.fail(502, "answer_cut", "the answer was cut off")
-        elif answer is None and not self._held and upstream is not None and upstream.reused and self._may_repeat():
-            self._retried = True
-            self._early, self._replay = self._replay or b"", None
-            self._connecting = asyncio.ensure_future(self._open())
-        elif answer is None:
+        if answer is not None and answer.length == UNTIL_CLOSE and clean:
+            if upstream is not None:
+                upstream.pool.arm.answered(upstream.pool, bad=answer.status >= SERVER_ERROR)
+            self._finish_answer()
+            return
+        stale = upstream is not None and upstream.reused and clean and answer is None and not self._held
+        if upstream is not None and not stale:
+            upstream.pool.arm.broke(upstream.pool)
+        if answer is None and self._send_anew():
+            return
+        if answer is None:
             self.fail(502, "arm_closed", "the release closed the connection without an answer")
         else:
             self.fail(502, "answer_cut", "the answer was cut off")
+
+    def _send_anew(self) -> bool:
+        """Send the request once more to the same arm, when that is safe and the arm's budget allows it."""
+        served = self._served
+        if served is None or not self._may_repeat() or not served.endpoints.retries.take(monotonic()):
+            return False
+        self._drop_upstream()
+        self._retried = True
+        self._held = b""
+        self._early, self._replay = self._replay or b"", None
+        self._connecting = asyncio.ensure_future(self._open())
+        return True
+
+    def _wrong_release(self, answer: AnswerHead) -> bool:
+        """Whether another release gave the answer: then it is not passed on, and its endpoint gets nothing more.
+
+        The request has been sent, to the wrong agent: only what may be sent twice goes to another endpoint.
+        """
+        said, served, upstream = answer.headers.get(RELEASE_HEADER), self._served, self.upstream
+        if said is None or served is None or upstream is None:
+            return False
+        if not from_another(said, served.digest):
+            upstream.pool.verified = True
+            return False
+        served.endpoints.wrong(upstream.pool)
+        self._answer = None
+        if not self._send_anew():
+            self.fail(502, WRONG_RELEASE, "the instance that answered serves another release")
+        return True
 
     def _reject(self, refused: RefusalError) -> None:
         """The client's body is wrong: not the arm's failure."""
@@ -216,6 +282,8 @@ class Exchange(Recording):
         quiet = now - self.touched
         if now - self.started > timeouts.total:
             self._time_out("total", timeouts.total)
+        elif self._answer is None and not self.request_complete and self._crawls(now):
+            self._reject(RefusalError(408, "slow_body", "the request body arrives too slowly"))
         elif self._connecting is None and self._answer is None and self.request_complete:
             if quiet > timeouts.first_byte:
                 self._time_out("first_byte", timeouts.first_byte)
@@ -224,6 +292,22 @@ class Exchange(Recording):
                 self._reject(RefusalError(408, "timeout_body", "the request body did not arrive in time"))
             else:
                 self._time_out("idle", timeouts.idle)
+
+    def _crawls(self, now: float) -> bool:
+        rate, body = self._serving.table.limits.body_rate, self._body
+        if not rate or body is None:
+            return False
+        if self._pace is None:
+            self._pace = Pace(self.started, 0)
+        return self._pace.crawls(now, body.taken, rate=rate, held=self.client.held_by > 0)
+
+    def deadline_passed(self) -> None:
+        """The client waits no longer, as it said it would not: as when it hangs up, nobody's failure."""
+        if self.done:
+            return
+        self._drop_upstream()
+        self._record("client", "timeout_deadline", 504)
+        self._tell_failed(504, "timeout_deadline", "the request's own deadline has passed")
 
     def _time_out(self, which: str, seconds: float) -> None:
         if self.client.slow_reader:
@@ -237,10 +321,15 @@ class Exchange(Recording):
         """The arm's failure: an error answer when none has begun, else the connection is cut so that it shows."""
         if self.done:
             return
-        if status == 502 and self._answer is None and self._run_again("transport", code, status):
+        self._hold_against_endpoint(code)
+        again = status == 502 or code in (Turn.FULL, Turn.LATE)
+        if again and self._answer is None and self._run_again("transport", code, status):
             return
         self._drop_upstream()
         self._record("transport", code, status)
+        self._tell_failed(status, code, message, extra)
+
+    def _tell_failed(self, status: int, code: str, message: str, extra: bytes = b"") -> None:
         client = self.client
         if self._answer is not None:
             client.cut(hard=self._returning is not None and self._returning.framing == "close")
@@ -254,6 +343,13 @@ class Exchange(Recording):
             extra += b"connection: close\r\n"
         client.write(problem(status, code, message, extra, head_only=self.head.method == b"HEAD"))
         client.exchange_done()
+
+    def _hold_against_endpoint(self, code: str) -> None:
+        """Note that an endpoint broke the request, which is not done by a long answer that takes longer than it may."""
+        upstream = self.upstream
+        if upstream is None or code == WRONG_RELEASE or (code == "timeout_total" and self._answer is not None):
+            return
+        upstream.pool.arm.broke(upstream.pool)
 
     def _run_again(self, reason: Reason, code: str, status: int = 0) -> bool:
         """Count the arm's failure and run the request again on stable, once, when the table in force says so.
@@ -270,6 +366,8 @@ class Exchange(Recording):
         request = b"" if stable is None else self._whole_request()
         if stable is None or not request:
             return False
+        if self.upstream is not None and self._answer is not None and self._answer.status >= SERVER_ERROR:
+            self.upstream.pool.arm.answered(self.upstream.pool, bad=True)
         self._drop_upstream()
         self._rerun_code = code
         self._record(reason, code, status, last=False)

@@ -23,7 +23,7 @@ _special = re.compile(
 ).search
 _special_answer = re.compile(
     rb"\r\n(?:transfer-encoding|connection|keep-alive|proxy-connection|te|trailer|upgrade"
-    rb"|fairway-outcome|x[-_]fairway[-_][^:]*|content-type:[ \t]*text/event-stream):?"
+    rb"|fairway-outcome|fairway-release|x[-_]fairway[-_][^:]*|content-type:[ \t]*text/event-stream):?"
 ).search
 _fields = re.compile(rb"([^:\r\n]++):[ \t]*+([^\r\n]*)\r\n").findall
 _request_line = re.compile(rb"(" + TOKEN + rb"{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n").match
@@ -46,7 +46,7 @@ _LISTS = (b"connection", b"upgrade", b"te")
 _NEVER_NOMINATED = frozenset((b"host", b"content-length", b"transfer-encoding", b"cookie", b"authorization"))
 _ANSWER_STRIP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"transfer-encoding",
-     b"fairway-outcome")
+     b"fairway-outcome", b"fairway-release")
 )  # fmt: skip
 
 
@@ -374,6 +374,8 @@ def _special_headers(answer: AnswerHead, lower: bytes, has_length: bool) -> bool
     headers = answer.headers
     if lower.count(b"\r\nfairway-outcome:") > 1:
         headers[b"fairway-outcome"] = b"repeated"  # malformed on purpose: two outcomes are no outcome
+    if lower.count(b"\r\nfairway-release:") > 1:
+        headers[b"fairway-release"] = b"repeated"  # an arm that says two releases is neither
     if b"close" in tokens_of(headers.get(b"connection", b"")):
         answer.reusable = False
     coding = headers.get(b"transfer-encoding")

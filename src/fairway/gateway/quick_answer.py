@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from fairway.gateway.access_log import TOGETHER
+from fairway.gateway.endpoints.verifying import from_another
 from fairway.gateway.judging import read_outcome
 from fairway.gateway.repeats import CONNECTION, AnswerRepeat, without
 from fairway.gateway.shapes import match_answer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fairway.gateway.upstream import Upstream
 
 _OUTCOME = len(b"fairway-outcome:")
+_RELEASE = len(b"fairway-release:")
 MAX_IDLE = 256
 """Open connections to an endpoint that nobody uses at the moment."""
 
@@ -92,9 +94,11 @@ def read_answer(data: bytes, served: ArmServing) -> AnswerRepeat | None:
     match = match_answer(data)
     if match is None:
         return None
-    _, length, _, said = match.groups()
+    _, length, _, said, release = match.groups()
     end = match.end()
     if length is None or len(data) - end != int(length):
+        return None
+    if from_another(release, served.digest):
         return None
     outcome = None
     if said is not None:
@@ -104,7 +108,7 @@ def read_answer(data: bytes, served: ArmServing) -> AnswerRepeat | None:
     elif served.attested:
         return None
     head = data[: end - 2]  # before the empty line
-    lines = [(match.start(4), 4, _OUTCOME), (match.start(3), 3, CONNECTION)]
+    lines = [(match.start(5), 5, _RELEASE), (match.start(4), 4, _OUTCOME), (match.start(3), 3, CONNECTION)]
     for start, group, name in sorted(lines, reverse=True):
         if start >= 0:
             head = without(head, match, group, name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fairway.gateway.bodies import RequestBody
 from fairway.gateway.body_key import BodyKey, waits_for_key
 from fairway.gateway.endpoints.line import Turn
+from fairway.gateway.deadline import Deadline, deadline_of, told_anew
 from fairway.gateway.facts import HeadFacts
 from fairway.gateway.forwarding import forwarded_lines
 from fairway.gateway.framing import RefusalError, RequestHead, forwarded_head, parse_request
@@ -82,6 +83,8 @@ class Sending:
     """Key of its unit when it takes part in unit tests."""
     _pair: Pair | Sample | None = None
     """Its other half when it is mirrored; who overhears it when it is sampled."""
+    deadline: Deadline | None = None
+    """The client's own, when that is sooner than the gateway's."""
     number: int
     """Of the request, in this worker."""
 
@@ -91,6 +94,8 @@ class Sending:
         self._serving = serving
         self.started = self.touched = perf_counter()
         self.number = next(client.worker.count)
+        if b"-timeout" in head.lower:
+            self.deadline = deadline_of(head.lower, serving.table.timeouts.total, self.deadline_passed)
 
     @property
     def request_id(self) -> bytes:
@@ -111,6 +116,8 @@ class Sending:
         """Header lines the request gets on its way to the arm."""
         client = self.client
         said = client.forwarded_line if self.head.plain else forwarded_lines(self.head, client.peer)
+        if self.deadline is not None:
+            said += self.deadline.line
         return b"%b%bx-fairway-request: %b\r\n" % (said, self._flags, self.request_id)
 
     def _head_for_arm(self) -> bytes:
@@ -138,7 +145,7 @@ class Sending:
 
     def _expects_continue(self) -> bool:
         head = self.head
-        return not head.plain and head.headers.get(b"expect", b"").strip().lower() == b"100-continue"
+        return head.expects_continue
 
     def _begin(self, rest: bytes) -> bytes:
         head = self.head
@@ -186,7 +193,7 @@ class Sending:
         self.upstream = upstream
         if self._placement.decision.served_as_assigned:
             cell.served += 1
-            if self._pair is None:
+            if self._pair is None and self.deadline is None and known is not None and known.slow_above >= 0:
                 self.known = known
         self._replay = first if len(first) <= REPLAY_BYTES else None
         upstream.transport.write(first)
@@ -221,6 +228,8 @@ class Sending:
                 self._count(cell, now)
             else:
                 self._uncounted = cell
+        if serving.mirror is not None and known is not None and not known.direct and self._pair is None:
+            worker.mirror.let_pass(serving, known, self.unit)
         if decision.moved:
             self._moved = "not_ready"
         if decision.served is None:
@@ -246,8 +255,11 @@ class Sending:
             if serving.mirror is not None and decision.served_as_assigned and decision.role is Role.STABLE:
                 mirror, fresh = self.client.worker.mirror, decision.fresh
                 self._pair = mirror.begin(serving, self.unit, self.request_id, fresh=fresh, now=now)
+                if self.head.upgrade and self._pair is not None:
+                    mirror.drop(self._pair)  # nobody overhears a WebSocket: a shadow cannot follow from here on
+                    self._pair = None
             if serving.sample is not None and self._pair is None and decision.served_as_assigned:
-                self._pair = self._sampled(serving.sample, cell, now)
+                self._pair = None if self.head.upgrade else self._sampled(serving.sample, cell, now)
 
     def _sampled(self, plan: SamplePlan, cell: Cell, now: float) -> Sample | None:
         """Who overhears it; ``None`` when its conversation is not sampled."""
@@ -295,7 +307,7 @@ class Sending:
         if self._placement.decision.served_as_assigned and not self._retried and not self._moved:
             self.cell.served += 1
             self.cell.dirty = True
-        self._send(data)
+        self._send(data if self.deadline is None else told_anew(data, self.deadline.left))
 
     def _send(self, data: bytes) -> None:
         replay = self._replay
@@ -407,7 +419,7 @@ class Sending:
         return self._replay or b"" if self.request_complete else b""
 
     def _may_repeat(self) -> bool:
-        """Only a stale kept connection, once, and only what may be sent twice and is still here whole."""
+        """Once, and only what may be sent twice (RFC 9110, 9.2.2) and is still here whole."""
         if self.sent and not self._retried:
             self._whole_request()
         return not self._retried and self.request_complete and bool(self._replay) and self.head.method in IDEMPOTENT
@@ -438,6 +450,10 @@ class Sending:
 
     def upstream_lost(self, *, clean: bool) -> None:
         """The arm closed the connection."""
+        raise NotImplementedError
+
+    def deadline_passed(self) -> None:
+        """The client waits no longer."""
         raise NotImplementedError
 
     def fail(self, status: int, code: str, message: str, *, extra: bytes = b"") -> None:

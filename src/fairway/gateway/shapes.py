@@ -21,6 +21,7 @@ _REQUEST_SPECIAL = (
 )  # fmt: skip
 _ANSWER_SPECIAL = (
     "transfer-encoding", "connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "fairway-outcome",
+    "fairway-release",
 )  # fmt: skip
 
 Matcher = Callable[[bytes], re.Match[bytes] | None]
@@ -93,6 +94,7 @@ match_answer = re.compile(
     + _usual_case("content-type") + rb":(?![ \t]*+[tT][eE][xX][tT]/[eE])" + _VALUE + rb"\r\n|"
     + _usual_case("connection") + rb":(?(3)(?!))( [kK]eep-[aA]live)\r\n|"
     + _usual_case("fairway-outcome") + rb":(?(4)(?!))(" + _VALUE + rb")\r\n|"
+    + _usual_case("fairway-release") + rb":(?(5)(?!))(" + _VALUE + rb")\r\n|"
     + _others((*_ANSWER_SPECIAL, "content-length", "content-type")) + rb")*+\r\n"
 ).match  # fmt: skip
-"""Matches the head of a usual answer; groups: status, length, a Connection that says nothing, outcome."""
+"""Matches the head of a usual answer; groups: status, length, a Connection that says nothing, outcome, release."""
