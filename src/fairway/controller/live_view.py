@@ -108,6 +108,7 @@ def _view(snapshot: Snapshot, decision: Decision) -> dict[str, Any]:
         ],
         "tripped": list(snapshot.router.tripped),
         "pinned": snapshot.router.pinned,
+        "masked": list(snapshot.router.masked),
         "people": people_digest(snapshot.people),
     }
 

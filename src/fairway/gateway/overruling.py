@@ -1,4 +1,4 @@
-"""What a gateway overrules a table with: a trip of its own and a person's pin. Pure, and by release.
+"""What a gateway overrules a table with: a trip of its own, a person's pin and masks. Pure, and by release.
 
 Roles change when a rollout goes on - the candidate becomes stable, the former stable a baseline - so neither a trip nor
 a pin is kept by role: who tripped, and who was stable then, stays the same whatever the next table calls them.
@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fairway.errors import ConflictError
 from fairway.gateway.state import LocalDecisions
 from fairway.traffic.table import NO_SHARE, Arm, Role, RouteTable
 from fairway.units import Digest
+
+MAX_MASKED = 32
+"""Releases a person may have masked at once."""
 
 
 def tripped_in(table: RouteTable, decisions: LocalDecisions, candidate: Arm) -> LocalDecisions:
@@ -25,11 +29,38 @@ def pinned_in(table: RouteTable | None, decisions: LocalDecisions) -> LocalDecis
     return replace(decisions, pinned=True, pinned_to=decisions.pinned_to if home is None else home.release)
 
 
+def masked_in(table: RouteTable, decisions: LocalDecisions, release: Digest) -> LocalDecisions:
+    """The decisions once a person said that a release gets no traffic.
+
+    Raises:
+        ConflictError: When it is what serves as stable, so that nobody would be served, or too many are masked.
+    """
+    home = home_of(table, decisions)
+    if home is not None and home.release == release:
+        raise ConflictError(
+            f"{home.version} serves as stable, and nothing else could",
+            code="masks_stable",
+            hint="roll back to another release, or pin one, before this one is masked",
+        )
+    masked = tuple(sorted({*decisions.masked, release}))
+    if len(masked) > MAX_MASKED:
+        raise ConflictError(
+            f"{MAX_MASKED} releases are masked already", code="too_many_masked", hint="unmask some that are gone"
+        )
+    return replace(decisions, masked=masked, masked_to=decisions.masked_to if home is None else home.release)
+
+
+def unmasked_in(decisions: LocalDecisions, release: str) -> LocalDecisions:
+    """The decisions once a person said that it may serve again."""
+    masked = tuple(known for known in decisions.masked if known != release)
+    return replace(decisions, masked=masked, masked_to=decisions.masked_to if masked else None)
+
+
 def settled(table: RouteTable, decisions: LocalDecisions) -> LocalDecisions:
     """What remains of the decisions under a newer table.
 
-    A trip ends when the controller obeyed: its table masks the release, or has it no more. A pin ends by nobody's word
-    but a person's; one from before there was any table means what is stable in the first one.
+    A trip ends when the controller obeyed: its table masks the release, or has it no more. A pin and a mask end by
+    nobody's word but a person's; a pin from before there was any table means what is stable in the first one.
     """
     releases = {arm.release for arm in table.arms}
     if decisions.tripped is not None and (decisions.tripped in table.masks or decisions.tripped not in releases):
@@ -46,18 +77,21 @@ def settled(table: RouteTable, decisions: LocalDecisions) -> LocalDecisions:
 
 
 def home_of(table: RouteTable, decisions: LocalDecisions) -> Arm | None:
-    """The arm that serves as stable: pinned to, else the table's unless it tripped, else what was stable before that.
+    """The arm that serves as stable: pinned to, else the table's unless it tripped or is masked, else the one before.
 
-    A release that the table masks or does not have cannot be it. When nothing else is left the table's stable is, also
-    one that tripped: a bad answer is then better than none, and the controller, who is told, took the other one away.
+    A release that is masked, or that the table does not have, cannot be it. When nothing else is left the table's
+    stable is, also one that tripped or that a person masked while it was none: a bad answer is then better than none,
+    and the controller, who is told, took the other one away.
     """
     stable = table.arm(Role.STABLE)
     known = {arm.release: arm for arm in table.arms if arm.release not in table.masks and arm.role is not Role.SHADOW}
+    out = {decisions.tripped, *decisions.masked}
     wanted: list[str | None] = [decisions.pinned_to] if decisions.pinned else []
-    if stable is not None and stable.release != decisions.tripped:
+    if stable is not None and stable.release not in out:
         wanted.append(stable.release)
-    elif decisions.tripped is not None:
-        wanted.append(decisions.tripped_to)
+    else:
+        before = (decisions.tripped_to, decisions.masked_to)
+        wanted += [release for release in before if release not in out]
     return next((known[Digest(release)] for release in wanted if release is not None and release in known), stable)
 
 
@@ -70,7 +104,8 @@ def overruled(table: RouteTable, decisions: LocalDecisions) -> tuple[RouteTable,
     home = home_of(table, decisions)
     if home is None:
         return table, frozenset()
-    withheld = {arm.release for arm in table.arms if decisions.pinned or arm.release == decisions.tripped}
+    out = {decisions.tripped, *decisions.masked}
+    withheld = {arm.release for arm in table.arms if decisions.pinned or arm.release in out}
     withheld.discard(home.release)
     if home.role is Role.STABLE:
         return table, frozenset(withheld)

@@ -98,6 +98,7 @@ def _question(gateway: Puller) -> dict[str, str]:
         "confirmed": str(confirmed),
         "tripped": decisions.tripped or "",
         "pinned": (decisions.pinned_to or "") if decisions.pinned else "",
+        "masked": ",".join(decisions.masked),
         **({"route": str(gateway.table.route)} if gateway.table is not None else {}),
     }
 

@@ -149,6 +149,8 @@ def _gateways(observed: Mapping[str, Any]) -> str:
     late = [f"{name} at {has}" for name, has in sorted(by.items()) if has != fence]
     missing = f": {', '.join(late)}" if late else f": the lowest is at {observed['confirmed'] or 'nothing'}"
     pinned = "; pinned by a person" if observed["pinned"] else ""
+    if observed["masked"]:
+        pinned += "; a release is masked by a person"
     tripped = "; one has gone back to stable by itself" if observed["tripped"] else ""
     return f"gateways   not all serve fence {fence} yet{missing}{pinned}{tripped}"
 

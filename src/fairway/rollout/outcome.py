@@ -118,7 +118,13 @@ def is_blind(finding: GateFinding) -> bool:
 
 
 def pinned(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
-    """A person pinned the gateway's traffic: nothing moves forward until they let go."""
-    if snapshot.router.pinned is None:
-        return None
-    return wait(snapshot.state, "pinned", "a person pinned the gateway's traffic: fairway gateway pin none lets go")
+    """A person pinned the gateway's traffic, or masked the candidate: nothing moves forward until they let go."""
+    if snapshot.router.pinned is not None:
+        return wait(snapshot.state, "pinned", "a person pinned the gateway's traffic: fairway gateway pin none lets go")
+    candidate = rollout.candidate
+    if candidate.release in snapshot.router.masked:
+        again = f"fairway gateway unmask {candidate.version}"
+        return wait(
+            snapshot.state, "masked", f"a person masked {candidate.version} on a gateway: {again} lets it serve"
+        )
+    return None

@@ -50,6 +50,7 @@ INSTEAD: Mapping[str, str] = {
     "not_yours": "ask who asked for it",
     "nothing_to_skip": f"{_STATUS}; skip leaves a step or the soak",
     "pinned": "let go first: fairway gateway pin none",
+    "masked": "let it serve first: fairway gateway unmask <release>",
     "probe_failed": "fix it and release anew; it goes back by itself, and nobody has met it",
     "reason_needed": _SAY_WHY,
     "release_refused": "fairway release verify <release> and fairway release show <release> say what it lacks",

@@ -178,6 +178,7 @@ def _observed(state: RouteState, view: Mapping[str, Any]) -> dict[str, Any]:
         "confirmed_by": dict(view.get("confirmed_by", {})),
         "tripped": list(view.get("tripped", ())),
         "pinned": view.get("pinned"),
+        "masked": list(view.get("masked", ())),
         "telemetry_error": view.get("telemetry_error", ""),
     }
 

@@ -170,6 +170,8 @@ def _over_others(
         return refuse(state, request, "held", f"{other.actor} holds the route: {other.reason}")
     if snapshot.router.pinned is not None:
         return refuse(state, request, "pinned", "a person pinned the gateway's traffic; let go of that first")
+    if current.candidate.release in snapshot.router.masked:
+        return refuse(state, request, "masked", "a person masked the candidate on a gateway; unmask it first")
     entering = len(current.plan.steps) if full else next_entering(current)
     lacking = missing(state, current, snapshot.now, entering=entering)
     if lacking is not None:

@@ -32,6 +32,7 @@ class RouterObserved:
             has ever answered.
         gateways: How many are alive.
         tripped: Releases that live gateways took traffic away from by themselves, sorted.
+        masked: Releases a person keeps from traffic on a live gateway, sorted.
         pinned: Release a person pinned traffic to on a live gateway; ``None`` when nobody did.
         confirmed_by: What each live gateway has confirmed, by name; for people, no decision looks at it.
     """
@@ -40,6 +41,7 @@ class RouterObserved:
     gateways: int
     tripped: tuple[Digest, ...] = ()
     pinned: Digest | None = None
+    masked: tuple[Digest, ...] = ()
     confirmed_by: tuple[tuple[str, Fence], ...] = field(default=(), compare=False)
 
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fairway.gateway.overruling import home_of, narrows, overruled, pinned_in, settled, tripped_in
+from fairway.errors import ConflictError
+from fairway.gateway.overruling import (
+    home_of,
+    masked_in,
+    narrows,
+    overruled,
+    pinned_in,
+    settled,
+    tripped_in,
+    unmasked_in,
+)
 from fairway.gateway.state import LocalDecisions
 from fairway.traffic.facts import GivenFacts
 from fairway.traffic.fence import Fence
@@ -39,6 +52,7 @@ PROMOTING = table("2s 1b", seq=2)
 CANDIDATE = STEPPING.arms[1]
 TRIPPED = tripped_in(STEPPING, LocalDecisions(), CANDIDATE)
 PINNED = pinned_in(STEPPING, LocalDecisions())
+MASKED = masked_in(STEPPING, LocalDecisions(), V2)
 
 
 def served(under: RouteTable, decisions: LocalDecisions) -> set[str]:
@@ -49,7 +63,7 @@ def served(under: RouteTable, decisions: LocalDecisions) -> set[str]:
     return {arm.version if arm is not None else "nobody" for arm in found}
 
 
-@pytest.mark.parametrize("decisions", [TRIPPED, PINNED], ids=["tripped", "pinned"])
+@pytest.mark.parametrize("decisions", [TRIPPED, PINNED, MASKED], ids=["tripped", "pinned", "masked"])
 @pytest.mark.parametrize(
     "later",
     [
@@ -112,7 +126,7 @@ def test_a_pin_from_before_there_was_a_table_means_the_first_one() -> None:
 
 
 @pytest.mark.parametrize("gone", [table("2s"), table("2s 1b", masks=(V1,))], ids=["gone", "masked"])
-@pytest.mark.parametrize("decisions", [TRIPPED, PINNED], ids=["tripped", "pinned"])
+@pytest.mark.parametrize("decisions", [TRIPPED, PINNED, MASKED], ids=["tripped", "pinned", "masked"])
 def test_when_the_controller_took_the_other_release_away_the_table_is_served(
     gone: RouteTable, decisions: LocalDecisions
 ) -> None:
@@ -183,3 +197,54 @@ def test_the_end_of_a_mirror_may_be_acknowledged_before_it_is_on_disk_its_begin_
     assert narrows(replace(MIRRORING, mirror=Parts(0)), MIRRORING)
     assert not narrows(MIRRORING, without)
     assert not narrows(replace(MIRRORING, mirror=Parts(20_000)), MIRRORING)
+
+
+def test_a_masked_release_is_assigned_as_ever_and_what_it_does_not_serve_counts_against_it() -> None:
+    ruleset = Ruleset(*overruled(table("1s 2c", split=100_000), MASKED))
+    decision = ruleset.assign(GivenFacts(headers={"x": "c"}), chance=0).decision
+    assert (decision.release, decision.moved) == (V2, True)
+    assert decision.served is not None
+    assert decision.served.release == V1
+
+
+@pytest.mark.parametrize("later", [STEPPING, PROMOTING, table("1s 2c", masks=(V2,)), table("1s"), table("3s")])
+def test_a_mask_is_ended_by_no_table(later: RouteTable) -> None:
+    assert settled(later, MASKED).masked == (V2,)
+
+
+def test_a_mask_ends_by_the_word_of_a_person_and_leaves_the_others() -> None:
+    both = masked_in(table("1s 2c 3b"), MASKED, V3)
+    assert (both.masked, both.masked_to) == ((V2, V3), V1)
+    assert served(table("3s 2c 1b", split=50_000), both) == {"1"}
+    assert unmasked_in(both, V3) == MASKED
+    assert unmasked_in(MASKED, V2) == LocalDecisions()
+    assert served(STEPPING, unmasked_in(MASKED, V2)) == {"1", "2"}
+
+
+@pytest.mark.parametrize("decisions", [LocalDecisions(), MASKED, TRIPPED], ids=["none", "masked", "tripped"])
+def test_what_serves_as_stable_cannot_be_masked(decisions: LocalDecisions) -> None:
+    home = home_of(STEPPING, decisions)
+    assert home is not None
+    with pytest.raises(ConflictError, match="serves as stable"):
+        masked_in(STEPPING, decisions, home.release)
+
+
+def test_a_masked_release_that_is_all_there_is_serves_rather_than_nobody() -> None:
+    assert served(table("2s"), MASKED) == {"2"}
+
+
+def test_no_more_releases_are_masked_than_can_be_told() -> None:
+    decisions = LocalDecisions()
+    with pytest.raises(ConflictError, match="masked already"):  # noqa: PT012 - it is the last of them that fails
+        for number in range(40):
+            decisions = masked_in(STEPPING, decisions, Digest(f"sha256:{number}"))
+    assert len(decisions.masked) == 32
+
+
+@given(st.sets(st.sampled_from([V1, V2, V3])), st.sampled_from([None, V1, V2, V3]), st.booleans())
+def test_what_the_gateway_decides_by_itself_outlives_it(masked: set[str], tripped: str | None, pinned: bool) -> None:
+    to = V1 if pinned else None
+    decisions = LocalDecisions(
+        pinned=pinned, pinned_to=to, tripped=tripped, masked=tuple(sorted(masked)), masked_to=V1 if masked else None
+    )
+    assert LocalDecisions.from_wire(json.loads(json.dumps(asdict(decisions)))) == decisions

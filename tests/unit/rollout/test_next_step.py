@@ -652,6 +652,20 @@ def test_nothing_moves_forward_while_a_person_has_pinned_the_gateway(phase):
     assert failing.kind is DecisionKind.ROLL_BACK
 
 
+@pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.STEPPING, Phase.PROMOTING], ids=str)
+def test_nothing_moves_forward_while_a_person_has_masked_the_candidate_on_a_gateway(phase):
+    masked = RouterObserved(confirmed=Fence(term=1, seq=9), gateways=1, masked=(CANDIDATE.release,))
+    before = rollout_state(phase)
+    decision = next_step(snapshot(route_state(before), router=masked, measured=measured(PASS)))
+    assert (decision.kind, decision.code) == (DecisionKind.WAIT, "masked")
+    assert decision.state.rollout == before
+    failing = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), router=masked, measured=measured(FAIL)))
+    assert failing.kind is DecisionKind.ROLL_BACK
+    other = replace(masked, masked=(NEXT.release,))
+    moves = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), router=other, measured=measured(PASS)))
+    assert moves.kind is DecisionKind.ADVANCE, "another release's mask is nobody's hindrance"
+
+
 @pytest.mark.parametrize("blind", [NO_DATA, ERROR], ids=str)
 def test_a_gate_that_need_not_pass_must_still_see(blind):
     decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), measured=measured(PASS, PASS, blind)))

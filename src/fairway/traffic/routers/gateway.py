@@ -1,9 +1,9 @@
 """Fairway's own gateway as a traffic router: the controller's side of the table protocol.
 
 Gateways pull: ``GET /v1/table?after=<fence>&wait=<s>&gateway=<id>&boot=<id>&confirmed=<fence>
-&tripped=<release>&pinned=<release>`` answers 200 and the table when its fence is higher than ``after``, else 204 after
+&tripped=<release>&pinned=<release>&masked=<release>,<release>`` answers 200 and the table when its fence is higher than ``after``, else 204 after
 ``wait`` seconds. What a gateway confirms (the lowest fence over its workers) and what holds there whatever the table
-says (the release it tripped away from, the one a person pinned) travel with its next question.
+says (the release it tripped away from, those a person pinned or masked) travel with its next question.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class _Gateway:
     seen: float
     tripped: Digest | None
     pinned: Digest | None
+    masked: tuple[Digest, ...] = ()
     waiting: int = 0
 
 
@@ -101,6 +102,7 @@ class GatewayRouter:
             gateways=len(alive),
             tripped=tuple(sorted({g.tripped for g in alive.values() if g.tripped is not None})),
             pinned=min((g.pinned for g in alive.values() if g.pinned is not None), default=None),
+            masked=tuple(sorted({release for g in alive.values() for release in g.masked})),
             confirmed_by=tuple(sorted((name, g.confirmed) for name, g in alive.items())),
         )
 
@@ -150,6 +152,7 @@ class GatewayRouter:
             seen=self._monotonic(),
             tripped=_release(query, "tripped"),
             pinned=_release(query, "pinned"),
+            masked=tuple(Digest(value) for value in query.get("masked", "").split(",") if ":" in value),
         )
         self._gateways[name] = said
         return said
@@ -173,6 +176,7 @@ class GatewayRouter:
                     "alive": bool(g.waiting) or now - g.seen < ALIVE_SECONDS,
                     "tripped": g.tripped,
                     "pinned": g.pinned,
+                    "masked": list(g.masked),
                 }
                 for name, g in self._gateways.items()
             },
