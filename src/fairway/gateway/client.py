@@ -12,16 +12,11 @@ from fairway.gateway.framing import RefusalError, parse_request
 from fairway.gateway.problems import problem
 from fairway.gateway.quick_request import quick_request
 from fairway.gateway.repeats import NO_REQUEST
+from fairway.gateway.tls import SHUTDOWN_SECONDS
 
 if TYPE_CHECKING:
     from fairway.gateway.quick_exchange import QuickExchange
     from fairway.gateway.worker import Worker
-
-HEAD_SECONDS = 10.0
-"""A request's head must have arrived this long after its first byte."""
-
-IDLE_SECONDS = 75.0
-"""A kept connection without a request is closed after this."""
 
 LINGER_SECONDS = 2.0
 """After refusing a message the gateway goes on reading (and dropping) for so long, so that the answer is not lost."""
@@ -30,6 +25,7 @@ DRAIN_IDLE_SECONDS = 1.0
 """While draining, a connection on which no request comes for so long is closed."""
 
 _QUEUE_BYTES = 65_536
+_WRITE_BYTES = 65_536  # waiting to be sent before the arm is read no further; as without TLS
 
 
 class ClientConnection(asyncio.Protocol):
@@ -37,7 +33,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_in_next", "address", "buffer", "close_after", "closing", "exchange", "forwarded_line", "held_by", "lines",
-        "peer", "repeat", "since", "slow_reader", "transport", "unlike", "worker",
+        "peer", "repeat", "since", "slow_reader", "transport", "unlike", "unsent", "watched", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, peer: Peer = NOBODY) -> None:
@@ -64,6 +60,10 @@ class ClientConnection(asyncio.Protocol):
         """Bytes of requests to come."""
         self.held_by = 0
         """How many have asked not to read on."""
+        self.unsent = 0
+        """Bytes the client had still to read when that was looked at last, while the connection is being closed."""
+        self.watched: set[ClientConnection] = set()
+        """Those that are looked at with it."""
         self._in_next = False
 
     # --- called by the loop ------------------------------------------------------------------------------------
@@ -79,9 +79,13 @@ class ClientConnection(asyncio.Protocol):
         self.address = peer.address
         self.forwarded_line = peer.lines
         self.lines = peer.lines + self.lines
-        self.worker.clients.add(self)
-        if len(self.worker.clients) > self.worker.serving.table.limits.connections:
-            self.worker.count_refused("connections")
+        worker = self.worker
+        worker.clients.add(self)
+        self.watched = worker.watch.add(self)
+        if peer.secure:
+            self.transport.set_write_buffer_limits(high=_WRITE_BYTES)
+        if len(worker.clients) > worker.entrance.most_clients:
+            worker.count_refused("connections")
             self.refuse(RefusalError(503, "connections", "too many connections"), extra=b"retry-after: 1\r\n")
 
     def data_received(self, data: bytes) -> None:
@@ -114,6 +118,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self.worker.clients.discard(self)
+        self.watched.discard(self)
         self.closing = True
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
@@ -224,11 +229,13 @@ class ClientConnection(asyncio.Protocol):
         self.closing = True
         self.since = perf_counter()
         self.buffer = b""
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
         if self.held_by:
             self.held_by = 0
             self.transport.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()  # TLS, whose goodbye waits for the client's and drops what it sends until then
 
     # --- what an exchange asks for -----------------------------------------------------------------------------
 
@@ -273,16 +280,26 @@ class ClientConnection(asyncio.Protocol):
             exchange.overdue(now)
             return
         waited = now - self.since
+        timeouts = self.worker.serving.table.timeouts
         if self.closing:
-            if waited > LINGER_SECONDS:
-                self.transport.abort()
+            self._closing_overdue(now, timeouts.idle)
         elif self.buffer:
-            if waited > HEAD_SECONDS:
+            if waited > timeouts.head:
                 self.worker.count_refused("timeout_head")
                 self.refuse(RefusalError(408, "timeout_head", "the request head did not arrive in time"))
-        elif waited > IDLE_SECONDS or (self.worker.draining and waited > DRAIN_IDLE_SECONDS):
+        elif waited > timeouts.keep_alive or (self.worker.draining and waited > DRAIN_IDLE_SECONDS):
             self.closing = True
+            self.since = now
             self.transport.close()
+
+    def _closing_overdue(self, now: float, idle: float) -> None:
+        """A client may take its time to read what is left of its answer, as long as it reads."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and unsent != self.unsent:
+            self.unsent = unsent
+            self.since = now
+        elif now - self.since > (idle if unsent else SHUTDOWN_SECONDS if self.peer.secure else LINGER_SECONDS):
+            self.transport.abort()
 
     def abort_at_drain_limit(self) -> None:
         """The drain is over: what still runs is cut off, and counted as the gateway's doing."""

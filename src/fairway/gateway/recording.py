@@ -94,6 +94,8 @@ class Recording(Sending):
         self.done = True
         cell = self.cell
         if cell is None:
+        if self.deadline is not None and last:
+            self.deadline.cancel()
             if reason == "transport":
                 self.client.worker.count_refused(code)
             note_ended(self, "unknown", code, status)

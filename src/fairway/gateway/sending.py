@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from fairway.gateway.bodies import RequestBody
 from fairway.gateway.body_key import BodyKey, waits_for_key
-from fairway.gateway.endpoints.line import Turn
 from fairway.gateway.deadline import Deadline, deadline_of, told_anew
+from fairway.gateway.endpoints.line import Turn
 from fairway.gateway.facts import HeadFacts
 from fairway.gateway.forwarding import forwarded_lines
 from fairway.gateway.framing import RefusalError, RequestHead, forwarded_head, parse_request

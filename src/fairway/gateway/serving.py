@@ -250,7 +250,8 @@ def prepare(
     first = table.keys[0] if table.keys else None
     key_header = first.name.lower() if first is not None and first.kind is KeyKind.HEADER else ""
     timeouts = table.timeouts
-    shortest = min(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total)
+    ends = (timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total, timeouts.head, timeouts.keep_alive)
+    shortest = min(ends)
     return Serving(
         table=table,
         regime=replace(table, masks=tuple(sorted({*table.masks, *withheld}))).regime if withheld else table.regime,

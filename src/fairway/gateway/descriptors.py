@@ -1,0 +1,32 @@
+"""How many files a worker may have open, and so how many clients it can take without losing its way to the arms."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+
+_OWN = 48
+"""Of a worker itself: channel, listening socket, memory, log, loop."""
+_LEAST = 8
+
+
+def raise_limit() -> int:
+    """Allow the process as many open files as the system lets it have; how many that are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # a system with a limit below the one it tells
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return soft if soft != resource.RLIM_INFINITY else 1 << 30
+
+
+def most_clients(files: int, *, wanted: int, in_flight: int) -> int:
+    """Clients that leave a connection to an arm for each request they may have running.
+
+    Args:
+        files: The process may have open.
+        wanted: Clients the table allows.
+        in_flight: Requests the table allows at once.
+    """
+    free = files - _OWN
+    return min(wanted, max(_LEAST, free - in_flight, free // 2))
