@@ -48,6 +48,7 @@ def measure() -> Bench:
         folder = Path(name)
         script = folder / "load.lua"
         script.write_text(LUA)
+        folder.chmod(0o755)  # nginx reads it as another user
         (folder / "answer").write_text("z" * SIZE)
         for kind in (PROMPTS, ANSWERS):
             with contextlib.ExitStack() as stack:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from fairway.gateway import client as client_connection
 from fairway.gateway import mirroring
+from fairway.gateway.left_out import LeftOut
 from fairway.observe.fold import FoldState, fold_all, mature_blocks
 from fairway.testing.gateway_worker import Client, Harness, connected
 from fairway.testing.scripted_arm import ArmRequest, Script, ScriptedArm, always, answer
-from fairway.traffic.bucket import bucket, mirror_salt
+from fairway.traffic.bucket import bucket, mirror_salt, unit_hash
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind, Timeouts
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
@@ -176,15 +178,111 @@ async def test_the_user_is_answered_at_once_while_the_shadow_hangs(harness: Harn
             for number in range(100):
                 await ask(client, f"c-{number}")
             assert time.perf_counter() - began < 1.0, "100 answers, before the first copy's time limit"
-        assert harness.worker.mirror.in_flight == mirroring.MAX_COPIES
+        taken_up = mirroring.MAX_COPIES * mirroring.TAKEN_UP
+        assert harness.worker.mirror.in_flight == taken_up, "the rest of the room is for the conversations under way"
         await until_idle(harness)
         counted = await harness.counted()
         sums = counted[Role.SHADOW].sums
-        assert sums["shadow_dropped"] == 100 - mirroring.MAX_COPIES
-        assert sums["shadow_failed"] == sums["shadow_pairs"] == mirroring.MAX_COPIES
+        assert sums["shadow_dropped"] == 100 - taken_up
+        assert sums["shadow_failed"] == sums["shadow_pairs"] == taken_up
         assert counted[Role.STABLE].finished == 100
         assert counted[Role.STABLE].failed == counted[Role.STABLE].unknown == 0
         assert {exemplar["reason"] for exemplar in counted[Role.SHADOW].exemplars} == {"timeout_first_byte"}
+
+
+async def test_what_a_hanging_shadow_has_no_room_for_takes_the_short_way_and_is_counted(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = 0
+    whole = client_connection.quick_request
+
+    def counted_quick(client: object, data: bytes) -> bool:
+        nonlocal quick
+        taken = whole(client, data)  # type: ignore[arg-type]
+        quick += taken
+        return taken
+
+    monkeypatch.setattr(client_connection, "quick_request", counted_quick)
+
+    async def hang(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(hang) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint, block_seconds=60.0))
+        async with connected(harness.port) as client:
+            for number in range(40):
+                await ask(client, f"c-{number}")
+            begun = quick
+            for _ in range(5):
+                for number in range(32, 40):
+                    await ask(client, f"c-{number}")
+            assert (begun, quick - begun) == (8, 40), "eight had no room, and neither had any of their requests"
+        counted = await harness.counted()
+        assert counted[Role.SHADOW].sums["shadow_dropped"] == 8 + 40 + 32, "and those cut off by the drain"
+        assert (counted[Role.STABLE].assigned, counted[Role.STABLE].finished) == (80, 80)
+
+
+async def test_a_conversation_the_shadow_has_lost_takes_the_short_way_and_each_request_is_counted(
+    harness: Harness,
+) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says("status=failed")) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint, block_seconds=60.0))
+        async with connected(harness.port) as client:
+            await ask(client)
+            await until_idle(harness)  # only one of the two failed: not followed any longer
+            for _ in range(6):
+                await ask(client)
+            known = harness.worker.serving.known[b"c-1"]
+            assert known.direct
+            assert isinstance(known.thresholds, LeftOut)
+        assert len(shadow.requests) == 1
+        sums = await sums_of(harness)
+        assert (sums["shadow_failed"], sums["shadow_skipped"]) == (1, 6)
+
+
+async def test_an_unusual_answer_on_the_short_way_is_counted_once(harness: Harness) -> None:
+    async def in_chunks(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+
+    async with ScriptedArm(in_chunks) as stable, ScriptedArm(says("status=failed")) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint, block_seconds=60.0))
+        async with connected(harness.port) as client:
+            await ask(client)
+            await until_idle(harness)
+            for _ in range(6):
+                await ask(client)
+        sums = await sums_of(harness)
+        assert (sums["shadow_failed"], sums["shadow_skipped"]) == (1, 6)
+
+
+async def test_thresholds_hold_for_conversations_the_shadow_does_not_follow(harness: Harness) -> None:
+    theta = {"latency_ms": {Role.STABLE: 40.0}}
+    slowly = says(None, after=0.06)
+    async with ScriptedArm(slowly) as stable, ScriptedArm(says("status=failed")) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint, theta=theta, block_seconds=60.0))
+        async with connected(harness.port) as client:
+            for _ in range(3):
+                await ask(client, "c-2")
+                await until_idle(harness)
+            assert isinstance(harness.worker.serving.known[b"c-2"].thresholds, LeftOut)
+        counted = await harness.counted()
+        assert counted[Role.STABLE].marks["slow"] == (unit_hash("c-2"),)
+
+
+async def test_conversations_of_the_candidate_are_not_copied_and_take_the_short_way(harness: Harness) -> None:
+    candidate = Digest("sha256:" + "c" * 64)
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(always(answer())) as shadow:
+        made = table(stable.endpoint, shadow.endpoint, block_seconds=60.0)
+        arm = Arm(role=Role.CANDIDATE, release=candidate, version="1.0.0", endpoints=(stable.endpoint,))
+        await harness.start(replace(made, arms=(*made.arms, arm), split=Parts(WHOLE)))
+        async with connected(harness.port) as client:
+            for _ in range(3):
+                await ask(client)
+        assert harness.worker.serving.known[b"c-1"].direct
+        counted = await harness.counted()
+        assert not shadow.requests
+        assert Role.SHADOW not in counted, "nothing of it is a shadow's"
+        assert counted[Role.CANDIDATE].assigned == 3
 
 
 async def test_a_client_that_leaves_makes_its_pair_neither_unknown_nor_diverged(harness: Harness) -> None:

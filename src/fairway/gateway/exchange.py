@@ -42,7 +42,7 @@ class Exchange(Recording):
         exchange._serving = quick.serving
         exchange.known = known = quick.known
         if isinstance(known.thresholds, LeftOut):
-            known.thresholds.count += 1
+            known.thresholds.requests += 1
             exchange.known = None
         exchange._placement = quick.known.placement
         exchange._served = quick.known.served

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from fairway.gateway.attesting import Attesting
 from fairway.gateway.comparing import BODY_BYTES, Side, body_digest, compare
-from fairway.gateway.serving import MirrorPlan, Serving
+from fairway.gateway.left_out import LeftOut
+from fairway.gateway.serving import Known, MirrorPlan, Serving
 from fairway.gateway.shadow_copy import ShadowCopy
 from fairway.gateway.telemetry import Cell
 from fairway.traffic.table import Role
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 MAX_COPIES = 64
 MAX_BYTES = 4 * 1024 * 1024
 """Copies a worker has under way or waiting, and bytes of requests in them; a request beyond either is dropped."""
+TAKEN_UP = 0.5
+"""While more than this share of either is in use no conversation is taken up: the rest is for those under way, so that
+they are followed to their end, and the others cost their users nothing."""
 
 SHADOW_LINE = b"x-fairway-shadow: 1\r\n"
 """Marks a copy, so that the agent mocks its tools; a client's own header of that name never gets here."""
@@ -118,6 +122,7 @@ class Mirror:
         """Copies under way or waiting."""
         self.held_bytes = 0
         """Bytes of requests in them."""
+        self._uncounted: list[tuple[Serving, str, LeftOut]] = []
         self._attesting: dict[tuple[int, str], Attesting] = {}  # by salt and release of the shadow; the last one
 
     def begin(self, serving: Serving, key: bytes, request: bytes, *, fresh: bool, now: float) -> Pair | None:
@@ -138,6 +143,9 @@ class Mirror:
             return None
         unit = plan.unit(key)
         if fresh:
+            if not self.has_room(serving):
+                self._count(serving, plan, {"shadow_dropped": 1})
+                return None
             self._note(plan, unit, plan.arm.tag, now + max(1.0, serving.table.pin_seconds))
         else:
             found = self._worker.memory.find(unit, now)
@@ -145,6 +153,52 @@ class Mirror:
                 self._count(serving, plan, {"shadow_skipped": 1})
                 return None
         return Pair(self, serving, plan, unit, request)
+
+    def has_room(self, serving: Serving) -> bool:
+        """Whether a conversation that begins now can be taken up."""
+        plan = serving.mirror
+        if plan is None or self._worker.draining:
+            return False
+        if self.in_flight >= MAX_COPIES * TAKEN_UP or self.held_bytes >= MAX_BYTES * TAKEN_UP:
+            return False
+        return not plan.says or not self.in_flight or self._attested(plan).proved
+
+    def crowded(self, serving: Serving) -> LeftOut:
+        """What requests of conversations are held against that there was no room for."""
+        return self._left_out(serving, "shadow_dropped")
+
+    def let_pass(self, serving: Serving, known: Known, key: bytes | None) -> None:
+        """A request was not copied, and no later one of its conversation will be: they may take the short way.
+
+        Args:
+            serving: The table it was placed under.
+            known: Where its conversation's requests go.
+            key: Of the conversation, when it has one.
+        """
+        plan, sample, decision = serving.mirror, serving.sample, known.placement.decision
+        if plan is None or key is None or not decision.served_as_assigned:
+            return
+        if sample is not None and sample.takes(key):
+            return
+        if decision.role is Role.STABLE:
+            broken = plan.says and self._attested(plan).broken
+            known.hold_against(self._left_out(serving, "shadow_unattested" if broken else "shadow_skipped"))
+        known.direct = True
+
+    def _left_out(self, serving: Serving, counted_as: str) -> LeftOut:
+        found = serving.left_out.get(counted_as)
+        if found is None:
+            found = serving.left_out[counted_as] = LeftOut.held_against(serving.thresholds_of(Role.STABLE))
+            self._uncounted.append((serving, counted_as, found))
+        return found
+
+    def tell(self) -> None:
+        """Count what took the short way since the last time."""
+        for serving, counted_as, left_out in self._uncounted:
+            count = left_out.taken()
+            if count and serving.mirror is not None:
+                self._count(serving, serving.mirror, {counted_as: count})
+        self._uncounted = [one for one in self._uncounted if one[0] is self._worker.serving]
 
     def copy(self, pair: Pair, data: bytes) -> None:
         """Send a copy, after the other copies of its conversation; or drop it."""

@@ -11,13 +11,13 @@ from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import RequestHead
 from fairway.gateway.serving import MAX_KNOWN, Known, Placement, Serving, Start, know, remember, seen_with
 from fairway.traffic.bucket import unit_hash
-from fairway.traffic.facts import Facts, cookie_value
 from fairway.traffic.keys import MAX_KEY_LENGTH
-from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, PinSigner, unit_tag
+from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, PinSigner, sent_pin, unit_tag
 from fairway.traffic.rules import Assigned, By, Decision
 from fairway.units import UnitHash
 
 if TYPE_CHECKING:
+    from fairway.gateway.mirroring import Mirror
     from fairway.gateway.worker import Worker
 
 RENEW_SECONDS = 1 / 16
@@ -134,11 +134,16 @@ def meet(serving: Serving, worker: Worker, key: bytes, now: float) -> tuple[Know
     """
     if not 0 < len(key) <= MAX_KEY_LENGTH:
         return None
-    if (serving.mirror is not None or serving.sample is not None) and _overheard(serving, key):
-        return None
+    mirrored = False
+    if serving.mirror is not None or serving.sample is not None:
+        if serving.sample is not None and serving.sample.takes(key):
+            return None
+        mirrored = serving.mirror is not None and serving.mirror.takes(key)
     unit = blake2b(key, digest_size=8).digest()
     found = worker.memory.find(unit, now)
     if found is not None:
+        if mirrored:
+            return None
         known = serving.recalled.get(found)
         decision = serving.ruleset.by_pin(found[0], found[2]) if known is None else None
         if decision is not None:
@@ -148,6 +153,9 @@ def meet(serving: Serving, worker: Worker, key: bytes, now: float) -> tuple[Know
         if decision is not None:
             return None
     candidate = blake2b(serving.salted + key, digest_size=8).digest() < serving.below
+    if mirrored and not candidate:  # only what begins on stable is copied
+        start = _crowded(serving, worker.mirror, now)
+        return None if start is None else (start.known, start, unit)
     start = serving.starts.get(candidate)
     if start is None or now >= start.renew:
         start = _start(serving, candidate, now)
@@ -180,6 +188,20 @@ def _recalled(serving: Serving, decision: Decision, found: tuple[int, int, int])
     return known
 
 
+def _crowded(serving: Serving, mirror: Mirror, now: float) -> Start | None:
+    """How mirrored conversations begin that there is no room for; ``None`` while there is some."""
+    if mirror.has_room(serving):
+        return None
+    start = serving.crowded
+    if start is None or now >= start.renew:
+        start = _start(serving, False, now)
+        if start is None:
+            return None
+        known = Known(start.known.placement.decision, start.known.expires, start.known.served, mirror.crowded(serving))
+        start = serving.crowded = start._replace(known=known)
+    return start
+
+
 def _start(serving: Serving, candidate: bool, now: float) -> Start | None:
     """How conversations begin from now on for a moment; ``None`` when not on the assigned arm itself."""
     decision = serving.ruleset.by_hash(candidate=candidate)
@@ -199,12 +221,6 @@ def _start(serving: Serving, candidate: bool, now: float) -> Start | None:
 
 def _counted(assigned: Assigned) -> str | None:
     return assigned.key if assigned.decision.counts else None
-
-
-def sent_pin(facts: Facts, signer: PinSigner, now: float) -> Pin | None:
-    """The valid pin a request brought; ``now`` in epoch seconds."""
-    token = facts.header(PIN_HEADER) or cookie_value(facts, PIN_COOKIE)
-    return signer.read(token, now=now) if token else None
 
 
 def _issue(facts: HeadFacts, serving: Serving, name: str) -> tuple[Assigned, bytes]:

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from fairway.gateway.endpoints.arm import ArmEndpoints
+from fairway.gateway.left_out import LeftOut
 from fairway.gateway.sampling import SamplePlan
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.thresholds import NO_THRESHOLDS, Thresholds, thresholds_for
@@ -116,7 +117,7 @@ class Known:
 
     def __init__(self, decision: Decision, expires: float, served: ArmServing, thresholds: Thresholds) -> None:
         self.cell: Cell | None = None
-        self.logged = ""
+        self.logged: tuple[str, str] | None = None
         self.placement = Placement(decision, None, b"")
         self.expires = expires
         self.counts = decision.counts
@@ -124,6 +125,10 @@ class Known:
         self.served = served
         self.direct = decision.served_as_assigned
         self.pool = served.pools[0] if len(served.pools) == 1 else None
+        self.hold_against(thresholds)
+
+    def hold_against(self, thresholds: Thresholds) -> None:
+        """Hold their requests against these from now on."""
         self.thresholds = thresholds
         self.slow_above = thresholds.soonest
         self.tokens_above = thresholds.tokens
@@ -207,6 +212,10 @@ class Serving:
     below: bytes = b""
     """Bucket hashes below this are the candidate's."""
     mirror: MirrorPlan | None = None
+    crowded: Start | None = None
+    """How conversations begin that the mirror has no room for."""
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
+    """Requests on the short way that are not copied, by what they are counted as."""
     sample: SamplePlan | None = None
     reads_bodies: bool = False
     """Whether a key may stand in the body of a request."""

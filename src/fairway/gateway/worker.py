@@ -206,6 +206,7 @@ class Worker:
             self._flush(last=False)
 
     def _flush(self, *, last: bool) -> None:
+        self.mirror.tell()
         table = self.serving.table
         batch = self.telemetry.flush(block_seconds=table.block_seconds, timeout=table.timeouts.total, last=last)
         stats = {"in_flight": self.in_flight, "connections": len(self.clients), "refused": self.refused}
