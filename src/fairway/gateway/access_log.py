@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 TOGETHER = 64
 """Requests noted before their lines are written out; bounds what is held of their bytes."""
 
-_HAND_OVER = 65_536
-"""Bytes of lines handed over together while requests come fast."""
+_HAND_OVER = 128
+"""Lines handed over together while requests come fast: some 64 KiB."""
 
 _MOST_KEPT = 1024
 """Outcomes whose words are kept."""
@@ -48,13 +48,13 @@ began with it), and the tokens that its model said."""
 
 _TRACE = rb"[tT][rR][aA][cC][eE][pP][aA][rR][eE][nN][tT]"
 _trace_or_end = re.compile(
-    rb"\r\n(?:\r\n|"
+    rb"\r\n(?:(\r\n)|"
     + _TRACE
     + rb":[ \t]*(?:(?!ff)(?!00-[0-9a-f\-]{52}-)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-"
     rb"[0-9a-f]{2}(?:-[^\r\n]*|[ \t]*)(?=\r))?)"
 ).search
-"""Finds ``traceparent`` in a head, or the end of that; group 1: the trace id of one that is well formed (W3C Trace
-Context, section 3.2.2)."""
+"""Finds ``traceparent`` in a head, or the end of that (group 1); group 2: the trace id of one that is well formed (W3C
+Trace Context, section 3.2.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,23 +107,23 @@ class AccessLog:
         self._worker = worker
         self._text: list[str] = []
         self._count = 0
-        self._bytes = 0
         self._second = -1
         self._stamp = ""
         self._prefix = worker.prefix.decode()
+        self._milliseconds = tuple(f'{number:03d}Z","request":"{self._prefix}' for number in range(1000))
         self._said: dict[int, tuple[Outcome, str]] = {}  # by its id: one that is kept has it for itself
 
     def write(self, *, now: bool = False) -> None:
         """Write out what was noted; ``now``: hand it over, however little it is."""
         lines, self.lines[:] = self.lines.copy(), ()
+        short, ended, text = self._short, self._ended, self._text
         for line in lines:
-            text = self._ended(line) if isinstance(line, Ended) else self._short(line)
-            self._text.append(text)
-            self._bytes += len(text)
+            text.append(short(*line) if type(line) is tuple else ended(line))  # type: ignore[arg-type]
         self._count += len(lines)
-        if self._count and (now or self._bytes >= _HAND_OVER):
-            self.file.put("".join(self._text).encode("ascii"), self._count)
-            self._text, self._count, self._bytes = [], 0, 0
+        if self._count >= _HAND_OVER or (now and self._count):
+            self.file.put("".join(text).encode("ascii"), self._count)
+            text.clear()
+            self._count = 0
 
     def close(self) -> None:
         """Write all there is."""
@@ -134,40 +134,45 @@ class AccessLog:
         """Lines written and dropped so far."""
         return {"written": self.file.written, "dropped": self.file.dropped}
 
-    def _time(self, started: float) -> str:
+    def _at(self, second: int) -> str:
+        """A second of the wall clock as the beginning of a line; the milliseconds follow it."""
+        self._second = second
+        self._stamp = strftime('{"time":"%Y-%m-%dT%H:%M:%S.', gmtime(second))
+        return self._stamp
+
+    def _short(
+        self, started: float, seconds: float, client: ClientConnection, number: int, known: Known,
+        sent: bytes | RequestHead, answer: bytes, size: int, outcome: Outcome | None, began: bytes, used: Usage | None,
+    ) -> str:  # fmt: skip
+        """The line of a request on the short way; at tens of thousands a second every call counts here."""
         at = started + self._worker.epoch
         second = int(at)
-        if second != self._second:
-            self._second = second
-            self._stamp = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
-        return f"{self._stamp}.{int((at - second) * 1000):03d}Z"
-
-    def _short(self, noted: Short) -> str:
-        started, seconds, client, number, known, sent, answer, size, outcome, began, used = noted
-        if isinstance(sent, bytes):
-            asked = sent
-            length = len(sent) - sent.find(b"\r\n\r\n") - 4
-        else:
-            asked, length = sent.raw, sent.length
+        stamp = self._stamp if second == self._second else self._at(second)
+        asked = sent if isinstance(sent, bytes) else sent.raw
         found = _trace_or_end(asked)
-        trace = None if found is None else found[1]
-        arm = known.logged
-        if not arm:
-            arm = known.logged = _arm(self._agent(), known.placement.decision, known.served)
-        line = _asked(asked[: asked.find(b" HTTP/1.")])
+        group = None if found is None else found.lastindex
+        if asked is not sent:
+            length = sent.length  # type: ignore[union-attr]
+        else:
+            length = len(asked) - (found.end() if group == 1 else asked.find(b"\r\n\r\n") + 4)  # type: ignore[union-attr]
+        trace = f'"{found[2].decode()}"' if group == 2 else "null"  # type: ignore[index]
+        arm = known.logged or self._arm(known)
         if used is not None:
             said = _said_by_model(outcome, used.tokens_in, used.tokens_out)
         else:
             said = _NOTHING_SAID if outcome is None else self._reported(outcome)
-        milliseconds = f"{seconds * 1000:.3f}"
+        us = int(seconds * 1e6)
         return (
-            f'{{"time":"{self._time(started)}","request":"{self._prefix}{number:x}",'
-            f'"trace":{_quoted(trace)},"client":"{client.address}",{line},"status":{answer[9:12].decode()},'
-            f'"bytes_in":{length},"bytes_out":{size},"duration_ms":{milliseconds},'
-            f'"first_byte_ms":{milliseconds},"first_token_ms":null,"largest_gap_ms":null,{arm},'
-            f'"by":"{"hash" if began else "pin"}","verdict":"ok","code":null,'
-            f"{said}}}\n"
+            f'{stamp}{self._milliseconds[int((at - second) * 1000)]}{number:x}","trace":{trace},"client":"'
+            f'{client.address}",{_asked(asked[: asked.find(b" HTTP/1.")])}{_STATUS[answer[9:12]]}{length},'
+            f'"bytes_out":{size},"duration_us":{us},"first_byte_us":{us}{arm[1 if began else 0]}{said}}}\n'
         )
+
+    def _arm(self, known: Known) -> tuple[str, str]:
+        """What lines of a unit's requests have in common: of those that follow the first, and of that."""
+        arm = _arm(self._agent(), known.placement.decision, known.served)
+        known.logged = (f"{_NO_STREAM}{arm}{_PINNED}", f"{_NO_STREAM}{arm}{_BEGAN}")
+        return known.logged
 
     def _reported(self, outcome: Outcome) -> str:
         known = self._said.get(id(outcome))
@@ -179,7 +184,11 @@ class AccessLog:
 
     def _ended(self, line: Ended) -> str:
         head = line.head
+        at = line.started + self._worker.epoch
+        second = int(at)
+        stamp = self._stamp if second == self._second else self._at(second)
         found = _trace_or_end(head) if head else None
+        trace = None if found is None else found[2]
         request = "null" if line.number is None else f'"{self._prefix}{line.number:x}"'
         arm = _NO_ARM if line.decision is None else _arm(self._agent(), line.decision, line.served)
         by = "null" if line.decision is None else f'"{line.decision.by}"'
@@ -187,14 +196,13 @@ class AccessLog:
         if line.tokens_in is not None or line.tokens_out is not None:
             said = _said_by_model(line.outcome, line.tokens_in, line.tokens_out)
         asked = _asked(head[: head.find(b" HTTP/1.")]) if head else '"method":null,"path":null'
+        code = "null" if not line.code else json.dumps(line.code)
         return (
-            f'{{"time":"{self._time(line.started)}","request":{request},'
-            f'"trace":{_quoted(None if found is None else found[1])},"client":"{line.client.address}",{asked},'
-            f'"status":{line.status or "null"},"bytes_in":{line.bytes_in},"bytes_out":{line.bytes_out},'
-            f'"duration_ms":{line.seconds * 1000:.3f},"first_byte_ms":{_ms(line.first_byte)},'
-            f'"first_token_ms":{_ms(line.first_token)},"largest_gap_ms":{_ms(line.largest_gap)},{arm},'
-            f'"by":{by},"verdict":"{line.verdict}","code":{json.dumps(line.code) if line.code else "null"},'
-            f"{said}}}\n"
+            f'{stamp}{int((at - second) * 1000):03d}Z","request":{request},"trace":{_quoted(trace)},'
+            f'"client":"{line.client.address}",{asked},"status":{line.status or "null"},"bytes_in":{line.bytes_in},'
+            f'"bytes_out":{line.bytes_out},"duration_us":{int(line.seconds * 1e6)},'
+            f'"first_byte_us":{_us(line.first_byte)},"first_token_us":{_us(line.first_token)},'
+            f'"largest_gap_us":{_us(line.largest_gap)},{arm},"by":{by},"verdict":"{line.verdict}","code":{code},{said}}}\n'
         )
 
     def _agent(self) -> str:
@@ -202,11 +210,15 @@ class AccessLog:
 
 
 _NOTHING_SAID = '"outcome":null,"tokens_in":null,"tokens_out":null,"cost":null'
-_NO_ARM = '"agent":null,"release":null,"digest":null,"role":null,"gray_tag":null,"assigned":null,"rule":null'
+_NO_STREAM = ',"first_token_us":null,"largest_gap_us":null,'
+_PINNED = ',"by":"pin","verdict":"ok","code":null,'
+_BEGAN = ',"by":"hash","verdict":"ok","code":null,'
+_STATUS = {b"%d" % status: f',"status":{status},"bytes_in":' for status in range(100, 1000)}
+_NO_ARM = '"agent":null,"release":null,"digest":null,"role":null,"assigned":null,"rule":null'
 
 
-def _ms(seconds: float | None) -> str:
-    return "null" if seconds is None else f"{seconds * 1000:.3f}"
+def _us(seconds: float | None) -> str:
+    return "null" if seconds is None else str(int(seconds * 1e6))
 
 
 def _quoted(word: bytes | None) -> str:
@@ -224,11 +236,11 @@ def _asked(line: bytes) -> str:
 
 def _arm(agent: str, decision: Decision, served: ArmServing | None) -> str:
     """Which release served, which was assigned when that is another one, and the rule that sent it there."""
-    facts: dict[str, Any] = {"agent": agent, "release": None, "digest": None, "role": None, "gray_tag": None}
+    facts: dict[str, Any] = {"agent": agent, "release": None, "digest": None, "role": None}
     assigned = None
     if served is not None:
         arm = served.arm
-        facts |= {"release": arm.version, "digest": arm.release, "role": arm.role.value, "gray_tag": arm.role.value}
+        facts |= {"release": arm.version, "digest": arm.release, "role": arm.role.value}
     if decision.release is not None and (served is None or served.arm.release != decision.release):
         assigned = decision.release
     return json.dumps({**facts, "assigned": assigned, "rule": decision.rule}, separators=(",", ":"))[1:-1]
