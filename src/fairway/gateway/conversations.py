@@ -107,6 +107,16 @@ class ConversationMemory:
         return int(_ENTRY.unpack_from(self._map, offset + _UNITS + way * _ENTRY.size)[1])
 
 
+def open_memory(path: Path) -> ConversationMemory | None:
+    """What is remembered there, to look at; ``None`` when nothing is, and then nothing is made."""
+    try:
+        if path.stat().st_size != DEFAULT_GROUPS * _GROUP:
+            return None
+    except OSError:
+        return None
+    return ConversationMemory(path)
+
+
 def _mapped(path: Path, size: int) -> mmap.mmap:
     """The file in memory, with all its room on the disk: to write into a hole of a full disk would end the process."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from fairway.traffic.bucket import unit_hash
+from fairway.traffic.facts import Facts, cookie_value
 
 PIN_COOKIE = "fairway_pin"
 PIN_HEADER = "x-fairway-pin"
@@ -116,6 +117,12 @@ class PinSigner:
         keyed = self._keyed.copy()
         keyed.update(body)
         return keyed.digest()
+
+
+def sent_pin(facts: Facts, signer: PinSigner, now: float) -> Pin | None:
+    """The valid pin a request brought, in its header or else its cookie; ``now`` in epoch seconds."""
+    token = facts.header(PIN_HEADER) or cookie_value(facts, PIN_COOKIE)
+    return signer.read(token, now=now) if token else None
 
 
 def load_pin_key(path: Path) -> bytes:
