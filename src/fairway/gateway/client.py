@@ -13,6 +13,7 @@ from fairway.gateway.problems import problem
 from fairway.gateway.quick_request import quick_request
 from fairway.gateway.repeats import NO_REQUEST
 from fairway.gateway.tls import SHUTDOWN_SECONDS
+from fairway.gateway.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from fairway.gateway.quick_exchange import QuickExchange
@@ -112,8 +113,13 @@ class ClientConnection(asyncio.Protocol):
             self.buffer = b""
         self._next(data)
 
-    def eof_received(self) -> None:
-        """The client will send no more; as it will hardly read either, the loop closes the connection."""
+    def eof_received(self) -> bool:
+        """The client will send no more; whether the connection stays open for what it still reads.
+
+        Only a WebSocket's does: one that asked for an answer will hardly read it, so that one is cancelled.
+        """
+        exchange = self.exchange
+        return isinstance(exchange, Tunnel) and exchange.client_ended()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -301,9 +307,20 @@ class ClientConnection(asyncio.Protocol):
         elif now - self.since > (idle if unsent else SHUTDOWN_SECONDS if self.peer.secure else LINGER_SECONDS):
             self.transport.abort()
 
+    def switch(self, exchange: Exchange, data: bytes) -> None:
+        """The connection goes on as a WebSocket, of which the arm sent ``data`` with its agreement."""
+        early, self.buffer = self.buffer, b""
+        if self.held_by:
+            self.held_by = 0
+            self.transport.resume_reading()
+        Tunnel.opened(exchange).start(early, data)
+
     def abort_at_drain_limit(self) -> None:
         """The drain is over: what still runs is cut off, and counted as the gateway's doing."""
         exchange = self.exchange
+        if isinstance(exchange, Tunnel):
+            exchange.go_away()
+            return
         if exchange is not None:
             exchange.client_gone()
         self.abort()

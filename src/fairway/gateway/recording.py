@@ -34,6 +34,8 @@ class Recording(Sending):
     """What is read of an answer that comes in pieces."""
     usage: Usage | None = None
     """Tokens, as a model's API said them, where the agent said none."""
+    answered = 0.0
+    """When it counts as answered, for what goes on after that; 0: with its end."""
     bytes_out = 0
     """Of the answer's body so far, as the arm sent it."""
     _rerun_code = ""
@@ -92,10 +94,10 @@ class Recording(Sending):
     def _record(self, reason: Reason, code: str, status: int = 0, *, last: bool = True) -> None:
         """Count the request, once; ``last``: it does not run again."""
         self.done = True
-        cell = self.cell
-        if cell is None:
         if self.deadline is not None and last:
             self.deadline.cancel()
+        cell = self.cell
+        if cell is None:
             if reason == "transport":
                 self.client.worker.count_refused(code)
             note_ended(self, "unknown", code, status)
@@ -104,7 +106,7 @@ class Recording(Sending):
             self._record_rerun(reason, cell)
             note_ended(self, "failed", self._rerun_code, status)
             return
-        now = perf_counter()
+        now = self.answered or perf_counter()
         cell.dirty = True
         cell.open -= 1
         cell.finished += 1

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fairway.gateway.quick_exchange import QuickExchange
     from fairway.gateway.sending import Sending
     from fairway.gateway.shadow_copy import ShadowCopy
+    from fairway.gateway.tunnel import Tunnel
 
 IDLE_SECONDS = 1.5
 """A pooled connection idle for longer is not used again: common servers close theirs after 2 to 75 s, and a request
@@ -29,6 +30,7 @@ class Upstream(asyncio.Protocol):
 
     __slots__ = (
         "closed", "counted", "exchange", "idle_since", "noted", "paused", "pool", "repeat", "reused", "transport",
+        "tunnel",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -45,6 +47,8 @@ class Upstream(asyncio.Protocol):
         self.paused = False
         self.repeat = NO_ANSWER
         """The head it answered last on the short way."""
+        self.tunnel: Tunnel | None = None
+        """The WebSocket session it carries, which it does to its end."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
@@ -57,6 +61,10 @@ class Upstream(asyncio.Protocol):
             self.close()  # nobody asked: the arm and we disagree where messages end
         elif exchange.known is None or exchange.begun or not quick_answer(self, exchange, data):
             exchange.answer_data(data)
+
+    def eof_received(self) -> bool:
+        """Called by the loop: the arm will send no more; whether the connection stays open."""
+        return self.tunnel is not None and self.tunnel.arm_ended()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop: the arm closed, or we did."""
