@@ -21,8 +21,10 @@ from typing import Any
 from fairway.errors import FairwayError
 from fairway.gateway.admin import AdminApi
 from fairway.gateway.archive import Archive
+from fairway.gateway.endpoints.overseeing import Overseer
 from fairway.gateway.goodbyes import goodbye
 from fairway.gateway.keeping import RETRY_SECONDS, Keeper
+from fairway.gateway.listening import Listening
 from fairway.gateway.metrics import MetricsBook
 from fairway.gateway.overruling import narrows, overruled, pinned_in, settled, tripped_in
 from fairway.gateway.ownership import Ownership
@@ -32,6 +34,8 @@ from fairway.gateway.ring import Ring
 from fairway.gateway.sockets import Sockets
 from fairway.gateway.state import GatewayState, LocalDecisions
 from fairway.gateway.succession import Succession
+from fairway.gateway.tls import TlsFiles
+from fairway.gateway.tls_files import TlsKeeper
 from fairway.gateway.trip import TripWindow
 from fairway.gateway.worker import WorkerSettings
 from fairway.gateway.workforce import SILENT_SECONDS, WorkerHandle, Workforce
@@ -63,6 +67,10 @@ class GatewaySettings:
         controller_socket: Where tables are pulled from; ``None``: only ``table_file`` and what is on disk.
         drain_seconds: How long running requests may take after SIGTERM.
         silent_seconds: A worker that says nothing for so long is killed and replaced.
+        access_log: File that gets a line for every request, ``-`` for standard output; empty: none. It is opened anew
+            on SIGUSR1, and by itself when it was moved away.
+        listening: What comes before a connection's first request, and whose word about clients counts.
+        tls: Certificate and key; ``None``: clients speak plain HTTP.
         succession: What it is given by the gateway it takes over from; ``None``: it begins by itself.
     """
 
@@ -76,6 +84,9 @@ class GatewaySettings:
     controller_socket: Path | None = None
     drain_seconds: float = 30.0
     silent_seconds: float = SILENT_SECONDS
+    access_log: str = ""
+    listening: Listening = Listening()
+    tls: TlsFiles | None = None
     succession: Succession | None = None
 
 
@@ -89,8 +100,13 @@ class Gateway:
     """One gateway: parent of its workers."""
 
     def __init__(self, settings: GatewaySettings, *, on_ready: Callable[[int, int | None], None] | None = None) -> None:
-        """Take the settings; ``on_ready`` is told the port and the admin port once every worker serves."""
+        """Take the settings; ``on_ready`` is told the port and the admin port once every worker serves.
+
+        Raises:
+            TlsError: When certificate and key do not serve.
+        """
         self.settings = settings
+        self.tls = None if settings.tls is None else TlsKeeper(settings.tls)
         self.state = GatewayState(settings.state)
         self.boot = secrets.token_hex(4)
         self.decisions: LocalDecisions = self.state.decisions()
@@ -101,6 +117,7 @@ class Gateway:
         self.port = settings.port
         self.metrics = MetricsBook()
         self.refused_total: dict[str, int] = {}
+        self.overseer = Overseer(self._push)
         self.draining = False
         self._arms_known = settings.controller_socket is None
         """Whether the table in force names arms that were there in this life; see the workers' of the same name."""
@@ -112,7 +129,8 @@ class Gateway:
         self._ready = asyncio.Event()
         self._stop = asyncio.Event()
         self._workforce = Workforce(self, self._stop, silent_seconds=settings.silent_seconds)
-        self._versions: dict[str, str] = {}
+        self.versions: dict[str, str] = {}
+        """Of releases, as people name them."""
         self._trip = TripWindow()
         self.renewal = Renewal(self, settings.succession)
         self._sockets: Sockets | None = None
@@ -148,6 +166,8 @@ class Gateway:
             self._workforce.start(settings.workers, self._worker_settings, sockets.traffic)
             background.append(asyncio.create_task(self._announce()))
             background.append(asyncio.create_task(self._workforce.watch()))
+            if self.tls is not None:
+                background.append(asyncio.create_task(self.tls.look_forever(self._push)))
             background.append(asyncio.create_task(self.renewal.succeed(self._all_serve)))
             await self._stop.wait()
             self.draining = True
@@ -157,6 +177,7 @@ class Gateway:
             again = None if obeying is None else await self.renewal.finish(obeying)
         finally:
             await _cancelled(background)
+            self.overseer.checker.close()
             await self._workforce.end()
             await self.release()
             if again is None:
@@ -183,7 +204,13 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, asked_to_end)
         loop.add_signal_handler(signal.SIGUSR2, asked_to_restart)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        loop.add_signal_handler(signal.SIGUSR1, self._workforce.tell, {"type": "reopen"})
+        loop.add_signal_handler(signal.SIGHUP, self._look_at_certificate)
+
+    def _look_at_certificate(self) -> None:
+        """Read it now; without TLS the signal says that a terminal was closed, which is nothing to a gateway."""
+        if self.tls is not None and self.tls.look(now=True):
+            self._push()
 
     async def _own(self, sockets: Sockets) -> None:
         """Take what only one gateway process has, once the one before lets go of it."""
@@ -234,6 +261,8 @@ class Gateway:
             pin_key=str(self.state.pin_key),
             memory=str(self.state.memory),
             samples=str(self.settings.state.socket(SOCKET)),
+            listening=replace(self.settings.listening, secure=self.tls is not None).to_wire(),
+            access_log=self.settings.access_log,
             drain_seconds=self.settings.drain_seconds,
         )
 
@@ -322,7 +351,8 @@ class Gateway:
         self.decisions = decisions
         self.table = table
         for arm in table.arms:
-            self._versions[arm.release] = arm.version
+            self.versions[arm.release] = arm.version
+        self.overseer.checker.follow(table)
         self._push()
         self.keeper.keep_table(table)
         self.keeper.keep_decisions(decisions)
@@ -337,10 +367,11 @@ class Gateway:
         return {
             "type": "table",
             "generation": self._generation,
-            "table": table.to_wire(),
+            "table": self.overseer.checker.fit(table).to_wire(),
             "withheld": sorted(withheld),
             "attested": list(self.decisions.attested),
             "arms_known": self._arms_known,
+            **({} if self.tls is None else {"tls": self.tls.pair.to_wire()}),
         }
 
     def _push(self) -> None:
@@ -433,6 +464,7 @@ class Gateway:
     def bury(self, worker: WorkerHandle) -> None:
         """A worker is gone. What it had not reported is lost: leave a gap in its numbers, so that readers know."""
         self._acked.set()
+        self.overseer.forget(worker.number)
         for code, value in worker.stats.get("refused", {}).items():
             self.refused_total[code] = self.refused_total.get(code, 0) + value
         if not worker.said_goodbye:
@@ -456,12 +488,13 @@ class Gateway:
         worker.seq = batch.seq
         worker.said_goodbye = batch.last
         worker.stats = message["stats"]
+        self.overseer.take(worker.number, worker.stats)
         self.count(batch)
 
     def count(self, batch: Batch) -> None:
         """Keep what a worker reports, of this process or of the one before."""
         self.archive.keep(batch)
-        self.metrics.add(batch, self._versions)
+        self.metrics.add(batch, self.versions)
         self._watch(batch)
 
     def _watch(self, batch: Batch) -> None:

@@ -174,7 +174,17 @@ class Processes:
         """The data plane; lives on without us and is adopted."""
         gateway, ports = self._project.gateway, self.ports
         drain = gateway.timeouts.total
-        options = ("--admin-port", str(ports.admin), "--workers", str(gateway.workers), "--drain", f"{drain:g}")
+        options: tuple[str, ...] = (
+            "--admin-port",
+            str(ports.admin),
+            "--workers",
+            str(gateway.workers),
+            "--drain",
+            f"{drain:g}",
+        )
+        if gateway.access_log is not None:
+            to = gateway.access_log if gateway.access_log == "-" else str(self._project.root / gateway.access_log)
+            options = (*options, "--access-log", to)
 
         def launch() -> Launch:
             descriptor = self.listener.open()

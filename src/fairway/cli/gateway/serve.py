@@ -26,6 +26,7 @@ Examples:
 @click.option("--admin-port", type=click.IntRange(0, 65535), help="Loopback port of metrics and status.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Serving processes.")
 @click.option("--fd", type=click.IntRange(0), help="Use this inherited listening socket instead of host and port.")
+@click.option("--access-log", metavar="FILE", help="A line of JSON for every request; - is standard output.")
 @click.option("--drain", default=30.0, show_default=True, help="Seconds running requests may take after SIGTERM.")
 @click.option(
     "--hang-after",
@@ -44,6 +45,7 @@ def command(
     admin_port: int | None,
     workers: int,
     fd: int | None,
+    access_log: str | None,
     drain: float,
     hang_after: float,
     project_dir: str | None,
@@ -61,6 +63,7 @@ def command(
 
     import uvloop
 
+    from fairway.cli.gateway.log_path import access_log_path
     from fairway.errors import UserError
     from fairway.gateway.parent import Gateway, GatewaySettings
     from fairway.gateway.renewing import Again
@@ -88,6 +91,7 @@ def command(
             controller_socket=pulled,
             drain_seconds=drain,
             silent_seconds=hang_after,
+            access_log=access_log_path(access_log),
             succession=Succession.taken(os.environ),
         )
         return await Gateway(settings, on_ready=ready).run()
