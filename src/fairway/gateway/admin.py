@@ -114,6 +114,8 @@ class AdminApi:
                         "release": arm.release,
                         "version": arm.version,
                         "ready": len(arm.endpoints),
+                        "waiting": gateway.overseer.waiting(arm),
+                        "endpoints": gateway.overseer.of_arm(arm),
                     }
                     for arm in table.arms
                 ],
@@ -166,6 +168,7 @@ class AdminApi:
         in_flight = sum(worker.stats.get("in_flight", 0) for worker in workers)
         connections = sum(worker.stats.get("connections", 0) for worker in workers)
         ready = sum(worker.ready for worker in workers)
+        yield from gateway.overseer.gauges(gateway.table, gateway.versions)
         yield "fairway_gateway_in_flight", "gauge", "Requests running.", none, in_flight
         yield "fairway_gateway_connections", "gauge", "Client connections open.", none, connections
         copies = sum(worker.stats.get("mirror", {}).get("in_flight", 0) for worker in workers)

@@ -14,7 +14,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ class GatewaySettings:
     drain_seconds: float = 30.0
     silent_seconds: float = SILENT_SECONDS
     access_log: str = ""
-    listening: Listening = Listening()
+    listening: Listening = field(default_factory=Listening)
     tls: TlsFiles | None = None
     succession: Succession | None = None
 

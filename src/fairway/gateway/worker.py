@@ -214,6 +214,7 @@ class Worker:
         if self.access_log is not None:
             self.access_log.write(now=True)
             stats["access_log"] = self.access_log.stats()
+        stats["arms"] = {release: endpoints.told() for release, endpoints in self.fleet.items()}
         stats["mirror"] = {"in_flight": self.mirror.in_flight, "bytes": self.mirror.held_bytes}
         self._tell({"type": "batch", "batch": batch.to_wire(), "stats": stats})
 

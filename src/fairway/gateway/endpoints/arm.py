@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from random import random
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fairway.gateway.endpoints.budget import RetryBudget
 from fairway.gateway.endpoints.ejection import WINDOW_SECONDS, Standing, Why, finding, room_for_one
@@ -253,6 +253,23 @@ class ArmEndpoints:
         if self.trial is pool:
             self.trial = None
         self._settle()
+
+    def told(self) -> dict[str, Any]:
+        """What the parent is told; counts since the worker began."""
+        return {
+            "waiting": len(self.line),
+            "retries": self.retries.spent,
+            "turned_away": {turn.value: count for turn, count in self.line.turned_away.items()},
+            "ejections": {why.value: count for why, count in self.ejections.items()},
+            "endpoints": {
+                pool.endpoint: {
+                    "state": pool.record.standing.value,
+                    "busy": pool.open - len(pool.idle),
+                    "verified": pool.verified,
+                }
+                for pool in self.pools.values()
+            },
+        }
 
     def sweep(self) -> None:
         """Called about once a second: end what has lasted long enough."""

@@ -31,7 +31,7 @@ class Turn(StrEnum):
 class WaitingLine:
     """The requests of one arm that wait, in one worker."""
 
-    __slots__ = ("_gap", "_give_back", "_last", "_waiting", "places", "seconds")
+    __slots__ = ("_gap", "_give_back", "_last", "_waiting", "places", "seconds", "turned_away")
 
     def __init__(self, give_back: Callable[[Upstream | None], None]) -> None:
         """Begin empty and without places.
@@ -45,6 +45,8 @@ class WaitingLine:
         """How many may wait."""
         self.seconds = 0.0
         """How long one may wait."""
+        self.turned_away: dict[Turn, int] = {}
+        """Requests that got nothing, by why."""
         self._gap = 0.0
         self._last = 0.0
 
@@ -54,6 +56,7 @@ class WaitingLine:
     def join(self) -> asyncio.Future[Upstream | None] | None:
         """Stand in line; ``None`` when it is full."""
         if len(self._waiting) >= self.places:
+            self._count(Turn.FULL)
             return None
         if not self._waiting:
             self._last = monotonic()
@@ -71,9 +74,13 @@ class WaitingLine:
             if mine.done() and not mine.cancelled():
                 self._give_back(mine.result())  # it was handed over in the very moment the request gave up
             if isinstance(error, TimeoutError):
+                self._count(Turn.LATE)
                 return Turn.LATE
             raise
         return Turn.MAY_OPEN if handed is None else handed
+
+    def _count(self, turn: Turn) -> None:
+        self.turned_away[turn] = self.turned_away.get(turn, 0) + 1
 
     def hand(self, upstream: Upstream | None) -> bool:
         """Give a connection, or leave to open one (``None``), to the first; ``False`` when nobody waits."""
