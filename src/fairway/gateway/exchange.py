@@ -158,7 +158,7 @@ class Exchange(Recording):
     def _returned(self, answer: AnswerHead) -> bytes:
         """The head for the client, once it is known how the body will be framed to it."""
         client = self.client
-        returning = self._returning = Returning(answer, http10=self.head.http10)
+        returning = self._returning = Returning(answer, http10=self.head.http10, trailers=self.head.takes_trailers)
         if self._pair is not None:
             returning.overheard = self._pair.primary_data
         if returning.framing == "close":

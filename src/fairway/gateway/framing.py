@@ -42,7 +42,7 @@ HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"expect", b"proxy-authenticate",
      b"proxy-authorization", b"transfer-encoding", b"http2-settings")
 )  # fmt: skip
-_LISTS = (b"connection", b"upgrade", b"te")
+_LISTS = (b"connection", b"upgrade", b"te", b"trailer")
 _NEVER_NOMINATED = frozenset((b"host", b"content-length", b"transfer-encoding", b"cookie", b"authorization"))
 _ANSWER_STRIP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"transfer-encoding",
@@ -54,7 +54,7 @@ _UPGRADE = b"connection: Upgrade\r\nupgrade: websocket\r\n"
 _OURS = (b"x-fairway-", b"x_fairway_", b"x-fairway_", b"x_fairway-")
 
 
-def _is_ours(lower: bytes) -> bool:
+def is_ours(lower: bytes) -> bool:
     """Whether a header name is the gateway's own; to WSGI and CGI ``_`` and ``-`` spell the same variable."""
     return lower.startswith(_OURS)
 
@@ -273,7 +273,7 @@ def forwarded_head(head: RequestHead, extra: bytes, *, trusted: bool = False) ->
     start = raw.find(b"\r\n") + 2
     for name, value in _fields(raw, start):
         lower = name.lower()
-        if lower not in drop and not _is_ours(lower) and (not speaks_for(lower) or may_speak(lower, trusted=trusted)):
+        if lower not in drop and not is_ours(lower) and (not speaks_for(lower) or may_speak(lower, trusted=trusted)):
             lines.append(b"%b: %b\r\n" % (name, value))
     if b"host" not in head.headers:
         lines.append(b"host: localhost\r\n")  # HTTP/1.0 may leave it out, the arm speaks 1.1
@@ -405,7 +405,7 @@ def returned_head(answer: AnswerHead, extra: bytes, *, length: Literal["kept", "
     keeps_length = length == "kept" and not answer.bodyless
     for name, value in _fields(answer.raw, start):
         lower = name.lower()
-        if lower in drop or _is_ours(lower):
+        if lower in drop or is_ours(lower):
             continue
         if lower == b"content-length" and not keeps_length:
             continue

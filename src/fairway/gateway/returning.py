@@ -9,6 +9,7 @@ from fairway.gateway.bodies import AnswerBody
 from fairway.gateway.chunks import LAST_CHUNK, as_chunk
 from fairway.gateway.framing import CHUNKED, UNTIL_CLOSE, AnswerHead, returned_head
 from fairway.gateway.sse import OutcomeFilter
+from fairway.gateway.trailers import announced, note_trailers, passed_trailers
 
 
 class Returning:
@@ -21,11 +22,18 @@ class Returning:
         overheard: Is told the payload that is passed on, when somebody compares it.
     """
 
-    __slots__ = ("answer", "body", "filter", "framing", "overheard")
+    __slots__ = ("_trailers", "answer", "body", "filter", "framing", "overheard")
 
-    def __init__(self, answer: AnswerHead, *, http10: bool) -> None:
-        """Decide how it is passed on; ``http10``: the client knows no chunks."""
+    def __init__(self, answer: AnswerHead, *, http10: bool, trailers: bool = False) -> None:
+        """Decide how it is passed on.
+
+        Args:
+            answer: Its head.
+            http10: The client knows no chunks.
+            trailers: The client reads trailers.
+        """
         self.answer = answer
+        self._trailers = trailers and answer.length == CHUNKED
         self.body = AnswerBody(answer.length)
         self.filter: OutcomeFilter | None = None
         self.overheard: Callable[[bytes], None] | None = None
@@ -40,11 +48,15 @@ class Returning:
 
     def head(self, extra: bytes) -> bytes:
         """The head for the client with ``extra`` lines."""
+        if self._trailers and (names := announced(self.answer.headers.get(b"trailer", b""))):
+            extra += b"trailer: %b\r\n" % names
         return returned_head(self.answer, extra, length=self.framing)
 
     def passed(self, payload: bytes) -> bytes:
         """Payload as the client gets it: outcome comments taken out, in chunks of ours."""
         complete = self.body.complete
+        if complete and self.body.trailers:
+            note_trailers(self.answer, self.body)
         if self.filter is not None:
             payload = self.filter.feed(payload)
             if complete:
@@ -54,8 +66,12 @@ class Returning:
         if self.framing == "chunked":
             payload = as_chunk(payload)
             if complete:
-                payload += LAST_CHUNK
+                payload += self._last_chunk()
         return payload
+
+    def _last_chunk(self) -> bytes:
+        trailers = passed_trailers(self.body.trailers) if self._trailers else b""
+        return b"0\r\n%b\r\n" % trailers if trailers else LAST_CHUNK
 
     def rest(self) -> bytes:
         """What was still held back of an answer that ended with its connection."""

@@ -13,6 +13,7 @@ from fairway.gateway.judging import Verdict, judge_answer, reported
 from fairway.gateway.returning import passes_events
 from fairway.gateway.serving import ArmServing
 from fairway.gateway.sse import OutcomeFilter
+from fairway.gateway.trailers import note_trailers
 from fairway.gateway.upstream import Upstream
 from fairway.traffic.table import RouteTable
 
@@ -186,6 +187,7 @@ class ShadowCopy:
                 upstream.release(self._touched)
             else:
                 upstream.close()
+        note_trailers(answer, self._body)
         outcome, said = reported(answer, self._filter)
         verdict, code = judge_answer(answer.status, outcome, expected=said or self.arm.attested)
         side = Side(

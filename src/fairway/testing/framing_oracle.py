@@ -221,7 +221,7 @@ def check_answer(data: bytes, *, http10: bool = False) -> int:
             answer = parse_answer(data, limit=LIMIT, head_request=False)
         if answer is None or answer.status == 101:
             return 0
-        returning = Returning(answer, http10=http10)
+        returning = Returning(answer, http10=http10, trailers=not http10)
         sent = returning.head(_ADDED)
         payload = returning.body.feed(data[answer.end :])
     except RefusalError:
