@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairway import __version__
 from fairway.errors import ConflictError, FairwayError
+from fairway.gateway.routing_api import RoutingApi
 from fairway.traffic.fence import ZERO_FENCE
 from fairway.traffic.local_http import LocalAnswer, LocalRequest
 from fairway.units import format_share
@@ -25,9 +26,12 @@ class AdminApi:
     def __init__(self, gateway: Gateway) -> None:
         """Take the gateway whose state is shown."""
         self._gateway = gateway
+        self._routing = RoutingApi(gateway)
 
     async def handle(self, request: LocalRequest) -> LocalAnswer:
         """Answer one request."""
+        if (answer := await self._routing.handle(request)) is not None:
+            return answer
         if (request.method, request.path) == ("POST", "/v1/pin"):
             return await self._pin(request)
         if (request.method, request.path) == ("POST", "/v1/trip"):
@@ -127,9 +131,11 @@ class AdminApi:
             "pinned_to": gateway.decisions.pinned_to,
             "tripped": gateway.decisions.tripped,
             "tripped_to": gateway.decisions.tripped_to,
+            "masked": list(gateway.decisions.masked),
             "not_kept": {"what": list(gateway.keeper.missing), "error": gateway.keeper.error}
             if gateway.keeper.missing
             else None,
+            "tls": None if gateway.tls is None else gateway.tls.status(),
             "controller": {
                 "socket": gateway.settings.controller_socket is not None,
                 "seen_seconds_ago": None if seen is None else round(time.time() - seen, 1),
@@ -186,6 +192,8 @@ class AdminApi:
             none,
             tripped,
         )
+        if gateway.tls is not None:
+            yield from gateway.tls.gauges()
         not_kept = int(bool(gateway.keeper.missing))
         yield (
             "fairway_gateway_not_kept",

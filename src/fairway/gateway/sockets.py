@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import socket
 
+from fairway.gateway.listening import listening_socket
 from fairway.gateway.succession import Succession
-
-_BACKLOG = 4096
 
 
 class Sockets:
@@ -28,13 +27,13 @@ class Sockets:
             OSError: When a port cannot be bound.
         """
         inherited = fd if given is None else given.listener
-        self.traffic = _listening(host, port) if inherited is None else socket.socket(fileno=inherited)
+        self.traffic = listening_socket(host, port) if inherited is None else socket.socket(fileno=inherited)
         self.traffic.setblocking(False)
         self.admin: socket.socket | None = None
         if given is not None and given.admin is not None:
             self.admin = socket.socket(fileno=given.admin)
         elif admin_port is not None:
-            self.admin = _listening("127.0.0.1", admin_port)
+            self.admin = listening_socket("127.0.0.1", admin_port)
 
     @property
     def port(self) -> int:
@@ -64,15 +63,3 @@ class Sockets:
         self.traffic.close()
         if self.admin is not None:
             self.admin.close()
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fairway.gateway.tls import Certificate, KeyPair, TlsError, TlsFiles, inspect, read_pair
@@ -64,6 +66,23 @@ class TlsKeeper:
         self.reloads["ok"] += 1
         log.info("a new certificate is in force, for %s", ", ".join(certificate.names) or "nobody")
         return True
+
+    async def look_forever(self, changed: Callable[[], None]) -> None:
+        """Look now and then, and say so when another pair is in force."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.look():
+                changed()
+
+    def gauges(self) -> Iterator[tuple[str, str, str, dict[str, str], float]]:
+        """For ``/metrics``: name, type, help, labels, value."""
+        text = "When the certificate in force expires, epoch seconds."
+        yield "fairway_gateway_tls_not_after_seconds", "gauge", text, {}, self.certificate.not_after
+        text = "1 while the certificate on disk does not serve, and an older one stays in force."
+        yield "fairway_gateway_tls_stale", "gauge", text, {}, int(self.error is not None)
+        text = "Certificates read again, by whether they were put in force."
+        for result, count in self.reloads.items():
+            yield "fairway_gateway_tls_reloads_total", "counter", text, {"result": result}, count
 
     def status(self) -> dict[str, Any]:
         """For people."""

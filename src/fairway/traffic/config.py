@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from fairway.section import Bytes, Duration, Flag, HttpPath, MisplacedError, Port, Positive, Section, Share, Text
 from fairway.traffic.endpoints import Ejection, Health
 from fairway.traffic.json_pointer import parse_pointer
+from fairway.traffic.listening_config import Networks, ProxyProtocolSection, TlsSection
 from fairway.traffic.reading import Reading
 from fairway.traffic.sampling import MOST_BODY_BYTES, Sampling
 from fairway.traffic.table import KeyExtractor, KeyKind, Limits, Role, Rule, RuleKind, Timeouts
@@ -230,6 +231,9 @@ class GatewaySection(Section):
         tenant, user, region, trace_type: Request headers that rules of that kind look at.
         block: Length of a telemetry block; blocks start at multiples of it.
         pin: How long a conversation stays where it began.
+        tls: Certificate and key; ``None``: clients speak plain HTTP.
+        proxy_protocol: Who says in front of each connection whose it is; ``None``: nobody.
+        trusted_proxies: Networks whose ``x-forwarded-for`` and the like are believed; anybody else's are replaced.
         capture: Which conversations are sampled; ``None``: none, and no body is ever kept.
         usage: Read the tokens a model's API says at the end of an answer, where the agent says none.
         stall: A stream of events in which nothing comes for longer has stalled.
@@ -255,6 +259,9 @@ class GatewaySection(Section):
     ejection: EjectionSection = EjectionSection()
     block: Duration = 10.0
     pin: Duration = 3600.0
+    tls: TlsSection | None = None
+    proxy_protocol: ProxyProtocolSection | None = None
+    trusted_proxies: Networks = ()
     capture: CaptureSection | None = None
     usage: Flag = True
     stall: Duration = 2.0

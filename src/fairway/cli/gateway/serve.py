@@ -15,7 +15,8 @@ from fairway.cli.output import output_option, project_option, say
     epilog="""\b
 Examples:
   fairway gateway serve --port 8080 --admin-port 8081
-  fairway gateway serve --table table.json --port 8080 --workers 1""",
+  fairway gateway serve --table table.json --port 8080 --workers 1
+  fairway gateway serve --host :: --port 8443 --tls-certificate tls.crt --tls-key tls.key""",
 )
 @click.option(
     "--table", "table_file", type=click.Path(exists=True, dir_okay=False), help="A route table to begin with."
@@ -25,6 +26,10 @@ Examples:
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free port.")
 @click.option("--admin-port", type=click.IntRange(0, 65535), help="Loopback port of metrics and status.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Serving processes.")
+@click.option("--tls-certificate", type=click.Path(), help="PEM certificate, its chain after it: serve HTTPS.")
+@click.option("--tls-key", type=click.Path(), help="PEM private key of the certificate, not encrypted.")
+@click.option("--proxy-protocol", multiple=True, metavar="NETWORK", help="Demand a PROXY header, from here only.")
+@click.option("--trusted-proxy", multiple=True, metavar="NETWORK", help="Believe x-forwarded-for from here.")
 @click.option("--fd", type=click.IntRange(0), help="Use this inherited listening socket instead of host and port.")
 @click.option("--access-log", metavar="FILE", help="A line of JSON for every request; - is standard output.")
 @click.option("--drain", default=30.0, show_default=True, help="Seconds running requests may take after SIGTERM.")
@@ -44,6 +49,10 @@ def command(
     port: int,
     admin_port: int | None,
     workers: int,
+    tls_certificate: str | None,
+    tls_key: str | None,
+    proxy_protocol: tuple[str, ...],
+    trusted_proxy: tuple[str, ...],
     fd: int | None,
     access_log: str | None,
     drain: float,
@@ -63,6 +72,7 @@ def command(
 
     import uvloop
 
+    from fairway.cli.gateway.listening import listening_of, tls_of, url_of
     from fairway.cli.gateway.log_path import access_log_path
     from fairway.errors import UserError
     from fairway.gateway.parent import Gateway, GatewaySettings
@@ -71,13 +81,15 @@ def command(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     state = state_of(project_dir)
+    tls = tls_of(tls_certificate, tls_key)
     pulled = Path(controller_socket) if controller_socket else None if table_file else state.socket("controller")
 
     def ready(bound: int, admin: int | None) -> None:
         if output == "json":
             click.echo(json.dumps({"port": bound, "admin_port": admin}))
         else:
-            say(f"serving on {host}:{bound}" + (f", admin on 127.0.0.1:{admin}" if admin else ""))
+            url = url_of(host, bound, secure=tls is not None)
+            say(f"serving on {url}" + (f", admin on 127.0.0.1:{admin}" if admin else ""))
 
     async def run() -> Again | None:
         settings = GatewaySettings(
@@ -92,6 +104,8 @@ def command(
             drain_seconds=drain,
             silent_seconds=hang_after,
             access_log=access_log_path(access_log),
+            listening=listening_of(proxy_protocol, trusted_proxy),
+            tls=tls,
             succession=Succession.taken(os.environ),
         )
         return await Gateway(settings, on_ready=ready).run()

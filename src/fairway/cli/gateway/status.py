@@ -21,6 +21,8 @@ def command(project_dir: str | None, output: str) -> None:
 
 def _status_text(found: dict[str, Any]) -> str:
     lines = [f"gateway {found['gateway']} on port {found['port']}, up {found['uptime_seconds']:.0f} s"]
+    if found["tls"]:
+        lines.append(_tls_text(found["tls"]))
     table = found["table"]
     if table is None:
         lines.append("no table yet: every request is answered 503")
@@ -44,3 +46,11 @@ def _status_text(found: dict[str, Any]) -> str:
     if found["table_error"]:
         lines.append(f"last table refused: {found['table_error']}")
     return "\n".join(lines)
+
+
+def _tls_text(found: dict[str, Any]) -> str:
+    from datetime import UTC, datetime
+
+    until = datetime.fromtimestamp(found["not_after"], UTC)
+    line = f"TLS for {', '.join(found['names']) or 'no name'}, until {until:%Y-%m-%d %H:%M} UTC"
+    return f"{line}\nCERTIFICATE ON DISK NOT IN FORCE: {found['error']}" if found["error"] else line
