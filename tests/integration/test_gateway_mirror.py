@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fairway.gateway import client as client_connection
-from fairway.gateway import mirroring
+from fairway.gateway import room
 from fairway.gateway.left_out import LeftOut
 from fairway.observe.fold import FoldState, fold_all, mature_blocks
 from fairway.testing.gateway_worker import Client, Harness, connected
@@ -59,7 +59,7 @@ async def ask(client: Client, key: str = "c-1", body: bytes = b"question") -> by
 async def until_idle(harness: Harness) -> None:
     """Wait for every copy to have ended."""
     async with asyncio.timeout(5):
-        while harness.worker.mirror.in_flight:
+        while harness.worker.mirror.room.copies:
             await asyncio.sleep(0.005)
 
 
@@ -178,8 +178,8 @@ async def test_the_user_is_answered_at_once_while_the_shadow_hangs(harness: Harn
             for number in range(100):
                 await ask(client, f"c-{number}")
             assert time.perf_counter() - began < 1.0, "100 answers, before the first copy's time limit"
-        taken_up = mirroring.MAX_COPIES * mirroring.TAKEN_UP
-        assert harness.worker.mirror.in_flight == taken_up, "the rest of the room is for the conversations under way"
+        taken_up = room.MAX_COPIES * room.TAKEN_UP
+        assert harness.worker.mirror.room.copies == taken_up, "the rest of the room is for the conversations under way"
         await until_idle(harness)
         counted = await harness.counted()
         sums = counted[Role.SHADOW].sums
@@ -377,14 +377,13 @@ async def test_a_shadow_serves_nobody_whatever_a_request_or_a_rule_says(harness:
     async with ScriptedArm(always(answer(b"real"))) as stable, ScriptedArm(always(answer(b"shadow"))) as shadow:
         await harness.start(table(stable.endpoint, shadow.endpoint, mirror=0, rules=(rule,)))
         async with connected(harness.port) as client:
-            for line in (
-                "X-Fairway-Release: shadow",
-                "X-Fairway-Release: 1.1.0",
-                f"X-Fairway-Release: {NEW}",
-                "X-Beta: 1",
-            ):
-                reply = await client.ask("X-Conversation-Id: c", line)
-                assert (reply.version, reply.body) == ("1.0.0", b"real"), line
+            for name in ("shadow", "1.1.0", NEW):
+                signed = harness.worker.passes.sign(name, expires=int(time.time()) + 60)
+                for value in (name, signed):
+                    reply = await client.ask("X-Conversation-Id: c", f"X-Fairway-Release: {value}")
+                    assert 400 <= reply.status < 500, value
+            reply = await client.ask("X-Conversation-Id: c", "X-Beta: 1")
+            assert (reply.version, reply.body) == ("1.0.0", b"real")
         assert not shadow.requests
 
 
@@ -429,15 +428,15 @@ async def test_a_request_too_large_to_be_kept_is_dropped_and_ends_its_conversati
 
 
 async def test_bytes_held_for_copies_are_bounded(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirroring, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(room, "MAX_BYTES", 100_000)
     async with ScriptedArm(always(answer())) as stable, ScriptedArm(says(after=0.3)) as shadow:
         await harness.start(table(stable.endpoint, shadow.endpoint))
         async with connected(harness.port) as client:
             for number in range(6):
                 await ask(client, f"c-{number}", b"x" * 40_000)
-                assert harness.worker.mirror.held_bytes <= 100_000
+                assert harness.worker.mirror.room.held_bytes <= 100_000
         await until_idle(harness)
-        assert harness.worker.mirror.held_bytes == 0
+        assert harness.worker.mirror.room.held_bytes == 0
         sums = await sums_of(harness)
         assert (sums["shadow_pairs"], sums["shadow_dropped"]) == (2, 4)
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from time import time
+from time import process_time, time
 from typing import TYPE_CHECKING
 
 from fairway.gateway.attesting import Attesting
 from fairway.gateway.comparing import BODY_BYTES, Side, body_digest, compare
 from fairway.gateway.left_out import LeftOut
+from fairway.gateway.room import Room
 from fairway.gateway.serving import Known, MirrorPlan, Serving
 from fairway.gateway.shadow_copy import ShadowCopy
 from fairway.gateway.telemetry import Cell
@@ -23,13 +24,6 @@ from fairway.traffic.table import Role
 
 if TYPE_CHECKING:
     from fairway.gateway.worker import Worker
-
-MAX_COPIES = 64
-MAX_BYTES = 4 * 1024 * 1024
-"""Copies a worker has under way or waiting, and bytes of requests in them; a request beyond either is dropped."""
-TAKEN_UP = 0.5
-"""While more than this share of either is in use no conversation is taken up: the rest is for those under way, so that
-they are followed to their end, and the others cost their users nothing."""
 
 SHADOW_LINE = b"x-fairway-shadow: 1\r\n"
 """Marks a copy, so that the agent mocks its tools; a client's own header of that name never gets here."""
@@ -118,10 +112,7 @@ class Mirror:
         self._worker = worker
         self._copies: dict[bytes, deque[ShadowCopy]] = {}  # by conversation: the first is under way
         self._loop = asyncio.get_running_loop()
-        self.in_flight = 0
-        """Copies under way or waiting."""
-        self.held_bytes = 0
-        """Bytes of requests in them."""
+        self.room = Room()
         self._uncounted: list[tuple[Serving, str, LeftOut]] = []
         self._attesting: dict[tuple[int, str], Attesting] = {}  # by salt and release of the shadow; the last one
 
@@ -146,6 +137,7 @@ class Mirror:
             if not self.has_room(serving):
                 self._count(serving, plan, {"shadow_dropped": 1})
                 return None
+            self.room.taken_up()
             self._note(plan, unit, plan.arm.tag, now + max(1.0, serving.table.pin_seconds))
         else:
             found = self._worker.memory.find(unit, now)
@@ -159,9 +151,7 @@ class Mirror:
         plan = serving.mirror
         if plan is None or self._worker.draining:
             return False
-        if self.in_flight >= MAX_COPIES * TAKEN_UP or self.held_bytes >= MAX_BYTES * TAKEN_UP:
-            return False
-        return not plan.says or not self.in_flight or self._attested(plan).proved
+        return self.room.for_conversation() and (not plan.says or self._one_more(self._attested(plan)))
 
     def crowded(self, serving: Serving) -> LeftOut:
         """What requests of conversations are held against that there was no room for."""
@@ -202,15 +192,14 @@ class Mirror:
 
     def copy(self, pair: Pair, data: bytes) -> None:
         """Send a copy, after the other copies of its conversation; or drop it."""
-        if self.in_flight >= MAX_COPIES or self.held_bytes + len(data) > MAX_BYTES or self._worker.draining:
+        if self._worker.draining or not self.room.for_copy(len(data)):
             self.drop(pair)
             return
         if pair.plan.says and not self._may_copy(pair):
             self.drop(pair)
             return
         copy = ShadowCopy(pair, pair.plan.arm, pair.serving.table, data)
-        self.in_flight += 1
-        self.held_bytes += len(data)
+        self.room.take(len(data))
         queue = self._copies.get(pair.unit)
         if queue is None:
             self._copies[pair.unit] = deque((copy,))
@@ -234,8 +223,7 @@ class Mirror:
 
     def ended(self, copy: ShadowCopy) -> None:
         """A copy has its answer, or never will: the next of its conversation is sent."""
-        self.in_flight -= 1
-        self.held_bytes -= len(copy.data)
+        self.room.give_back(len(copy.data))
         unit = copy.pair.unit
         queue = self._copies.get(unit)
         if queue is None:
@@ -285,9 +273,13 @@ class Mirror:
         return known
 
     def _may_copy(self, pair: Pair) -> bool:
-        """Whether one more copy may go out: until a shadow has said that it is one, a single copy at a time."""
+        """Whether one more copy may go out."""
         known = self._attested(pair.plan)
-        return not known.broken and (known.proved or not self.in_flight)
+        return not known.broken and self._one_more(known)
+
+    def _one_more(self, known: Attesting) -> bool:
+        """Until a shadow has said that it is one, a single copy at a time."""
+        return known.proved or not self.room.copies
 
     def _stop(self, plan: MirrorPlan) -> None:
         """Nothing that waits goes to a shadow that may have acted; what is under way cannot be taken back."""
@@ -305,12 +297,12 @@ class Mirror:
     def _discard(self, copy: ShadowCopy, counted_as: str) -> None:
         copy.close()
         copy.pair.void = True
-        self.in_flight -= 1
-        self.held_bytes -= len(copy.data)
+        self.room.give_back(len(copy.data))
         self._count(copy.pair.serving, copy.pair.plan, {counted_as: 1})
 
     def overdue(self, now: float) -> None:
         """Called by the sweep; ``now`` in ``perf_counter()`` seconds."""
+        self.room.look(now, process_time())
         for queue in tuple(self._copies.values()):
             queue[0].overdue(now)
 

@@ -215,7 +215,7 @@ class Worker:
             self.access_log.write(now=True)
             stats["access_log"] = self.access_log.stats()
         stats["arms"] = {release: endpoints.told() for release, endpoints in self.fleet.items()}
-        stats["mirror"] = {"in_flight": self.mirror.in_flight, "bytes": self.mirror.held_bytes}
+        stats["mirror"] = {"in_flight": self.mirror.room.copies, "bytes": self.mirror.room.held_bytes}
         self._tell({"type": "batch", "batch": batch.to_wire(), "stats": stats})
 
     async def _sweep_forever(self) -> None:

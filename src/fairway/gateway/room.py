@@ -1,0 +1,81 @@
+"""How much a worker does for its shadow: copies under way, bytes in them, and time that users have left over. Pure.
+
+A copy takes longer than the request it copies. So a worker that its users keep busy takes up few conversations, and one
+that is idle most of the time takes up all there is room for.
+"""
+
+from __future__ import annotations
+
+MAX_COPIES = 64
+MAX_BYTES = 4 * 1024 * 1024
+"""Copies a worker has under way or waiting, and bytes of requests in them; a request beyond either is dropped."""
+
+TAKEN_UP = 0.5
+"""While more than this share of either is in use no conversation is taken up: the rest is for those under way, so that
+they are followed to their end."""
+
+BUSY = 0.5
+"""Share of a processor from which on a worker is busy."""
+
+TRICKLE = 10.0
+"""Conversations a second that a busy worker takes up."""
+
+LOOK_SECONDS = 0.25
+"""How often the worker's processor time is looked at."""
+
+
+class Room:
+    """What is left of it.
+
+    Attributes:
+        copies: Under way or waiting.
+        held_bytes: Of the requests in them.
+    """
+
+    __slots__ = ("_busy", "_looked", "_spent", "_tokens", "copies", "held_bytes")
+
+    def __init__(self) -> None:
+        self.copies = 0
+        self.held_bytes = 0
+        self._busy = False
+        self._tokens = TRICKLE
+        self._looked = self._spent = 0.0
+
+    def for_conversation(self) -> bool:
+        """Whether one that begins now may be taken up."""
+        if self.copies >= MAX_COPIES * TAKEN_UP or self.held_bytes >= MAX_BYTES * TAKEN_UP:
+            return False
+        return not self._busy or self._tokens >= 1
+
+    def taken_up(self) -> None:
+        """One has been."""
+        if self._busy:
+            self._tokens -= 1
+
+    def for_copy(self, size: int) -> bool:
+        """Whether a request of a conversation under way, of ``size`` bytes, can be copied."""
+        return self.copies < MAX_COPIES and self.held_bytes + size <= MAX_BYTES
+
+    def take(self, size: int) -> None:
+        """A copy begins or waits."""
+        self.copies += 1
+        self.held_bytes += size
+
+    def give_back(self, size: int) -> None:
+        """A copy has ended."""
+        self.copies -= 1
+        self.held_bytes -= size
+
+    def look(self, now: float, spent: float) -> None:
+        """See how busy the worker is.
+
+        Args:
+            now: Seconds of any clock that never goes back.
+            spent: Processor time of the process so far, seconds.
+        """
+        passed = now - self._looked
+        if passed < LOOK_SECONDS:
+            return
+        self._busy = bool(self._looked) and (spent - self._spent) / passed > BUSY
+        self._tokens = min(TRICKLE, self._tokens + passed * TRICKLE) if self._busy else TRICKLE
+        self._looked, self._spent = now, spent
