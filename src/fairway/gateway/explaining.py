@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,14 @@ def facts_of(headers: Mapping[str, str], *, path: str, body: bytes) -> GivenFact
 
 
 def explain_here(
-    question: Question, table: RouteTable, decisions: LocalDecisions, *, key: bytes, memory: Path, now: float
+    question: Question,
+    table: RouteTable,
+    decisions: LocalDecisions,
+    *,
+    key: bytes,
+    memory: Path | None,
+    now: float,
+    fit: Callable[[RouteTable], RouteTable] = lambda table: table,
 ) -> dict[str, Any]:
     """Why a request is served as it is.
 
@@ -75,16 +82,18 @@ def explain_here(
         table: As the controller wants it.
         decisions: That overrule it.
         key: Of pins and passes.
-        memory: The conversations that the workers remember.
+        memory: The conversations that the workers remember; ``None``: none.
         now: Epoch seconds.
+        fit: Leaves the endpoints out that do not do well.
     """
     served, withheld = overruled(table, decisions)
+    served = fit(served)
     facts = question.facts
     if question.key is not None:
         served = replace(served, keys=(KeyExtractor(kind=KeyKind.HEADER, name=_KEY_HEADER),))
         facts = replace(facts, headers={**facts.headers, _KEY_HEADER: question.key})
     ruleset, route = Ruleset(served, withheld), str(table.route)
-    conversations = open_memory(memory)
+    conversations = None if memory is None else open_memory(memory)
     try:
         found = explain(
             ruleset,

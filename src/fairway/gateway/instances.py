@@ -22,6 +22,9 @@ MAX_ANNOUNCED = 1024
 MAX_TEXT = 128
 """Characters of what an instance says of itself."""
 
+FRESH_SECONDS = 30.0
+"""So long ago an instance that nobody asks may have answered last, to count as ready."""
+
 DEFAULT_TTL, MOST_TTL = 30.0, 3600.0
 """Seconds a heartbeat holds."""
 
@@ -117,6 +120,14 @@ class Registry:
         texts = {name: body[name] for name in _SAID if _is_text(body.get(name))} if isinstance(body, dict) else {}
         self._answers[place] = _Said(now, texts)
 
+    def served(self, stats: Mapping[str, Any], now: float) -> None:
+        """What a worker tells: an endpoint it has a connection open to answered a moment ago, or is being asked."""
+        for release, told in stats.get("arms", {}).items():
+            for endpoint, known in told["endpoints"].items():
+                if known.get("open", 0) > known["busy"]:
+                    place = (Digest(release), endpoint)
+                    self._answers[place] = _Said(now, self._answers.get(place, _Said(0.0, {})).texts)
+
     def announce(self, wire: object, now: float) -> Instance:
         """An instance says that it lives.
 
@@ -163,7 +174,7 @@ class Registry:
                 assert table is not None
                 known = self._known(table, arm, place, announced.pop(endpoint, None))
                 leaves = arm.release in table.masks or arm.release in withheld or arm.role is Role.BASELINE
-                status, detail = _status(checked.get(place), known.seen, ejected=place in ejected, leaves=leaves)
+                status, detail = _status(checked.get(place), known.seen, now, ejected=place in ejected, leaves=leaves)
                 found.append(replace(known, status=status, detail=detail))
         places = {(one.release, one.endpoint) for one in found}
         self._answers = {place: said for place, said in self._answers.items() if place in places}
@@ -188,15 +199,17 @@ class Registry:
         )
 
 
-def _status(checked: Checked | None, seen: float | None, *, ejected: bool, leaves: bool) -> tuple[InstanceStatus, str]:
-    """How an endpoint of the table is; one that nobody has ever heard of is unknown, never ready."""
+def _status(
+    checked: Checked | None, seen: float | None, now: float, *, ejected: bool, leaves: bool
+) -> tuple[InstanceStatus, str]:
+    """How an endpoint of the table is; one that nobody has heard of lately is unknown, never ready."""
     if checked is not None and checked.fitness is not Fitness.FIT:
         return InstanceStatus.DOWN, checked.detail
     if ejected:
         return InstanceStatus.EJECTED, "left out by a worker because of how it fared"
     if leaves:
         return InstanceStatus.DRAINING, "gets no new conversations"
-    if seen is None:
+    if seen is None or (checked is None and now - seen > FRESH_SECONDS):
         return InstanceStatus.UNKNOWN, "" if checked is None else checked.detail
     return InstanceStatus.READY, ""
 

@@ -23,10 +23,11 @@ from fairway.gateway.admin import AdminApi
 from fairway.gateway.archive import Archive
 from fairway.gateway.endpoints.overseeing import Overseer
 from fairway.gateway.goodbyes import goodbye
+from fairway.gateway.instances import Registry
 from fairway.gateway.keeping import RETRY_SECONDS, Keeper
 from fairway.gateway.listening import Listening
 from fairway.gateway.metrics import MetricsBook
-from fairway.gateway.overruling import narrows, overruled, pinned_in, settled, tripped_in
+from fairway.gateway.overruling import masked_in, narrows, overruled, pinned_in, settled, tripped_in, unmasked_in
 from fairway.gateway.ownership import Ownership
 from fairway.gateway.pulling import check_table, pull_forever
 from fairway.gateway.renewing import Again, Renewal
@@ -45,7 +46,7 @@ from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.local_http import LocalServer
 from fairway.traffic.sampling import SOCKET
 from fairway.traffic.table import Role, RouteTable
-from fairway.units import AgentName, EnvironmentName, RouteId
+from fairway.units import AgentName, Digest, EnvironmentName, RouteId
 
 log = logging.getLogger("fairway.gateway")
 
@@ -118,6 +119,8 @@ class Gateway:
         self.metrics = MetricsBook()
         self.refused_total: dict[str, int] = {}
         self.overseer = Overseer(self._push)
+        self.registry = Registry()
+        self.overseer.checker.heard = self.registry.heard
         self.draining = False
         self._arms_known = settings.controller_socket is None
         """Whether the table in force names arms that were there in this life; see the workers' of the same name."""
@@ -425,6 +428,23 @@ class Gateway:
         self._decide(replace(self.decisions, tripped=None, tripped_to=None))
         return await self.applied(2.0)
 
+    async def mask(self, release: Digest, *, on: bool) -> bool:
+        """A person keeps a release from traffic, or no longer; whether every worker does so now.
+
+        Raises:
+            ConflictError: When it is what serves as stable, or too many are masked.
+        """
+        if on:
+            self._decide(masked_in(self.table or _NO_TABLE, self.decisions, release))
+        else:
+            self._trip = TripWindow(since=time.time())  # what the mask moved did no harm
+            self._decide(unmasked_in(self.decisions, release))
+        return await self.applied(2.0)
+
+    def withheld(self) -> frozenset[Digest]:
+        """Releases this gateway keeps from traffic by itself."""
+        return overruled(self.table or _NO_TABLE, self.decisions)[1]
+
     def _decide(self, decisions: LocalDecisions) -> None:
         """Put a decision in force, then keep it on disk as soon as that takes it."""
         self.decisions = decisions
@@ -489,6 +509,7 @@ class Gateway:
         worker.said_goodbye = batch.last
         worker.stats = message["stats"]
         self.overseer.take(worker.number, worker.stats)
+        self.registry.served(worker.stats, time.time())
         self.count(batch)
 
     def count(self, batch: Batch) -> None:
@@ -505,6 +526,8 @@ class Gateway:
             return
         if decisions.tripped is not None or decisions.pinned or self.renewal.yielding:
             return
+        if candidate.release in decisions.masked:
+            return  # a person has kept it from traffic: what it does not serve is no harm it did
         self._trip.add(batch, candidate.release)
         finding = self._trip.find(table.trip, time.time())
         if finding.tripped:

@@ -265,6 +265,7 @@ class ArmEndpoints:
                 pool.endpoint: {
                     "state": pool.record.standing.value,
                     "busy": pool.open - len(pool.idle),
+                    "open": pool.open,
                     "verified": pool.verified,
                 }
                 for pool in self.pools.values()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from random import random
+from time import time
 
 from fairway.gateway.bodies import AnswerBody
 from fairway.gateway.endpoints.health import Answered, Checked, Fitness, Place, without_unfit
@@ -27,6 +28,8 @@ class Checker:
         """Take what is called, once for all that changes together, when another set of endpoints should serve."""
         self.known: dict[Place, Checked] = {}
         self._changed = changed
+        self.heard: Callable[[Place, Answered, float], None] = _nothing
+        """Is told of every answer, and when it came (epoch seconds)."""
         self._policy: Health | None = None
         self._tasks: dict[Place, asyncio.Task[None]] = {}
         self._told = True
@@ -64,6 +67,7 @@ class Checker:
         checked = self.known[place]
         while True:
             answered = await ask(endpoint, policy.path, policy.timeout)
+            self.heard(place, answered, time())
             if checked.take(answered, release, policy):
                 log.warning("%s is %s: %s", endpoint, checked.fitness.value, checked.detail or "it answers")
                 if self._told:
@@ -74,6 +78,10 @@ class Checker:
     def _tell(self) -> None:
         self._told = True
         self._changed()
+
+
+def _nothing(_place: Place, _answered: Answered, _at: float) -> None:
+    """Nobody listens."""
 
 
 async def ask(endpoint: str, path: str, seconds: float) -> Answered:
