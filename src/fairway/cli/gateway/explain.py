@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fairway.cli.gateway.asking import state_of
+from fairway.cli.gateway.asking import ask, state_of
 from fairway.cli.output import emit, output_option, project_option
+
+if TYPE_CHECKING:
+    from fairway.state_dir import StateDir
 
 
 @click.command(
@@ -16,56 +19,128 @@ from fairway.cli.output import emit, output_option, project_option
     epilog="""\b
 Examples:
   fairway gateway explain -H 'x-conversation-id: c-17'
-  fairway gateway explain -H 'x-tenant: acme' --path /chat""",
+  fairway gateway explain --key c-17
+  fairway gateway explain -H 'x-tenant: acme' --path /chat
+  fairway gateway explain --body '{"conversation": {"id": "c-17"}}'""",
 )
 @click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header of the request.")
 @click.option("--path", default="/", show_default=True, help="Path of the request.")
-@click.option("--table", "table_file", type=click.Path(exists=True, dir_okay=False), help="Instead of the last one.")
+@click.option("--body", help="Beginning of its JSON body, for tables whose key stands there.")
+@click.option("--key", help="A conversation by its key alone, wherever requests have it.")
+@click.option("--table", "table_file", type=click.Path(exists=True, dir_okay=False), help="Only what this table says.")
 @project_option
 @output_option
-def command(headers: tuple[str, ...], path: str, table_file: str | None, project_dir: str | None, output: str) -> None:
+def command(
+    headers: tuple[str, ...],
+    path: str,
+    body: str | None,
+    key: str | None,
+    table_file: str | None,
+    project_dir: str | None,
+    output: str,
+) -> None:
     """Say which rule fires for a request, and who would serve it.
 
-    Reads the last table from disk; a conversation the gateway remembers stays where it began, which
-    is only known to the gateway itself.
+    Asks the running gateway: its table, what it decided by itself, and what it remembers of the
+    conversation. Where none runs, the same from what it left on disk; with --table from that alone.
     """
-    from fairway.errors import NotFoundError, UserError
-    from fairway.gateway.disk import read_json
-    from fairway.traffic.explaining import explain as explain_request
-    from fairway.traffic.facts import GivenFacts
-    from fairway.traffic.rules import Ruleset
-    from fairway.traffic.table import RouteTable
+    from fairway.errors import TransientError, UserError
 
     given: dict[str, str] = {}
     for header in headers:
         name, colon, value = header.partition(":")
         if not colon:
             raise UserError(f"{header!r} is not a header", code="header", hint="write it as 'name: value'")
-        given[name.strip().lower()] = value.strip()
+        given.setdefault(name.strip().lower(), value.strip())
+    asked: dict[str, Any] = {"headers": given, "path": path, "body": body, "key": key}
     state = state_of(project_dir)
-    file = Path(table_file) if table_file else state.gateway / "table.json"
-    try:
-        wire = read_json(file)
-        if wire is None:
-            raise NotFoundError(f"there is no table at {file}", hint="start a gateway first, or give --table")
-        table = RouteTable.from_wire(wire)
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{file}: {error}", code="table") from error
-    found = explain_request(Ruleset(table), GivenFacts(path=path.partition("?")[0], headers=given))
-    emit(found, output=output, text=lambda: _explain_text(found))
+    if table_file is None:
+        try:
+            found = ask(state, "POST", "/v1/explain", asked)
+        except TransientError:
+            found = _from_disk(state, asked)
+    else:
+        found = _from_table(state, table_file, asked)
+    emit(found, output=output, text=lambda: _text(found))
 
 
-def _explain_text(found: dict[str, Any]) -> str:
-    served = found["served"]
-    lines = [f"table {found['fence']}"]
+def _from_disk(state: StateDir, asked: dict[str, Any]) -> dict[str, Any]:
+    """As the gateway would answer if it ran, from what it left."""
+    import time
+
+    from fairway.cli.gateway.tables import last_table
+    from fairway.gateway.explaining import Question, explain_here
+    from fairway.gateway.state import GatewayState
+
+    table = last_table(state)
+    left = GatewayState(state)
+    found = explain_here(
+        Question.from_wire(asked),
+        table,
+        left.decisions(),
+        key=left.pin_key.read_bytes(),
+        memory=left.memory,
+        now=time.time(),
+    )
+    return {"source": "disk", **found}
+
+
+def _from_table(state: StateDir, file: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """What a table says, whatever a gateway knows besides."""
+    import os
+    import time
+
+    from fairway.cli.gateway.tables import last_table
+    from fairway.gateway.explaining import Question, explain_here
+    from fairway.gateway.state import LocalDecisions
+
+    table = last_table(state, file)
+    kept = state.keys / "gateway-pin.key"
+    key = kept.read_bytes() if kept.is_file() else os.urandom(32)
+    question = Question.from_wire(asked)
+    found = explain_here(question, table, LocalDecisions(), key=key, memory=None, now=time.time())
+    return {"source": str(Path(file)), **found}
+
+
+_SOURCES = {"gateway": "the running gateway", "disk": "no gateway runs: its last table, from disk"}
+
+
+def _text(found: dict[str, Any]) -> str:
+    lines = [f"table {found['fence']} ({_SOURCES.get(found['source'], found['source'])})"]
+    lines += _overruled(found)
+    if found["named"] is not None:
+        lines.append(f"names the release {found['named'] or '(none)'!r}")
     lines += [
         f"rule {rule['rule']} ({rule['kind']}): {'fires' if rule['matched'] else 'no'}" for rule in found["tried"]
     ]
-    if found["bucket"] is not None and found["key"] is not None:
+    if found["refused"] is not None:
+        return "\n".join([*lines, f"refused: {found['refused']}"])
+    if found["remembered"] is not None:
+        lines.append(f"key {found['key']!r} is remembered: it began on {found['remembered']['release'] or 'one gone'}")
+    if found["bucket"] is not None:
         side = "below" if found["bucket"] < found["split"] else "not below"
         lines.append(f"key {found['key']!r}: bucket {found['bucket']} is {side} the split {found['split']}")
-    elif found["why"] == "keyless":
-        lines.append("no key: such requests are split by chance, and stay out of unit tests")
-    lines.append(f"assigned to {found['assigned']['role']} by {found['why']}")
-    lines.append("nobody can serve it: 503" if served is None else f"served by {served['role']} {served['version']}")
+    if found["by_chance"]:
+        lines.append(_by_chance(found))
+    else:
+        lines.append(f"assigned to {found['assigned']['role']} by {found['why']}")
+        served = found["served"]
+        answer = f"served by {served['role']} {served['version']}" if served else "nobody can serve it: 503"
+        lines.append(answer)
     return "\n".join(lines)
+
+
+def _overruled(found: dict[str, Any]) -> list[str]:
+    lines = []
+    if found["pinned_to"]:
+        lines.append(f"pinned by a person to {found['pinned_to']}")
+    if found["tripped"]:
+        lines.append(f"tripped: {found['tripped']} gets no traffic")
+    return lines + [f"masked: {release} gets no traffic" for release in found["masked"]]
+
+
+def _by_chance(found: dict[str, Any]) -> str:
+    share = found["split"] / 1000
+    if found["issues"]:
+        return f"no key: it is issued one in the cookie {found['issues']}, and {share:g} % of those are the candidate's"
+    return f"no key: by chance, {share:g} % of such requests are the candidate's, and they stay out of unit tests"

@@ -14,10 +14,14 @@ Examples:
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("fairway.cli.gateway.explain", "Say which rule fires for a request, and who would serve it."),
+    "instances": ("fairway.cli.gateway.instances", "List the instances, and how each is."),
+    "mask": ("fairway.cli.gateway.mask", "Keep one release from traffic, with nothing else alive."),
+    "pass": ("fairway.cli.gateway.release_pass", "Print the header that sends a request to one release."),
     "pin": ("fairway.cli.gateway.pin", "Send everything to stable, whatever the controller says."),
     "restart": ("fairway.cli.gateway.restart", "The code that is installed now, without a failed request."),
     "serve": ("fairway.cli.gateway.serve", "Serve until SIGTERM or Ctrl-C, then drain."),
     "status": ("fairway.cli.gateway.status", "Show what the running gateway serves: table, arms, workers."),
+    "unmask": ("fairway.cli.gateway.unmask", "Let a release serve again that was masked by hand."),
     "untrip": ("fairway.cli.gateway.untrip", "Let a release serve again that the gateway tripped by itself."),
 }
 
