@@ -106,7 +106,7 @@ class ArmEndpoints:
         for pool in pools:
             serves = pool in self.rotation or pool.record.standing is Standing.IN
             pool.barred = not serves and pool.record.standing is not Standing.TRIAL
-            pool.unusual = strict or not serves
+            pool.unusual = strict or not serves or pool.retired
             if pool.barred:
                 pool.sweep(0.0)
 
