@@ -94,7 +94,7 @@ async def test_a_candidate_that_fails_half_its_reads_is_seen_by_nobody_and_count
         candidate = counted[Role.CANDIDATE]
         assert (candidate.assigned, candidate.finished, candidate.failed, candidate.unknown) == (40, 40, 20, 0)
         assert candidate.served == 40
-        assert candidate.sums == {"reruns": 20}
+        assert candidate.sums == {"reruns": 20, "reruns_ok": 20}
         assert candidate.marks["failed"] == (unit_hash(KEY),)
         assert {exemplar["reason"] for exemplar in candidate.exemplars} == {"status_500"}
 

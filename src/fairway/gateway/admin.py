@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairway import __version__
 from fairway.errors import ConflictError, FairwayError
+from fairway.gateway.exposition import OPENMETRICS, PROMETHEUS, wants_openmetrics
 from fairway.gateway.routing_api import RoutingApi
 from fairway.traffic.fence import ZERO_FENCE
 from fairway.traffic.local_http import LocalAnswer, LocalRequest
@@ -45,7 +46,7 @@ class AdminApi:
         if request.path == "/v1/status":
             return LocalAnswer.of(self.status())
         if request.path == "/metrics":
-            return LocalAnswer(body=self._metrics().encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
+            return self._metrics(openmetrics=wants_openmetrics(request.accept))
         if request.path == "/healthz":
             ready = any(worker.ready for worker in self._gateway.workers.values())
             return LocalAnswer.of({"ready": ready}, status=200 if ready else 503)
@@ -154,23 +155,21 @@ class AdminApi:
             "restarts": gateway.restarts,
         }
 
-    def _metrics(self) -> str:
+    def _metrics(self, *, openmetrics: bool) -> LocalAnswer:
         gateway = self._gateway
         route = str(gateway.table.route) if gateway.table is not None else ""
-        return gateway.metrics.render(route, self._gauges())
+        text = gateway.metrics.render(route, self._gauges(), openmetrics=openmetrics)
+        return LocalAnswer(
+            body=text.encode("utf-8", "replace"), content_type=OPENMETRICS if openmetrics else PROMETHEUS
+        )
 
     def _gauges(self) -> Iterator[Gauge]:
         gateway = self._gateway
         none: dict[str, str] = {}
         workers = gateway.workers.values()
         fence = gateway.table.fence if gateway.table is not None else ZERO_FENCE
-        refused = dict(gateway.refused_total)
-        for worker in workers:
-            for code, value in worker.stats.get("refused", {}).items():
-                refused[code] = refused.get(code, 0) + value
-        for code, value in sorted(refused.items()):
-            text = "Messages refused before they reached an arm."
-            yield "fairway_gateway_refused_total", "counter", text, {"reason": code}, value
+        yield from gateway.totals.gauges(worker.stats for worker in workers)
+        yield "fairway_gateway_start_time_seconds", "gauge", "When this gateway began.", none, gateway.started
         in_flight = sum(worker.stats.get("in_flight", 0) for worker in workers)
         connections = sum(worker.stats.get("connections", 0) for worker in workers)
         ready = sum(worker.ready for worker in workers)

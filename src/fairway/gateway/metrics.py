@@ -1,16 +1,69 @@
-"""Prometheus exposition of what the gateway counts; bounded cardinality: route, version, role, outcome."""
+"""What the gateway counts, as Prometheus reads it: bounded in number, and never less than it was.
+
+A version that was not heard of for long is not shown any more, and its totals are kept: when it returns, its counters
+go on from where they were. A counter that began again would be taken for one that was reset, or be read twice.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fairway.observe.blocks import Batch, bin_value
+from fairway.gateway.exposition import Buckets, Exemplar, Exposition
+from fairway.gateway.metric_names import SHADOW_FAMILIES, USER_FAMILIES, SumFamily
+from fairway.observe.blocks import Batch, Increment, bin_value
 from fairway.traffic.table import Role
 
-BOUNDS_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
 MAX_SERIES = 16
-"""Pairs of version and role kept; the one longest without a request is dropped for a new one."""
+"""Pairs of version and role shown; the one longest without a request makes room for a new one."""
+
+MAX_KEPT = 512
+"""Pairs whose totals are kept while they are not shown."""
+
+MAX_REASONS = 24
+"""Different values of ``by`` of one of them; what is beyond counts as ``other``."""
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_GAPS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_TOKENS = (16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576)
+
+_HISTOGRAMS: tuple[tuple[str, str, str, tuple[float, ...], float], ...] = (
+    (
+        "latency_ms",
+        "fairway_gateway_request_duration_seconds",
+        "Time from a request's head to the last byte of its answer.",
+        _SECONDS,
+        0.001,
+    ),
+    (
+        "first_byte_ms",
+        "fairway_gateway_first_byte_seconds",
+        "Time from a request's head to the first byte of its answer's body.",
+        _SECONDS,
+        0.001,
+    ),
+    (
+        "first_token_ms",
+        "fairway_gateway_first_token_seconds",
+        "Time from a request's head to the first event of its stream with something for the user in it.",
+        _SECONDS,
+        0.001,
+    ),
+    (
+        "gap_ms",
+        "fairway_gateway_stream_gap_seconds",
+        "Time between two pieces of a stream of events that brought data, after the first token.",
+        _GAPS,
+        0.001,
+    ),
+    ("tokens", "fairway_gateway_request_tokens", "Model tokens of a request of which somebody said them.", _TOKENS, 1),
+)
+"""Histogram of the telemetry, name, help, upper bounds in the family's unit, and the telemetry's unit in that."""
+
+_RERUNS = ("ok", "failed", "unknown")
+
+Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(slots=True)
@@ -20,13 +73,42 @@ class _Series:
     ok: int = 0
     failed: int = 0
     unknown: int = 0
-    assigned: int = 0
     served: int = 0
     by: dict[str, int] = field(default_factory=dict)
     sums: dict[str, float] = field(default_factory=dict)
-    buckets: list[int] = field(default_factory=lambda: [0] * len(BOUNDS_MS))
-    timed: int = 0
-    seconds: float = 0.0
+    histograms: dict[str, Buckets] = field(default_factory=dict)
+    failing: Exemplar | None = None
+
+    def add(self, increment: Increment, at: float) -> None:
+        """Count an increment."""
+        self.served += increment.served
+        self.failed += increment.failed
+        self.unknown += increment.unknown
+        self.ok += increment.finished - increment.failed - increment.unknown
+        for by, requests in increment.by.items():
+            name = by if by in self.by or len(self.by) < MAX_REASONS else "other"
+            self.by[name] = self.by.get(name, 0) + requests
+        for kind, total in increment.sums.items():
+            if kind in _KNOWN_SUMS:
+                self.sums[kind] = self.sums.get(kind, 0) + total
+        for kind, _, _, bounds, unit in _HISTOGRAMS:
+            bins = increment.histograms.get(kind)
+            if bins:
+                buckets = self.histograms.get(kind)
+                if buckets is None:
+                    buckets = self.histograms[kind] = Buckets(len(bounds))
+                for index, count in bins.items():
+                    value = bin_value(index) * unit
+                    buckets.add(bisect_left(bounds, value), value, count)
+        for exemplar in increment.exemplars:
+            if trace := exemplar.get("trace"):
+                self.failing = Exemplar({"trace_id": trace, "request_id": exemplar.get("request", "")}, at)
+
+
+_KNOWN_SUMS = frozenset(
+    (*(kind for _, _, _, kinds in (*USER_FAMILIES, *SHADOW_FAMILIES) for kind in kinds),
+     "reruns", *(f"reruns_{result}" for result in _RERUNS))
+)  # fmt: skip
 
 
 class MetricsBook:
@@ -34,167 +116,121 @@ class MetricsBook:
 
     def __init__(self) -> None:
         self._series: dict[tuple[str, str], _Series] = {}
+        self._kept: dict[tuple[str, str], _Series] = {}
+        """Not shown; the one that was left longest ago first."""
 
     def add(self, batch: Batch, versions: Mapping[str, str]) -> None:
         """Count a batch; ``versions`` names releases for people."""
         for increment in batch.increments:
             key = (versions.get(increment.release, increment.release[-12:]), increment.role.value)
-            series = self._series.pop(key, None) or _Series()
+            series = self._series.pop(key, None) or self._kept.pop(key, None) or _Series()
             self._series[key] = series  # the most recent last
             if len(self._series) > MAX_SERIES:
-                del self._series[next(iter(self._series))]
-            series.assigned += increment.assigned
-            series.served += increment.served
-            series.failed += increment.failed
-            series.unknown += increment.unknown
-            series.ok += increment.finished - increment.failed - increment.unknown
-            for by, requests in increment.by.items():
-                series.by[by] = series.by.get(by, 0) + requests
-            for kind, total in increment.sums.items():
-                series.sums[kind] = series.sums.get(kind, 0) + total
-            for index, count in increment.histograms.get("latency_ms", {}).items():
-                value = bin_value(index)
-                series.timed += count
-                series.seconds += count * value / 1000
-                for place, bound in enumerate(BOUNDS_MS):
-                    if value <= bound:
-                        series.buckets[place] += count
+                oldest = next(iter(self._series))
+                self._kept[oldest] = self._series.pop(oldest)
+                if len(self._kept) > MAX_KEPT:
+                    del self._kept[next(iter(self._kept))]
+            series.add(increment, batch.at)
 
-    def render(self, route: str, gauges: Iterable[tuple[str, str, str, Mapping[str, str], float]]) -> str:
+    def shown(self) -> dict[tuple[str, str], _Series]:
+        """Totals by version and role, in a stable order."""
+        return dict(sorted(self._series.items()))
+
+    def render(
+        self, route: str, gauges: Iterable[tuple[str, str, str, Mapping[str, str], float]], *, openmetrics: bool = False
+    ) -> str:
         """The exposition text.
 
         Args:
             route: Label of every sample.
-            gauges: ``(name, type, help, labels, value)`` of what is not counted from batches, grouped by name.
+            gauges: ``(name, type, help, labels, value)`` of what is not counted from batches; values of the same labels
+                are added up, as two releases may have one version.
+            openmetrics: In that format, with exemplars.
         """
-        out = _Text(route)
-        self._users(out)
-        self._shadows(out)
-        last = ""
-        for name, kind, text, own_labels, figure in gauges:
-            if name != last:
-                out.family(name, kind, text)
-                last = name
-            out.sample(name, own_labels, figure)
+        out = Exposition(route, openmetrics=openmetrics)
+        shown = self.shown()
+        users = {key: series for key, series in shown.items() if key[1] != Role.SHADOW.value}
+        self._requests(out, users)
+        for family in USER_FAMILIES:
+            _sums(out, family, {_labels(key): series.sums for key, series in users.items()}, sparse=True)
+        self._reruns(out, users)
+        for kind, name, text, bounds, _ in _HISTOGRAMS:
+            out.family(name, "histogram", text)
+            for key, series in users.items():
+                if (found := series.histograms.get(kind)) is not None:
+                    out.histogram(name, dict(_labels(key)), bounds, found)
+        shadows: dict[Labels, Mapping[str, float]] = {
+            (("release", key[0]),): s.sums for key, s in shown.items() if key[1] == Role.SHADOW.value
+        }
+        if shadows:
+            for family in SHADOW_FAMILIES:
+                _sums(out, family, shadows, sparse=False)
+        _others(out, gauges)
         return out.text()
 
-    def _users(self, out: _Text) -> None:
-        """What users' requests came to: everything but what went to a shadow."""
-        users = {key: series for key, series in self._series.items() if key[1] != Role.SHADOW.value}
-        out.family("fairway_gateway_requests_total", "counter", "Requests finished, by outcome.")
-        for (version, role), series in users.items():
-            for outcome in ("ok", "failed", "unknown"):
-                labels = {"release": version, "role": role, "outcome": outcome}
-                out.sample("fairway_gateway_requests_total", labels, getattr(series, outcome))
-        out.family("fairway_gateway_assigned_total", "counter", "Requests assigned, by why.")
-        for (version, role), series in users.items():
+    def _requests(self, out: Exposition, users: Mapping[tuple[str, str], _Series]) -> None:
+        name = "fairway_gateway_requests_total"
+        out.family(name, "counter", "Requests finished, by outcome.")
+        for key, series in users.items():
+            for outcome, count in (("ok", series.ok), ("failed", series.failed), ("unknown", series.unknown)):
+                exemplar = series.failing if outcome == "failed" else None
+                out.sample(name, {**dict(_labels(key)), "outcome": outcome}, count, exemplar)
+        name = "fairway_gateway_assigned_total"
+        out.family(name, "counter", "Requests assigned, by why.")
+        for key, series in users.items():
             for by, value in sorted(series.by.items()):
-                out.sample("fairway_gateway_assigned_total", {"release": version, "role": role, "by": by}, value)
-        out.family("fairway_gateway_reported_total", "counter", "What agents reported: tokens, tools, iterations, …")
-        for (version, role), series in users.items():
-            for kind, total in sorted(series.sums.items()):
-                if kind in _RERUNS:
-                    continue
-                out.sample("fairway_gateway_reported_total", {"release": version, "role": role, "kind": kind}, total)
-        self._reruns(out, users)
-        name = "fairway_gateway_request_duration_seconds"
-        out.family(name, "histogram", "Time from a request's head to the last byte of its answer.")
-        for (version, role), series in users.items():
-            labels = {"release": version, "role": role}
-            for bound, count in zip(BOUNDS_MS, series.buckets, strict=True):
-                out.sample(f"{name}_bucket", {**labels, "le": f"{bound / 1000:g}"}, count)
-            out.sample(f"{name}_bucket", {**labels, "le": "+Inf"}, series.timed)
-            out.sample(f"{name}_sum", labels, series.seconds)
-            out.sample(f"{name}_count", labels, series.timed)
+                out.sample(name, {**dict(_labels(key)), "by": by}, value)
+        name = "fairway_gateway_served_total"
+        out.family(name, "counter", "Requests assigned that the release itself served.")
+        for key, series in users.items():
+            out.sample(name, dict(_labels(key)), series.served)
 
-    def _reruns(self, out: _Text, users: Mapping[tuple[str, str], _Series]) -> None:
+    def _reruns(self, out: Exposition, users: Mapping[tuple[str, str], _Series]) -> None:
         """Requests that failed on a release and were run again on stable; each is a failure of that release too."""
         rerun = {key: series.sums for key, series in users.items() if series.sums.get("reruns")}
         if not rerun:
             return
         name = "fairway_gateway_reruns_total"
         out.family(name, "counter", "Requests that failed on a release and ended on stable, by what came of that.")
-        for (version, role), sums in rerun.items():
-            bad = {result: sums.get(f"reruns_{result}", 0) for result in ("failed", "unknown")}
-            for result, total in {"ok": max(0, sums["reruns"] - sum(bad.values())), **bad}.items():
-                out.sample(name, {"release": version, "role": role, "result": result}, total)
-
-    def _shadows(self, out: _Text) -> None:
-        """What mirrored requests came to."""
-        shadows = {
-            version: series.sums for (version, role), series in self._series.items() if role == Role.SHADOW.value
-        }
-        if not shadows:
-            return
-        for name, text, label, kinds in _SHADOW_FAMILIES:
-            out.family(name, "counter", text)
-            for version, sums in shadows.items():
-                for kind, (said, unit) in kinds.items():
-                    out.sample(name, {"release": version, label: said}, sums.get(kind, 0) * unit)
+        for key, sums in rerun.items():
+            for result in _RERUNS:
+                out.sample(name, {**dict(_labels(key)), "result": result}, sums.get(f"reruns_{result}", 0))
 
 
-_RERUNS = frozenset({"reruns", "reruns_failed", "reruns_unknown"})
-
-_SHADOW_FAMILIES: tuple[tuple[str, str, str, Mapping[str, tuple[str, float]]], ...] = (
-    (
-        "fairway_gateway_shadow_requests_total",
-        "Requests of mirrored conversations, by what became of their copy.",
-        "result",
-        {
-            "shadow_pairs": ("compared", 1),
-            "shadow_diverged": ("diverged", 1),
-            "shadow_unknown": ("unknown", 1),
-            "shadow_client_left": ("client_left", 1),
-            "shadow_unattested": ("unattested", 1),
-            "shadow_both_failed": ("both_failed", 1),
-            "shadow_dropped": ("dropped", 1),
-            "shadow_skipped": ("skipped", 1),
-        },
-    ),
-    (
-        "fairway_gateway_shadow_findings_total",
-        "Compared pairs in which only one side failed, the shadow was slower, or the bodies differ.",
-        "finding",
-        {
-            "shadow_failed": ("failed", 1),
-            "shadow_primary_failed": ("primary_failed", 1),
-            "shadow_slower": ("slower", 1),
-            "shadow_changed": ("changed", 1),
-        },
-    ),
-    (
-        "fairway_gateway_shadow_seconds_total",
-        "Time both sides of compared pairs took.",
-        "side",
-        {"shadow_ms": ("shadow", 0.001), "shadow_primary_ms": ("primary", 0.001)},
-    ),
-    (
-        "fairway_gateway_shadow_bytes_total",
-        "Bytes both sides of compared pairs answered.",
-        "side",
-        {"shadow_bytes": ("shadow", 1), "shadow_primary_bytes": ("primary", 1)},
-    ),
-)
-"""Name, help, label, and for each sum of the telemetry its label's value and unit."""
+def _others(out: Exposition, gauges: Iterable[tuple[str, str, str, Mapping[str, str], float]]) -> None:
+    """Families of what is not counted from batches, each once."""
+    families: dict[str, tuple[str, str, dict[Labels, float]]] = {}
+    for name, kind, text, labels, value in gauges:
+        _, _, samples = families.setdefault(name, (kind, text, {}))
+        told = tuple(labels.items())
+        samples[told] = samples.get(told, 0) + value
+    for name, (kind, text, samples) in families.items():
+        out.family(name, kind, text)
+        for told, value in samples.items():
+            out.sample(name, dict(told), value)
 
 
-class _Text:
-    """Lines of an exposition."""
-
-    def __init__(self, route: str) -> None:
-        self._lines: list[str] = []
-        self._route = route
-
-    def family(self, name: str, kind: str, text: str) -> None:
-        self._lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-
-    def sample(self, name: str, labels: Mapping[str, str], value: float) -> None:
-        inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in {"route": self._route, **labels}.items())
-        self._lines.append(f"{name}{{{inside}}} {value!r}")
-
-    def text(self) -> str:
-        return "\n".join(self._lines) + "\n"
+def _labels(key: tuple[str, str]) -> Labels:
+    return (("release", key[0]), ("role", key[1]))
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+def _sums(
+    out: Exposition,
+    family: SumFamily,
+    found: Mapping[Labels, Mapping[str, float]],
+    *,
+    sparse: bool,
+) -> None:
+    """A family of sums; ``sparse``: what was never said is left out instead of 0."""
+    name, text, label, kinds = family
+    told = [
+        (labels, said, sums.get(kind, 0) * unit)
+        for labels, sums in found.items()
+        for kind, (said, unit) in kinds.items()
+        if kind in sums or not sparse
+    ]
+    if not told:
+        return
+    out.family(name, "counter", text)
+    for labels, said, total in told:
+        out.sample(name, {**dict(labels), **({label: said} if label else {})}, total)

@@ -39,6 +39,7 @@ from fairway.gateway.tls import TlsFiles
 from fairway.gateway.tls_files import TlsKeeper
 from fairway.gateway.trip import TripWindow
 from fairway.gateway.worker import WorkerSettings
+from fairway.gateway.worker_totals import WorkerTotals
 from fairway.gateway.workforce import SILENT_SECONDS, WorkerHandle, Workforce
 from fairway.observe.blocks import Batch
 from fairway.state_dir import StateDir
@@ -117,7 +118,7 @@ class Gateway:
         self.controller_seen: float | None = None
         self.port = settings.port
         self.metrics = MetricsBook()
-        self.refused_total: dict[str, int] = {}
+        self.totals = WorkerTotals()
         self.overseer = Overseer(self._push)
         self.registry = Registry()
         self.overseer.checker.heard = self.registry.heard
@@ -485,8 +486,7 @@ class Gateway:
         """A worker is gone. What it had not reported is lost: leave a gap in its numbers, so that readers know."""
         self._acked.set()
         self.overseer.forget(worker.number)
-        for code, value in worker.stats.get("refused", {}).items():
-            self.refused_total[code] = self.refused_total.get(code, 0) + value
+        self.totals.bury(worker.stats)
         if not worker.said_goodbye:
             like = self.table or _NO_TABLE
             self.archive.keep(goodbye(self.state.gateway_id, self.boot, worker.number, worker.seq, like))

@@ -187,6 +187,5 @@ class Recording(Sending):
         if reason == "agent" and answer is not None and served is not None:
             outcome, said = reported(answer, None if self._returning is None else self._returning.filter)
             verdict, _ = judge_answer(answer.status, outcome, expected=said or served.attested)
-        if verdict != "ok":
-            name = f"reruns_{verdict}"
-            cell.sums[name] = cell.sums.get(name, 0) + 1
+        name = f"reruns_{verdict}"
+        cell.sums[name] = cell.sums.get(name, 0) + 1

@@ -30,12 +30,13 @@ _REASONS = {200: "OK", 204: "No Content", 400: "Bad Request", 404: "Not Found", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalRequest:
-    """One request: method, path, the last value of each query parameter, and the body."""
+    """One request: method, path, the last value of each query parameter, the body, and the Accept header."""
 
     method: str
     path: str
     query: Mapping[str, str]
     body: bytes = b""
+    accept: str = ""
 
     def json(self) -> Any:
         """The body as JSON.
@@ -205,6 +206,7 @@ async def _read_request(reader: asyncio.StreamReader) -> LocalRequest | None:
         path=url.path,
         query={name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()},
         body=await reader.readexactly(length) if length else b"",
+        accept=headers.get("accept", ""),
     )
 
 

@@ -65,7 +65,7 @@ def test_what_was_run_again_on_stable_is_told_under_the_release_that_failed() ->
     book = MetricsBook()
     failed = Increment(
         t0=0, release=NEW, role=Role.CANDIDATE, fence=Fence(term=1, seq=1), assigned=9, finished=9, served=9,
-        failed=5, sums={"reruns": 5, "reruns_failed": 1, "tools": 2},
+        failed=5, sums={"reruns": 5, "reruns_ok": 4, "reruns_failed": 1, "tools": 2},
     )  # fmt: skip
     book.add(batch(stable(), failed), VERSIONS)
     name = "fairway_gateway_reruns_total"
