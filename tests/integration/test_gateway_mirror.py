@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -44,7 +45,10 @@ def table(stable: str, shadow: str | None, *, mirror: int = WHOLE, seq: int = 1,
 
 
 @pytest.fixture
-async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+async def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Harness]:
+    monkeypatch.setattr(
+        room, "BUSY", math.inf
+    )  # worker, arms and clients are one process here, and a machine is shared
     made = Harness(tmp_path)
     yield made
     await made.close()

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from time import process_time, time
+from time import time
 from typing import TYPE_CHECKING
 
 from fairway.gateway.attesting import Attesting
 from fairway.gateway.comparing import BODY_BYTES, Side, body_digest, compare
 from fairway.gateway.left_out import LeftOut
-from fairway.gateway.room import Room
+from fairway.gateway.room import Processor, Room
 from fairway.gateway.serving import Known, MirrorPlan, Serving
 from fairway.gateway.shadow_copy import ShadowCopy
 from fairway.gateway.telemetry import Cell
@@ -113,6 +113,7 @@ class Mirror:
         self._copies: dict[bytes, deque[ShadowCopy]] = {}  # by conversation: the first is under way
         self._loop = asyncio.get_running_loop()
         self.room = Room()
+        self._processor = Processor()
         self._uncounted: list[tuple[Serving, str, LeftOut]] = []
         self._attesting: dict[tuple[int, str], Attesting] = {}  # by salt and release of the shadow; the last one
 
@@ -302,7 +303,7 @@ class Mirror:
 
     def overdue(self, now: float) -> None:
         """Called by the sweep; ``now`` in ``perf_counter()`` seconds."""
-        self.room.look(now, process_time())
+        self.room.look(now, self._processor.wanted)
         for queue in tuple(self._copies.values()):
             queue[0].overdue(now)
 
@@ -312,6 +313,11 @@ class Mirror:
         self._copies.clear()
         for copy in copies:
             self._discard(copy, "shadow_dropped")
+
+    def close(self) -> None:
+        """The worker has ended."""
+        self.abandon()
+        self._processor.close()
 
     def _note(self, plan: MirrorPlan, unit: bytes, release: int, expires: float) -> None:
         self._worker.memory.note(unit, release, plan.salt_tag, int(expires))

@@ -1,10 +1,14 @@
-"""How much a worker does for its shadow: copies under way, bytes in them, and time that users have left over. Pure.
+"""How much a worker does for its shadow: copies under way, bytes in them, and time that users have left over.
 
 A copy takes longer than the request it copies. So a worker that its users keep busy takes up few conversations, and one
 that is idle most of the time takes up all there is room for.
 """
 
 from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
 
 MAX_COPIES = 64
 MAX_BYTES = 4 * 1024 * 1024
@@ -15,7 +19,7 @@ TAKEN_UP = 0.5
 they are followed to their end."""
 
 BUSY = 0.5
-"""Share of a processor from which on a worker is busy."""
+"""Share of its time that a busy worker runs or waits for a processor."""
 
 TRICKLE = 10.0
 """Conversations a second that a busy worker takes up."""
@@ -66,16 +70,42 @@ class Room:
         self.copies -= 1
         self.held_bytes -= size
 
-    def look(self, now: float, spent: float) -> None:
+    def look(self, now: float, wanted: Callable[[], float]) -> None:
         """See how busy the worker is.
 
         Args:
             now: Seconds of any clock that never goes back.
-            spent: Processor time of the process so far, seconds.
+            wanted: For how many seconds it has run, or waited to run, so far.
         """
         passed = now - self._looked
         if passed < LOOK_SECONDS:
             return
+        spent = wanted()
         self._busy = bool(self._looked) and (spent - self._spent) / passed > BUSY
         self._tokens = min(TRICKLE, self._tokens + passed * TRICKLE) if self._busy else TRICKLE
         self._looked, self._spent = now, spent
+
+
+class Processor:
+    """What this thread asks of a processor, as Linux counts it; elsewhere what it gets."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self) -> None:
+        try:
+            self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._file = -1
+
+    def wanted(self) -> float:
+        """For how many seconds it has run, or waited to run, so far."""
+        if self._file < 0:
+            return time.process_time()
+        ran, waited, _ = os.pread(self._file, 100, 0).split()
+        return (int(ran) + int(waited)) / 1e9
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

@@ -135,7 +135,7 @@ class Worker:
         self.entrance.abandon()
         for client in tuple(self.clients):
             client.transport.abort()
-        self.mirror.abandon()
+        self.mirror.close()
         self.sampler.close()
         for endpoints in self.fleet.values():
             endpoints.retire()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.gateway.room import BUSY, LOOK_SECONDS, MAX_BYTES, MAX_COPIES, TAKEN_UP, TRICKLE, Room
+from fairway.gateway.room import BUSY, LOOK_SECONDS, MAX_BYTES, MAX_COPIES, TAKEN_UP, TRICKLE, Processor, Room
 
 
 def busy(room: Room, *, share: float = 1.0, at: float = 100.0, seconds: float = 1.0) -> float:
     """Let the room see a worker that took that share of a processor; the time when it has."""
-    room.look(at, at)
-    room.look(at + seconds, at + share * seconds)
+    room.look(at, lambda: at)
+    room.look(at + seconds, lambda: at + share * seconds)
     return at + seconds
 
 
@@ -35,7 +37,7 @@ def test_a_busy_worker_takes_up_a_trickle() -> None:
     room = Room()
     now = busy(room)
     assert taken(room) == TRICKLE
-    room.look(now + 0.5, now + 0.5)
+    room.look(now + 0.5, lambda: now + 0.5)
     assert taken(room) == TRICKLE * 0.5
 
 
@@ -43,14 +45,14 @@ def test_a_worker_that_is_busy_no_longer_takes_up_all_again() -> None:
     room = Room()
     now = busy(room)
     assert taken(room) == TRICKLE
-    room.look(now + 1.0, now + 0.1)
+    room.look(now + 1.0, lambda: now + 0.1)
     assert taken(room) == 1000
 
 
 def test_a_look_too_soon_says_nothing() -> None:
     room = Room()
     now = busy(room, share=0.0)
-    room.look(now + LOOK_SECONDS / 2, now + 1.0)
+    room.look(now + LOOK_SECONDS / 2, lambda: now + 1.0)
     assert taken(room) == 1000
 
 
@@ -69,6 +71,20 @@ def test_half_of_the_room_is_kept_for_the_conversations_under_way() -> None:
         room.take(100)
     assert not room.for_conversation()
     assert room.for_copy(100)
+
+
+def test_the_processor_tells_what_this_thread_asks_of_it() -> None:
+    processor = Processor()
+    before, begun = processor.wanted(), time.thread_time()
+    while time.thread_time() - begun < 0.05:
+        pass
+    between = processor.wanted()
+    time.sleep(0.05)
+    after = processor.wanted()
+    processor.close()
+    assert between - before >= 0.04
+    assert after - between < between - before + 1.0, "sleeping is not asking"
+    assert processor.wanted() > 0, "without Linux's count: what it got"
 
 
 @given(st.lists(st.integers(0, 2 * 65_536), max_size=300))
