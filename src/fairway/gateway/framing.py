@@ -50,6 +50,9 @@ _ANSWER_STRIP = frozenset(
 )  # fmt: skip
 
 
+_OTHER_PROTOCOLS = frozenset((b"CONNECT", b"PRI"))
+"""After these an arm that takes them reads no further HTTP/1.1 on its connection: a tunnel, HTTP/2 (RFC 9113, 3.4)."""
+
 _UPGRADE = b"connection: Upgrade\r\nupgrade: websocket\r\n"
 _OURS = (b"x-fairway-", b"x_fairway_", b"x-fairway_", b"x_fairway-")
 
@@ -162,8 +165,8 @@ def parse_request(data: bytes, limit: int) -> RequestHead | None:
     head = RequestHead(raw, raw.lower(), method, target, minor == b"0")
     if target[0] != 47 and not (target == b"*" and method == b"OPTIONS"):  # 47 is "/"
         raise RefusalError(400, "target", "only origin-form targets (starting with /) are served")
-    if method == b"CONNECT":  # an arm that takes it would read no further message on its connection
-        raise RefusalError(501, "method", "CONNECT is not served")
+    if method in _OTHER_PROTOCOLS:
+        raise RefusalError(501, "method", f"{method.decode()} is not served")
     _check_host(head)
     at = head.lower.find(b"\r\ncontent-length:")
     if at >= 0:

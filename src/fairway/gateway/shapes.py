@@ -77,7 +77,7 @@ def request_matcher(key_header: str, rule_headers: tuple[str, ...]) -> Matcher:
     cookie = b"(?!)()" if "cookie" in rule_headers else _usual_case("cookie") + rb":(?(4)(?!))(" + _VALUE + rb")\r\n"
     kind = b"" if "content-type" in names else _usual_case("content-type") + rb":" + _VALUE + rb"\r\n|"
     return re.compile(
-        rb"(?!HEAD |CONNECT )[A-Z]{1,32}+ /[\x21-\x7e]*+ HTTP/1\.1\r\n(?:"
+        rb"(?!HEAD |CONNECT |PRI )[A-Z]{1,32}+ /[\x21-\x7e]*+ HTTP/1\.1\r\n(?:"
         + _usual_case("host") + rb":(?(1)(?!)) ?(" + _HOST + rb")\r\n|"
         + kind
         + _usual_case("content-length") + rb":(?(2)(?!)) ?([0-9]{1,15}+)\r\n|"

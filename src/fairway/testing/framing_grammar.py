@@ -135,6 +135,25 @@ _REQUEST_HEADS = (
     b"POST / HTTP/1.0\r\nHost: agent\r\nConnection: keep-alive\r\n",
     b"OPTIONS * HTTP/1.1\r\nHost: [::1]:8080\r\nAuthorization: Bearer x\r\n",
 )
+_USUAL_HEADS = (
+    b"POST /chat HTTP/1.1\r\nHost: agent\r\nX-Conversation-Id: %(key)b\r\nContent-Length: %(size)d\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: agent\r\nContent-Length: %(size)d\r\nAccept: */*\r\nx-conversation-id: %(key)b\r\n\r\n",
+    b"POST /c HTTP/1.1\r\nConnection: keep-alive\r\nHost: a\r\nX-Conversation-Id: %(key)b\r\n"
+    b"Content-Length: %(size)d\r\nB: c\r\n\r\n",
+    b"POST /c HTTP/1.1\r\nHost: a\r\nX-Conversation-Id: %(key)b\r\nCookie: a=b\r\nContent-Length: %(size)d\r\n\r\n",
+)
+KEYS = (
+    b"c-1",
+    b"c-2",
+    b"c-3",
+    b"key.with_plain-marks",
+    b"c 4",
+    b"c\xff",
+    b"c-1\r\nContent-Length: 3",
+    b"",
+    b"c-1\r\nX-A: b",
+    b"5",
+)
 _ANSWER_HEADS = (
     b"HTTP/1.1 200 OK\r\n",
     b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: application/json\r\nFairway-Outcome: status=ok\r\n",
@@ -170,6 +189,21 @@ class Mutator:
     def canonical_request(self) -> tuple[bytes, bytes]:
         """A request nobody could call ambiguous, and its body."""
         return self._canonical(self._requests)
+
+    def conversation(self) -> list[bytes]:
+        """Requests on one connection, alike but for key and body, some of them bent: what the short way learns from."""
+        rnd = self._random.random
+        head = self._pick(_USUAL_HEADS)
+        found: list[bytes] = []
+        for _ in range(2 + int(rnd() * 4)):
+            body = self._pick(BODIES)
+            request = head % {b"key": self._pick(KEYS), b"size": len(body)} + body
+            if rnd() < 0.25:
+                tokens = _tokens(request)
+                self._bend(tokens)
+                request = b"".join(tokens)
+            found.append(request)
+        return found
 
     def pieces(self, data: bytes) -> list[bytes]:
         """The same bytes as they may come off a socket: whole, in a few pieces, or one by one."""

@@ -251,3 +251,28 @@ def _hear_answer(data: bytes, body: bytes | None, status: int, *, until_close: b
         _feed(parser, heard, data)
     if parser.get_status_code() != status or (body is not None and heard.body != body):
         raise DisagreementError(f"read differently: {data!r}")
+
+
+def comparable(found: list[Passed]) -> bool:
+    """Whether llhttp knows the methods of all of these requests."""
+    return all(passed.head.method in _KNOWN_METHODS for passed in found)
+
+
+def answers_in(data: bytes) -> list[int]:
+    """The statuses of the whole answers llhttp reads in what a client got.
+
+    Raises:
+        DisagreementError: When it cannot read it.
+    """
+    statuses: list[int] = []
+
+    class Answers(Heard):
+        def on_message_complete(self) -> None:
+            statuses.append(parser.get_status_code())
+
+    parser = httptools.HttpResponseParser(Answers())
+    try:
+        parser.feed_data(data)
+    except httptools.HttpParserError as error:
+        raise DisagreementError(f"the client cannot read it ({error}): {data!r}") from error
+    return statuses

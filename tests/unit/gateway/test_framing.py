@@ -96,6 +96,7 @@ REFUSED = {
         400,
     ),
     "a WebSocket by POST": (head(b"Connection: Upgrade", b"Upgrade: websocket"), 400),
+    "PRI for a path": (head(start=b"PRI / HTTP/1.1"), 501),
     "CONNECT to a path": (head(start=b"CONNECT / HTTP/1.1"), 501),
     "a tab after the coding": (head(b"Transfer-Encoding: chunked\t"), 501),
 }
