@@ -8,7 +8,6 @@ later, some requests at a time. What is not known is ``null``, never 0.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from time import gmtime, strftime
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairway.gateway.framing import RequestHead
 from fairway.gateway.log_file import LogFile
+from fairway.gateway.trace_context import trace_or_end
 from fairway.gateway.usage import Usage
 from fairway.traffic.outcome import Outcome
 from fairway.traffic.rules import Decision
@@ -45,16 +45,6 @@ Short = tuple[
 number, where its unit goes, all of it as it came (or its head, when that was read), the head of its answer as the arm
 sent it, bytes of its answer's body, what its agent said, the lines its answer gained (none unless the conversation
 began with it), and the tokens that its model said."""
-
-_TRACE = rb"[tT][rR][aA][cC][eE][pP][aA][rR][eE][nN][tT]"
-_trace_or_end = re.compile(
-    rb"\r\n(?:(\r\n)|"
-    + _TRACE
-    + rb":[ \t]*(?:(?!ff)(?!00-[0-9a-f\-]{52}-)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-"
-    rb"[0-9a-f]{2}(?:-[^\r\n]*|[ \t]*)(?=\r))?)"
-).search
-"""Finds ``traceparent`` in a head, or the end of that (group 1); group 2: the trace id of one that is well formed (W3C
-Trace Context, section 3.2.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +139,7 @@ class AccessLog:
         second = int(at)
         stamp = self._stamp if second == self._second else self._at(second)
         asked = sent if isinstance(sent, bytes) else sent.raw
-        found = _trace_or_end(asked)
+        found = trace_or_end(asked)
         group = None if found is None else found.lastindex
         if asked is not sent:
             length = sent.length  # type: ignore[union-attr]
@@ -187,7 +177,7 @@ class AccessLog:
         at = line.started + self._worker.epoch
         second = int(at)
         stamp = self._stamp if second == self._second else self._at(second)
-        found = _trace_or_end(head) if head else None
+        found = trace_or_end(head) if head else None
         trace = None if found is None else found[2]
         request = "null" if line.number is None else f'"{self._prefix}{line.number:x}"'
         arm = _NO_ARM if line.decision is None else _arm(self._agent(), line.decision, line.served)

@@ -20,6 +20,7 @@ from fairway.gateway.room import Processor, Room
 from fairway.gateway.serving import Known, MirrorPlan, Serving
 from fairway.gateway.shadow_copy import ShadowCopy
 from fairway.gateway.telemetry import Cell
+from fairway.gateway.trace_context import apart
 from fairway.traffic.table import Role
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from fairway.gateway.returning import Returning
 from fairway.gateway.sending import Sending
 from fairway.gateway.serving import ArmServing
 from fairway.gateway.telemetry import Cell
+from fairway.gateway.trace_context import trace_id
 from fairway.gateway.usage import Usage
 from fairway.traffic.outcome import Outcome
 from fairway.traffic.rules import Decision
@@ -141,7 +142,10 @@ class Recording(Sending):
             return
         cell.failed += 1
         status = status or (self._answer.status if self._answer is not None else 0)
-        cell.describe({"request": self.request_id.decode(), "status": str(status), "reason": code})
+        exemplar = {"request": self.request_id.decode(), "status": str(status), "reason": code}
+        if (trace := trace_id(self.head.raw)) is not None:
+            exemplar["trace"] = trace
+        cell.describe(exemplar)
 
     def _count_usage(self, cell: Cell, usage: Usage | None) -> None:
         """Count the tokens a model's API said: they are figures, and no outcome."""

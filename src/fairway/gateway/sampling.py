@@ -103,7 +103,7 @@ class Sampler:
         """Samples whose request has no answer yet."""
 
     def begin(
-        self, plan: SamplePlan, cell: Cell, arm: Arm, *, request: bytes, unit: UnitHash, now: float
+        self, plan: SamplePlan, cell: Cell, arm: Arm, *, request: bytes, unit: UnitHash, now: float, trace: str = ""
     ) -> Sample | None:
         """A request of a sampled conversation begins; ``None`` when too many are under way, which is counted.
 
@@ -114,6 +114,7 @@ class Sampler:
             request: Its id.
             unit: Hash of its key.
             now: Epoch seconds.
+            trace: Id of the trace it is part of; empty: of none.
         """
         if self.under_way >= MAX_SAMPLES:
             _count(cell, "samples_dropped")
@@ -123,6 +124,8 @@ class Sampler:
             "request": request.decode(), "unit": unit, "release": arm.release, "version": arm.version,
             "role": arm.role.value, "at": round(now, 3), "t0": cell.t0,
         }  # fmt: skip
+        if trace:
+            facts["trace"] = trace
         return Sample(self, plan.body_bytes, cell, facts)
 
     def soon(self, sample: Sample, cell: Cell) -> None:

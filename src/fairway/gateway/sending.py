@@ -19,6 +19,7 @@ from fairway.gateway.sampling import SamplePlan
 from fairway.gateway.serving import ArmServing, Known, Placement, Serving
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.thresholds import TOKENS_BY_UNIT
+from fairway.gateway.trace_context import trace_id
 from fairway.gateway.upstream import Pool, Upstream
 from fairway.traffic.bucket import unit_hash
 from fairway.traffic.flags import flag_lines
@@ -267,7 +268,8 @@ class Sending:
         if self.unit is None or served is None or key is None or not plan.takes(self.unit):
             return None
         sampler = self.client.worker.sampler
-        return sampler.begin(plan, cell, served, request=self.request_id, unit=unit_hash(key), now=now)
+        trace = trace_id(self.head.raw) or ""
+        return sampler.begin(plan, cell, served, request=self.request_id, unit=unit_hash(key), now=now, trace=trace)
 
     def body_data(self, data: bytes) -> bytes:
         """More bytes from the client; those that belong to what comes after the request are returned."""

@@ -82,7 +82,7 @@ class LiveSample(NamedTuple):
     Attributes:
         facts: ``request`` (its id), ``unit`` (hash), ``release``, ``version``, ``role``, ``at`` (epoch seconds of its
             start), ``t0`` (of its block), ``status``, ``verdict``, ``reason``, ``seconds``, ``outcome`` (as a header;
-            empty: none).
+            empty: none), and ``trace`` (its id) when it is part of one.
         request: As the arm got it, head and body; ``None``: too large.
         answer: Body; ``None``: too large.
     """

@@ -35,6 +35,7 @@ class LiveTurn:
         reason: Why it failed; empty otherwise.
         message: What the user said.
         reply: ``None``: there is none that can be read.
+        trace: Id of the trace it is part of; empty: of none.
     """
 
     request: str
@@ -48,6 +49,7 @@ class LiveTurn:
     reason: str
     message: str
     reply: Reply | None
+    trace: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept; :meth:`from_json` is its inverse."""
@@ -55,7 +57,7 @@ class LiveTurn:
         return {
             "request": self.request, "unit": self.unit, "release": self.release, "version": self.version,
             "role": self.role, "at": self.at, "t0": self.t0, "verdict": self.verdict, "reason": self.reason,
-            "message": self.message,
+            "message": self.message, "trace": self.trace,
             "reply": None if reply is None else {
                 "text": reply.text,
                 "tools": None if reply.tools is None else [
@@ -85,6 +87,7 @@ class LiveTurn:
                 at=float(value["at"]),
                 t0=float(value["t0"]),
                 reply=None if reply is None else _reply(reply),
+                trace=str(value.get("trace", "")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"is no turn: {type(error).__name__}") from error
@@ -129,6 +132,7 @@ def read_turn(sample: LiveSample, mapping: ChatMapping, redactor: Redactor) -> L
             reason=str(facts["reason"]),
             message=redactor.text(writable(message)),
             reply=None if reply is None else _redacted(reply, redactor),
+            trace=str(facts.get("trace", "")),
         )
     except (KeyError, TypeError) as error:
         raise UnreadableSampleError(f"lacks {error}") from error
