@@ -143,17 +143,12 @@ _USUAL_HEADS = (
     b"POST /c HTTP/1.1\r\nHost: a\r\nX-Conversation-Id: %(key)b\r\nCookie: a=b\r\nContent-Length: %(size)d\r\n\r\n",
 )
 KEYS = (
-    b"c-1",
-    b"c-2",
-    b"c-3",
-    b"key.with_plain-marks",
-    b"c 4",
-    b"c\xff",
-    b"c-1\r\nContent-Length: 3",
-    b"",
-    b"c-1\r\nX-A: b",
-    b"5",
+    (b"c-1", b"c-2", b"c-3", b"key.with_plain-marks", b"c 4", b"c\xff", b"", b"5"),
+    (b"c-123456789", b"c-987654321", b"c-1\r\nX-A: b", b"c-1\r\n\r\n\r\n12"),
+    (b"c-12345678901234567890", b"c-09876543210987654321", b"c-1\r\nContent-Length: 3"),
 )
+"""Keys that meet on one connection; what is injected has the length of one that is not."""
+
 _ANSWER_HEADS = (
     b"HTTP/1.1 200 OK\r\n",
     b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: application/json\r\nFairway-Outcome: status=ok\r\n",
@@ -194,10 +189,11 @@ class Mutator:
         """Requests on one connection, alike but for key and body, some of them bent: what the short way learns from."""
         rnd = self._random.random
         head = self._pick(_USUAL_HEADS)
+        keys = KEYS[int(rnd() * len(KEYS))]
         found: list[bytes] = []
         for _ in range(2 + int(rnd() * 4)):
             body = self._pick(BODIES)
-            request = head % {b"key": self._pick(KEYS), b"size": len(body)} + body
+            request = head % {b"key": self._pick(keys), b"size": len(body)} + body
             if rnd() < 0.25:
                 tokens = _tokens(request)
                 self._bend(tokens)
