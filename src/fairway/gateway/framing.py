@@ -241,6 +241,8 @@ def _why_not_request(data: bytes, limit: int) -> None:
         raise RefusalError(505, "version", "only HTTP/1.1 is served here")
     if line is not None and line.group(4) not in (b"0", b"1"):
         raise RefusalError(505, "version", "only HTTP/1.1 is served here")
+    if line is None and b"\r\n" in seen:
+        raise RefusalError(400, "malformed", "the request line is malformed")
     if _bare_lf(seen) or _bare_cr(seen) or b"\0" in seen:
         raise RefusalError(400, "malformed", "the request head has a bare line feed, carriage return or NUL")
     if end >= 0:
