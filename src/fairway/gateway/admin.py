@@ -11,6 +11,7 @@ from fairway import __version__
 from fairway.errors import ConflictError, FairwayError
 from fairway.gateway.exposition import OPENMETRICS, PROMETHEUS, wants_openmetrics
 from fairway.gateway.routing_api import RoutingApi
+from fairway.gateway.shadow_api import pairs_answer
 from fairway.traffic.fence import ZERO_FENCE
 from fairway.traffic.local_http import LocalAnswer, LocalRequest
 from fairway.units import format_share
@@ -43,6 +44,8 @@ class AdminApi:
             return LocalAnswer.problem(405, "method", f"{request.method} is not served at {request.path}")
         if request.path == "/v1/deltas":
             return self._deltas(request)
+        if request.path == "/v1/pairs":
+            return pairs_answer(self._gateway, request)
         if request.path == "/v1/status":
             return LocalAnswer.of(self.status())
         if request.path == "/metrics":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -20,6 +21,24 @@ _ANSWERED, _REFUSED, _FAILED = range(3)
 _WHITE_SPACE = b" \t\r\n"
 _CLIENT = ("client_aborted", "slow_reader_", "refused_")
 """What the code begins with of a request that its client ended: it says nothing of either agent."""
+
+
+class Finding(StrEnum):
+    """What a pair says."""
+
+    SAME = "same"
+    CHANGED = "changed"
+    """Both answered well, and the bodies differ."""
+    SHADOW_FAILED = "shadow_failed"
+    PRIMARY_FAILED = "primary_failed"
+    BOTH_FAILED = "both_failed"
+    DIVERGED = "diverged"
+    UNKNOWN = "unknown"
+    CLIENT_LEFT = "client_left"
+
+
+PLAIN = frozenset((Finding.SAME, Finding.CHANGED))
+"""Of pairs in which both fared well; two answers of a model hardly ever agree to the letter."""
 
 
 class Side(NamedTuple):
@@ -48,11 +67,13 @@ class Comparison(NamedTuple):
     """What one pair adds to the block.
 
     Attributes:
+        finding: What it says.
         sums: By name.
         same_state: Whether both agents know the same of the conversation from here on.
         reason: Why the pair speaks against the shadow; empty when it does not.
     """
 
+    finding: Finding
     sums: dict[str, float]
     same_state: bool
     reason: str = ""
@@ -79,16 +100,16 @@ def compare(primary: Side, shadow: Side) -> Comparison:
     """
     theirs, ours = _fared(primary), _fared(shadow)
     if theirs is None and primary.code.startswith(_CLIENT):
-        return Comparison({"shadow_client_left": 1}, same_state=False)
+        return Comparison(Finding.CLIENT_LEFT, {"shadow_client_left": 1}, same_state=False)
     if theirs is None or ours is None:
-        return Comparison({"shadow_unknown": 1}, same_state=False)
+        return Comparison(Finding.UNKNOWN, {"shadow_unknown": 1}, same_state=False)
     if shadow.outcome is not None and shadow.outcome.diverged:
-        return Comparison({"shadow_diverged": 1}, same_state=False)
+        return Comparison(Finding.DIVERGED, {"shadow_diverged": 1}, same_state=False)
     alike = theirs == ours
     if alike and _tools_differ(primary, shadow):
-        return Comparison({"shadow_diverged": 1}, same_state=False)
+        return Comparison(Finding.DIVERGED, {"shadow_diverged": 1}, same_state=False)
     if alike and theirs != _ANSWERED:
-        return Comparison({"shadow_both_failed": 1}, same_state=True)
+        return Comparison(Finding.BOTH_FAILED, {"shadow_both_failed": 1}, same_state=True)
     sums: dict[str, float] = {
         "shadow_pairs": 1,
         "shadow_ms": shadow.seconds * 1000,
@@ -99,12 +120,14 @@ def compare(primary: Side, shadow: Side) -> Comparison:
     if not alike:
         worse = ours > theirs
         sums["shadow_failed" if worse else "shadow_primary_failed"] = 1
-        return Comparison(sums, same_state=False, reason=_reason(shadow) if worse else "")
+        finding = Finding.SHADOW_FAILED if worse else Finding.PRIMARY_FAILED
+        return Comparison(finding, sums, same_state=False, reason=_reason(shadow) if worse else "")
     if shadow.seconds > primary.seconds * SLOWER_RATIO and shadow.seconds > primary.seconds + SLOWER_SECONDS:
         sums["shadow_slower"] = 1
-    if primary.digest != shadow.digest:
-        sums["shadow_changed"] = 1
-    return Comparison(sums, same_state=True)
+    if primary.digest == shadow.digest:
+        return Comparison(Finding.SAME, sums, same_state=True)
+    sums["shadow_changed"] = 1
+    return Comparison(Finding.CHANGED, sums, same_state=True)
 
 
 def _fared(side: Side) -> int | None:

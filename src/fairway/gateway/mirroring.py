@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from fairway.gateway.attesting import Attesting
 from fairway.gateway.comparing import BODY_BYTES, Side, body_digest, compare
 from fairway.gateway.left_out import LeftOut
+from fairway.gateway.pairs import PairLog
 from fairway.gateway.room import Processor, Room
 from fairway.gateway.serving import Known, MirrorPlan, Serving
 from fairway.gateway.shadow_copy import ShadowCopy
@@ -37,16 +38,21 @@ class Pair:
     """One request that is answered twice."""
 
     __slots__ = (
-        "_body", "_copied", "_length", "_mirror", "_primary", "_shadow", "plan", "request", "serving", "unit", "void",
+        "_body", "_copied", "_length", "_mirror", "_primary", "_shadow", "key", "plan", "request", "serving", "unit",
+        "void",
     )  # fmt: skip
 
     copied = True
     """A copy of it runs elsewhere: it is not run again on stable."""
 
-    def __init__(self, mirror: Mirror, serving: Serving, plan: MirrorPlan, unit: bytes, request: bytes) -> None:
+    def __init__(
+        self, mirror: Mirror, serving: Serving, plan: MirrorPlan, *, key: bytes, unit: bytes, request: bytes
+    ) -> None:
         self._mirror = mirror
         self.serving = serving
         self.plan = plan
+        self.key = key
+        """Of its conversation."""
         self.unit = unit
         """Its conversation, as the mirror knows it."""
         self.request = request
@@ -71,6 +77,7 @@ class Pair:
         if data is None:
             self._mirror.drop(self)
         else:
+            data = apart(data)
             end = data.find(b"\r\n") + 2
             self._mirror.copy(self, b"%b%b%b" % (data[:end], SHADOW_LINE, data[end:]))
 
@@ -114,6 +121,7 @@ class Mirror:
         self._copies: dict[bytes, deque[ShadowCopy]] = {}  # by conversation: the first is under way
         self._loop = asyncio.get_running_loop()
         self.room = Room()
+        self.log = PairLog()
         self._processor = Processor()
         self._uncounted: list[tuple[Serving, str, LeftOut]] = []
         self._attesting: dict[tuple[int, str], Attesting] = {}  # by salt and release of the shadow; the last one
@@ -146,7 +154,7 @@ class Mirror:
             if found is None or found[0] != plan.arm.tag or found[2] != plan.salt_tag:
                 self._count(serving, plan, {"shadow_skipped": 1})
                 return None
-        return Pair(self, serving, plan, unit, request)
+        return Pair(self, serving, plan, key=key, unit=unit, request=request)
 
     def has_room(self, serving: Serving) -> bool:
         """Whether a conversation that begins now can be taken up."""
@@ -256,6 +264,8 @@ class Mirror:
     def settle(self, pair: Pair, primary: Side, shadow: Side) -> None:
         """Both halves of a pair have ended: compare and count them."""
         found = compare(primary, shadow)
+        release = pair.plan.arm.arm.release
+        self.log.note(found, primary, shadow, at=time(), request=pair.request, key=pair.key, release=release)
         if not found.same_state:
             self.lose(pair)
             self._give_up(pair.unit)

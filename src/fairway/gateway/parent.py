@@ -29,6 +29,7 @@ from fairway.gateway.listening import Listening
 from fairway.gateway.metrics import MetricsBook
 from fairway.gateway.overruling import masked_in, narrows, overruled, pinned_in, settled, tripped_in, unmasked_in
 from fairway.gateway.ownership import Ownership
+from fairway.gateway.pairs import PairBook
 from fairway.gateway.pulling import check_table, pull_forever
 from fairway.gateway.renewing import Again, Renewal
 from fairway.gateway.ring import Ring
@@ -127,6 +128,7 @@ class Gateway:
         """Whether the table in force names arms that were there in this life; see the workers' of the same name."""
         self.started = time.time()
         self.archive = Archive()
+        self.pairs = PairBook()
         self._on_ready = on_ready
         self._generation = 0
         self._acked = asyncio.Event()
@@ -510,6 +512,7 @@ class Gateway:
         worker.stats = message["stats"]
         self.overseer.take(worker.number, worker.stats)
         self.registry.served(worker.stats, time.time())
+        self.pairs.keep(message.get("pairs"))
         self.count(batch)
 
     def count(self, batch: Batch) -> None:

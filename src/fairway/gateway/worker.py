@@ -44,6 +44,9 @@ from fairway.units import Digest, UnitHash
 
 log = logging.getLogger("fairway.gateway.worker")
 
+CLOCK_SET_SECONDS = 0.25
+"""The wall clock was set when it is off by more than this against the one that only counts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
@@ -216,7 +219,7 @@ class Worker:
             stats["access_log"] = self.access_log.stats()
         stats["arms"] = {release: endpoints.told() for release, endpoints in self.fleet.items()}
         stats["mirror"] = {"in_flight": self.mirror.room.copies, "bytes": self.mirror.room.held_bytes}
-        self._tell({"type": "batch", "batch": batch.to_wire(), "stats": stats})
+        self._tell({"type": "batch", "batch": batch.to_wire(), "stats": stats, "pairs": self.mirror.log.taken()})
 
     async def _sweep_forever(self) -> None:
         turn, stood_still = 0, False
@@ -228,7 +231,10 @@ class Worker:
             stood_still = not stood_still and now - begun > self.serving.sweep_seconds + STALL_SECONDS
             if stood_still:
                 continue
-            self.epoch = time() - now
+            epoch = time() - perf_counter()
+            if abs(epoch - self.epoch) > CLOCK_SET_SECONDS:
+                self.serving.forget_times()
+            self.epoch = epoch
             self.watch.look(now, at_all=self.draining)
             self.mirror.overdue(now)
             turn += 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.gateway.comparing import Side, body_digest, compare
+from fairway.gateway.comparing import Finding, Side, body_digest, compare
 from fairway.gateway.mirroring import Pair
 from fairway.traffic.outcome import Outcome, OutcomeStatus
 
@@ -29,6 +29,18 @@ def side(
     status = OutcomeStatus.OK if verdict == "ok" else OutcomeStatus.FAILED
     outcome = None if tools is None else Outcome(status=status, tools=tools, diverged=diverged)
     return Side(verdict, code or verdict, http, outcome, seconds, len(body), body_digest(body))  # type: ignore[arg-type]
+
+
+FINDINGS = {
+    Finding.SAME: {"shadow_pairs"},
+    Finding.CHANGED: {"shadow_pairs", "shadow_changed"},
+    Finding.SHADOW_FAILED: {"shadow_pairs", "shadow_failed"},
+    Finding.PRIMARY_FAILED: {"shadow_pairs", "shadow_primary_failed"},
+    Finding.BOTH_FAILED: {"shadow_both_failed"},
+    Finding.DIVERGED: {"shadow_diverged"},
+    Finding.UNKNOWN: {"shadow_unknown"},
+    Finding.CLIENT_LEFT: {"shadow_client_left"},
+}
 
 
 def named(sums: dict[str, float]) -> set[str]:
@@ -98,6 +110,12 @@ def test_every_pair_is_compared_or_excluded_and_counted_once(primary: Side, shad
 
 
 @given(sides, sides)
+def test_what_a_pair_says_is_what_is_counted(primary: Side, shadow: Side) -> None:
+    found = compare(primary, shadow)
+    assert named(found.sums) - {"shadow_slower"} == FINDINGS[found.finding]
+
+
+@given(sides, sides)
 def test_what_is_unknown_is_never_a_compared_pair(primary: Side, shadow: Side) -> None:
     if any(one.verdict == "unknown" and one.status < 400 for one in (primary, shadow)):
         assert compare(primary, shadow).sums == {"shadow_unknown": 1}
@@ -148,7 +166,7 @@ class NotedMirror:
 
 
 def pair_of(mirror: NotedMirror) -> Pair:
-    return Pair(mirror, None, None, b"unit", b"r-1")  # type: ignore[arg-type]
+    return Pair(mirror, None, None, key=b"c-1", unit=b"unit", request=b"r-1")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("first", ["primary", "shadow"])

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pin": ("fairway.cli.gateway.pin", "Send everything to stable, whatever the controller says."),
     "restart": ("fairway.cli.gateway.restart", "The code that is installed now, without a failed request."),
     "serve": ("fairway.cli.gateway.serve", "Serve until SIGTERM or Ctrl-C, then drain."),
+    "shadow": ("fairway.cli.gateway.shadow", "Show what a shadow answered, beside what users got."),
     "status": ("fairway.cli.gateway.status", "Show what the running gateway serves: table, arms, workers."),
     "unmask": ("fairway.cli.gateway.unmask", "Let a release serve again that was masked by hand."),
     "untrip": ("fairway.cli.gateway.untrip", "Let a release serve again that the gateway tripped by itself."),
