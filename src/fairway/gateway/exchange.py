@@ -230,6 +230,7 @@ class Exchange(Recording):
         stale = upstream is not None and upstream.reused and clean and answer is None and not self._held
         if upstream is not None and not stale:
             upstream.pool.arm.broke(upstream.pool)
+        self._broken_by = None if upstream is None else upstream.pool
         if answer is None and self._send_anew():
             return
         if answer is None:

@@ -57,6 +57,8 @@ class Sending:
     _early = b""
     _replay: bytes | None = b""
     _retried = False
+    _broken_by: Pool | None = None
+    """The endpoint that is tried last, as it broke the request."""
     _moved = ""
     """Why another arm serves than the assigned one, which has failed by that; empty when it serves itself."""
     _waiting = False
@@ -374,13 +376,16 @@ class Sending:
             return upstream
 
     async def _first_that_answers(self, endpoints: ArmEndpoints) -> Upstream | None:
-        for number, pool in enumerate(endpoints.order()):
+        for number, pool in enumerate(endpoints.order(self._broken_by)):
             if number and not endpoints.retries.take(monotonic()):
                 break
             try:
-                return await self._connected(pool)
+                upstream = await self._connected(pool)
             except (OSError, TimeoutError):
                 endpoints.refused(pool)
+            else:
+                endpoints.reached(pool)
+                return upstream
         return None
 
     def _has_no_room(self, turn: Turn | None) -> None:
@@ -418,7 +423,7 @@ class Sending:
         """The request as an arm gets it; empty when it is not all here any more."""
         if self.sent:
             self._replay = self._head_for_arm() + self.sent[len(self.head.raw) :]
-        return self._replay or b"" if self.request_complete else b""
+        return self._replay or self._early if self.request_complete else b""
 
     def _may_repeat(self) -> bool:
         """Once, and only what may be sent twice (RFC 9110, 9.2.2) and is still here whole."""

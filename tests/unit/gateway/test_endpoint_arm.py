@@ -54,9 +54,9 @@ def arm(*names: str, limit: int = 1024, queue: int = 16, wait: float = 5.0, **po
 # --- who is next -----------------------------------------------------------------------------------------------
 
 
-async def test_endpoints_with_the_same_load_serve_in_turn() -> None:
+async def test_endpoints_with_the_same_load_serve_alike() -> None:
     found = arm("h:1", "h:2", "h:3")
-    assert Counter(found.turn().endpoint for _ in range(30)) == {"h:1": 10, "h:2": 10, "h:3": 10}
+    assert min(Counter(found.turn().endpoint for _ in range(3_000)).values()) > 850
 
 
 async def test_the_less_loaded_of_two_gets_the_next_request() -> None:
@@ -64,7 +64,7 @@ async def test_the_less_loaded_of_two_gets_the_next_request() -> None:
     busy = found.pools["h:1"]
     for _ in range(5):
         opened(busy)
-    assert {found.turn().endpoint for _ in range(20)} == {"h:2"}
+    assert Counter(found.turn().endpoint for _ in range(100)) == {"h:2": 100}
 
 
 async def test_an_endpoint_that_is_new_gets_its_share_though_the_others_have_open_connections() -> None:
@@ -72,7 +72,7 @@ async def test_an_endpoint_that_is_new_gets_its_share_though_the_others_have_ope
     for pool in found.pools.values():
         opened(pool).release(perf_counter())
     found.follow(("h:1", "h:2", "h:3"), Limits(), DEFAULT_EJECTION)
-    assert Counter(found.turn().endpoint for _ in range(30))["h:3"] == 10
+    assert Counter(found.turn().endpoint for _ in range(3_000))["h:3"] > 850
 
 
 async def test_when_no_more_may_be_opened_any_idle_connection_is_taken() -> None:
@@ -370,7 +370,7 @@ async def test_an_ejected_endpoint_comes_back_by_one_request_alone() -> None:
     assert bad not in [found.turn() for _ in range(6)], "one request at a time"
     trial.release(perf_counter())
     assert bad.record.standing is Standing.IN
-    assert bad in [found.turn() for _ in range(6)]
+    assert bad in [found.turn() for _ in range(60)]
 
 
 async def test_a_trial_that_fails_ejects_at_once_and_for_longer() -> None:
@@ -407,7 +407,7 @@ async def test_an_endpoint_that_refuses_is_asked_last_for_a_moment() -> None:
     assert found.pools["h:1"].record.standing is Standing.IN
     found.pools["h:1"].down_until = 0.0
     found.sweep()
-    assert {found.turn().endpoint for _ in range(10)} == {"h:1", "h:2"}
+    assert {found.turn().endpoint for _ in range(60)} == {"h:1", "h:2"}
 
 
 @pytest.mark.parametrize("left", [("h:2",), ("h:1", "h:2", "h:3")])

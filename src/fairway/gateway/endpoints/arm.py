@@ -42,8 +42,8 @@ class ArmEndpoints:
     """
 
     __slots__ = (
-        "_any", "_loop", "_policy", "_strict", "_trials", "_turn", "_watched_until", "ejections", "limit", "line",
-        "places", "pools", "release", "retired", "retries", "rotation", "trial",
+        "_any", "_loop", "_next", "_policy", "_strict", "_trials", "_turn", "_watched_until", "ejections", "limit",
+        "line", "places", "pools", "release", "retired", "retries", "rotation", "trial",
     )  # fmt: skip
 
     def __init__(self, release: Digest, loop: asyncio.AbstractEventLoop) -> None:
@@ -60,10 +60,12 @@ class ArmEndpoints:
         self.ejections: dict[Why, int] = {}
         self._any: Pool | None = None
         self._loop = loop
+        self._next: Pool | None = None
+        """Whose turn it was when it had no idle connection."""
+        self._turn = 0
         self._policy = DEFAULT_EJECTION
         self._strict = False
         self._trials: set[asyncio.Task[None]] = set()
-        self._turn = 0
         self._watched_until = 0.0
 
     # --- what the table says -----------------------------------------------------------------------------------
@@ -132,27 +134,46 @@ class ArmEndpoints:
         if load and count > 1:
             other = rotation[(turn + 1 + int(random() * (count - 1))) % count]  # noqa: S311 - evens out, no secret
             if other.open - len(other.idle) < load:
-                return other
+                pool = other
+        if not pool.idle:
+            self._next = pool  # the short way ends here: the general one goes on with the same
         return pool
 
     def take(self, now: float) -> Upstream | None:
         """An idle connection: of who is next, or of any once no more may be opened; ``now`` in ``perf_counter()``."""
-        upstream = self.turn().get(now)
+        pool = self._next or self.turn()
+        self._next = None
+        upstream = pool.get(now) if pool in self.rotation or pool.record.standing is Standing.TRIAL else None
         if upstream is None and self.places >= self.limit:
             upstream = next((found for pool in self.rotation if (found := pool.get(now))), None)
         return upstream
 
-    def order(self) -> list[Pool]:
-        """Endpoints to try, one after the other: who just refused last, the least loaded first."""
-        rotation = self.rotation
-        if len(rotation) < 2:
-            return rotation
-        self._turn = turn = (self._turn + 1) % len(rotation)
+    def order(self, last: Pool | None = None) -> list[Pool]:
+        """Endpoints to open a connection to, one after the other, the least loaded first.
+
+        Then those who just refused, and ``last``; at the end those left out: to knock there costs nothing, and an
+        endpoint that opens may be back while the others are gone. Never one that answered for another release.
+        """
+        if len(self.pools) < 2 and self.rotation:
+            return self.rotation
         now = monotonic()
         return sorted(
-            rotation[turn:] + rotation[:turn],
-            key=lambda pool: (pool.down_until > now, pool.open - len(pool.idle)),
+            (pool for pool in self.pools.values() if not pool.record.wrong),
+            key=lambda pool: (
+                pool not in self.rotation and pool.record.standing is not Standing.IN,
+                pool is last,
+                pool.down_until > now,
+                pool.open - len(pool.idle),
+                len(pool.idle),
+                random(),  # noqa: S311 - evens out, no secret
+            ),
         )
+
+    def reached(self, pool: Pool) -> None:
+        """A connection was opened for a request; to an endpoint that is left out, that request is its trial."""
+        if pool.record.standing is Standing.OUT:
+            pool.record.standing = Standing.TRIAL
+            self._settle()
 
     # --- how many at once --------------------------------------------------------------------------------------
 
