@@ -236,7 +236,7 @@ async def test_a_conversation_the_shadow_has_lost_takes_the_short_way_and_each_r
             await until_idle(harness)  # only one of the two failed: not followed any longer
             for _ in range(6):
                 await ask(client)
-            known = harness.worker.serving.known[b"c-1"]
+            known = harness.worker.serving.known[b"c-1"].known
             assert known.direct
             assert isinstance(known.thresholds, LeftOut)
         assert len(shadow.requests) == 1
@@ -268,7 +268,7 @@ async def test_thresholds_hold_for_conversations_the_shadow_does_not_follow(harn
             for _ in range(3):
                 await ask(client, "c-2")
                 await until_idle(harness)
-            assert isinstance(harness.worker.serving.known[b"c-2"].thresholds, LeftOut)
+            assert isinstance(harness.worker.serving.known[b"c-2"].known.thresholds, LeftOut)
         counted = await harness.counted()
         assert counted[Role.STABLE].marks["slow"] == (unit_hash("c-2"),)
 
@@ -282,7 +282,7 @@ async def test_conversations_of_the_candidate_are_not_copied_and_take_the_short_
         async with connected(harness.port) as client:
             for _ in range(3):
                 await ask(client)
-        assert harness.worker.serving.known[b"c-1"].direct
+        assert harness.worker.serving.known[b"c-1"].known.direct
         counted = await harness.counted()
         assert not shadow.requests
         assert Role.SHADOW not in counted, "nothing of it is a shadow's"
@@ -402,8 +402,8 @@ async def test_unmirrored_conversations_go_the_short_way_beside_mirrored_ones(ha
         serving = harness.worker.serving
         for key in keys:
             mirrored = bucket(mirror_salt("r-1"), key) < 50_000
-            assert serving.known[key.encode()].direct is not mirrored
-        assert any(not known.direct for known in serving.known.values())
+            assert serving.known[key.encode()].known.direct is not mirrored
+        assert any(not unit.known.direct for unit in serving.known.values())
 
 
 async def test_a_pin_of_the_gateway_ends_the_mirror(harness: Harness) -> None:

@@ -9,22 +9,15 @@ from uuid import uuid4
 
 from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import RequestHead
-from fairway.gateway.serving import MAX_KNOWN, Known, Placement, Serving, Start, know, remember, seen_with
+from fairway.gateway.serving import Known, Placement, Serving, Unit, cookie_told, know, remember
 from fairway.traffic.bucket import unit_hash
 from fairway.traffic.keys import MAX_KEY_LENGTH
-from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, PinSigner, sent_pin, unit_tag
-from fairway.traffic.rules import Assigned, By, Decision
+from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, sent_pin, unit_tag
+from fairway.traffic.rules import Assigned, By
 from fairway.units import UnitHash
 
 if TYPE_CHECKING:
-    from fairway.gateway.mirroring import Mirror
     from fairway.gateway.worker import Worker
-
-RENEW_SECONDS = 1 / 16
-"""Conversations that begin within so long share when they expire."""
-
-_PIN_LINE = f"{PIN_HEADER}: ".encode()
-_PIN_NAME = PIN_COOKIE.encode()
 
 
 def place(
@@ -56,7 +49,7 @@ def place(
     elif (match := serving.usual(head.raw)) is not None:
         _, _, raw, cookie, _ = match.groups()
         if raw and cookie is not None and len(raw) <= MAX_KEY_LENGTH:
-            return _place(facts, head, serving, worker, now, seen_with(raw, cookie), serving.with_cookie)
+            return _place(facts, head, serving, worker, now, raw, serving.with_cookie, cookie_told(cookie))
         if raw and cookie is None:
             return _seen(raw, serving, now) or _place(facts, head, serving, worker, now, raw, serving.known)
     return _place(facts, head, serving, worker, now, b"", serving.known)
@@ -64,9 +57,10 @@ def place(
 
 def _seen(raw: bytes, serving: Serving, now: float) -> tuple[Placement, Known] | None:
     """Where a unit's requests go that this worker has placed under this table."""
-    known = serving.known.get(raw)
-    if known is None or known.expires <= now:
+    unit = serving.known.get(raw)
+    if unit is None or unit.known.expires <= now:
         return None
+    known = unit.known
     key = raw.decode("utf-8", "surrogateescape") if known.counts else None
     return Placement(known.placement.decision, key, b""), known
 
@@ -78,7 +72,8 @@ def _place(
     worker: Worker,
     now: float,
     seen_as: bytes,
-    units: dict[bytes, Known],
+    units: dict[bytes, Unit],
+    cookie_seen: bytes | None = None,
 ) -> tuple[Placement, Known | None]:
     """Place a request that cannot be placed by what is at hand.
 
@@ -114,109 +109,16 @@ def _place(
             until = min(until, sent.expires)
         known = know(serving, serving.ruleset.afterwards(decision), until)
         if known is not None:
-            if _overheard(serving, assigned.key.encode("utf-8", "surrogateescape")):
+            if overheard(serving, assigned.key.encode("utf-8", "surrogateescape")):
                 known.direct = False
-            remember(units, seen_as, known)
+            remember(units, seen_as, Unit(known, blake2b(seen_as, digest_size=8).digest(), cookie_seen))
     return Placement(decision, _counted(assigned), cookie), known
 
 
-def meet(serving: Serving, worker: Worker, key: bytes, now: float) -> tuple[Known, Start | None, bytes] | None:
-    """Assign a unit this worker does not know, from its key alone; ``None`` when it takes more than that.
-
-    With how its conversation begins, if it does, and the eight bytes of the unit's hash. Nothing is remembered before
-    :func:`begin_met`, so that the general way can still be taken.
-
-    Args:
-        serving: The table in force.
-        worker: Remembers conversations.
-        key: As its header gives it, without white space around.
-        now: Epoch seconds.
-    """
-    if not 0 < len(key) <= MAX_KEY_LENGTH:
-        return None
-    mirrored = False
-    if serving.mirror is not None or serving.sample is not None:
-        if serving.sample is not None and serving.sample.takes(key):
-            return None
-        mirrored = serving.mirror is not None and serving.mirror.takes(key)
-    unit = blake2b(key, digest_size=8).digest()
-    found = worker.memory.find(unit, now)
-    if found is not None:
-        if mirrored:
-            return None
-        known = serving.recalled.get(found)
-        decision = serving.ruleset.by_pin(found[0], found[2]) if known is None else None
-        if decision is not None:
-            known = _recalled(serving, decision, found)
-        if known is not None:
-            return known, None, unit
-        if decision is not None:
-            return None
-    candidate = blake2b(serving.salted + key, digest_size=8).digest() < serving.below
-    if mirrored and not candidate:  # only what begins on stable is copied
-        start = _crowded(serving, worker.mirror, now)
-        return None if start is None else (start.known, start, unit)
-    start = serving.starts.get(candidate)
-    if start is None or now >= start.renew:
-        start = _start(serving, candidate, now)
-        if start is None:
-            return None
-    return start.known, start, unit
-
-
-def _overheard(serving: Serving, key: bytes) -> bool:
+def overheard(serving: Serving, key: bytes) -> bool:
     """Whether a conversation is mirrored or sampled, and so never takes the short way."""
     mirror, sample = serving.mirror, serving.sample
     return (mirror is not None and mirror.takes(key)) or (sample is not None and sample.takes(key))
-
-
-def begin_met(start: Start, worker: Worker, unit: bytes) -> bytes:
-    """A conversation begins as :func:`meet` found: remember where; the lines that let the client bring it back."""
-    worker.memory.note(unit, start.release, start.salt, start.expires)
-    tag = unit[:4]
-    token = worker.signer.sign_for(start.pin, tag if tag != bytes(4) else b"\0\0\0\1")
-    return b"%b%b\r\nset-cookie: %b=%b%b" % (_PIN_LINE, token, _PIN_NAME, token, start.tail)
-
-
-def _recalled(serving: Serving, decision: Decision, found: tuple[int, int, int]) -> Known | None:
-    """How units go on that the shared memory knows; ``None`` when nobody serves them."""
-    known = know(serving, decision, found[1])
-    if known is not None:
-        if len(serving.recalled) >= MAX_KNOWN:
-            serving.recalled.clear()
-        serving.recalled[found] = known
-    return known
-
-
-def _crowded(serving: Serving, mirror: Mirror, now: float) -> Start | None:
-    """How mirrored conversations begin that there is no room for; ``None`` while there is some."""
-    if mirror.has_room(serving):
-        return None
-    start = serving.crowded
-    if start is None or now >= start.renew:
-        start = _start(serving, False, now)
-        if start is None:
-            return None
-        known = Known(start.known.placement.decision, start.known.expires, start.known.served, mirror.crowded(serving))
-        start = serving.crowded = start._replace(known=known)
-    return start
-
-
-def _start(serving: Serving, candidate: bool, now: float) -> Start | None:
-    """How conversations begin from now on for a moment; ``None`` when not on the assigned arm itself."""
-    decision = serving.ruleset.by_hash(candidate=candidate)
-    if not decision.served_as_assigned or decision.release is None:
-        return None
-    until = now + max(1.0, serving.table.pin_seconds)
-    known = know(serving, serving.ruleset.afterwards(decision), until)
-    if known is None:
-        return None
-    tag, salt = serving.arms[decision.release].tag, serving.ruleset.salt_tag
-    pin = PinSigner.begin(Pin(release=tag, salt=salt, hashed=True, expires=int(until), unit=0))
-    tail = _cookie_tail(until - now).encode()
-    start = Start(known, now + RENEW_SECONDS, tag, int(until), salt, pin, tail)
-    serving.starts[candidate] = start
-    return start
 
 
 def _counted(assigned: Assigned) -> str | None:
@@ -247,9 +149,9 @@ def _begin(assigned: Assigned, serving: Serving, worker: Worker, now: float, unt
         worker.memory.remember(unit_hash(assigned.key), release=arm.tag, salt=salt, expires=int(until))
     pin = Pin(release=arm.tag, salt=salt, hashed=hashed, expires=int(until), unit=unit_tag(assigned.key))
     token = worker.signer.sign(pin)
-    return f"{PIN_HEADER}: {token}\r\nset-cookie: {PIN_COOKIE}={token}{_cookie_tail(until - now)}".encode()
+    return f"{PIN_HEADER}: {token}\r\nset-cookie: {PIN_COOKIE}={token}{cookie_tail(until - now)}".encode()
 
 
-def _cookie_tail(seconds: float) -> str:
+def cookie_tail(seconds: float) -> str:
     """What follows the pin in its cookie line, which a client keeps for so long."""
     return f"; Path=/; Max-Age={max(1, int(seconds))}; HttpOnly; SameSite=Lax\r\n"

@@ -17,10 +17,13 @@ from fairway.gateway.usage import usage_at
 from fairway.traffic.outcome import OutcomeStatus
 
 if TYPE_CHECKING:
+    from fairway.gateway.access_log import AccessLog
     from fairway.gateway.quick_exchange import QuickExchange
     from fairway.gateway.sending import Sending
-    from fairway.gateway.serving import ArmServing
+    from fairway.gateway.serving import ArmServing, Known
     from fairway.gateway.upstream import Upstream
+    from fairway.gateway.usage import Usage
+    from fairway.traffic.outcome import Outcome
 
 _OUTCOME = len(b"fairway-outcome:")
 _RELEASE = len(b"fairway-release:")
@@ -35,28 +38,29 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
     worker = client.worker
     if known is None or client.close_after or worker.draining:
         return False
-    served = known.served
-    arm, raw, size, head, outcome, expected = upstream.repeat
-    if arm is not served or expected is not served.attested or not data.startswith(raw) or len(data) != size:
-        read = read_answer(data, served)
+    reading, raw, end, size, head, at, outcome = upstream.repeat
+    if reading is not known.served.reading or len(data) != size or data[:end] != raw:
+        read = read_answer(data, known.served, worker.prefix)
         if read is None:
             return False
-        _, raw, _, head, outcome, _ = upstream.repeat = read
-    answer = (head, exchange.cookie, worker.prefix, exchange.number, data[len(raw) :])
-    client.transport.write(b"%b%bx-fairway-request: %b%x\r\n\r\n%b" % answer)
+        _, raw, end, _, head, at, outcome = upstream.repeat = read
+    client.transport.write(b"".join((head, exchange.tail, exchange.cookie, data[at:])))
     now = perf_counter()
     pool = upstream.pool
-    if upstream.closed or upstream.paused or pool.unusual or len(pool.idle) >= MAX_IDLE:
+    idle = pool.idle
+    if upstream.closed or upstream.paused or pool.unusual or len(idle) >= MAX_IDLE:
         upstream.release(now)
     else:
         upstream.exchange = None
         upstream.idle_since = now
-        pool.idle.append(upstream)
+        idle.append(upstream)
     cell = exchange.cell
     assert cell is not None
-    cell.open -= 1
     taken = now - exchange.started
-    cell.whole[int(taken * 1e6)] += 1
+    try:
+        cell.whole[int(taken * 1e6)] += 1
+    except IndexError:
+        cell.whole_later[int(taken * 1e6)] += 1
     unit = exchange.unit
     if outcome is not None:
         cell.add(outcome)
@@ -73,15 +77,9 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
         if used is not None:
             cell.use(used, unit, known.thresholds)
     if worker.access_log is not None:
-        lines = worker.access_log.lines
-        size = len(data) - len(raw)
-        asked = exchange.sent or exchange.head  # type: ignore[union-attr]  # a quick one is never without what was sent
-        lines.append(
-            (exchange.started, taken, client, exchange.number, known, asked, raw, size, outcome, exchange.cookie, used)
-        )
-        if len(lines) >= TOGETHER:
-            worker.access_log.write()
+        log_answer(worker.access_log, exchange, known, taken, raw, len(data) - end, outcome, used)
     client.exchange = exchange.upstream = None
+    exchange.sent = b""
     worker.in_flight -= 1
     client.since = now
     if client.buffer or client.held_by:
@@ -89,8 +87,29 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
     return True
 
 
-def read_answer(data: bytes, served: ArmServing) -> AnswerRepeat | None:
-    """A usual answer of an arm, to know its head by when it comes again; ``None`` when it is not usual."""
+def log_answer(
+    log: AccessLog,
+    exchange: Sending | QuickExchange,
+    known: Known,
+    taken: float,
+    raw: bytes,
+    size: int,
+    outcome: Outcome | None,
+    used: Usage | None,
+) -> None:
+    """Note the request for the access log."""
+    asked = exchange.sent or exchange.head  # type: ignore[union-attr]  # a quick one is never without what was sent
+    client, number, cookie = exchange.client, exchange.number, exchange.cookie
+    log.lines.append((exchange.started, taken, client, number, known, asked, raw, size, outcome, cookie, used))
+    if len(log.lines) >= TOGETHER:
+        log.write()
+
+
+def read_answer(data: bytes, served: ArmServing, prefix: bytes) -> AnswerRepeat | None:
+    """A usual answer of an arm, to know its head by when it comes again; ``None`` when it is not usual.
+
+    ``prefix``: what the numbers of requests begin with.
+    """
     match = match_answer(data)
     if match is None:
         return None
@@ -108,8 +127,11 @@ def read_answer(data: bytes, served: ArmServing) -> AnswerRepeat | None:
     elif served.attested:
         return None
     head = data[: end - 2]  # before the empty line
-    lines = [(match.start(5), 5, _RELEASE), (match.start(4), 4, _OUTCOME), (match.start(3), 3, CONNECTION)]
-    for start, group, name in sorted(lines, reverse=True):
-        if start >= 0:
-            head = without(head, match, group, name)
-    return served, data[:end], len(data), head + served.version_line, outcome, served.attested
+    kept = match.start(3)
+    if said is not None or kept >= 0 or release is not None:
+        lines = [(match.start(5), 5, _RELEASE), (match.start(4), 4, _OUTCOME), (kept, 3, CONNECTION)]
+        for start, group, name in sorted(lines, reverse=True):
+            if start >= 0:
+                head = without(head, match, group, name)
+    head = b"".join((head, served.version_line, b"x-fairway-request: ", prefix))
+    return served.reading, data[:end], end, len(data), head, end - 2, outcome

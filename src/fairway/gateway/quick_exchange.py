@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 class QuickExchange:
     """A request that was sent as it came; stands for the exchange it becomes when anything but a usual answer happens.
 
+    Each connection to an arm has one, used for one request after another.
+
     Attributes:
-        sent: The request as it came.
+        sent: The request as it came; empty between requests.
         unit: Key of its unit when it takes part in unit tests.
         cookie: Lines for the answer.
         number: Of the request, in this worker.
+        tail: The number as it ends a line.
     """
 
-    __slots__ = ("cell", "client", "cookie", "known", "number", "sent", "serving", "started", "unit", "upstream")
+    __slots__ = (
+        "cell", "client", "cookie", "known", "number", "sent", "serving", "started", "tail", "unit", "upstream",
+    )  # fmt: skip
 
     cell: Cell
     client: ClientConnection
@@ -33,6 +38,7 @@ class QuickExchange:
     sent: bytes
     serving: Serving
     started: float
+    tail: bytes
     unit: bytes | None
     upstream: Upstream | None
     begun = False
@@ -41,6 +47,7 @@ class QuickExchange:
         """The exchange it becomes, known from now on to both of its connections."""
         exchange = Exchange.taken_over(self)
         client, upstream = self.client, self.upstream
+        self.upstream, self.sent = None, b""
         if client.exchange is self:
             client.exchange = exchange
         if upstream is not None and upstream.exchange is self:

@@ -8,31 +8,43 @@ accepted again, byte for byte; anything else is read anew.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from itertools import pairwise
+from struct import Struct
+from typing import TYPE_CHECKING
 
 from fairway.gateway.shapes import Matcher
 
 if TYPE_CHECKING:
-    from fairway.gateway.serving import ArmServing
+    from fairway.gateway.serving import Unit
     from fairway.traffic.outcome import Outcome
 
-RequestRepeat = tuple[Matcher | None, bytes, int, bytes, bytes, Literal["", "length", "key"], bytes, bytes]
-"""A request head on one client connection, with two gaps: for the key and, with a body, for the length of that.
+RequestRepeat = tuple[
+    Matcher | None, Callable[[bytes], tuple[bytes, ...]], int, bytes, bytes, bytes, bool, bytes, "dict[bytes, Unit]",
+    bytes | None, bytes, int,
+]  # fmt: skip
+"""A request head on one client connection, with two gaps of fixed size: for the key and for the length of the body.
 
-The expression that accepted it (of a table); its bytes up to the first gap; how many these are; its bytes between the
-gaps; those after them; which gap comes first (none when there is no length); what the arm gets up to the request's
-number; and between that and the first gap.
+The expression that accepted it (of a table); what cuts a request into before, gap, between, gap and after; bytes of all
+these; before; between; after; whether the key is in the first gap; what stands in the length's gap when there is no
+body; the units that requests with this head may be of; what tells the cookie among its bytes (see :func:`cookie_told`,
+``None`` without); what the arm gets up to the request's number; where the rest of what it gets begins in the request.
 """
 
-AnswerRepeat = tuple["ArmServing | None", bytes, int, bytes, "Outcome | None", bool]
+AnswerRepeat = tuple["object | None", bytes, int, int, bytes, int, "Outcome | None"]
 """An answer head on one arm connection.
 
-The arm; the head; bytes of head and body; what the client gets of the head; the outcome it reports; whether one was
-expected of the arm.
+How the arm's answers are read; the head; its bytes; those of head and body; what the client gets up to the request's
+number; where the rest of what it gets begins in the answer; the outcome the head reports.
 """
 
-NO_REQUEST: RequestRepeat = (None, b"", 0, b"", b"", "", b"", b"")
-NO_ANSWER: AnswerRepeat = (None, b"", 0, b"", None, False)
+
+def _uncut(_: bytes) -> tuple[bytes, ...]:
+    return ()
+
+
+NO_REQUEST: RequestRepeat = (None, _uncut, 0, b"", b"", b"", False, b"", {}, None, b"", 0)
+NO_ANSWER: AnswerRepeat = (None, b"", 0, 0, b"", 0, None)
 
 _PLAIN_MARKS = b"-_."
 
@@ -42,29 +54,44 @@ def is_plain(key: bytes) -> bool:
     return key.translate(None, _PLAIN_MARKS).isalnum()
 
 
-def request_repeat(usual: Matcher, data: bytes, match: re.Match[bytes], lines: bytes) -> RequestRepeat:
-    """The head of a usual request without a cookie, to know it by when it comes again with another key and length.
+def request_repeat(
+    usual: Matcher,
+    data: bytes,
+    match: re.Match[bytes],
+    lines: bytes,
+    units: dict[bytes, Unit],
+    cookie: bytes | None,
+) -> RequestRepeat:
+    """The head of a usual request, to know it by when it comes again with another key and length.
 
     Args:
         usual: The expression that accepted it.
         data: The request.
         match: Of its head.
         lines: What it gains on its way, up to its number.
+        units: Where those that send such heads are found by their key.
+        cookie: What tells its cookie.
     """
-    order: Literal["", "length", "key"] = ""
-    start, end = match.span(3)
-    first, second = (start, end), (end, end)
+    end = match.end()
+    start, stop = match.span(3)
+    key_first, first, second = True, (start, stop), (stop, stop)
+    no_length = b""
     if match.start(2) >= 0:
-        order = "key" if start < match.start(2) else "length"
+        no_length = b"0"
+        key_first = start < match.start(2)
         first, second = sorted((match.span(2), match.span(3)))
     if match.start(5) > first[0]:
         return NO_REQUEST  # a line to take out amid what is passed on as it came
-    line = data.rfind(b"\r\n", 0, first[0])
-    front = data[: line + 2]
+    line = data.rfind(b"\r\n", 0, first[0]) + 2
+    front = data[:line]
     if match.start(5) >= 0:
         front = without(front, match, 5, CONNECTION)
-    before, middle, after = data[: first[0]], data[first[1] : second[0]], data[second[1] : match.end()]
-    return usual, before, len(before), middle, after, order, front + lines, data[line : first[0]]
+    places = (0, *first, *second, end)
+    cut = Struct("".join(f"{after - before}s" for before, after in pairwise(places)))
+    before, between, after = data[: first[0]], data[first[1] : second[0]], data[second[1] : end]
+    return (
+        usual, cut.unpack_from, end, before, between, after, key_first, no_length, units, cookie, front + lines, line,
+    )  # fmt: skip
 
 
 CONNECTION = len(b"connection:")

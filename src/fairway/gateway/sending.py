@@ -106,6 +106,11 @@ class Sending:
         return b"%b%x" % (self.client.worker.prefix, self.number)
 
     @property
+    def tail(self) -> bytes:
+        """Its number as it ends a line."""
+        return b"%x\r\n" % self.number
+
+    @property
     def head(self) -> RequestHead:
         """The request's head; read again when it took the short way."""
         head = self._head

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from fairway.gateway.endpoints.arm import ArmEndpoints
 from fairway.gateway.left_out import LeftOut
 from fairway.gateway.sampling import SamplePlan
-from fairway.gateway.telemetry import Cell
+from fairway.gateway.telemetry import NO_CELL, Cell
 from fairway.gateway.thresholds import NO_THRESHOLDS, Thresholds, thresholds_for
 from fairway.traffic.bucket import highest_below, mirror_salt, tag_of
 from fairway.traffic.keys import issued_cookie
@@ -20,18 +20,21 @@ from fairway.traffic.matching import looked_at
 from fairway.traffic.pin import release_tag
 from fairway.traffic.rules import Decision, Ruleset
 from fairway.traffic.table import Arm, KeyKind, Role, RouteTable
-from fairway.units import Digest
+from fairway.units import WHOLE, Digest
 
 
 class ArmServing:
     """One arm of a table: its endpoints, and the lines its answers carry."""
 
-    __slots__ = ("arm", "attested", "digest", "endpoints", "order", "pools", "tag", "turn", "version_line")
+    __slots__ = (
+        "_attested", "arm", "digest", "endpoints", "order", "pools", "reading", "tag", "turn", "version_line",
+    )  # fmt: skip
 
     def __init__(self, arm: Arm, endpoints: ArmEndpoints) -> None:
         self.arm = arm
-        self.attested = False
-        """Whether outcomes are expected: it has sent one, or stable has (then a candidate should)."""
+        self._attested = False
+        self.reading = object()
+        """Stands for how its answers are read: what was learned of one holds for the next while it is the same."""
         self.digest = arm.release.encode("utf-8", "surrogateescape")
         self.endpoints = endpoints
         self.pools = list(endpoints.pools.values())
@@ -41,6 +44,17 @@ class ArmServing:
         self.tag = release_tag(arm.release)
         version = "".join(char for char in arm.version if " " < char < "\x7f")
         self.version_line = f"x-fairway-release: {version or 'unnamed'}\r\n".encode()
+
+    @property
+    def attested(self) -> bool:
+        """Whether outcomes are expected: it has sent one, or stable has (then a candidate should)."""
+        return self._attested
+
+    @attested.setter
+    def attested(self, expected: bool) -> None:
+        if expected is not self._attested:
+            self._attested = expected
+            self.reading = object()
 
 
 class MirrorPlan:
@@ -72,6 +86,9 @@ def _mirror_plan(table: RouteTable, arms: dict[Digest, ArmServing], withheld: fr
         return None
     return MirrorPlan(arms[shadow.release], table)
 
+
+MAX_TOLD = 256
+"""Bytes of a cookie that are kept as they are, to know it by."""
 
 MAX_KNOWN = 16_384
 """Units a worker keeps at hand under one table."""
@@ -106,17 +123,19 @@ class Known:
         slow_above: Seconds up to which a request is within every limit of time.
         thresholds: What its requests are held against.
         tokens_above, iterations_above: Of them, those for what an agent says.
-        cell: That counted them last.
+        cell: That counts them now.
+        until: Seconds of ``perf_counter`` up to which all of this holds without another look; see :meth:`go_on`.
         logged: What the access log says of where they go, once it was asked.
     """
 
     __slots__ = (
         "cell", "counts", "direct", "expires", "iterations_above", "logged", "placement", "pool", "release", "served",
-        "slow_above", "thresholds", "tokens_above",
+        "slow_above", "thresholds", "tokens_above", "until",
     )  # fmt: skip
 
     def __init__(self, decision: Decision, expires: float, served: ArmServing, thresholds: Thresholds) -> None:
-        self.cell: Cell | None = None
+        self.cell = NO_CELL
+        self.until = 0.0
         self.logged: tuple[str, str] | None = None
         self.placement = Placement(decision, None, b"")
         self.expires = expires
@@ -133,6 +152,43 @@ class Known:
         self.slow_above = thresholds.soonest
         self.tokens_above = thresholds.tokens
         self.iterations_above = thresholds.iterations
+
+    def go_on(self, serving: Serving, started: float, epoch: float) -> bool:
+        """Whether a request may take the short way, and until when that holds: it, and the block it is counted in.
+
+        Args:
+            serving: The table in force.
+            started: ``perf_counter()`` seconds of its start.
+            epoch: Wall clock minus ``perf_counter()``.
+        """
+        now = started + epoch
+        if not self.direct or now >= self.expires or self.release is None:
+            return False
+        cell = serving.cells.get(self.release)
+        if cell is None or not cell.t0 <= now < cell.end:
+            return False
+        self.cell = cell
+        self.until = min(self.expires, cell.end) - epoch
+        return True
+
+
+class Unit:
+    """A unit this worker has at hand: a conversation, by its key.
+
+    Attributes:
+        known: Where its requests go.
+        digest: Hash of its key, as telemetry and the shared memory name it: eight bytes.
+        cookie: What tells the cookie it comes with (see :func:`cookie_told`); ``None``: it comes without one.
+        marked: The block it was last noted in as having had a request.
+    """
+
+    __slots__ = ("cookie", "digest", "known", "marked")
+
+    def __init__(self, known: Known, digest: bytes, cookie: bytes | None = None) -> None:
+        self.known = known
+        self.digest = digest
+        self.cookie = cookie
+        self.marked: Cell | None = None
 
 
 class Start(NamedTuple):
@@ -163,16 +219,16 @@ def know(serving: Serving, decision: Decision, expires: float) -> Known | None:
     return Known(decision, expires, serving.arms[served.release], serving.thresholds_of(decision.role))
 
 
-def remember(units: dict[bytes, Known], key: bytes, known: Known) -> None:
+def remember(units: dict[bytes, Unit], key: bytes, unit: Unit) -> None:
     """Keep a unit at hand; when there are too many, begin anew (each is cheap to find again)."""
     if len(units) >= MAX_KNOWN:
         units.clear()
-    units[key] = known
+    units[key] = unit
 
 
-def seen_with(key: bytes, cookie: bytes) -> bytes:
-    """What stands for a key and the cookie it came with, however long."""
-    return blake2b(b"%b\n%b" % (key, cookie), digest_size=16).digest()
+def cookie_told(cookie: bytes) -> bytes:
+    """What stands for a cookie, however long."""
+    return cookie if len(cookie) <= MAX_TOLD else blake2b(cookie, digest_size=32).digest()
 
 
 def unusual(_: bytes) -> None:
@@ -199,16 +255,18 @@ class Serving:
     """Matches requests that may take the short way."""
     other_lines: Callable[[bytes], object] | None = None
     """Searches a lower-case head for headers a rule looks at."""
-    known: dict[bytes, Known] = field(default_factory=dict)
+    known: dict[bytes, Unit] = field(default_factory=dict)
     """Units seen under this table by this worker, by key: saves hashing the key of every turn of a conversation."""
-    with_cookie: dict[bytes, Known] = field(default_factory=dict)
-    """The same for requests with a cookie, which may be a pin: by :func:`seen_with` key and cookie."""
+    with_cookie: dict[bytes, Unit] = field(default_factory=dict)
+    """The same for requests with a cookie, which may be a pin: as they came last."""
     recalled: dict[tuple[int, int, int], Known] = field(default_factory=dict)
     """How units go on that the shared memory knows, by what it knows of them."""
     starts: dict[bool, Start] = field(default_factory=dict)
     """How conversations begin on the candidate and elsewhere."""
-    salted: bytes = b""
-    """What the bucket hashes before the key."""
+    salted: blake2b | None = None
+    """Of what the bucket hashes before the key; ``None`` when the candidate gets nobody, or everybody."""
+    everybody: bool = False
+    """Whether it gets everybody."""
     below: bytes = b""
     """Bucket hashes below this are the candidate's."""
     mirror: MirrorPlan | None = None
@@ -225,6 +283,12 @@ class Serving:
     quick_bytes: int = 0
     """A message up to this size passes every limit."""
     in_flight: int = 0
+
+    def forget_times(self) -> None:
+        """The wall clock was set: nothing holds that was derived from it; all is cheap to find again."""
+        for kept in (self.known, self.with_cookie, self.recalled, self.starts, self.cells):
+            kept.clear()
+        self.crowded = None
 
     def thresholds_of(self, role: Role) -> Thresholds:
         """What a role's requests are held against."""
@@ -274,7 +338,10 @@ def prepare(
         taken_away=withheld.union(table.masks),
         quick_bytes=min(table.limits.head_bytes, table.limits.body_bytes),
         in_flight=table.limits.in_flight,
-        salted=f"{table.salt}\0".encode("utf-8", "surrogateescape"),
+        salted=blake2b(f"{table.salt}\0".encode("utf-8", "surrogateescape"), digest_size=8)
+        if 0 < table.split < WHOLE
+        else None,
+        everybody=table.split >= WHOLE,
         below=highest_below(table.split),
         mirror=_mirror_plan(table, arms, withheld),
         sample=None if table.sample is None else SamplePlan(table.sample),

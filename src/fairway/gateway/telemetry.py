@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairway.gateway.usage import Usage
 from fairway.observe.blocks import GAMMA, Batch, Increment, bin_of
-from fairway.traffic.fence import Fence
+from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.outcome import Outcome
 from fairway.traffic.table import Role
 from fairway.units import Digest, UnitHash
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 MAX_EXEMPLARS = 20
 """Failing requests described per cell."""
+
+
+QUICK_US = 4096
+"""Microseconds up to which answers in one piece are counted in a list, which costs less than a dictionary."""
+
+GRACE_SECONDS = 1.0
+"""A block is kept for so long after its end: what begins at its very end may be counted a moment later."""
 
 
 class Cell:
@@ -59,10 +66,12 @@ class Cell:
         "t0",
         "tells_tokens",
         "told",
+        "units",
         "unknown",
         "used",
         "valued",
         "whole",
+        "whole_later",
     )  # fmt: skip
 
     def __init__(
@@ -100,7 +109,8 @@ class Cell:
         self.by: dict[str, int] = {}
         self.quick = 0  # requests that took the short way: pinned, served as assigned
         self.begun = 0  # the same, by the hash
-        self.whole = defaultdict[int, int](int)  # answers in one piece by microseconds: first byte and last at once
+        self.whole = [0] * QUICK_US  # answers in one piece by microseconds: first byte and last at once
+        self.whole_later = defaultdict[int, int](int)  # those that took longer
         self.latency_us: list[int] = []
         self.first_byte_us: list[int] = []
         self.first_token_us: list[int] = []
@@ -108,14 +118,15 @@ class Cell:
         self.sums: dict[str, float] = {}
         self.told: dict[int, list[Any]] = {}  # [outcome, how often], by its id: added up off the hot path
         self.used: dict[Usage, int] = {}  # the same for tokens that a model's API said, which is no outcome
-        self.marks: dict[str, list[bytes]] = {"active": []}
+        self.units: list[bytes] = []  # hashes of units that had a request; now and then one twice
+        self.marks: dict[str, list[bytes]] = {"active": self.units}
         self.valued: list[tuple[bytes, Outcome | Usage]] = []  # by unit: what has values means are taken of
         self.exemplars = []
 
     @property
     def changed(self) -> bool:
         """Whether there is anything to report."""
-        return bool(self.dirty or self.quick or self.begun or self.whole or self.used)
+        return bool(self.dirty or self.quick or self.begun or self.used or self.whole_later or any(self.whole))
 
     def mark(self, kind: str, unit: bytes, digest: bytes | None = None) -> None:
         """Mark a unit, given by its key in UTF-8, once in this block; ``digest``: its hash, where that is at hand."""
@@ -210,8 +221,9 @@ class Cell:
     def take(self) -> Increment:
         """What changed since the last time; the counts begin again at zero."""
         histograms = {}
-        whole = sum(self.whole.values())
-        bins = _binned(self.whole)
+        self.whole_later.update((time_us, count) for time_us, count in enumerate(self.whole) if count)
+        whole = sum(self.whole_later.values())
+        bins = _binned(self.whole_later)
         if self.latency_us or whole:
             histograms["latency_ms"] = _counted(self.latency_us, bins)
         if self.first_byte_us or whole:
@@ -224,6 +236,7 @@ class Cell:
         if tokens:
             histograms["tokens"] = tokens
         quick = self.quick + self.begun
+        self.open += quick - whole  # these two are not kept up to date with every request
         for by, count in (("pin", self.quick), ("hash", self.begun)):
             if count:
                 self.by[by] = self.by.get(by, 0) + count
@@ -241,7 +254,7 @@ class Cell:
             by=self.by,
             histograms=histograms,
             sums=self.sums,
-            marks={kind: tuple(UnitHash(unit.hex()) for unit in units) for kind, units in self.marks.items() if units},
+            marks={kind: _named(units) for kind, units in self.marks.items() if units},
             values=self._values() if self.valued else {},
             exemplars=tuple(self.exemplars),
             regime=self.regime,
@@ -250,6 +263,15 @@ class Cell:
         self._clear()
         self.dirty = False
         return increment
+
+
+NO_CELL = Cell(t0=0.0, end=0.0, release=Digest(""), role=Role.STABLE, fence=ZERO_FENCE, regime="")
+"""Counts nothing: stands where no block has been found yet."""
+
+
+def _named(units: list[bytes]) -> tuple[UnitHash, ...]:
+    """Units as telemetry names them, each once."""
+    return tuple(UnitHash(unit.hex()) for unit in dict.fromkeys(units))
 
 
 def _counted(times_us: Iterable[int], known: Mapping[int, int]) -> dict[int, int]:
@@ -345,7 +367,7 @@ class Telemetry:
         self._seq += 1
         now = self._wall()
         increments = tuple(cell.take() for cell in self._cells.values() if cell.changed)
-        for key in [key for key, cell in self._cells.items() if cell.end < now and not cell.open]:
+        for key in [key for key, cell in self._cells.items() if cell.end + GRACE_SECONDS < now and not cell.open]:
             del self._cells[key]
         gateway, boot, worker = self._identity
         return Batch(

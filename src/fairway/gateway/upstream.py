@@ -29,8 +29,8 @@ class Upstream(asyncio.Protocol):
     """One connection to an arm; serves one exchange at a time."""
 
     __slots__ = (
-        "closed", "counted", "exchange", "idle_since", "noted", "paused", "pool", "repeat", "reused", "transport",
-        "tunnel",
+        "closed", "counted", "exchange", "idle_since", "noted", "paused", "pool", "quick", "repeat", "reused",
+        "transport", "tunnel",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -45,6 +45,8 @@ class Upstream(asyncio.Protocol):
         self.noted = False
         """Whether the answer it just gave has been held to its endpoint's account already."""
         self.paused = False
+        self.quick: QuickExchange | None = None
+        """For its requests on the short way, one after another."""
         self.repeat = NO_ANSWER
         """The head it answered last on the short way."""
         self.tunnel: Tunnel | None = None

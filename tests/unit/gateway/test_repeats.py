@@ -134,7 +134,7 @@ PIECES = [
     b"Transfer-Encoding: chunked\r\n", b"Host: b\r\n", b"x-conversation-id: c-2\r\n", b"X-Tenant: a\r\n", b"\x80", b",",
     b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"X-Fairway-Pin: p\r\n", b"HTTP/1.0", b"TE: x\r\n", b"_",
 ]  # fmt: skip
-KEYS = [b"c-%d" % number for number in range(30)] + [
+KEYS = [b"c-%d" % number for number in range(8, 80)] + [
     b"a b",
     b" c-1",
     b"c-1 ",
@@ -157,7 +157,7 @@ def conversation(rng: random.Random) -> list[bytes]:
     with_body = rng.random() < 0.8
     requests = []
     for _ in range(rng.randint(2, 12)):
-        body = b"x" * rng.choice((0, 1, 9, 10, 99, 100)) if with_body else b""
+        body = b"x" * rng.choice((0, 9, 10, 20, 30, 40, 60, 80, 98, 99, 100)) if with_body else b""
         said = [*lines]
         said.insert(key_at, b"X-Conversation-Id: %b\r\n" % rng.choice(KEYS))
         if with_body:
@@ -181,19 +181,19 @@ async def test_a_request_is_treated_alike_on_a_connection_that_knows_its_head_an
     for _ in range(1_500):
         knowing = connect(worker)
         for data in conversation(rng):
-            before = knowing.unlike
             ours, theirs = sent(knowing, data), sent(connect(worker), data)
             assert meaning(ours) == meaning(theirs), data
-            by_repeat += ours is not None and knowing.unlike == before
+            by_repeat += ours is not None and knowing.unlike == 0
             different += theirs is None
-    assert by_repeat > 1_000
+    assert by_repeat > 700
     assert different > 1_000
 
 
 async def test_what_was_learned_ends_with_the_table_and_with_serving(worker: Worker) -> None:
     client = connect(worker)
     request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Tenant: vip\r\nX-Conversation-Id: c-1\r\n\r\n"
-    assert sent(client, request) is not None
+    for _ in range(2):
+        assert sent(client, request) is not None
     learned = client.repeat
     assert learned is not NO_REQUEST
     vip = Rule(id="vip", kind=RuleKind.HEADER, name="x-tenant", values=("vip",), to=Role.CANDIDATE)
@@ -214,7 +214,8 @@ async def test_a_client_whose_heads_always_differ_is_seldom_learned_from(worker:
         line = b"X-Number: %d\r\n" % number
         assert sent(client, b"GET / HTTP/1.1\r\n" + line + b"Host: a\r\nX-Conversation-Id: c\r\n\r\n") is not None
         learned.append(client.repeat)
-    assert len(set(map(id, learned))) == 4
+    assert learned[0] is NO_REQUEST, "the first of a connection may be its only one"
+    assert len(set(map(id, learned[1:]))) == 4
 
 
 def answers(rng: random.Random) -> list[bytes]:
@@ -255,7 +256,7 @@ def passed_on(worker: Worker, data: bytes, known: AnswerRepeat) -> tuple[bytes |
     assert exchange is not None
     assert exchange.cell is not None
     assert exchange.upstream is not None
-    exchange.number, exchange.cookie = 1, b""
+    exchange.tail, exchange.cookie = b"1\r\n", b""
     exchange.cell.told.clear()
     upstream = exchange.upstream
     upstream.repeat = known
@@ -278,7 +279,7 @@ async def test_an_answer_is_treated_alike_by_a_connection_that_knows_its_head_an
                 arms = tuple(replace(arm, version=f"2.{round_}") for arm in TABLE.arms)
                 install(worker, replace(TABLE, arms=arms, fence=Fence(term=1, seq=round_ + 2)))
             for served in worker.serving.arms.values():
-                served.attested = rng.random() < 0.5
+                served.attested = served.attested if rng.random() < 0.8 else not served.attested
             before = known
             ours, counted, known = passed_on(worker, data, known)
             theirs, expected, _ = passed_on(worker, data, NO_ANSWER)
