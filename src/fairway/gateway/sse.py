@@ -9,6 +9,8 @@ _TOO_LONG = COMMENT_PREFIX + b" too long"
 """What is noted of a comment that is dropped without being read: no outcome anybody could parse."""
 
 _LF, _CR, _COLON = 10, 13, 58
+_MARK = b"\xef\xbb\xbf"
+"""The byte order mark that a stream may begin with (HTML Standard, 9.2.5)."""
 
 
 class OutcomeFilter:
@@ -17,10 +19,11 @@ class OutcomeFilter:
     A byte is held back only while the line it is on could still become such a comment, so an event is never delayed.
     """
 
-    __slots__ = ("_drop_lf", "_dropping", "_held", "_midline", "comment")
+    __slots__ = ("_drop_lf", "_dropping", "_fresh", "_held", "_midline", "comment")
 
     def __init__(self) -> None:
         self._held = b""
+        self._fresh = True  # at the very beginning, where a byte order mark may stand, which is part of no line
         self._midline = False
         self._dropping = False  # within a comment too long to be one of an outcome
         self._drop_lf = False  # the line that was taken out ended with CR; an LF that follows belongs to it
@@ -38,6 +41,8 @@ class OutcomeFilter:
                 data = data[1:]
         if not data:
             return b""
+        if self._fresh:
+            return self._begin(data)
         if not self._midline and not self._dropping and data[0] != _COLON and b"\n:" not in data and b"\r:" not in data:
             self._midline = data[-1] not in (_LF, _CR)
             return data
@@ -50,6 +55,14 @@ class OutcomeFilter:
             self.comment = held
             return b""
         return held
+
+    def _begin(self, data: bytes) -> bytes:
+        """The stream's first bytes."""
+        if data != _MARK and _MARK.startswith(data):
+            self._held = data
+            return b""
+        self._fresh = False
+        return _MARK + self.feed(data[3:]) if data.startswith(_MARK) else self.feed(data)
 
     def _by_line(self, data: bytes) -> bytes:
         out: list[bytes] = []

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 from fairway.gateway.channel import receive, send
+from fairway.gateway.listening import Listening, listening_socket
+from fairway.gateway.tls import KeyPair
 from fairway.gateway.worker import Worker, WorkerSettings
 from fairway.observe.blocks import Batch, Increment
 from fairway.traffic.pin import load_pin_key
@@ -19,13 +22,20 @@ from fairway.units import Digest
 
 
 class Harness:
-    """A worker in this process, and its parent's end of the channel."""
+    """A worker in this process, and its parent's end of the channel.
 
-    def __init__(self, folder: Path) -> None:
+    Attributes:
+        listening: What the worker does with a connection before its first request.
+        tls: What it serves TLS with.
+    """
+
+    def __init__(
+        self, folder: Path, *, host: str = "127.0.0.1", listening: Listening | None = None, tls: KeyPair | None = None
+    ) -> None:
         self._folder = folder
-        self._listener = socket.socket()
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen(256)
+        self.listening = replace(listening or Listening(), secure=tls is not None)
+        self.tls = tls
+        self._listener = listening_socket(host, 0, backlog=256)
         self.port = self._listener.getsockname()[1]
         self.batches: list[Batch] = []
         self.acks: list[str] = []
@@ -54,6 +64,7 @@ class Harness:
                 memory=str(self._folder / "memory"),
                 drain_seconds=drain_seconds,
                 samples=str(self._folder / "samples.sock"),
+                listening=self.listening.to_wire(),
             )
         )
         self._generation = 0
@@ -76,6 +87,8 @@ class Harness:
         seen = len(self.acks)
         message = {"type": "table", "generation": self._generation, "table": new.to_wire(), "withheld": list(withheld)}
         message["arms_known"] = arms_known
+        if self.tls is not None:
+            message["tls"] = self.tls.to_wire()
         send(self.writer, message)
         async with asyncio.timeout(5):
             while len(self.acks) == seen:
@@ -165,7 +178,7 @@ class Client:
             found = dict(pairs)
             status = int(first.split(" ")[1])
             body = b""
-            if head or status in (100, 204, 304):
+            if head or status < 200 or status in (204, 304):
                 pass
             elif "transfer-encoding" in found:
                 while size := int((await self.reader.readline()).strip(), 16):
@@ -199,9 +212,9 @@ class Reply:
 
 
 @contextlib.asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Client]:
+async def connected(port: int, host: str = "127.0.0.1", *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Client]:
     """A client on a connection of its own."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(host, port, ssl=tls)
     try:
         yield Client(reader, writer)
     finally:

@@ -91,3 +91,14 @@ def test_the_outcome_comment_is_taken_out_whatever_ends_its_line(
     out, found = feed(before + b"data: [DONE]" + end + comment + end + end, cuts)
     assert out == before + b"data: [DONE]" + end + end
     assert found == comment
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+@given(st.sampled_from([b"data: x\n\n", b"\xef\xbb\n\n", b"\xef", b"", MARK]), st.lists(st.integers(1, 9), min_size=1))
+def test_a_byte_order_mark_passes_and_a_comment_after_it_is_one(rest: bytes, cuts: list[int]) -> None:
+    comment = b": fairway-outcome status=ok"
+    assert feed(MARK + comment + b"\n" + rest, cuts) == (MARK + rest, comment)
+    assert feed(rest, cuts) == (rest, None)
+    assert feed(b"data: " + MARK + comment + b"\n", cuts)[1] is None, "only at the very beginning"
