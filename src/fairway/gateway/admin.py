@@ -161,13 +161,16 @@ class AdminApi:
     def _metrics(self, *, openmetrics: bool) -> LocalAnswer:
         gateway = self._gateway
         route = str(gateway.table.route) if gateway.table is not None else ""
-        text = gateway.metrics.render(route, self._gauges(), openmetrics=openmetrics)
+        text = gateway.metrics.render(route, self.gauges(), openmetrics=openmetrics)
         return LocalAnswer(
             body=text.encode("utf-8", "replace"), content_type=OPENMETRICS if openmetrics else PROMETHEUS
         )
 
-    def _gauges(self) -> Iterator[Gauge]:
+    def gauges(self) -> Iterator[Gauge]:
+        """What is told beside what workers count in batches."""
         gateway = self._gateway
+        if gateway.exporter is not None:
+            yield from gateway.exporter.gauges()
         none: dict[str, str] = {}
         workers = gateway.workers.values()
         fence = gateway.table.fence if gateway.table is not None else ZERO_FENCE

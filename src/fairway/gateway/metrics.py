@@ -7,11 +7,12 @@ go on from where they were. A counter that began again would be taken for one th
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from fairway.gateway.exposition import Buckets, Exemplar, Exposition
+from fairway.gateway.exposition import exposition
 from fairway.gateway.metric_names import SHADOW_FAMILIES, USER_FAMILIES, SumFamily
+from fairway.gateway.metric_values import Buckets, Exemplar, Family, Gauge, Kind, Point
 from fairway.observe.blocks import Batch, Increment, bin_value
 from fairway.traffic.table import Role
 
@@ -63,8 +64,6 @@ _HISTOGRAMS: tuple[tuple[str, str, str, tuple[float, ...], float], ...] = (
 
 _RERUNS = ("ok", "failed", "unknown")
 
-Labels = tuple[tuple[str, str], ...]
-
 
 @dataclass(slots=True)
 class _Series:
@@ -102,7 +101,7 @@ class _Series:
                     buckets.add(bisect_left(bounds, value), value, count)
         for exemplar in increment.exemplars:
             if trace := exemplar.get("trace"):
-                self.failing = Exemplar({"trace_id": trace, "request_id": exemplar.get("request", "")}, at)
+                self.failing = Exemplar(trace, exemplar.get("request", ""), at)
 
 
 _KNOWN_SUMS = frozenset(
@@ -136,101 +135,98 @@ class MetricsBook:
         """Totals by version and role, in a stable order."""
         return dict(sorted(self._series.items()))
 
-    def render(
-        self, route: str, gauges: Iterable[tuple[str, str, str, Mapping[str, str], float]], *, openmetrics: bool = False
-    ) -> str:
+    def render(self, route: str, gauges: Iterable[Gauge], *, openmetrics: bool = False) -> str:
         """The exposition text.
 
         Args:
             route: Label of every sample.
-            gauges: ``(name, type, help, labels, value)`` of what is not counted from batches; values of the same labels
-                are added up, as two releases may have one version.
+            gauges: What is not counted from batches; values of the same name and labels are added up, as two releases
+                may have one version.
             openmetrics: In that format, with exemplars.
         """
-        out = Exposition(route, openmetrics=openmetrics)
+        return exposition(route, self.families(gauges), openmetrics=openmetrics)
+
+    def families(self, gauges: Iterable[Gauge]) -> list[Family]:
+        """Everything there is, each family once; ``gauges`` as of :meth:`render`."""
         shown = self.shown()
         users = {key: series for key, series in shown.items() if key[1] != Role.SHADOW.value}
-        self._requests(out, users)
-        for family in USER_FAMILIES:
-            _sums(out, family, {_labels(key): series.sums for key, series in users.items()}, sparse=True)
-        self._reruns(out, users)
-        for kind, name, text, bounds, _ in _HISTOGRAMS:
-            out.family(name, "histogram", text)
-            for key, series in users.items():
-                if (found := series.histograms.get(kind)) is not None:
-                    out.histogram(name, dict(_labels(key)), bounds, found)
-        shadows: dict[Labels, Mapping[str, float]] = {
-            (("release", key[0]),): s.sums for key, s in shown.items() if key[1] == Role.SHADOW.value
-        }
-        if shadows:
-            for family in SHADOW_FAMILIES:
-                _sums(out, family, shadows, sparse=False)
-        _others(out, gauges)
-        return out.text()
-
-    def _requests(self, out: Exposition, users: Mapping[tuple[str, str], _Series]) -> None:
-        name = "fairway_gateway_requests_total"
-        out.family(name, "counter", "Requests finished, by outcome.")
-        for key, series in users.items():
-            for outcome, count in (("ok", series.ok), ("failed", series.failed), ("unknown", series.unknown)):
-                exemplar = series.failing if outcome == "failed" else None
-                out.sample(name, {**dict(_labels(key)), "outcome": outcome}, count, exemplar)
-        name = "fairway_gateway_assigned_total"
-        out.family(name, "counter", "Requests assigned, by why.")
-        for key, series in users.items():
-            for by, value in sorted(series.by.items()):
-                out.sample(name, {**dict(_labels(key)), "by": by}, value)
-        name = "fairway_gateway_served_total"
-        out.family(name, "counter", "Requests assigned that the release itself served.")
-        for key, series in users.items():
-            out.sample(name, dict(_labels(key)), series.served)
-
-    def _reruns(self, out: Exposition, users: Mapping[tuple[str, str], _Series]) -> None:
-        """Requests that failed on a release and were run again on stable; each is a failure of that release too."""
-        rerun = {key: series.sums for key, series in users.items() if series.sums.get("reruns")}
-        if not rerun:
-            return
-        name = "fairway_gateway_reruns_total"
-        out.family(name, "counter", "Requests that failed on a release and ended on stable, by what came of that.")
-        for key, sums in rerun.items():
-            for result in _RERUNS:
-                out.sample(name, {**dict(_labels(key)), "result": result}, sums.get(f"reruns_{result}", 0))
+        shadows = [({"release": key[0]}, series.sums) for key, series in shown.items() if key[1] == Role.SHADOW.value]
+        said = [(_labels(key), series.sums) for key, series in users.items()]
+        found = [
+            *_requests(users),
+            *(_sums(family, said, sparse=True) for family in USER_FAMILIES),
+            _reruns(said),
+            *(_histogram(family, users) for family in _HISTOGRAMS),
+            *(_sums(family, shadows, sparse=False) for family in SHADOW_FAMILIES),
+            *_others(gauges),
+        ]
+        return [family for family in found if family.points]
 
 
-def _others(out: Exposition, gauges: Iterable[tuple[str, str, str, Mapping[str, str], float]]) -> None:
+def _requests(users: Mapping[tuple[str, str], _Series]) -> Iterator[Family]:
+    points = []
+    for key, series in users.items():
+        for outcome, count in (("ok", series.ok), ("failed", series.failed), ("unknown", series.unknown)):
+            exemplar = series.failing if outcome == "failed" else None
+            points.append(Point({**_labels(key), "outcome": outcome}, count, exemplar=exemplar))
+    yield Family("fairway_gateway_requests_total", Kind.COUNTER, "Requests finished, by outcome.", points)
+    points = [
+        Point({**_labels(key), "by": by}, count)
+        for key, series in users.items()
+        for by, count in sorted(series.by.items())
+    ]
+    yield Family("fairway_gateway_assigned_total", Kind.COUNTER, "Requests assigned, by why.", points)
+    text = "Requests assigned that the release itself served."
+    points = [Point(_labels(key), series.served) for key, series in users.items()]
+    yield Family("fairway_gateway_served_total", Kind.COUNTER, text, points)
+
+
+def _reruns(said: Iterable[tuple[Mapping[str, str], Mapping[str, float]]]) -> Family:
+    """Requests that failed on a release and were run again on stable; each is a failure of that release too."""
+    points = [
+        Point({**labels, "result": result}, sums.get(f"reruns_{result}", 0))
+        for labels, sums in said
+        if sums.get("reruns")
+        for result in _RERUNS
+    ]
+    text = "Requests that failed on a release and ended on stable, by what came of that."
+    return Family("fairway_gateway_reruns_total", Kind.COUNTER, text, points)
+
+
+def _histogram(
+    family: tuple[str, str, str, tuple[float, ...], float], users: Mapping[tuple[str, str], _Series]
+) -> Family:
+    kind, name, text, bounds, _ = family
+    points = [
+        Point(_labels(key), buckets=found)
+        for key, series in users.items()
+        if (found := series.histograms.get(kind)) is not None
+    ]
+    return Family(name, Kind.HISTOGRAM, text, points, bounds)
+
+
+def _others(gauges: Iterable[Gauge]) -> Iterator[Family]:
     """Families of what is not counted from batches, each once."""
-    families: dict[str, tuple[str, str, dict[Labels, float]]] = {}
+    families: dict[str, tuple[str, str, dict[tuple[tuple[str, str], ...], float]]] = {}
     for name, kind, text, labels, value in gauges:
         _, _, samples = families.setdefault(name, (kind, text, {}))
         told = tuple(labels.items())
         samples[told] = samples.get(told, 0) + value
     for name, (kind, text, samples) in families.items():
-        out.family(name, kind, text)
-        for told, value in samples.items():
-            out.sample(name, dict(told), value)
+        yield Family(name, Kind(kind), text, [Point(dict(told), value) for told, value in samples.items()])
 
 
-def _labels(key: tuple[str, str]) -> Labels:
-    return (("release", key[0]), ("role", key[1]))
+def _labels(key: tuple[str, str]) -> dict[str, str]:
+    return {"release": key[0], "role": key[1]}
 
 
-def _sums(
-    out: Exposition,
-    family: SumFamily,
-    found: Mapping[Labels, Mapping[str, float]],
-    *,
-    sparse: bool,
-) -> None:
+def _sums(family: SumFamily, found: Iterable[tuple[Mapping[str, str], Mapping[str, float]]], *, sparse: bool) -> Family:
     """A family of sums; ``sparse``: what was never said is left out instead of 0."""
     name, text, label, kinds = family
-    told = [
-        (labels, said, sums.get(kind, 0) * unit)
-        for labels, sums in found.items()
+    points = [
+        Point({**labels, label: said} if label else labels, sums.get(kind, 0) * unit)
+        for labels, sums in found
         for kind, (said, unit) in kinds.items()
         if kind in sums or not sparse
     ]
-    if not told:
-        return
-    out.family(name, "counter", text)
-    for labels, said, total in told:
-        out.sample(name, {**dict(labels), **({label: said} if label else {})}, total)
+    return Family(name, Kind.COUNTER, text, points)

@@ -22,6 +22,7 @@ from fairway.errors import FairwayError
 from fairway.gateway.admin import AdminApi
 from fairway.gateway.archive import Archive
 from fairway.gateway.endpoints.overseeing import Overseer
+from fairway.gateway.exporter import Exporter
 from fairway.gateway.goodbyes import goodbye
 from fairway.gateway.instances import Registry
 from fairway.gateway.keeping import RETRY_SECONDS, Keeper
@@ -120,6 +121,8 @@ class Gateway:
         self.port = settings.port
         self.metrics = MetricsBook()
         self.totals = WorkerTotals()
+        self.exporter: Exporter | None = None
+        """Who tells the metrics to somebody else; set before :meth:`run`."""
         self.overseer = Overseer(self._push)
         self.registry = Registry()
         self.overseer.checker.heard = self.registry.heard
@@ -168,6 +171,7 @@ class Gateway:
         self.renewal.speak()
         background = [asyncio.create_task(work) for work in (self._own(sockets), self._keep_forever(), self._pull())]
         again = None
+        telling = None if self.exporter is None else asyncio.create_task(self.exporter.run())
         try:
             self._workforce.start(settings.workers, self._worker_settings, sockets.traffic)
             background.append(asyncio.create_task(self._announce()))
@@ -182,7 +186,7 @@ class Gateway:
             await self._workforce.drain(settings.drain_seconds + 7)
             again = None if obeying is None else await self.renewal.finish(obeying)
         finally:
-            await _cancelled(background)
+            await _cancelled(background if telling is None else [*background, telling])
             self.overseer.checker.close()
             await self._workforce.end()
             await self.release()

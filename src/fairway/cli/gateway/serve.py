@@ -75,12 +75,14 @@ def command(
     from fairway.cli.gateway.listening import listening_of, tls_of, url_of
     from fairway.cli.gateway.log_path import access_log_path
     from fairway.errors import UserError
+    from fairway.gateway.otlp import otlp_settings
     from fairway.gateway.parent import Gateway, GatewaySettings
     from fairway.gateway.renewing import Again
     from fairway.gateway.succession import Succession
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     state = state_of(project_dir)
+    push = otlp_settings(os.environ)
     tls = tls_of(tls_certificate, tls_key)
     pulled = Path(controller_socket) if controller_socket else None if table_file else state.socket("controller")
 
@@ -108,7 +110,12 @@ def command(
             tls=tls,
             succession=Succession.taken(os.environ),
         )
-        return await Gateway(settings, on_ready=ready).run()
+        gateway = Gateway(settings, on_ready=ready)
+        if push is not None:
+            from fairway.gateway.otlp_push import push_of
+
+            gateway.exporter = push_of(gateway, push)
+        return await gateway.run()
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
