@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from support.agent import Agent, Turn
 from support.bundle import Bundle, load_bundle
@@ -65,7 +66,27 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         replay.close()
 
 
+class SaysItsRelease:
+    """Every answer says which release gave it, so that the gateway passes on no other one's under this name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def say(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                release: str = scope["app"].state.bundle.release
+                if release != "dev":
+                    message["headers"] = [*message["headers"], (b"fairway-release", release.encode())]
+            await send(message)
+
+        await self.app(scope, receive, say if scope["type"] == "http" else send)
+
+
 app = FastAPI(title="support", lifespan=lifespan)
+app.add_middleware(SaysItsRelease)
 Conversation = Annotated[str | None, Header(alias="x-conversation-id")]
 
 

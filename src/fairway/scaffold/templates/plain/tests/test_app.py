@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
@@ -28,6 +29,17 @@ def test_a_message_is_answered_with_the_tools_it_took(client: TestClient) -> Non
         "tools": [{"name": "lookup_order", "arguments": {"order_id": "1001"}, "ok": True}],
     }
     assert answer.headers["fairway-outcome"].startswith("status=ok, tokens_in=200, tokens_out=14, tools=1")
+
+
+def test_every_answer_says_which_release_gave_it_unless_nobody_released_it(client: TestClient) -> None:
+    assert "fairway-release" not in client.get("/healthz").headers
+    bundle = app.state.bundle
+    app.state.bundle = replace(bundle, release="sha256:" + "a" * 64)
+    try:
+        for path in ("/healthz", "/readiness", "/nowhere"):
+            assert client.get(path).headers["fairway-release"] == app.state.bundle.release
+    finally:
+        app.state.bundle = bundle
 
 
 def test_the_conversation_may_be_named_by_a_header(client: TestClient) -> None:
