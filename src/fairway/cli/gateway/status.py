@@ -31,7 +31,8 @@ def _status_text(found: dict[str, Any]) -> str:
         for arm in table["arms"]:
             share = f"  {table['split']}" if arm["role"] == "candidate" else ""
             masked = "  masked" if arm["release"] in table["masks"] else ""
-            lines.append(f"  {arm['role']:<10} {arm['version']:<12} {arm['ready']} ready{share}{masked}")
+            lines.append(f"  {arm['role']:<10} {arm['version']:<12} {arm['ready']} ready{share}{masked}{_said(arm)}")
+            lines += _endpoint_lines(arm)
     for worker in found["workers"]:
         state = "serving" if worker["ready"] else "starting"
         lines.append(f"worker {worker['worker']} pid {worker['pid']} {state}, {worker['in_flight']} in flight")
@@ -54,3 +55,22 @@ def _tls_text(found: dict[str, Any]) -> str:
     until = datetime.fromtimestamp(found["not_after"], UTC)
     line = f"TLS for {', '.join(found['names']) or 'no name'}, until {until:%Y-%m-%d %H:%M} UTC"
     return f"{line}\nCERTIFICATE ON DISK NOT IN FORCE: {found['error']}" if found["error"] else line
+
+
+def _said(arm: dict[str, Any]) -> str:
+    """Whether the arm's answers say that they are its release's."""
+    if not arm.get("endpoints"):
+        return ""
+    return "  verified" if all(endpoint["verified"] for endpoint in arm["endpoints"]) else "  unverified"
+
+
+def _endpoint_lines(arm: dict[str, Any]) -> list[str]:
+    """What there is to say of an arm's endpoints: those that are left out, and who waits for one."""
+    waiting = arm.get("waiting", 0)
+    lines = [f"    {waiting} requests wait for a connection"] if waiting else []
+    for endpoint in arm.get("endpoints", ()):
+        if endpoint["state"] != "healthy":
+            by = f" by {endpoint['left_out_by']} workers" if "left_out_by" in endpoint else ""
+            why = f": {endpoint['detail']}" if "detail" in endpoint else ""
+            lines.append(f"    {endpoint['endpoint']} {endpoint['state']}{by}{why}")
+    return lines
