@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from fairway.gateway.exchange import Exchange
 from fairway.gateway.forwarding import NOBODY, Peer
-from fairway.gateway.framing import RefusalError, parse_request
+from fairway.gateway.framing import RefusalError, bare_lf, parse_request
 from fairway.gateway.problems import problem
 from fairway.gateway.quick_request import quick_request
 from fairway.gateway.repeats import NO_REQUEST
@@ -103,15 +103,16 @@ class ClientConnection(asyncio.Protocol):
                 if len(self.buffer) > _QUEUE_BYTES:
                     self.hold_reading()
             return
+        since = 0.0
         if self.buffer:
-            tail = self.buffer[-3:] + data
+            tail = self.buffer[-4:] + data
             self.buffer += data
             within = len(self.buffer) <= self.worker.serving.table.limits.head_bytes
-            if within and b"\r\n\r\n" not in tail and b"\n" not in data:
-                return  # not complete: do not look at all of it again for every byte of a slow client
-            data = self.buffer
+            if within and b"\r\n\r\n" not in tail and bare_lf(tail, 1) is None:
+                return  # not complete: do not look at all of it again for every line of a slow client
+            data, since = self.buffer, self.since
             self.buffer = b""
-        self._next(data)
+        self._next(data, since)
 
     def eof_received(self) -> bool:
         """The client will send no more; whether the connection stays open for what it still reads.
@@ -147,8 +148,13 @@ class ClientConnection(asyncio.Protocol):
 
     # --- requests ----------------------------------------------------------------------------------------------
 
-    def _next(self, data: bytes) -> None:
-        """Begin the request at the start of ``data``, and the next one if that is answered at once."""
+    def _next(self, data: bytes, since: float = 0.0) -> None:
+        """Begin the request at the start of ``data``, and the next one if that is answered at once.
+
+        Args:
+            data: From where the last message ended.
+            since: When its head began to arrive; 0: just now.
+        """
         self._in_next = True
         worker = self.worker
         while data and self.exchange is None and not self.closing:
@@ -162,6 +168,7 @@ class ClientConnection(asyncio.Protocol):
             if head is None:
                 break
             rest = data[len(head.raw) :]
+            since = 0.0
             self.close_after = head.close or worker.draining
             if worker.in_flight >= serving.table.limits.in_flight:
                 data = self._overloaded(head.length, rest)
@@ -173,7 +180,7 @@ class ClientConnection(asyncio.Protocol):
         self._in_next = False
         if not self.closing:
             if data and not self.buffer and self.exchange is None:
-                self.since = perf_counter()  # a head has begun to arrive
+                self.since = since or perf_counter()  # a head has begun to arrive
             self.buffer = data
 
     def _overloaded(self, length: int, rest: bytes) -> bytes:

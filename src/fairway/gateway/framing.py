@@ -27,7 +27,7 @@ _special_answer = re.compile(
 ).search
 _fields = re.compile(rb"([^:\r\n]++):[ \t]*+([^\r\n]*)\r\n").findall
 _request_line = re.compile(rb"(" + TOKEN + rb"{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n").match
-_bare_lf = re.compile(rb"(?<!\r)\n").search
+bare_lf = re.compile(rb"(?<!\r)\n").search
 _bare_cr = re.compile(rb"\r(?!\n|\Z)").search
 _starts_like_request = re.compile(TOKEN).match
 _host = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=%:\[\]\-]{1,255}").fullmatch
@@ -243,7 +243,7 @@ def _why_not_request(data: bytes, limit: int) -> None:
         raise RefusalError(505, "version", "only HTTP/1.1 is served here")
     if line is None and b"\r\n" in seen:
         raise RefusalError(400, "malformed", "the request line is malformed")
-    if _bare_lf(seen) or _bare_cr(seen) or b"\0" in seen:
+    if bare_lf(seen) or _bare_cr(seen) or b"\0" in seen:
         raise RefusalError(400, "malformed", "the request head has a bare line feed, carriage return or NUL")
     if end >= 0:
         raise RefusalError(400, "malformed", "the request head is malformed")
@@ -343,7 +343,7 @@ def parse_answer(data: bytes, *, limit: int, head_request: bool) -> AnswerHead |
     """
     match = _answer(data)
     if match is None:
-        if data.find(b"\r\n\r\n") >= 0 or len(data) > limit or _bare_lf(data) or not b"HTTP/1.".startswith(data[:7]):
+        if data.find(b"\r\n\r\n") >= 0 or len(data) > limit or bare_lf(data) or not b"HTTP/1.".startswith(data[:7]):
             raise RefusalError(502, "malformed_answer", "the arm's answer head is malformed")
         return None
     minor, status = match.groups()

@@ -27,6 +27,7 @@ class Harness:
     Attributes:
         listening: What the worker does with a connection before its first request.
         tls: What it serves TLS with.
+        listener: Until the start, when it is the worker's.
     """
 
     def __init__(
@@ -35,8 +36,8 @@ class Harness:
         self._folder = folder
         self.listening = replace(listening or Listening(), secure=tls is not None)
         self.tls = tls
-        self._listener = listening_socket(host, 0, backlog=256)
-        self.port = self._listener.getsockname()[1]
+        self.listener = listening_socket(host, 0, backlog=256)
+        self.port = self.listener.getsockname()[1]
         self.batches: list[Batch] = []
         self.acks: list[str] = []
         self._got = asyncio.Event()
@@ -55,7 +56,7 @@ class Harness:
         self.reader, self.writer = await asyncio.open_unix_connection(sock=ours)
         self.worker = Worker(
             WorkerSettings(
-                listen_fd=self._listener.detach(),
+                listen_fd=self.listener.detach(),
                 channel_fd=theirs.detach(),
                 worker=0,
                 gateway="g",
