@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from fairway.gateway.exchange import Exchange
 from fairway.gateway.forwarding import NOBODY, Peer
-from fairway.gateway.framing import RefusalError, bare_lf, parse_request
+from fairway.gateway.framing import RefusalError, RequestHead, bare_lf, parse_request
+from fairway.gateway.noting import note_refused
 from fairway.gateway.problems import problem
 from fairway.gateway.quick_request import quick_request
 from fairway.gateway.repeats import NO_REQUEST
@@ -171,7 +172,7 @@ class ClientConnection(asyncio.Protocol):
             since = 0.0
             self.close_after = head.close or worker.draining
             if worker.in_flight >= serving.table.limits.in_flight:
-                data = self._overloaded(head.length, rest)
+                data = self._overloaded(head, rest)
                 continue
             exchange = Exchange(self, head, serving)
             self.exchange = exchange
@@ -183,12 +184,14 @@ class ClientConnection(asyncio.Protocol):
                 self.since = since or perf_counter()  # a head has begun to arrive
             self.buffer = data
 
-    def _overloaded(self, length: int, rest: bytes) -> bytes:
+    def _overloaded(self, head: RequestHead, rest: bytes) -> bytes:
         """Refuse a request because too many are running; the bytes after it."""
         self.worker.count_refused("in_flight")
         refused = RefusalError(503, "in_flight", "too many requests are in flight")
+        note_refused(self, refused, head.raw)
+        length = head.length
         if self.close_after or length < 0 or length > len(rest):
-            self.refuse(refused, extra=b"retry-after: 1\r\n")
+            self.refuse(refused, extra=b"retry-after: 1\r\n", noted=True)
             return b""
         self.write(problem(refused.status, refused.code, refused.message, b"retry-after: 1\r\n"))
         return rest[length:]
@@ -227,10 +230,15 @@ class ClientConnection(asyncio.Protocol):
         if answered:
             self.abort()
         else:
-            self.refuse(refused)
+            self.refuse(refused, noted=True)
 
-    def refuse(self, refused: RefusalError, *, extra: bytes = b"") -> None:
-        """Answer with an error and close: where this message ends is not known for sure."""
+    def refuse(self, refused: RefusalError, *, extra: bytes = b"", noted: bool = False) -> None:
+        """Answer with an error and close: where this message ends is not known for sure.
+
+        ``noted``: the access log has it already.
+        """
+        if not noted:
+            note_refused(self, refused, self.exchange.head.raw if isinstance(self.exchange, Exchange) else b"")
         if isinstance(self.exchange, Exchange):
             self.exchange.discard()
             self.exchange = None

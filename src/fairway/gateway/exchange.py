@@ -270,7 +270,7 @@ class Exchange(Recording):
     def _reject(self, refused: RefusalError) -> None:
         """The client's body is wrong: not the arm's failure."""
         self._drop_upstream()
-        self._record("client", f"refused_{refused.code}")
+        self._record("client", f"refused_{refused.code}", 0 if self._answer is not None else refused.status)
         self.client.exchange_refused(refused, answered=self._answer is not None)
 
     def overdue(self, now: float) -> None:
