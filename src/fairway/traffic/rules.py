@@ -19,6 +19,10 @@ from fairway.traffic.release_pass import RELEASE_HEADER, RELEASE_RULE, Named, Pa
 from fairway.traffic.table import Arm, Role, RouteTable
 from fairway.units import Digest, UnitHash
 
+MAX_RULES_TOLD, MAX_RULE_TOLD = 32, 64
+"""Rules of a table that telemetry tells apart, the first ones in the order they are tried, and characters of their ids;
+the others are one: ``rule:other``."""
+
 
 class By(StrEnum):
     """Why a request went where it went."""
@@ -55,6 +59,7 @@ class Decision:
         moved: Whether another arm serves because the assigned one is not ready or is kept from traffic: the user gets
             an answer, and the request has failed for the assigned release all the same (intention to treat).
         refused: Why nobody serves a request that names a release; ``None`` for all others.
+        told: What telemetry counts it by: ``by``, and of a rule also its id.
     """
 
     role: Role
@@ -68,6 +73,7 @@ class Decision:
     served_as_assigned: bool
     moved: bool
     refused: Refusal | None = None
+    told: str = ""
 
 
 class Assigned(NamedTuple):
@@ -115,6 +121,8 @@ class Ruleset:
         self._arms = {arm.role: arm for arm in reversed(self._serving)}
         self._by_tag = {release_tag(arm.release): arm for arm in self._serving if not self._masked(arm)}
         self._rules = in_order(table.rules)
+        ids = (RELEASE_RULE, *(rule.id for rule in self._rules[:MAX_RULES_TOLD]))
+        self._ids = {rule: rule[:MAX_RULE_TOLD] for rule in ids}
         own = ((header_of(rule), rule.id) for rule in self._rules if names_release(rule))
         self._naming = ((RELEASE_HEADER, RELEASE_RULE), *own)
         self.named_elsewhere = len(self._naming) > 1
@@ -207,6 +215,9 @@ class Ruleset:
         arm = next((arm for arm in self._serving if arm.release == decision.release), None)
         return self._decide(arm or decision.role, By.PIN, counts=decision.counts)
 
+    def _told(self, why: By, rule: str | None) -> str:
+        return why.value if rule is None else f"rule:{self._ids.get(rule, 'other')}"
+
     def _by_name(self, named: Named) -> Decision:
         """The decision for a request that names a release: that one, ready, or nobody."""
         arms, name = self._serving, named.name
@@ -258,6 +269,7 @@ class Ruleset:
             fresh=why in (By.HASH, By.KEYLESS),
             served_as_assigned=served is not None and served is arm,
             moved=served is not None and arm is not None and served is not arm,
+            told=self._told(why, rule) if served is asked else By.FALLBACK.value,
         )
         self._decisions[key] = decision
         return decision

@@ -408,3 +408,14 @@ def test_the_mirror_does_not_follow_the_split() -> None:
     keys = [str(number) for number in range(4_000)]
     both = sum(bucket("r-1", key) < 50_000 and bucket(mirror_salt("r-1"), key) < 50_000 for key in keys)
     assert 850 < both < 1_150, "independent: a quarter, five standard deviations either way"
+
+
+def test_telemetry_tells_rules_apart_by_their_ids_and_only_so_many() -> None:
+    rules = tuple(replace(rule(RuleKind.HEADER, f"x-{n}"), id=f"{n:03}" + "-" * 99) for n in range(40))
+    ruleset = Ruleset(replace(TABLE, rules=rules))
+    told = [ruleset.assign(GivenFacts(headers={f"x-{n}": "1"}), chance=0).decision.told for n in range(40)]
+    assert told[:32] == [f"rule:{n:03}" + "-" * 61 for n in range(32)]
+    assert set(told[32:]) == {"rule:other"}
+    assert ruleset.assign(facts(x_conversation_id="c"), chance=0).decision.told == "hash"
+    masked = Ruleset(replace(TABLE, rules=rules, masks=(NEW,)))
+    assert masked.assign(facts(x_1="1"), chance=0).decision.told == "fallback"
