@@ -285,7 +285,9 @@ class Exchange(Recording):
             self._time_out("total", timeouts.total)
         elif self._answer is None and not self.request_complete and self._crawls(now):
             self._reject(RefusalError(408, "slow_body", "the request body arrives too slowly"))
-        elif self._connecting is None and self._answer is None and self.request_complete:
+        elif self._connecting is not None:
+            pass  # the wait for a connection has limits of its own
+        elif self._answer is None and self.request_complete:
             if quiet > timeouts.first_byte:
                 self._time_out("first_byte", timeouts.first_byte)
         elif quiet > timeouts.idle:

@@ -3,65 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic, perf_counter, time
+from time import perf_counter, time
 from typing import TYPE_CHECKING
 
 from fairway.gateway.bodies import RequestBody
 from fairway.gateway.body_key import BodyKey, waits_for_key
 from fairway.gateway.deadline import Deadline, deadline_of, told_anew
-from fairway.gateway.endpoints.line import Turn
 from fairway.gateway.facts import HeadFacts
 from fairway.gateway.forwarding import forwarded_lines
 from fairway.gateway.framing import RefusalError, RequestHead, forwarded_head, parse_request
 from fairway.gateway.placing import place
+from fairway.gateway.reaching import Reaching
 from fairway.gateway.refusing import refused
 from fairway.gateway.sampling import SamplePlan
-from fairway.gateway.serving import ArmServing, Known, Placement, Serving
+from fairway.gateway.serving import Known, Serving
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.thresholds import TOKENS_BY_UNIT
 from fairway.gateway.trace_context import trace_id
-from fairway.gateway.upstream import Pool, Upstream
+from fairway.gateway.upstream import Upstream
 from fairway.traffic.bucket import unit_hash
 from fairway.traffic.flags import flag_lines
 from fairway.traffic.keys import unit_key
 from fairway.traffic.rerun import IDEMPOTENT
-from fairway.traffic.rules import By
 from fairway.traffic.table import Role
 
 if TYPE_CHECKING:
     from fairway.gateway.client import ClientConnection
-    from fairway.gateway.endpoints.arm import ArmEndpoints
     from fairway.gateway.mirroring import Pair
     from fairway.gateway.sampling import Sample
 
 REPLAY_BYTES = 65_536
 """A request up to this size is kept until its answer begins, to be sent again where that is safe."""
 
-STALL_SECONDS = 0.1
-"""A time limit that is noticed this much late was noticed by a process that had no processor."""
-
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Sending:
+class Sending(Reaching):
     """One request being sent.
 
     The class attributes are what most requests never change; not writing them for each is a tenth of its cost.
     """
 
-    done = False
     begun = False
     """Whether some of the answer has come."""
     upstream: Upstream | None = None
-    _connecting: asyncio.Task[None] | None = None
-    _early = b""
-    _replay: bytes | None = b""
     _retried = False
-    _broken_by: Pool | None = None
-    """The endpoint that is tried last, as it broke the request."""
-    _moved = ""
-    """Why another arm serves than the assigned one, which has failed by that; empty when it serves itself."""
-    _waiting = False
     _body: RequestBody | None = None
     """What has been read of the request's body; ``None``: all of it, or it has none."""
     _waits: BodyKey | None = None
@@ -72,8 +58,6 @@ class Sending:
     """Where it is counted; ``None``: nowhere, or not yet."""
     _uncounted: Cell | None = None
     """Where it is counted once an arm is reached, while none has been since this gateway began."""
-    _served: ArmServing | None = None
-    _placement: Placement
     _head: RequestHead | None = None
     known: Known | None = None
     """Set when its answer may take the short way."""
@@ -256,7 +240,7 @@ class Sending:
         self.cell, self._uncounted = cell, None
         placement, serving = self._placement, self._serving
         decision = placement.decision
-        cell.start(decision.by)
+        cell.start(decision.told)
         if placement.key is not None:
             self.unit = placement.key.encode("utf-8", "surrogateescape")
             cell.mark("active", self.unit)
@@ -328,101 +312,6 @@ class Sending:
         self.upstream.transport.write(data)
         if self._pair is not None and self.request_complete:
             self._pair.sent(self._replay)
-
-    async def _open(self) -> None:
-        """Open a connection to an endpoint of the arm, or of stable when the arm has none that answers."""
-        serving = self._serving
-        served = self._served
-        assert served is not None
-        upstream = await self._reach(served)
-        if upstream is None and served.arm.role is not Role.STABLE and self._placement.decision.why is not By.RULE:
-            arm = serving.table.arm(Role.STABLE)
-            if arm is not None and arm.endpoints and arm.release not in serving.table.masks:
-                stable = serving.arms[arm.release]
-                self._moved = "unreachable"  # the user is served; the arm that was not there has failed all the same
-                self._served = stable
-                upstream = await self._reach(stable)
-        self._connecting = None
-        if self.done:
-            if isinstance(upstream, Upstream):
-                upstream.pool.offer(upstream)
-            return
-        if not isinstance(upstream, Upstream):
-            self._has_no_room(upstream)
-            return
-        self.client.worker.arms_known = True
-        early, self._early = self._early, b""
-        self._replay = b""
-        self.touched = perf_counter()
-        self._attach(upstream, early)
-        if self._waiting:
-            self._waiting = False
-            self.client.go_on_reading()
-
-    async def _reach(self, served: ArmServing) -> Upstream | Turn | None:
-        """A connection to the arm; why there is none; ``None`` when no endpoint accepts one.
-
-        More requests than the arm may have at once wait here, first come, first served.
-        """
-        endpoints = served.endpoints
-        while True:
-            turn = await endpoints.place()
-            if turn is not Turn.MAY_OPEN:
-                if isinstance(turn, Upstream) and turn.closed:
-                    continue  # between being handed over and taken
-                return turn
-            try:
-                upstream = await self._first_that_answers(endpoints)
-            except BaseException:
-                endpoints.leave()
-                raise
-            if upstream is None:
-                endpoints.leave()
-            return upstream
-
-    async def _first_that_answers(self, endpoints: ArmEndpoints) -> Upstream | None:
-        for number, pool in enumerate(endpoints.order(self._broken_by)):
-            if number and not endpoints.retries.take(monotonic()):
-                break
-            try:
-                upstream = await self._connected(pool)
-            except (OSError, TimeoutError):
-                endpoints.refused(pool)
-            else:
-                endpoints.reached(pool)
-                return upstream
-        return None
-
-    def _has_no_room(self, turn: Turn | None) -> None:
-        """The arm cannot take the request; as with all that keeps an arm from answering, the arm has failed."""
-        served = self._served
-        if turn is None or served is None:
-            self.fail(502, "unreachable", "the release cannot be reached")
-            return
-        why = "too many requests wait for it" if turn is Turn.FULL else "its turn did not come in time"
-        extra = b"retry-after: %d\r\n" % served.endpoints.line.retry_after()
-        self.fail(503, turn.value, f"the release has no room for the request: {why}", extra=extra)
-
-    async def _connected(self, pool: Pool) -> Upstream:
-        """A new connection, within the table's limit of time.
-
-        A process that stood still wakes to a limit that has passed and to a connection nobody has looked at yet. The
-        arm had no time to answer in, so it is asked once more.
-
-        Raises:
-            OSError: Refused, or not reachable.
-            TimeoutError: Not in time.
-        """
-        limit = self._serving.table.timeouts.connect
-        begun = perf_counter()
-        try:
-            async with asyncio.timeout(limit):
-                return await pool.connect(held=True)
-        except TimeoutError:
-            if perf_counter() - begun < limit + STALL_SECONDS:
-                raise
-        async with asyncio.timeout(limit):
-            return await pool.connect(held=True)
 
     def _whole_request(self) -> bytes:
         """The request as an arm gets it; empty when it is not all here any more."""

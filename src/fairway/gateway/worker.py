@@ -30,8 +30,8 @@ from fairway.gateway.conversations import ConversationMemory
 from fairway.gateway.endpoints.arm import ArmEndpoints
 from fairway.gateway.listening import Listening
 from fairway.gateway.mirroring import Mirror
+from fairway.gateway.reaching import STALL_SECONDS
 from fairway.gateway.sampling import Sampler
-from fairway.gateway.sending import STALL_SECONDS
 from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare, unusual
 from fairway.gateway.shapes import request_matcher
 from fairway.gateway.telemetry import Telemetry
