@@ -97,6 +97,14 @@ class _ArmWire(Wire):
         """Answers it owes."""
         self._begin()
 
+    def close(self) -> None:
+        """No more comes, and the gateway's end is told so, soon, as by a socket."""
+        if self.open and self.upstream is not None:
+            asyncio.get_running_loop().call_soon(self.upstream.connection_lost, None)
+        self.open = False
+
+    abort = close
+
     def _begin(self) -> None:
         self._heard = HeardRequest()
         self._parser = httptools.HttpRequestParser(self._heard)
@@ -158,9 +166,7 @@ class WireArm:
     def hang_up(self) -> None:
         """Close every connection that still owes something of an answer, or is idle."""
         for wire in self.wires:
-            if wire.open and wire.upstream is not None:
-                wire.close()
-                wire.upstream.connection_lost(None)
+            wire.close()
         self.wires = []
 
     def reply(self) -> bool:
@@ -212,7 +218,9 @@ class WiredWorker:
         await self._settle(client)
         if client.exchange is not None:
             self.arm.hang_up()
+        await asyncio.sleep(0)  # what was closed hears of it
         client.connection_lost(None)
+        await asyncio.sleep(0)
         return self.arm.requests, wire.written
 
     async def _settle(self, client: ClientConnection) -> None:
@@ -224,6 +232,16 @@ class WiredWorker:
             if exchange is None or exchange.upstream is not None:
                 return
             await asyncio.sleep(0)  # a connection is being opened
+
+    def left_open(self) -> dict[str, int]:
+        """What the worker still counts as under way: requests, clients, and connections to arms that are not idle."""
+        pools = [pool for arm in self.worker.fleet.values() for pool in arm.pools.values()]
+        places = sum(arm.places for arm in self.worker.fleet.values())
+        return {
+            "requests": self.worker.in_flight,
+            "clients": len(self.worker.clients),
+            "in use": places - sum(len(pool.idle) for pool in pools),
+        }
 
     def close(self) -> None:
         """Let go of what the worker holds."""

@@ -37,6 +37,7 @@ TABLE = RouteTable(
 async def wired(tmp_path: Path) -> AsyncIterator[WiredWorker]:
     made = WiredWorker(tmp_path, TABLE, [OK])
     yield made
+    assert made.left_open() == {"requests": 0, "clients": 0, "in use": 0}, "whatever came, nothing is held on to"
     made.close()
 
 
@@ -116,9 +117,10 @@ async def test_no_answer_of_an_arm_becomes_part_of_another_requests(wired: Wired
 
 
 async def test_a_key_that_brings_lines_of_its_own_would_be_seen(
-    wired: WiredWorker, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bug planted on the short way: what stands where the last request had its key is not looked at."""
+    wired = WiredWorker(tmp_path, TABLE, [OK])
     monkeypatch.setattr(quick_request_module, "is_plain", lambda _: True)
     mutator = Mutator(6)
     with pytest.raises(AssertionError):  # noqa: PT012 - one of many
@@ -129,3 +131,4 @@ async def test_a_key_that_brings_lines_of_its_own_would_be_seen(
                 heard, got = await wired.said(requests)
                 if not wired.arm.deaf:
                     agree(heard, accepted, got, b"|".join(requests))
+    wired.close()
