@@ -7,7 +7,7 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,8 +63,8 @@ class HostileShadow:
         for one in (self._listener, *self._fillers):
             one.close()
 
-    def _spawn(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -125,7 +125,7 @@ async def _two_answers(shadow: HostileShadow, connection: socket.socket) -> None
     await shadow.write(connection, (HEAD % 2 + b"ok") * 3)
 
 
-TREATMENTS: dict[str, Callable[..., object]] = {
+TREATMENTS: dict[str, Callable[[HostileShadow, socket.socket], Awaitable[None]]] = {
     "hangs": _nothing,
     "resets": _nothing,
     "half and reset": _half,

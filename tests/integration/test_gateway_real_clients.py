@@ -181,8 +181,8 @@ async def test_openai_aborts_in_mid_stream_and_the_arm_is_told(harness: Harness)
     async def generate(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         for number in range(10_000):
-            chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m-1"}
-            chunk["choices"] = [{"index": 0, "delta": {"content": f"t{number} "}, "finish_reason": None}]  # type: ignore[assignment]
+            chunk: dict[str, Any] = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m-1"}
+            chunk["choices"] = [{"index": 0, "delta": {"content": f"t{number} "}, "finish_reason": None}]
             event = b"data: %b\n\n" % json.dumps(chunk).encode()
             writer.write(b"%x\r\n%b\r\n" % (len(event), event))
             await writer.drain()
