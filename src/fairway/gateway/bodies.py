@@ -82,6 +82,11 @@ class AnswerBody:
         return data
 
     @property
+    def between(self) -> bool:
+        """Whether it comes in chunks and stands between two of them."""
+        return self._dechunk is not None and self._dechunk.between
+
+    @property
     def trailers(self) -> list[bytes]:
         """Trailer lines that came after the last chunk."""
         return [] if self._dechunk is None else self._dechunk.trailers

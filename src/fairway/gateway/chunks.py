@@ -50,6 +50,11 @@ class Dechunker:
         self.done = False
         self.trailers: list[bytes] = []
 
+    @property
+    def between(self) -> bool:
+        """Whether it stands between two chunks."""
+        return self._state == self._SIZE and not self._buffer and not self.done
+
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Payload found in ``data``, and the bytes after the body's end (empty until :attr:`done`).
 

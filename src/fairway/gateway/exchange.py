@@ -14,6 +14,8 @@ from fairway.gateway.left_out import LeftOut
 from fairway.gateway.noting import note_ended
 from fairway.gateway.pace import Pace
 from fairway.gateway.problems import problem
+from fairway.gateway.quick_stream import QuickStream
+from fairway.gateway.reading import StreamReading
 from fairway.gateway.recording import Recording
 from fairway.gateway.rerunning import RERUN_LINE, failed_already, stable_instead
 from fairway.gateway.returning import Returning
@@ -32,6 +34,8 @@ class Exchange(Recording):
 
     _pace: Pace | None = None
     """Of a body that was looked at while it came."""
+    _stream: QuickStream | None = None
+    """The short way of a stream of events."""
 
     @classmethod
     def taken_over(cls, quick: QuickExchange) -> Exchange:
@@ -58,6 +62,9 @@ class Exchange(Recording):
 
     def answer_data(self, data: bytes) -> None:
         """Bytes of the answer."""
+        stream = self._stream
+        if stream is not None and stream.open and stream.passed(data):
+            return
         self.begun = True
         self.touched = perf_counter()
         if self._answer is not None:
@@ -200,6 +207,10 @@ class Exchange(Recording):
             self.client.write(head + data if data else head)
         if body.complete:
             self._finish_answer()
+        elif self._stream is not None:
+            self._stream.look()
+        elif isinstance(self.reading, StreamReading):
+            self._stream = QuickStream(self, returning, self.reading)
 
     def _finish_answer(self) -> None:
         """The whole answer came."""
@@ -378,7 +389,7 @@ class Exchange(Recording):
         cell.sums["reruns"] = cell.sums.get("reruns", 0) + 1
         self._rerun = self._retried = True
         self.done = self.begun = False
-        self._answer = self._returning = self._outcome = self.known = self.reading = self.usage = None
+        self._answer = self._returning = self._outcome = self.known = self.reading = self.usage = self._stream = None
         self._held, self._first_byte, self.bytes_out = b"", -1.0, 0
         self._served = stable
         self.touched = perf_counter()

@@ -73,6 +73,11 @@ class Returning:
         trailers = passed_trailers(self.body.trailers) if self._trailers else b""
         return b"0\r\n%b\r\n" % trailers if trailers else LAST_CHUNK
 
+    @property
+    def between(self) -> bool:
+        """Whether it is a stream of events in chunks that stands between two of them, and between two lines."""
+        return self.framing == "chunked" and self.filter is not None and self.body.between and self.filter.between
+
     def rest(self) -> bytes:
         """What was still held back of an answer that ended with its connection."""
         return self.filter.end() if self.filter is not None and self.answer.length == UNTIL_CLOSE else b""

@@ -48,6 +48,11 @@ class OutcomeFilter:
             return data
         return self._by_line(data)
 
+    @property
+    def between(self) -> bool:
+        """Whether it stands between two lines, and holds nothing back."""
+        return not (self._held or self._fresh or self._midline or self._dropping or self._drop_lf)
+
     def end(self) -> bytes:
         """What was held back and turned out to be ordinary; an unfinished outcome comment counts as one."""
         held, self._held = self._held, b""
