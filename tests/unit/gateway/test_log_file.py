@@ -1,0 +1,153 @@
+"""Lines of many writers in one file: whole or not there, and never waited for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fairway.gateway import log_file
+from fairway.gateway.log_file import LogFile
+
+
+def settled(file: LogFile, lines: int) -> None:
+    """Wait until so many lines are written or dropped."""
+    until = time.monotonic() + 10
+    while file.written + file.dropped < lines and time.monotonic() < until:
+        time.sleep(0.002)
+    assert file.written + file.dropped == lines
+
+
+_WRITER = """
+import sys
+from fairway.gateway.log_file import LogFile
+file = LogFile(sys.argv[1])
+for batch in range(200):
+    lines = (b"%d-%d-%d %b\\n" % (int(sys.argv[2]), batch, n, b"x" * (n * 7 % 90)) for n in range(20))
+    file.put(b"".join(lines), 20)
+file.close(within=20)
+assert file.written == 4_000
+"""
+
+
+def test_batches_of_many_processes_stand_whole_one_after_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    writers = [subprocess.Popen([sys.executable, "-c", _WRITER, str(path), str(number)]) for number in range(3)]
+    assert [process.wait(timeout=60) for process in writers] == [0, 0, 0]
+    lines = [line.split(b" ")[0].split(b"-") for line in path.read_bytes().splitlines()]
+    assert len(lines) == 12_000
+    for at in range(0, len(lines), 20):
+        batch = lines[at : at + 20]
+        assert len({(writer, number) for writer, number, _ in batch}) == 1, "no batch is within another"
+        assert [int(n) for *_, n in batch] == list(range(20))
+
+
+def test_a_full_disk_takes_no_part_of_a_batch_and_what_it_did_not_take_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "access.log"
+    file = LogFile(str(path))
+    file.put(b"one\ntwo\n", 2)
+    settled(file, 2)
+    write = os.write
+    monkeypatch.setattr(log_file.os, "write", lambda fd, data: _full(write, fd, data))
+    file.put(b"three\nfour\n" * 10, 20)
+    settled(file, 22)
+    monkeypatch.setattr(log_file.os, "write", write)
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert (file.written, file.dropped) == (2, 20)
+    assert "No space" in file.error
+    file.put(b"five\n", 1)
+    settled(file, 23)
+    file.close()
+    assert path.read_bytes() == b"one\ntwo\nfive\n"
+    assert file.error == ""
+
+
+def _full(write, fd: int, data: bytes) -> int:  # type: ignore[no-untyped-def]
+    """A disk that has room for seven bytes more."""
+    if len(data) < 20:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return int(write(fd, bytes(data[:100])))
+
+
+def test_the_half_line_of_a_killed_writer_is_ended_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_bytes(b"whole\nhal")
+    file = LogFile(str(path))
+    file.put(b"next\n", 1)
+    settled(file, 1)
+    file.close()
+    assert path.read_bytes() == b"whole\nhal\nnext\n"
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "by itself"])
+def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+    monkeypatch.setattr(log_file, "LOOK_SECONDS", 1e9 if told else 0.0)
+    path, old = tmp_path / "access.log", tmp_path / "access.log.1"
+    file = LogFile(str(path))
+    file.put(b"before\n", 1)
+    settled(file, 1)
+    path.rename(old)
+    if told:
+        file.put(b"still the old one\n", 1)
+        settled(file, 2)
+        file.reopen()
+    file.put(b"after\n", 1)
+    settled(file, 3 if told else 2)
+    file.close()
+    assert path.read_bytes() == b"after\n"
+    assert old.read_bytes() == (b"before\nstill the old one\n" if told else b"before\n")
+
+
+def test_a_reader_that_stopped_holds_nobody_up_and_memory_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    file = LogFile(str(path), max_waiting=200_000)
+    begun = time.monotonic()
+    for number in range(2_000):
+        file.put(b"%06d %b\n" % (number, b"x" * 992), 1)
+    assert time.monotonic() - begun < 5, "nobody waits for the reader"
+    assert file._held <= 200_000
+    assert file.dropped >= 1_700
+    got = bytearray()
+    until = time.monotonic() + 10
+    while file.written + file.dropped < 2_000 and time.monotonic() < until:
+        try:
+            got += os.read(reader, 65_536)
+        except BlockingIOError:
+            time.sleep(0.001)
+    file.close()
+    while part := os.read(reader, 65_536):
+        got += part
+    os.close(reader)
+    lines = bytes(got).splitlines()
+    assert len(lines) == file.written
+    assert all(len(line) == 999 for line in lines), "no line is cut"
+
+
+def test_a_file_that_cannot_be_opened_costs_lines_and_no_thread_dies(tmp_path: Path) -> None:
+    file = LogFile(str(tmp_path / "missing" / "access.log"))
+    file.put(b"lost\n", 1)
+    settled(file, 1)
+    assert (file.dropped, file.written) == (1, 0)
+    (tmp_path / "missing").mkdir()
+    file.put(b"kept\n", 1)
+    settled(file, 2)
+    file.close()
+    assert (tmp_path / "missing" / "access.log").read_bytes() == b"kept\n"
+
+
+def test_nothing_is_started_before_there_is_a_line(tmp_path: Path) -> None:
+    before = threading.active_count()
+    file = LogFile(str(tmp_path / "access.log"))
+    file.close()
+    assert threading.active_count() == before
+    assert not (tmp_path / "access.log").exists()
