@@ -49,6 +49,7 @@ class Harness:
         drain_seconds: float = 5.0,
         withheld: tuple[Digest, ...] = (),
         arms_known: bool = True,
+        access_log: str = "",
     ) -> None:
         """Start the worker with its first table, and wait until that is in force."""
         load_pin_key(self._folder / "key")
@@ -64,6 +65,7 @@ class Harness:
                 pin_key=str(self._folder / "key"),
                 memory=str(self._folder / "memory"),
                 drain_seconds=drain_seconds,
+                access_log=access_log,
                 samples=str(self._folder / "samples.sock"),
                 listening=self.listening.to_wire(),
             )
