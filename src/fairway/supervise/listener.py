@@ -8,9 +8,9 @@ from pathlib import Path
 
 from fairway.errors import UserError
 from fairway.gateway.handover import take_listener
+from fairway.gateway.listening import listening_socket
 from fairway.targets.local.process import listener_of
 
-_BACKLOG = 1024
 _PRIVILEGED = 1024
 
 
@@ -55,16 +55,10 @@ class Listener:
 
     def _bind(self) -> socket.socket:
         """A new listening socket."""
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        bound = socket.socket(family, socket.SOCK_STREAM)
         try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind((self._host, self._port))
-            bound.listen(_BACKLOG)
+            return listening_socket(self._host, self._port)
         except OSError as error:
-            bound.close()
             raise _explained(error, self._host, self._port) from error
-        return bound
 
 
 def _explained(error: OSError, host: str, port: int) -> UserError:

@@ -18,6 +18,7 @@ from fairway.errors import NotFoundError, TransientError, UserError
 from fairway.gateway.handover import listener_socket
 from fairway.project.load import Project
 from fairway.supervise.child import ChildSpec, Launch, Takeover
+from fairway.supervise.entrance import checked_certificate, listening_options
 from fairway.supervise.info import UpInfo, read_info
 from fairway.supervise.leash import Leash
 from fairway.supervise.listener import Listener
@@ -65,6 +66,7 @@ class Processes:
 
     Raises:
         UserError: ``port_taken`` when somebody else has the port.
+        ProjectFileError: ``tls`` when the certificate does not serve.
         NotFoundError: ``mock_scenario`` when the scenario of the mock models is missing.
     """
 
@@ -89,6 +91,7 @@ class Processes:
                 code="mock_scenario",
                 hint="write a scenario, name another in llm.mock.scenario of fairway.yaml, or use a real provider",
             )
+        checked_certificate(project)
         wanted = project.gateway.port if port is None else port
         gateway_left = _left_port(left, GATEWAY, left.url if left else None)
         self.listener = Listener(self._host, gateway_left if wanted == 0 and gateway_left else wanted)
@@ -114,8 +117,10 @@ class Processes:
     @property
     def url(self) -> str:
         """Where clients call."""
-        host = LOOPBACK if self._host in ("0.0.0.0", "::") else self._host  # noqa: S104 - compared, not bound
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.ports.gateway}"
+        host = self._host.strip("[]")
+        host = LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+        scheme = "http" if self._project.gateway.tls is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.ports.gateway}"
 
     @property
     def mock_url(self) -> str | None:
@@ -185,6 +190,7 @@ class Processes:
         if gateway.access_log is not None:
             to = gateway.access_log if gateway.access_log == "-" else str(self._project.root / gateway.access_log)
             options = (*options, "--access-log", to)
+        options = (*options, *listening_options(self._project))
 
         def launch() -> Launch:
             descriptor = self.listener.open()
