@@ -179,7 +179,7 @@ class ArmEndpoints:
 
     async def place(self) -> Upstream | Turn:
         """A connection that is handed over, or a place to open one with, once it is this request's turn."""
-        if self.places < self.limit and not self.line:
+        if self.places < self.limit:
             self.places += 1
             return Turn.MAY_OPEN
         mine = self.line.join()
@@ -239,6 +239,7 @@ class ArmEndpoints:
     def refused(self, pool: Pool) -> None:
         """An endpoint accepted no connection: for a moment the others are asked first, without a finding."""
         pool.down_until = monotonic() + DOWN_SECONDS
+        pool.verified = False  # whoever listens there next has to say it anew
         self.broke(pool)
         if pool in self.rotation and len(self.rotation) > 1:
             self._settle()
