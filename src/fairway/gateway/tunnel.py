@@ -40,6 +40,8 @@ class Tunnel(Exchange):
     _told: tuple[Verdict, str] = ("unknown", "")
     """What it was counted as."""
     _over = False
+    _came = 0
+    """Bytes of the client."""
 
     @classmethod
     def opened(cls, exchange: Exchange) -> Tunnel:
@@ -52,8 +54,11 @@ class Tunnel(Exchange):
         if tunnel.deadline is not None:
             tunnel.deadline.cancel()  # it was for the answer, which is here
         tunnel.client.exchange = tunnel
-        if tunnel.upstream is not None:
-            tunnel.upstream.exchange = tunnel.upstream.tunnel = tunnel
+        upstream = tunnel.upstream
+        if upstream is not None:
+            upstream.exchange = upstream.tunnel = tunnel
+            if upstream.pool.unusual:
+                upstream.pool.arm.answered(upstream.pool, bad=False)  # how the session ends is too late to tell
         return tunnel
 
     def start(self, early: bytes, data: bytes) -> None:
@@ -81,9 +86,15 @@ class Tunnel(Exchange):
     def body_data(self, data: bytes) -> bytes:
         """Bytes of the client; all of them are the session's."""
         self.touched = perf_counter()
+        self._came += len(data)
         if self.upstream is not None:
             self.upstream.transport.write(data)
         return b""
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes the client sent."""
+        return self._came
 
     def answer_data(self, data: bytes) -> None:
         """Bytes of the arm."""
@@ -195,7 +206,8 @@ class Tunnel(Exchange):
         """Its block is past: what is still to be told is told of the present one."""
         served, worker = self._served, self.client.worker
         verdict, code = self._told
-        note_ended(self, verdict, code, 0)
+        if not self._rerun:
+            note_ended(self, verdict, code, 0)
         if not cut or served is None:
             return
         serving = worker.serving
