@@ -109,6 +109,7 @@ def route_policy_of(project: Project) -> RoutePolicy:
         reading=gateway.table_reading(),
         health=gateway.table_health(),
         ejection=gateway.table_ejection(),
+        trace=gateway.trace,
     )
 
 

@@ -15,7 +15,8 @@ from fairway.testing.gateway_worker import Client, Harness, Reply, connected
 from fairway.testing.scripted_arm import ScriptedArm, always, answer
 from fairway.traffic.bucket import bucket, unit_hash
 from fairway.traffic.fence import Fence
-from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Limits, Role, RouteTable, Timeouts
+from fairway.traffic.rerun import Rerun, RerunWhen
+from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Limits, Role, RouteTable, Rule, RuleKind, Timeouts
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 
 OLD, NEW = Digest("sha256:" + "a" * 64), Digest("sha256:" + "b" * 64)
@@ -200,3 +201,63 @@ async def test_a_body_over_the_limit_is_refused_as_ever(
         assert (await client.reply()).status == 413
     assert not old.requests
     assert not new.requests
+
+
+# --- the trace ---------------------------------------------------------------------------------------------------
+
+
+def members(version: str, tag: str) -> str:
+    return f"agent_id=support,agent_version={version},gray_tag={tag}"
+
+
+async def test_every_request_tells_its_arm_who_it_is_beside_what_the_client_says(
+    harness: Harness, arms: tuple[ScriptedArm, ScriptedArm]
+) -> None:
+    old, new = arms
+    await harness.start(replace(table(old.endpoint, new.endpoint, HEADER), trace=True))
+    keys = {version_of(f"c-{n}"): f"c-{n}" for n in range(20)}
+    async with connected(harness.port) as client:
+        for _ in range(3):  # the third could take the short way
+            for key in keys.values():
+                assert (await client.ask(f"x-conversation-id: {key}")).status == 200
+        await client.ask(f"x-conversation-id: {keys['1.0.0']}", "Baggage: userId=7", "Cookie: a=b")
+        await client.ask(f"x-conversation-id: {keys['1.1.0']}", method="POST", body=b"x" * 100)
+    assert {request.header("baggage") for request in new.requests} == {members("1.1.0", "candidate")}
+    said = [request.header("baggage") for request in old.requests]
+    assert set(said[:-1]) == {members("1.0.0", "stable")}
+    assert said[-1] == f"userId=7,{members('1.0.0', 'stable')}"
+
+
+async def test_what_stable_answers_for_another_arm_is_told_as_stables(harness: Harness) -> None:
+    key = next(f"c-{n}" for n in range(99) if version_of(f"c-{n}") == "1.1.0")
+    broken = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+    rerun = Rerun(when=RerunWhen.ON_FAILURE)
+    async with ScriptedArm(always(answer())) as old, ScriptedArm(always(broken)) as new:
+        served = replace(table(old.endpoint, new.endpoint, HEADER), trace=True, rerun=rerun)
+        await harness.start(served)
+        async with connected(harness.port) as client:
+            assert (await client.ask(f"x-conversation-id: {key}")).status == 200
+            gone = replace(served.arms[1], endpoints=("127.0.0.1:9",))
+            await harness.install(replace(served, arms=(served.arms[0], gone), fence=Fence(term=1, seq=2)))
+            assert (await client.ask(f"x-conversation-id: {key}")).version == "1.0.0", "nobody answers there"
+        assert [request.header("baggage") for request in new.requests] == [members("1.1.0", "candidate")]
+        assert [request.header("baggage") for request in old.requests] == [members("1.0.0", "stable")] * 2
+
+
+async def test_a_gray_tag_an_agent_passes_on_leads_to_the_same_lane_of_the_next_agent(
+    harness: Harness, arms: tuple[ScriptedArm, ScriptedArm]
+) -> None:
+    old, new = arms
+    lane = Rule(id="lane", kind=RuleKind.GRAY_TAG, name="", values=("candidate",), to=Role.CANDIDATE)
+    await harness.start(replace(table(old.endpoint, new.endpoint, HEADER), split=Parts(0), rules=(lane,)))
+    async with connected(harness.port) as client:
+        for said, version in (
+            (f"Baggage: x=1,{members('3.0.0', 'candidate')}", "1.1.0"),
+            (f"Baggage: {members('3.0.0', 'stable')}", "1.0.0"),
+            ("X-Gray-Tag: candidate", "1.1.0"),
+            ("Cookie: x-gray-tag=candidate", "1.1.0"),
+            ("X-Other: candidate", "1.0.0"),
+        ):
+            for _ in range(2):
+                assert (await client.ask("x-conversation-id: c-1", said)).version == version
+    assert (await harness.counted())[Role.CANDIDATE].by == {"rule:lane": 6}

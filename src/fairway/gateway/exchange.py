@@ -20,6 +20,7 @@ from fairway.gateway.recording import Recording
 from fairway.gateway.rerunning import RERUN_LINE, failed_already, stable_instead
 from fairway.gateway.returning import Returning
 from fairway.gateway.serving import ArmServing
+from fairway.gateway.tracing import retold
 from fairway.gateway.usage import usage_at
 
 if TYPE_CHECKING:
@@ -380,6 +381,7 @@ class Exchange(Recording):
         request = b"" if stable is None else self._whole_request()
         if stable is None or not request:
             return False
+        request = retold(request, served.trace_lines, stable.trace_lines)
         if self.upstream is not None and self._answer is not None and self._answer.status >= SERVER_ERROR:
             self.upstream.pool.arm.answered(self.upstream.pool, bad=True)
         self._drop_upstream()

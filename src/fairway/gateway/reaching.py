@@ -7,6 +7,7 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from fairway.gateway.endpoints.line import Turn
+from fairway.gateway.tracing import retold
 from fairway.gateway.upstream import Pool, Upstream
 from fairway.traffic.rules import By
 from fairway.traffic.table import Role
@@ -52,6 +53,7 @@ class Reaching:
             if arm is not None and arm.endpoints and arm.release not in serving.table.masks:
                 stable = serving.arms[arm.release]
                 self._moved = "unreachable"  # the user is served; the arm that was not there has failed all the same
+                self._early = retold(self._early, served.trace_lines, stable.trace_lines)
                 self._served = stable
                 upstream = await self._reach(stable)
         self._connecting = None

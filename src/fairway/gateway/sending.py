@@ -20,6 +20,7 @@ from fairway.gateway.serving import Known, Serving
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.thresholds import TOKENS_BY_UNIT
 from fairway.gateway.trace_context import trace_id
+from fairway.gateway.tracing import traced
 from fairway.gateway.upstream import Upstream
 from fairway.traffic.bucket import unit_hash
 from fairway.traffic.flags import flag_lines
@@ -154,7 +155,7 @@ class Sending(Reaching):
         self._place()
         if self._served is None:
             return rest if self.request_complete else b""
-        first = self._head_for_arm()
+        first = traced(self._head_for_arm(), self._served.trace_lines)
         if self._body is not None:
             if not rest and self._expects_continue():
                 self.client.write(_CONTINUE)
@@ -173,9 +174,8 @@ class Sending(Reaching):
         if self._served is None:
             return rest[length:]
         body, rest = (rest, b"") if len(rest) == length else (rest[:length], rest[length:])
-        first = b"%b%b\r\n%b" % (head.raw[:-2], self._added, body)
         served = self._served
-        assert served is not None
+        first = traced(b"%b%b\r\n%b" % (head.raw[:-2], self._added, body), served.trace_lines)
         upstream = served.endpoints.take(self.started)
         cell = self.cell
         if upstream is None or cell is None:

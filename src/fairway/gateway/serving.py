@@ -14,6 +14,7 @@ from fairway.gateway.left_out import LeftOut
 from fairway.gateway.sampling import SamplePlan
 from fairway.gateway.telemetry import NO_CELL, Cell
 from fairway.gateway.thresholds import NO_THRESHOLDS, Thresholds, thresholds_for
+from fairway.gateway.tracing import trace_lines
 from fairway.traffic.bucket import highest_below, mirror_salt, tag_of
 from fairway.traffic.keys import issued_cookie
 from fairway.traffic.matching import looked_at
@@ -27,11 +28,14 @@ class ArmServing:
     """One arm of a table: its endpoints, and the lines its answers carry."""
 
     __slots__ = (
-        "_attested", "arm", "digest", "endpoints", "order", "pools", "reading", "tag", "turn", "version_line",
+        "_attested", "arm", "digest", "endpoints", "order", "pools", "reading", "tag", "trace_lines", "turn",
+        "version_line",
     )  # fmt: skip
 
-    def __init__(self, arm: Arm, endpoints: ArmEndpoints) -> None:
+    def __init__(self, arm: Arm, endpoints: ArmEndpoints, trace: bytes = b"") -> None:
         self.arm = arm
+        self.trace_lines = trace
+        """Header lines each of its requests gains, beside any baggage of the client's; mostly none."""
         self._attested = False
         self.reading = object()
         """Stands for how its answers are read: what was learned of one holds for the next while it is the same."""
@@ -317,7 +321,10 @@ def prepare(
         loop: Opens connections.
         withheld: Releases the gateway keeps from traffic by itself.
     """
-    arms = {arm.release: ArmServing(arm, _endpoints_of(arm, table, fleet, loop)) for arm in table.arms}
+    arms = {
+        arm.release: ArmServing(arm, _endpoints_of(arm, table, fleet, loop), trace_lines(table, arm))
+        for arm in table.arms
+    }
     for release in fleet.keys() - arms.keys():
         fleet.pop(release).retire()
     first = table.keys[0] if table.keys else None

@@ -13,9 +13,10 @@ from fairway.gateway.judging import Verdict, judge_answer, reported
 from fairway.gateway.returning import passes_events
 from fairway.gateway.serving import ArmServing
 from fairway.gateway.sse import OutcomeFilter
+from fairway.gateway.tracing import retold, trace_lines
 from fairway.gateway.trailers import note_trailers
 from fairway.gateway.upstream import Upstream
-from fairway.traffic.table import RouteTable
+from fairway.traffic.table import Role, RouteTable
 
 if TYPE_CHECKING:
     from fairway.gateway.mirroring import Pair
@@ -40,7 +41,9 @@ class ShadowCopy:
         self.pair = pair
         self.arm = arm
         self.table = table
-        self.data = data
+        stable = table.arm(Role.STABLE)
+        told = b"" if stable is None else trace_lines(table, stable)
+        self.data = retold(data, told, arm.trace_lines)
         self.head_only = data.startswith(b"HEAD ")
         self.done = False
         self.started = self._touched = 0.0

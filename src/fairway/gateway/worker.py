@@ -189,7 +189,8 @@ class Worker:
     def _install(self, message: dict[str, Any]) -> None:
         table = RouteTable.from_wire(message["table"])
         serving = prepare(table, self.fleet, self._loop, frozenset(message.get("withheld", ())))
-        if serving.key_header and not self.draining and not table.flags:  # each request gets lines of its own
+        of_its_own = table.flags or table.trace  # header lines, for each request or each arm
+        if serving.key_header and not self.draining and not of_its_own:
             serving.usual = request_matcher(serving.key_header, looked_at(table.rules))
         self.serving = serving
         self.watch.limit(table.timeouts, sweep_seconds=serving.sweep_seconds)

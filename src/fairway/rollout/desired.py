@@ -65,6 +65,7 @@ class RoutePolicy:
     reading: Reading = DEFAULT_READING
     health: Health | None = None
     ejection: Ejection = DEFAULT_EJECTION
+    trace: bool = False
 
 
 def _arm(role: Role, ref: ArmRef, *, replicas: int | None = None, effective: Digest | None = None) -> DesiredArm:
@@ -246,6 +247,7 @@ def table_of(
         reading=policy.reading,
         health=policy.health,
         ejection=policy.ejection,
+        trace=policy.trace,
     )
 
 

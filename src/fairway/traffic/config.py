@@ -231,6 +231,7 @@ class GatewaySection(Section):
         tenant, user, region, trace_type: Request headers that rules of that kind look at.
         block: Length of a telemetry block; blocks start at multiples of it.
         pin: How long a conversation stays where it began.
+        trace: Every request tells its arm, as W3C baggage, the agent, the arm's version and its role.
         tls: Certificate and key; ``None``: clients speak plain HTTP.
         proxy_protocol: Who says in front of each connection whose it is; ``None``: nobody.
         trusted_proxies: Networks whose ``x-forwarded-for`` and the like are believed; anybody else's are replaced.
@@ -266,6 +267,7 @@ class GatewaySection(Section):
     usage: Flag = True
     stall: Duration = 2.0
     access_log: Word | None = None
+    trace: Flag = False
 
     @model_validator(mode="after")
     def _consistent(self) -> GatewaySection:

@@ -198,6 +198,7 @@ class RouteTable:
         shadow_says: Each answer of a shadow has to say that it is one (``shadow=1`` in its outcome); else nothing more
             is copied to it.
         sample: Which conversations are told to a listener beside the gateway; ``None``: none.
+        trace: Every request tells its arm, as W3C ``baggage``, the agent, the arm's version and its role.
         reading: What is read of answers that pass.
         health: What the gateway asks each endpoint by itself; ``None``: nothing.
         ejection: When an endpoint is left out because of how it fared.
@@ -222,6 +223,7 @@ class RouteTable:
     rerun: Rerun = DEFAULT_RERUN
     shadow_says: bool = False
     sample: Sampling | None = None
+    trace: bool = False
     reading: Reading = DEFAULT_READING
     health: Health | None = None
     ejection: Ejection = DEFAULT_EJECTION
@@ -302,6 +304,8 @@ class RouteTable:
             wire["shadow_says"] = True
         if self.sample is not None:
             wire["sample"] = self.sample.to_wire()
+        if self.trace:
+            wire["trace"] = True
         if self.reading != DEFAULT_READING:
             wire["reading"] = self.reading.to_wire()
         if self.health is not None:
@@ -324,7 +328,7 @@ class RouteTable:
         known = {
             "version", "route", "fence", "arms", "rules", "split", "salt", "keys", "mirror", "masks", "timeouts",
             "limits", "trip", "theta", "block_seconds", "pin_seconds", "flags", "rerun",
-            "shadow_says", "sample", "reading", "health", "ejection",
+            "shadow_says", "sample", "trace", "reading", "health", "ejection",
         }  # fmt: skip
         if unknown := set(wire) - known:
             raise ValueError(f"route table has unknown keys {sorted(unknown)}")
@@ -376,6 +380,7 @@ class RouteTable:
             rerun=Rerun.from_wire(wire["rerun"]) if "rerun" in wire else DEFAULT_RERUN,
             shadow_says=_flag(wire.get("shadow_says", False)),
             sample=Sampling.from_wire(wire["sample"]) if "sample" in wire else None,
+            trace=_flag(wire.get("trace", False)),
             reading=Reading.from_wire(wire["reading"]) if "reading" in wire else DEFAULT_READING,
             health=Health.from_wire(wire["health"]) if "health" in wire else None,
             ejection=Ejection.from_wire(wire["ejection"]) if "ejection" in wire else DEFAULT_EJECTION,
