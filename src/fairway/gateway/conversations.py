@@ -1,17 +1,25 @@
 """Where each conversation began, in one small file that all workers map and that outlives a restart.
 
 Clients that send a conversation id but keep no cookie would move when the split grows past their bucket. This table
-remembers the release of every unit the hash assigned: 8-way associative, 28 bytes an entry, bounded by its size. When
+remembers the release of every unit the hash assigned: 8-way associative, 12 bytes an entry, bounded by its size. When
 all eight places of a unit are taken by conversations still running, the one that expires first is forgotten (it then
-follows its bucket). No locks: an entry carries a check value, so that one torn by two writers reads as absent.
+follows its bucket).
+
+An entry is 32 bits of the unit's hash beside the 16 that choose its group, when it expires, and which *kind* it is of:
+a hash of release and salt, of which there are few, written out once each in the file's header. There are no locks. The
+kind is mixed with the rest of its entry, so that one torn by two writers names a kind that does not exist, and reads
+as absent; so does a place in the header that two writers wrote at once.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import mmap
 import os
 import struct
+from hashlib import blake2b
 from pathlib import Path
 
 from fairway.traffic.pin import Pin
@@ -20,19 +28,30 @@ from fairway.units import UnitHash
 log = logging.getLogger("fairway.gateway.worker")
 
 WAYS = 8
-_ENTRY = struct.Struct("<QIII")  # release tag, expiry, salt tag, check
-_EMPTY = bytes(8)
-_UNITS = 8 * WAYS  # bytes of a group that hold its units' hashes; their entries follow
-_GROUP = _UNITS + WAYS * _ENTRY.size
+_TAG = 4
+_ENTRY = struct.Struct("<II")  # kind, mixed; expiry in epoch seconds
+_EMPTY = bytes(_TAG)
+_ZERO = b"\1\0\0\0"
+_TAGS = _TAG * WAYS  # bytes of a group that hold its units' hashes; their entries follow
+_GROUP = _TAGS + WAYS * _ENTRY.size
 DEFAULT_GROUPS = 1 << 16
-"""524,288 conversations in 14.7 MB of disk; pages never touched take no memory."""
+"""524,288 conversations in 6.4 MB of disk; pages never touched take no memory."""
+
+_MAGIC = b"fairway conversations 2\n"
+_HEADER = 1 << 16
+_KIND = struct.Struct("<QI")  # release tag, salt tag
+_KINDS_AT = 4096
+_KINDS = (_HEADER - _KINDS_AT) // 16
+_PROBES = 8
+_MIX = 0x9E3779B1
+_BITS = 0xFFFFFFFF
 
 
 class ConversationMemory:
     """The mapped table."""
 
     def __init__(self, path: Path, *, groups: int = DEFAULT_GROUPS) -> None:
-        """Map the file, making it (mode 600) when it is missing or of another size.
+        """Map the file, making it (mode 600) when it is missing or of another format.
 
         When the disk has no room for it, conversations are remembered by this worker alone, as long as it lives.
 
@@ -42,7 +61,9 @@ class ConversationMemory:
         """
         self._groups = groups
         self._absent = b""
-        size = groups * _GROUP
+        self._pairs: dict[int, tuple[int, int]] = {}
+        self._kinds: dict[tuple[int, int], int] = {}
+        size = _HEADER + groups * _GROUP
         self.shared = True
         """Whether other workers, and the next one, see it too."""
         try:
@@ -62,16 +83,19 @@ class ConversationMemory:
 
     def find(self, raw: bytes, now: float) -> tuple[int, int, int] | None:
         """The same for the eight bytes of a unit's hash: release tag, expiry and salt tag."""
-        number = int.from_bytes(raw, "little")
-        offset = (number % self._groups) * _GROUP
-        if self._map.find(raw, offset, offset + _UNITS) < 0 or (way := self._way(raw, offset)) < 0:
+        offset = _HEADER + (int.from_bytes(raw[:4], "little") % self._groups) * _GROUP
+        tag = raw[4:]
+        if tag == _EMPTY:
+            tag = _ZERO
+        if self._map.find(tag, offset, offset + _TAGS) < 0 or (way := self._way(tag, offset)) < 0:
             self._absent = raw
             return None
-        place = offset + _UNITS + way * _ENTRY.size
-        release, expires, salt, check = _ENTRY.unpack_from(self._map, place)
-        if expires <= now or check != _check(number, release, expires, salt):
+        mixed, expires = _ENTRY.unpack_from(self._map, offset + _TAGS + way * _ENTRY.size)
+        if expires <= now:
             return None
-        return release, expires, salt
+        kind = mixed ^ ((int.from_bytes(tag, "little") ^ expires) * _MIX & _BITS)
+        pair = self._pairs.get(kind) or self._pair(kind)
+        return None if pair is None else (pair[0], expires, pair[1])
 
     def remember(self, unit: UnitHash, *, release: int, salt: int, expires: int) -> None:
         """Note where a unit began; replaces what was known of it."""
@@ -79,56 +103,118 @@ class ConversationMemory:
 
     def note(self, raw: bytes, release: int, salt: int, expires: int) -> None:
         """The same for the eight bytes of a unit's hash; cheaper for the very object just not found."""
-        number = int.from_bytes(raw, "little")
-        offset = (number % self._groups) * _GROUP
-        way = -1 if raw is self._absent else self._way(raw, offset)
+        offset = _HEADER + (int.from_bytes(raw[:4], "little") % self._groups) * _GROUP
+        tag = raw[4:]
+        if tag == _EMPTY:
+            tag = _ZERO
+        way = -1 if raw is self._absent else self._way(tag, offset)
         self._absent = b""
         if way < 0:
             way = self._way(_EMPTY, offset)
         if way < 0:
             way = min(range(WAYS), key=lambda index: self._expiry(offset, index))
-        place = offset + _UNITS + way * _ENTRY.size
-        _ENTRY.pack_into(self._map, place, release, expires, salt, _check(number, release, expires, salt))
-        at = offset + way * 8
-        self._map[at : at + 8] = raw
+        kind = self._kinds.get((release, salt)) or self._introduce(release, salt)
+        mixed = kind ^ ((int.from_bytes(tag, "little") ^ expires) * _MIX & _BITS)
+        _ENTRY.pack_into(self._map, offset + _TAGS + way * _ENTRY.size, mixed, expires)
+        at = offset + way * _TAG
+        self._map[at : at + _TAG] = tag
 
-    def _way(self, raw: bytes, offset: int) -> int:
-        """Which of a group's eight places holds ``raw``; -1 when none does."""
-        at = self._map.find(raw, offset, offset + _UNITS)
-        while at >= 0 and (at - offset) % 8:
-            at = self._map.find(raw, at + 1, offset + _UNITS)
-        return -1 if at < 0 else (at - offset) // 8
+    def _way(self, tag: bytes, offset: int) -> int:
+        """Which of a group's eight places holds ``tag``; -1 when none does."""
+        at = self._map.find(tag, offset, offset + _TAGS)
+        while at >= 0 and (at - offset) % _TAG:
+            at = self._map.find(tag, at + 1, offset + _TAGS)
+        return -1 if at < 0 else (at - offset) // _TAG
+
+    def _expiry(self, offset: int, way: int) -> int:
+        return int(_ENTRY.unpack_from(self._map, offset + _TAGS + way * _ENTRY.size)[1])
+
+    # --- kinds -------------------------------------------------------------------------------------------------
+
+    def _introduce(self, release: int, salt: int) -> int:
+        """The kind of entries of a release and a salt, written out where others find it."""
+        kind = kind_of(release, salt)
+        if len(self._kinds) > _KINDS:
+            self._kinds.clear()
+        self._kinds[release, salt] = kind
+        places = _places(kind)
+        for place in places:
+            if self._read(place) == (release, salt):
+                return kind
+        free = next((place for place in places if self._read(place) == (0, 0)), places[release % _PROBES])
+        _KIND.pack_into(self._map, free, release, salt)
+        return kind
+
+    def _pair(self, kind: int) -> tuple[int, int] | None:
+        """Release and salt of a kind; ``None`` when there is none."""
+        for place in _places(kind):
+            pair = self._read(place)
+            if pair != (0, 0) and kind_of(*pair) == kind:
+                if len(self._pairs) > _KINDS:
+                    self._pairs.clear()
+                self._pairs[kind] = pair
+                return pair
+        return None
+
+    def _read(self, place: int) -> tuple[int, int]:
+        release, salt = _KIND.unpack_from(self._map, place)
+        return release, salt
 
     def close(self) -> None:
         """Unmap."""
         self._map.close()
 
-    def _expiry(self, offset: int, way: int) -> int:
-        return int(_ENTRY.unpack_from(self._map, offset + _UNITS + way * _ENTRY.size)[1])
+
+def kind_of(release: int, salt: int) -> int:
+    """What stands for release and salt in an entry: 32 bits, never 0."""
+    return int.from_bytes(blake2b(_KIND.pack(release, salt), digest_size=4).digest(), "little") or 1
+
+
+def _places(kind: int) -> list[int]:
+    """Where in the header a kind may be written out."""
+    return [_KINDS_AT + (kind + probe) % _KINDS * 16 for probe in range(_PROBES)]
 
 
 def open_memory(path: Path) -> ConversationMemory | None:
     """What is remembered there, to look at; ``None`` when nothing is, and then nothing is made."""
     try:
-        if path.stat().st_size != DEFAULT_GROUPS * _GROUP:
-            return None
+        with path.open("rb") as file:
+            if not _is_ours(file.fileno(), _HEADER + DEFAULT_GROUPS * _GROUP):
+                return None
     except OSError:
         return None
     return ConversationMemory(path)
 
 
 def _mapped(path: Path, size: int) -> mmap.mmap:
-    """The file in memory, with all its room on the disk: to write into a hole of a full disk would end the process."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    """The file in memory, with all its room on the disk: to write into a hole of a full disk would end the process.
+
+    One of another format is replaced, not cut: workers of another version may have it mapped still. Workers that start
+    together wait for the one that makes it.
+    """
+    making = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if os.fstat(descriptor).st_size != size:
-            os.ftruncate(descriptor, 0)
+        fcntl.flock(making, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError), path.open("rb+") as known:
+            if _is_ours(known.fileno(), size):
+                return mmap.mmap(known.fileno(), size)
+        return _made(path, size)
+    finally:
+        os.close(making)
+
+
+def _is_ours(descriptor: int, size: int) -> bool:
+    return os.fstat(descriptor).st_size == size and os.pread(descriptor, len(_MAGIC), 0) == _MAGIC
+
+
+def _made(path: Path, size: int) -> mmap.mmap:
+    fresh = path.with_name(f".{path.name}.new")
+    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
         os.posix_fallocate(descriptor, 0, size)
+        os.pwrite(descriptor, _MAGIC, 0)
+        fresh.replace(path)
         return mmap.mmap(descriptor, size)
     finally:
         os.close(descriptor)
-
-
-def _check(unit: int, release: int, expires: int, salt: int) -> int:
-    mixed = unit ^ release ^ (expires * 0x9E3779B97F4A7C15) ^ salt
-    return (mixed ^ (mixed >> 32)) & 0xFFFFFFFF
+        fresh.unlink(missing_ok=True)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
+import struct
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fairway.gateway.conversations import ConversationMemory
+from fairway.gateway.conversations import _HEADER, WAYS, ConversationMemory
 from fairway.traffic.bucket import unit_hash
 
 UNIT = unit_hash("c")
@@ -40,3 +45,95 @@ def test_without_room_on_the_disk_a_worker_remembers_by_itself(tmp_path: Path, m
     memory.remember(UNIT, release=1, salt=2, expires=100)
     assert memory.recall(UNIT, 50.0) is not None
     memory.close()
+
+
+RELEASES = st.tuples(st.integers(1, 2**64 - 1), st.integers(0, 2**32 - 1))
+
+
+@given(st.lists(st.tuples(st.binary(min_size=8, max_size=8), RELEASES, st.integers(1, 2**32 - 1)), max_size=40))
+def test_what_was_noted_last_of_a_unit_is_found_by_every_worker_unless_it_gave_way(
+    tmp_path_factory: pytest.TempPathFactory, notes: list[tuple[bytes, tuple[int, int], int]]
+) -> None:
+    path = tmp_path_factory.mktemp("m") / "map"
+    writer, reader = ConversationMemory(path, groups=64), ConversationMemory(path, groups=64)
+    last: dict[bytes, tuple[int, int, int]] = {}
+    for raw, (release, salt), expires in notes:
+        writer.note(raw, release, salt, expires)
+        last[raw] = (release, expires, salt)
+    by_group = Counter(int.from_bytes(raw[:4], "little") % 64 for raw in last)
+    for raw, known in last.items():
+        found = reader.find(raw, 0.0)
+        same_tag = [other for other in last if other[4:] in (raw[4:], b"\1\0\0\0", bytes(4)) and other != raw]
+        assert found == known or by_group[int.from_bytes(raw[:4], "little") % 64] > WAYS or same_tag
+        assert reader.find(raw, float(2**32)) is None
+    writer.close()
+    reader.close()
+
+
+def test_of_nine_in_a_group_the_one_that_ends_first_gives_way(tmp_path: Path) -> None:
+    memory = ConversationMemory(tmp_path / "map", groups=64)
+    raws = [bytes((7, 0, 0, 0)) + bytes((number, 1, 1, 1)) for number in range(9)]
+    for number, raw in enumerate(raws):
+        memory.note(raw, 5, 6, 100 + (number - 4) ** 2)
+    found = [memory.find(raw, 0.0) for raw in raws]
+    assert [number for number, one in enumerate(found) if one is None] == [4]
+    memory.close()
+
+
+@given(cut=st.integers(1, 11), data=st.data())
+def test_an_entry_torn_by_two_writers_reads_as_absent_or_as_one_of_the_two(cut: int, data: st.DataObject) -> None:
+    """Whatever part of one entry's bytes is overwritten by another's, no third release is ever read."""
+    first, second = (data.draw(st.tuples(st.binary(min_size=4, max_size=4), RELEASES, st.integers(1, 2**32 - 1)))
+                     for _ in range(2))  # fmt: skip
+    written = []
+    for tag, (release, salt), expires in (first, second):
+        memory = ConversationMemory(Path("/nonexistent/map"), groups=1)
+        memory.note(bytes(4) + tag, release, salt, expires)
+        written.append(bytes(memory._map))
+        memory.close()
+    memory = ConversationMemory(Path("/nonexistent/map"), groups=1)
+    for _, (release, salt), _ in (first, second):
+        memory._introduce(release, salt)
+    entry = [*range(_HEADER, _HEADER + 4), *range(_HEADER + 32, _HEADER + 40)]
+    for number, at in enumerate(entry):
+        memory._map[at] = written[number < cut][at]
+    for tag, _, _ in (first, second):
+        found = memory.find(bytes(4) + tag, 0.0)
+        assert found is None or (found[0], found[2]) in (first[1], second[1])
+    memory.close()
+
+
+def test_a_kind_half_written_by_two_workers_reads_as_absent(tmp_path: Path) -> None:
+    memory, other = (ConversationMemory(tmp_path / "map", groups=64) for _ in range(2))
+    memory.remember(UNIT, release=1, salt=2, expires=100)
+    place = bytes(memory._map[:_HEADER]).index(struct.pack("<QI", 1, 2))
+    memory._map[place + 1] = 9
+    assert other.recall(UNIT, 50.0) is None
+    memory.close()
+    other.close()
+
+
+def test_a_file_of_another_version_is_replaced_while_its_workers_go_on_with_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "map"
+    path.write_bytes(bytes(64 * 8 * 28))
+    with path.open("rb+") as file, mmap.mmap(file.fileno(), 0) as theirs:
+        memory = ConversationMemory(path, groups=64)
+        memory.remember(UNIT, release=1, salt=2, expires=100)
+        theirs[-1] = 1  # would end this process, were the file cut
+        memory.close()
+    again = ConversationMemory(path, groups=64)
+    assert again.recall(UNIT, 50.0) is not None
+    again.close()
+
+
+def test_more_kinds_than_a_worker_keeps_at_hand_are_still_told_apart(tmp_path: Path) -> None:
+    memory = ConversationMemory(tmp_path / "map", groups=1024)
+    units = [unit_hash(f"c-{number}") for number in range(2000)]
+    for number, unit in enumerate(units):
+        memory.remember(unit, release=number + 1, salt=number, expires=100)
+    other = ConversationMemory(tmp_path / "map", groups=1024)
+    found = [other.recall(unit, 50.0) for unit in units]
+    assert all(pin is None or (pin.release, pin.salt) == (number + 1, number) for number, pin in enumerate(found))
+    assert sum(pin is not None for pin in found) > 1900
+    memory.close()
+    other.close()
