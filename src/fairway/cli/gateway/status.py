@@ -42,6 +42,8 @@ def _status_text(found: dict[str, Any]) -> str:
     if found["tripped"]:
         lines.append(f"TRIPPED: {found['tripped']} passed its exposure limit and gets no traffic")
         lines.append("  until the controller takes it away; `fairway gateway untrip` lets it serve again")
+    for release in found["masked"]:
+        lines.append(f"MASKED by hand: {release} gets no traffic; `fairway gateway unmask` lets it serve again")
     if found["not_kept"]:
         lines.append(f"NOT ON DISK: {', '.join(found['not_kept']['what'])}: {found['not_kept']['error']}")
     if found["table_error"]:
