@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from benchmarks.gateway.peers import envoy_config, running_envoy
 from benchmarks.gateway.rig import PROXY_CORE, Proxy, child_of, free_port, gateway, nginx, table, wait_for, worker_of
-from fairway.traffic.table import Role, RouteTable, Rule, RuleKind
+from fairway.traffic.endpoints import Health
+from fairway.traffic.table import Limits, Role, RouteTable, Rule, RuleKind, Trip
 
 FAIRWAY, NGINX, ENVOY, DIRECT = "fairway gateway", "nginx split_clients", "Envoy weighted_clusters", "direct"
 
@@ -62,25 +62,27 @@ def envoy_proxy(folder: Path, first: int, second: int, *, full: bool) -> Iterato
 
 
 def full_table(first: int, second: int) -> RouteTable:
-    """Rules, limits and everything else of a table that a request is held against."""
-    plain = table(first, second)
+    """A table with all that a request can be held against: rules, thresholds, limits, health, a trip."""
     rules = (
         Rule(id="beta", kind=RuleKind.HEADER, name="x-gray-tag", values=("beta",), to=Role.CANDIDATE),
         Rule(id="calm", kind=RuleKind.HEADER, name="x-tenant-tier", values=("careful",), to=Role.STABLE),
     )
-    theta = {"latency_ms": {Role.STABLE: 1000.0, Role.CANDIDATE: 1000.0}}
-    return replace(plain, rules=rules, theta=theta)
+    return replace(
+        table(first, second),
+        rules=rules,
+        theta={"latency_ms": {Role.STABLE: 1000.0, Role.CANDIDATE: 1000.0}},
+        limits=Limits(arm_in_flight=1000, queue=100),
+        health=Health(path="/healthz", interval=1.0, timeout=1.0),
+        trip=Trip(max_excess_bad_units=100, window_seconds=60.0, min_units=50),
+    )
 
 
 @contextlib.contextmanager
 def fairway_proxy(folder: Path, first: int, second: int, *, full: bool, workers: int = 1) -> Iterator[Proxy]:
     made = full_table(first, second) if full else table(first, second)
-    with table_proxy(folder, made, *(FULL if full else ()), workers=workers) as proxy:
+    log = ("--access-log", str(folder / f"fairway-access-{free_port()}.log")) if full else ()
+    with table_proxy(folder, made, *log, workers=workers) as proxy:
         yield proxy
-
-
-FULL: tuple[str, ...] = ()
-"""Options of ``fairway gateway serve`` beside the table's that turn on what is not on by itself."""
 
 
 @contextlib.contextmanager
@@ -93,7 +95,3 @@ def table_proxy(folder: Path, made: RouteTable, *arguments: str, workers: int = 
     with gateway(root, "--table", str(file), *arguments, workers=workers) as port:
         wait_for(port)
         yield Proxy(name=FAIRWAY, port=port, pid=worker_of(root), folder=root)
-
-
-def as_row(name: str, figures: dict[str, Any]) -> dict[str, Any]:
-    return {"proxy": name, **figures}

@@ -178,7 +178,10 @@ def gateway(folder: Path, *arguments: str, workers: int = 1) -> Iterator[int]:
     process = subprocess.Popen(on_core(PROXY_CORE, *command), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        yield int(json.loads(process.stdout.readline())["port"])
+        said = process.stdout.readline()
+        if not said:
+            raise RuntimeError(f"the gateway did not start: {' '.join(command)}")
+        yield int(json.loads(said)["port"])
     finally:
         end(process)
 
