@@ -186,7 +186,7 @@ class AccessLog:
         if line.tokens_in is not None or line.tokens_out is not None:
             said = _said_by_model(line.outcome, line.tokens_in, line.tokens_out)
         asked = _asked(head[: head.find(b" HTTP/1.")]) if head else '"method":null,"path":null'
-        code = "null" if not line.code else json.dumps(line.code)
+        code = "null" if not line.code or line.verdict == "ok" else json.dumps(line.code)
         return (
             f'{stamp}{int((at - second) * 1000):03d}Z","request":{request},"trace":{_quoted(trace)},'
             f'"client":"{line.client.address}",{asked},"status":{line.status or "null"},"bytes_in":{line.bytes_in},'

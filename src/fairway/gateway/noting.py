@@ -21,7 +21,7 @@ def note_ended(exchange: Recording, verdict: str, code: str, status: int) -> Non
         exchange: It.
         verdict: What became of it.
         code: Why.
-        status: The client was sent; 0: that of the arm's answer, or none.
+        status: Of the gateway's own answer; 0: it gave none.
     """
     log = exchange.client.worker.access_log
     if log is None:
@@ -41,7 +41,7 @@ def note_ended(exchange: Recording, verdict: str, code: str, status: int) -> Non
             client=exchange.client,
             number=exchange.number,
             head=exchange.head.raw,
-            status=status or (0 if answer is None else answer.status),
+            status=status if answer is None else answer.status,
             bytes_in=exchange.bytes_in,
             bytes_out=exchange.bytes_out,
             first_byte=first_byte - exchange.started if first_byte >= 0 else None,
