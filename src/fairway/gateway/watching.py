@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fairway.gateway.client import ClientConnection
 
 GROUPS = 8
-MOST_SECONDS = 0.5
+MOST_SECONDS = 1.0
 """How late a limit is noticed at most, beside the time between two sweeps."""
 
 BODY_SECONDS = 10.0
