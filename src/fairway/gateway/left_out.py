@@ -19,18 +19,22 @@ class LeftOut(Thresholds):
 
     requests: int
     """Requests since it was last asked."""
+    slow_above: float
+    """Seconds up to which a request is within every limit of time."""
 
     @classmethod
     def held_against(cls, thresholds: Thresholds) -> LeftOut:
         """The same thresholds, passed by every answer."""
         made = cls(*thresholds._replace(soonest=-1.0))
         made.requests = 0
+        made.slow_above = thresholds.soonest
         return made
 
     def mark_times(self, cell: Cell, unit: bytes, whole: float, first_byte: float) -> None:
         """Count a request, and mark its unit by how long it took, in seconds."""
         self.requests += 1
-        super().mark_times(cell, unit, whole, first_byte)
+        if whole > self.slow_above:
+            super().mark_times(cell, unit, whole, first_byte)
 
     def taken(self) -> int:
         """How many requests there were; the count begins again."""
