@@ -72,29 +72,41 @@ _at_the_end = re.compile(
 
 Groups: tokens in, tokens out, the other members.
 """
+_MOST_KEPT, _MOST_KEPT_BYTES = 1024, 256
+_read_lately: dict[bytes, Usage] = {}
+"""Usage by how an answer ends from the comma or brace before the key on."""
+
 _cached = re.compile(rb'"cached_tokens":\s*+([0-9]{1,12}+)[,}\s]').search
+_no_cache = re.match(rb"(0)", b"0")
 
 
 def usage_at(data: bytes) -> Usage | None:
     """Usage in an answer that is here whole, head and all, if it is near the end.
 
-    Cheap where there is none: one search.
+    Cheap where there is none (one search), and where the answer ends as one did a while ago.
     """
     at = data.rfind(_KEY, -LOOK_BYTES)
     if at < 0:
         return None
+    end = data[at - 2 :]
+    usage = _read_lately.get(end)
+    if usage is not None:
+        return usage
     match = _at_the_end(data, at)
     if match is None or data[at - 1] not in b",{ \t\n":
         return _ending(data[max(0, at - _BEFORE) :], 0)
     if data[at - 1] not in b",{" and data[:at].rstrip(_SPACE)[-1:] not in (b",", b"{"):
         return None
     tokens_in, tokens_out, others = match.groups()
-    if b"cache" not in others:
-        return Usage(int(tokens_in), int(tokens_out))
-    cached = _cached(others)
+    cached = _cached(others) if b"cache" in others else _no_cache
     if cached is None:
         return _ending(data[max(0, at - _BEFORE) :], 0)
-    return Usage(int(tokens_in), int(tokens_out), min(int(cached[1]), int(tokens_in)))
+    usage = Usage(int(tokens_in), int(tokens_out), min(int(cached[1]), int(tokens_in)))
+    if len(end) <= _MOST_KEPT_BYTES and (end[1] in b",{" or end[0] in b",{"):
+        if len(_read_lately) >= _MOST_KEPT:
+            _read_lately.clear()
+        _read_lately[end] = usage  # what stands before the comma or brace had no part in it
+    return usage
 
 
 def usage_in_json(tail: bytes) -> Usage | None:

@@ -113,6 +113,9 @@ def test_each_form_of_usage_is_read_the_same_at_every_place_and_what_is_no_count
     body = json.dumps({"choices": [], "usage": usage, "service_tier": "default", "system_fingerprint": None})
     assert usage_in_json(body.encode()) == read
     assert usage_at(body.encode()) == read
+    assert usage_at(body.encode()) == read, "and again, as one did a while ago"
+    within = b'{"a": ' + body.encode().rstrip(b"}") + b"}"
+    assert usage_at(within) == usage_in_json(within), "though it ends nearly as that did"
     assert usage_at(json.dumps({"a": 1, "usage": usage}, separators=(",", ":")).encode()) == read
     assert event_usage(body.encode()) == read
     assert event_usage(json.dumps({"response": {"usage": usage}}).encode()) == read
