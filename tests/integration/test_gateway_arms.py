@@ -366,6 +366,35 @@ async def test_what_may_be_sent_twice_goes_to_another_endpoint_instead(harness: 
         assert harness.worker.fleet[OLD].ejections == {Why.WRONG: 1}
 
 
+@pytest.mark.parametrize("proof", [says(OLD), answer()], ids=["names its own", "names none"])
+async def test_an_endpoint_of_another_release_is_back_when_it_says_so_and_no_request_is_risked_for_that(
+    harness: Harness, proof: bytes
+) -> None:
+    now = says(NEW)
+
+    async def script(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(now)
+
+    async with ScriptedArm(script) as one_end, ScriptedArm(always(says(OLD))) as good:
+        await harness.start(table(one_end.endpoint, good.endpoint))
+        while not harness.worker.fleet[OLD].ejections:
+            await one(harness.port, *QUEUED)
+        record = harness.worker.fleet[OLD].pools[one_end.endpoint].record
+        asked = len(one_end.requests)
+        async with asyncio.timeout(10):
+            while len(one_end.requests) < asked + 2:
+                assert (await one(harness.port, *QUEUED, method="POST", body=b"q")).status == 200
+                await asyncio.sleep(0.05)
+        assert {request.method for request in one_end.requests[asked:]} == {"HEAD"}
+        assert record.standing is Standing.WRONG
+        now = proof
+        async with asyncio.timeout(10):
+            while record.standing is not Standing.IN:
+                await asyncio.sleep(0.05)
+        assert {(await one(harness.port, f"X-Conversation-Id: {n}")).status for n in range(6)} == {200}
+        assert {request.method for request in one_end.requests[asked:]} == {"HEAD", "GET"}
+
+
 async def test_a_candidate_whose_only_endpoint_is_another_releases_fails_and_stable_serves(harness: Harness) -> None:
     async with ScriptedArm(always(says(OLD, b"old"))) as old:
         await harness.start(table(old.endpoint, candidate=(old.endpoint,), split=100_000))

@@ -363,7 +363,8 @@ def _endpoints_of(
     endpoints = fleet.get(arm.release)
     if endpoints is None:
         endpoints = fleet[arm.release] = ArmEndpoints(arm.release, loop)
-    endpoints.follow(arm.endpoints, table.limits, table.ejection)
+    path = "/" if table.health is None else table.health.path
+    endpoints.follow(arm.endpoints, table.limits, table.ejection, path)
     return endpoints
 
 

@@ -395,9 +395,9 @@ async def test_an_endpoint_that_answered_for_another_release_gets_nothing_though
     found.wrong(wrong)
     assert (found.rotation, found.order(), found.take(perf_counter())) == ([], [], None)
     await asyncio.sleep(0.02)
-    opened(wrong)
     found.sweep()
-    assert (wrong.record.standing, found.rotation) == (Standing.TRIAL, []), "not even while it is on trial"
+    assert (wrong.record.standing, found.rotation) == (Standing.WRONG, []), "time proves nothing"
+    found.retire()
 
 
 async def test_an_endpoint_that_refuses_is_asked_last_for_a_moment() -> None:

@@ -8,11 +8,13 @@ request at a time, a bound on places is a bound on requests, and a request that 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from random import random
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
 from fairway.gateway.endpoints.budget import RetryBudget
+from fairway.gateway.endpoints.checking import ask
 from fairway.gateway.endpoints.ejection import WINDOW_SECONDS, Standing, Why, finding, room_for_one
 from fairway.gateway.endpoints.line import Turn, WaitingLine
 from fairway.gateway.upstream import DOWN_SECONDS, IDLE_SECONDS, Pool, Upstream
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from fairway.traffic.table import Limits
     from fairway.units import Digest
 
-_TRIAL_CONNECT_SECONDS = 2.0
+ASK_SECONDS = 2.0
+"""How long an endpoint that is left out may take to show that it is back."""
 
 
 class ArmEndpoints:
@@ -42,8 +45,8 @@ class ArmEndpoints:
     """
 
     __slots__ = (
-        "_any", "_loop", "_next", "_policy", "_strict", "_trials", "_turn", "_watched_until", "ejections", "limit",
-        "line", "places", "pools", "release", "retired", "retries", "rotation", "trial",
+        "_any", "_asking", "_loop", "_next", "_path", "_policy", "_strict", "_turn", "_watched_until", "ejections",
+        "limit", "line", "places", "pools", "release", "retired", "retries", "rotation", "trial",
     )  # fmt: skip
 
     def __init__(self, release: Digest, loop: asyncio.AbstractEventLoop) -> None:
@@ -65,13 +68,16 @@ class ArmEndpoints:
         self._turn = 0
         self._policy = DEFAULT_EJECTION
         self._strict = False
-        self._trials: set[asyncio.Task[None]] = set()
+        self._asking: dict[Pool, asyncio.Task[None]] = {}
+        self._path = "/"
+        """Asked of an endpoint that answered for another release."""
         self._watched_until = 0.0
 
     # --- what the table says -----------------------------------------------------------------------------------
 
-    def follow(self, endpoints: tuple[str, ...], limits: Limits, policy: Ejection) -> None:
-        """Put what a table says of the arm in force."""
+    def follow(self, endpoints: tuple[str, ...], limits: Limits, policy: Ejection, path: str = "/") -> None:
+        """Put what a table says of the arm in force; ``path``: where an endpoint says which release it is."""
+        self._path = path
         before, self.pools = self.pools, {}
         for endpoint in endpoints:
             known = before.pop(endpoint) if endpoint in before else None
@@ -88,7 +94,7 @@ class ArmEndpoints:
     def retire(self) -> None:
         """The release left the table: what runs, and what waits for it, still ends on it."""
         self.retired = True
-        for task in self._trials:
+        for task in tuple(self._asking.values()):
             task.cancel()
         for pool in self.pools.values():
             pool.retire()
@@ -151,8 +157,8 @@ class ArmEndpoints:
     def order(self, last: Pool | None = None) -> list[Pool]:
         """Endpoints to open a connection to, one after the other, the least loaded first.
 
-        Then those who just refused, and ``last``; at the end those left out: to knock there costs nothing, and an
-        endpoint that opens may be back while the others are gone. Never one that answered for another release.
+        Then those who just refused, and those left out: to knock there costs nothing, and an endpoint that opens may be
+        back while the others are gone. At the very end ``last``; never one that answered for another release.
         """
         if len(self.pools) < 2 and self.rotation:
             return self.rotation
@@ -160,8 +166,8 @@ class ArmEndpoints:
         return sorted(
             (pool for pool in self.pools.values() if not pool.record.wrong),
             key=lambda pool: (
-                pool not in self.rotation and pool.record.standing is not Standing.IN,
                 pool is last,
+                pool not in self.rotation and pool.record.standing is not Standing.IN,
                 pool.down_until > now,
                 pool.open - len(pool.idle),
                 len(pool.idle),
@@ -303,25 +309,29 @@ class ArmEndpoints:
             record = pool.record
             if record.standing is Standing.IN and pool not in self.rotation and now >= pool.down_until:
                 self._settle()
-            if record.standing in (Standing.OUT, Standing.WRONG) and now >= record.until:
+            if record.standing is Standing.OUT and now >= record.until:
                 record.standing = Standing.TRIAL
                 self._settle()
             pool.sweep(IDLE_SECONDS)
-            if record.standing is Standing.TRIAL and pool.open <= len(pool.idle):
-                self._try(pool)
+            if record.standing is Standing.WRONG:
+                self._begin(pool, self._prove)
+            elif record.standing is Standing.TRIAL and pool.open <= len(pool.idle):
+                if pool.idle:
+                    self.trial = pool
+                else:
+                    self._begin(pool, self._knock)
 
-    def _try(self, pool: Pool) -> None:
+    def _begin(self, pool: Pool, attempt: Callable[[Pool], Coroutine[Any, Any, None]]) -> None:
+        """Ask after an endpoint, once at a time."""
+        if pool not in self._asking:
+            task = asyncio.ensure_future(attempt(pool))
+            self._asking[pool] = task
+            task.add_done_callback(lambda _: self._asking.pop(pool, None))
+
+    async def _knock(self, pool: Pool) -> None:
         """Let an ejected endpoint show that it is back: by a connection of ours, then by one request."""
-        if pool.idle:
-            self.trial = pool
-            return
-        task = asyncio.ensure_future(self._connect_for_trial(pool))
-        self._trials.add(task)
-        task.add_done_callback(self._trials.discard)
-
-    async def _connect_for_trial(self, pool: Pool) -> None:
         try:
-            async with asyncio.timeout(_TRIAL_CONNECT_SECONDS):
+            async with asyncio.timeout(ASK_SECONDS):
                 upstream = await pool.connect()
         except (OSError, TimeoutError):
             if pool.record.standing is Standing.TRIAL:
@@ -331,3 +341,12 @@ class ArmEndpoints:
         pool.offer(upstream)
         if pool.record.standing is Standing.TRIAL and pool.idle:
             self.trial = pool
+
+    async def _prove(self, pool: Pool) -> None:
+        """Ask an endpoint that answered for another release which one it is: nobody's request is risked for that."""
+        answered = await ask(pool.endpoint, self._path, ASK_SECONDS, method="HEAD" if self._path == "/" else "GET")
+        serves = answered.serves(self.release)
+        if answered.status and serves is not False and pool.record.standing is Standing.WRONG:
+            pool.verified = bool(serves)
+            pool.record.come_back(monotonic())
+            self._settle()

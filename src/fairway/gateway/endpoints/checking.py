@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from random import random
 from time import time
+from typing import Literal
 
 from fairway.gateway.bodies import AnswerBody
 from fairway.gateway.endpoints.health import Answered, Checked, Fitness, Place, without_unfit
@@ -84,25 +85,29 @@ def _nothing(_place: Place, _answered: Answered, _at: float) -> None:
     """Nobody listens."""
 
 
-async def ask(endpoint: str, path: str, seconds: float) -> Answered:
-    """GET a path of an endpoint on a connection of its own, within so many seconds; total."""
+async def ask(endpoint: str, path: str, seconds: float, *, method: Literal["GET", "HEAD"] = "GET") -> Answered:
+    """Ask for a path of an endpoint on a connection of its own, within so many seconds; total."""
     host, _, port = endpoint.rpartition(":")
     try:
         async with asyncio.timeout(seconds):
-            return await _asked(host.strip("[]"), int(port), endpoint, path)
+            return await _asked(host.strip("[]"), int(port), endpoint, path, method)
     except TimeoutError:
         return Answered(detail=f"no answer within {seconds:g} s")
     except (OSError, RefusalError, ValueError) as error:
         return Answered(detail=str(error) or type(error).__name__)
 
 
-async def _asked(host: str, port: int, endpoint: str, path: str) -> Answered:
+async def _asked(host: str, port: int, endpoint: str, path: str, method: str) -> Answered:
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        request = f"GET {path} HTTP/1.1\r\nhost: {endpoint}\r\naccept: application/json\r\nconnection: close\r\n\r\n"
+        request = (
+            f"{method} {path} HTTP/1.1\r\nhost: {endpoint}\r\naccept: application/json\r\nconnection: close\r\n\r\n"
+        )
         writer.write(request.encode("ascii"))
         data = b""
-        while (head := parse_answer(data, limit=_MOST_BYTES, head_request=False)) is None or head.status < 200:
+        while (
+            head := parse_answer(data, limit=_MOST_BYTES, head_request=method == "HEAD")
+        ) is None or head.status < 200:
             if head is not None:
                 data = data[head.end :]
                 continue
