@@ -20,6 +20,7 @@ from fairway.observe.blocks import Batch
 from fairway.testing.gateway_process import GatewayProcess, until
 from fairway.testing.scripted_arm import ScriptedArm, always, answer
 from fairway.traffic.bucket import bucket
+from fairway.traffic.endpoints import Health
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind, Timeouts
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
@@ -257,3 +258,25 @@ async def test_instances_are_listed_with_what_they_say_and_a_heartbeat_brings_no
         return said == ("m-1", "eu", "ready") and stable["seen_seconds_ago"] is not None
 
     await until(heard)
+
+
+async def test_what_an_instance_says_at_its_health_check_is_in_the_registry(gateway: GatewayProcess) -> None:
+    body = json.dumps({"release": NEW, "model": "m-2", "region": "us", "agent_id": "not its own word"}).encode()
+    async with ScriptedArm(always(answer())) as old, ScriptedArm(always(answer(body))) as new:
+        health = Health(path="/ready", interval=0.1, timeout=5.0)
+        await serve(gateway, replace(table(old.endpoint, new.endpoint, split=0), health=health))
+
+        async def told() -> bool:
+            found = (await gateway.ask("GET", "/v1/instances")).json()["instances"]
+            said = [(one["agent_id"], one["status"], one["model"], one["region"]) for one in found]
+            return said == [("support", "ready", None, None), ("support", "ready", "m-2", "us")]
+
+        await until(told)
+        await new.close()
+
+        async def down() -> bool:
+            found = (await gateway.ask("GET", "/v1/instances")).json()["instances"][1]
+            explained = (await gateway.ask("POST", "/v1/explain", {"headers": {"x-tenant": "acme"}})).json()
+            return (found["status"], explained["served"]["version"], explained["by"]) == ("down", "1.0.0", "fallback")
+
+        await until(down)
