@@ -147,6 +147,9 @@ class Pacer:
 
     def _begin(self, stream: Stream, head: bytes) -> None:
         now = perf_counter()
+        if head.startswith(b"get /healthz"):
+            stream.sock.send(ANSWER)
+            return
         if self._chunks:
             at = head.find(b"\r\nx-stream:")
             name = head[at + 11 : head.find(b"\r\n", at + 2)].strip() if at >= 0 else b"0"
