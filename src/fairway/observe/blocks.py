@@ -85,13 +85,17 @@ class Increment:
         served: Of the assigned, those the assigned arm itself served (the rest fell back to stable).
         by: Requests by why they were routed: ``hash``, ``rule``, ``pin``, ``fallback``, ``keyless``.
         reported: Of the finished, those whose agent said what became of them (an outcome that could be read).
-        histograms: ``{name: {bin: count}}``, names ``latency_ms``, ``first_byte_ms``, ``tokens`` (of a request).
+        histograms: ``{name: {bin: count}}``, names ``latency_ms``, ``first_byte_ms``, ``tokens`` (of a request); of
+            streams of events ``first_token_ms`` and ``gap_ms`` (between two pieces).
         sums: ``{name: total}``: tokens_in, tokens_out, tools, tool_errors, iterations, guardrail, callback_failed; of
-            cost, score and feedback the sum in millionths and how often it was said: ``cost_micros``, ``cost_reports``.
+            cost, score and feedback the sum in millionths and how often it was said: ``cost_micros``, ``cost_reports``;
+            ``tokens_cached`` and ``usage_reports``: of the tokens, those from a model API's cache, and requests whose
+            tokens its API said; ``stalls``: gaps beyond the table's limit.
         values: By kind and unit; at most as many units as are active.
         marks: ``{kind: units}`` of hash-assigned units: ``active`` (had a request in the block), ``failed``, ``slow``,
             ``unknown``; and those of :data:`OTHER_MARKS`.
-        exemplars: Up to twenty failing requests: request id, status, reason; nothing of the content.
+        exemplars: Up to twenty failing requests: request id, status, reason, the id of their trace when they were part
+            of one; nothing of the content.
         regime: :attr:`fairway.traffic.table.RouteTable.regime` of what was in force, with what the gateway kept from
             traffic by itself; empty from a gateway that does not say.
         split: Candidate's share in the table, parts of 100,000; ``None`` from a gateway that does not say.

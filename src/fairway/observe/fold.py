@@ -40,6 +40,7 @@ class ArmBlock:
         reported: Finished requests whose agent said what became of them.
         by: Requests by why they were routed here.
         latency_ms, first_byte_ms, tokens: Histograms ``{bin: count}`` of finished requests (see ``observe.blocks``).
+        first_token_ms, gap_ms: Of streams of events: to the first with something for the user, and between pieces.
         sums: Totals, by the names of ``observe.blocks.Increment``.
         active, failed_units, slow_units, unknown_units: Hash-assigned units, each once, sorted.
         marks: ``{kind: units}``, for the kinds of ``observe.blocks.OTHER_MARKS`` that occurred; sorted as well.
@@ -59,6 +60,8 @@ class ArmBlock:
     by: Mapping[str, int] = field(default_factory=dict)
     latency_ms: Mapping[int, int] = field(default_factory=dict)
     first_byte_ms: Mapping[int, int] = field(default_factory=dict)
+    first_token_ms: Mapping[int, int] = field(default_factory=dict)
+    gap_ms: Mapping[int, int] = field(default_factory=dict)
     tokens: Mapping[int, int] = field(default_factory=dict)
     sums: Mapping[str, float] = field(default_factory=dict)
     active: tuple[UnitHash, ...] = ()
@@ -104,6 +107,8 @@ class ArmBlock:
             by=dict(wire.get("by", {})),
             latency_ms=_bins(wire, "latency_ms"),
             first_byte_ms=_bins(wire, "first_byte_ms"),
+            first_token_ms=_bins(wire, "first_token_ms"),
+            gap_ms=_bins(wire, "gap_ms"),
             tokens=_bins(wire, "tokens"),
             sums=dict(wire.get("sums", {})),
             active=tuple(wire.get("active", ())),
@@ -121,7 +126,7 @@ def _bins(wire: Mapping[str, Any], name: str) -> dict[int, int]:
 
 
 _COUNTS = ("assigned", "served", "finished", "failed", "unknown")
-_HISTOGRAMS = ("latency_ms", "first_byte_ms", "tokens")
+_HISTOGRAMS = ("latency_ms", "first_byte_ms", "first_token_ms", "gap_ms", "tokens")
 _UNIT_SETS = ("active", "failed_units", "slow_units", "unknown_units")
 _EXEMPLARS = 20
 
@@ -427,6 +432,8 @@ def _merge(increments: list[Increment]) -> ArmBlock:
         by=_totals(increment.by for increment in increments),
         latency_ms=_totals(increment.histograms.get("latency_ms", {}) for increment in increments),
         first_byte_ms=_totals(increment.histograms.get("first_byte_ms", {}) for increment in increments),
+        first_token_ms=_totals(increment.histograms.get("first_token_ms", {}) for increment in increments),
+        gap_ms=_totals(increment.histograms.get("gap_ms", {}) for increment in increments),
         tokens=_totals(increment.histograms.get("tokens", {}) for increment in increments),
         sums=_sums(increment.sums for increment in increments),
         active=_units(increments, "active"),
