@@ -30,6 +30,7 @@ log = logging.getLogger("fairway.gateway.worker")
 WAYS = 8
 _TAG = 4
 _ENTRY = struct.Struct("<II")  # kind, mixed; expiry in epoch seconds
+_UNIT = struct.Struct("<II")  # of a unit's hash: what chooses its group, and what tells it there
 _EMPTY = bytes(_TAG)
 _ZERO = b"\1\0\0\0"
 _TAGS = _TAG * WAYS  # bytes of a group that hold its units' hashes; their entries follow
@@ -83,17 +84,18 @@ class ConversationMemory:
 
     def find(self, raw: bytes, now: float) -> tuple[int, int, int] | None:
         """The same for the eight bytes of a unit's hash: release tag, expiry and salt tag."""
-        offset = _HEADER + (int.from_bytes(raw[:4], "little") % self._groups) * _GROUP
+        group, number = _UNIT.unpack(raw)
+        offset = _HEADER + (group % self._groups) * _GROUP
         tag = raw[4:]
-        if tag == _EMPTY:
-            tag = _ZERO
+        if not number:
+            tag, number = _ZERO, 1
         if self._map.find(tag, offset, offset + _TAGS) < 0 or (way := self._way(tag, offset)) < 0:
             self._absent = raw
             return None
         mixed, expires = _ENTRY.unpack_from(self._map, offset + _TAGS + way * _ENTRY.size)
         if expires <= now:
             return None
-        kind = mixed ^ ((int.from_bytes(tag, "little") ^ expires) * _MIX & _BITS)
+        kind = mixed ^ ((number ^ expires) * _MIX & _BITS)
         pair = self._pairs.get(kind) or self._pair(kind)
         return None if pair is None else (pair[0], expires, pair[1])
 
@@ -103,10 +105,11 @@ class ConversationMemory:
 
     def note(self, raw: bytes, release: int, salt: int, expires: int) -> None:
         """The same for the eight bytes of a unit's hash; cheaper for the very object just not found."""
-        offset = _HEADER + (int.from_bytes(raw[:4], "little") % self._groups) * _GROUP
+        group, number = _UNIT.unpack(raw)
+        offset = _HEADER + (group % self._groups) * _GROUP
         tag = raw[4:]
-        if tag == _EMPTY:
-            tag = _ZERO
+        if not number:
+            tag, number = _ZERO, 1
         way = -1 if raw is self._absent else self._way(tag, offset)
         self._absent = b""
         if way < 0:
@@ -114,7 +117,7 @@ class ConversationMemory:
         if way < 0:
             way = min(range(WAYS), key=lambda index: self._expiry(offset, index))
         kind = self._kinds.get((release, salt)) or self._introduce(release, salt)
-        mixed = kind ^ ((int.from_bytes(tag, "little") ^ expires) * _MIX & _BITS)
+        mixed = kind ^ ((number ^ expires) * _MIX & _BITS)
         _ENTRY.pack_into(self._map, offset + _TAGS + way * _ENTRY.size, mixed, expires)
         at = offset + way * _TAG
         self._map[at : at + _TAG] = tag
