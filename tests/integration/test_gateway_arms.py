@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from fairway.gateway import room
 from fairway.gateway.endpoints.ejection import Standing, Why
 from fairway.gateway.quick_request import quick_request
 from fairway.testing.gateway_process import GatewayProcess, until
@@ -24,7 +26,7 @@ from fairway.traffic.endpoints import Ejection, Health
 from fairway.traffic.fence import Fence
 from fairway.traffic.rerun import Rerun, RerunWhen
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Limits, Role, RouteTable, Timeouts
-from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
+from fairway.units import WHOLE, AgentName, Digest, EnvironmentName, Parts, RouteId
 
 OLD, NEW = Digest("sha256:" + "a" * 64), Digest("sha256:" + "b" * 64)
 QUEUED = ("X-Conversation-Id: c-1",)
@@ -402,6 +404,23 @@ async def test_a_candidate_whose_only_endpoint_is_another_releases_fails_and_sta
         assert (first.version, second.version, second.body) == ("1.0.0", "1.0.0", b"old")
         counted = (await harness.counted())[Role.CANDIDATE]
         assert (counted.assigned, counted.failed) == (2, 2)
+
+
+async def test_copies_for_a_shadow_stop_when_another_release_answers_them(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "BUSY", math.inf)
+    async with ScriptedArm(always(says(OLD))) as stable, ScriptedArm(always(says(OLD, b"real"))) as taken_over:
+        found = table(stable.endpoint)
+        shadow = Arm(role=Role.SHADOW, release=NEW, version="1.1.0", endpoints=(taken_over.endpoint,))
+        await harness.start(replace(found, arms=(*found.arms, shadow), mirror=Parts(WHOLE)))
+        async with connected(harness.port) as client:
+            for number in range(6):
+                assert (await client.ask(f"X-Conversation-Id: {number}")).body == b"ok"
+                while harness.worker.mirror.room.copies:
+                    await asyncio.sleep(0.01)
+        assert [request.method for request in taken_over.requests if request.method != "HEAD"] == ["GET"]
+        assert harness.worker.fleet[NEW].ejections == {Why.WRONG: 1}
 
 
 # --- sent again ------------------------------------------------------------------------------------------------

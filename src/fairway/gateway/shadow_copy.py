@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fairway.gateway.bodies import AnswerBody
 from fairway.gateway.comparing import BODY_BYTES, Side, body_digest
+from fairway.gateway.endpoints.verifying import RELEASE_HEADER, from_another
 from fairway.gateway.framing import UNTIL_CLOSE, AnswerHead, RefusalError, parse_answer
 from fairway.gateway.judging import Verdict, judge_answer, reported
 from fairway.gateway.returning import passes_events
@@ -130,6 +131,9 @@ class ShadowCopy:
             if answer is None:
                 self._held = data
                 return
+            if from_another(answer.headers.get(RELEASE_HEADER), self.arm.digest):
+                self._reached_another()
+                return
             self._answer = answer
             self._body = AnswerBody(answer.length)
             if answer.length and not answer.plain and passes_events(answer):
@@ -145,6 +149,12 @@ class ShadowCopy:
             self._answered()
         elif self._length > MAX_ANSWER_BYTES:
             self._end("unknown", "too_long")
+
+    def _reached_another(self) -> None:
+        """Whoever answered is another release, perhaps one with real tools: nothing more is copied there."""
+        if self.upstream is not None:
+            self.arm.endpoints.wrong(self.upstream.pool)
+        self._end("unknown", "wrong_release")
 
     def _parse(self, data: bytes) -> AnswerHead | None:
         return parse_answer(data, limit=self.table.limits.head_bytes, head_request=self.head_only)

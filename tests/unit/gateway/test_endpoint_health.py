@@ -61,6 +61,7 @@ def test_only_so_many_alike_in_a_row_change_what_an_endpoint_counts_as(
         (Answered(status=200, body=b'{"release": "2024.1"}'), None),
         (Answered(status=200, body=b'{"release": 7}'), None),
         (Answered(status=200, body=b"[]"), None),
+        (Answered(status=200, body=b"[" * 65_000), None),
         (MINE, True),
         (OTHERS, False),
         (Answered(status=200, said=OLD.encode()), True),

@@ -57,7 +57,7 @@ class Answered:
             return not from_another(self.said, release.encode())
         try:
             found = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         named = found.get("release") if isinstance(found, dict) else None
         if not isinstance(named, str) or _digest(named) is None:
