@@ -18,14 +18,9 @@ _MAX_RAW = 2 * MAX_BYTES
 
 
 class BodyKey:
-    """One request that waits for its key.
+    """One request that waits for its key."""
 
-    Attributes:
-        raw: All that came of the body, as it came, and whatever follows it.
-        beginning: The payload in that, up to 64 KiB.
-    """
-
-    __slots__ = ("_dechunk", "_left", "_look_at", "_pointers", "beginning", "raw")
+    __slots__ = ("_beginning", "_dechunk", "_left", "_look_at", "_pointers", "_raw")
 
     def __init__(self, pointers: tuple[str, ...], length: int) -> None:
         """Wait for what the first of ``pointers`` finds in a body of so many bytes, or :data:`CHUNKED`."""
@@ -33,8 +28,18 @@ class BodyKey:
         self._dechunk = Dechunker() if length == CHUNKED else None
         self._left = length
         self._look_at = 0
-        self.raw = b""
-        self.beginning = b""
+        self._raw = bytearray()
+        self._beginning = bytearray()
+
+    @property
+    def raw(self) -> bytes:
+        """All that came of the body, as it came, and whatever follows it."""
+        return bytes(self._raw)
+
+    @property
+    def beginning(self) -> bytes:
+        """The payload in that, its first 64 KiB."""
+        return bytes(self._beginning[:MAX_BYTES])
 
     def feed(self, data: bytes) -> bool:
         """More of the body came; whether that is enough to place the request.
@@ -42,10 +47,10 @@ class BodyKey:
         It is looked at again only once there is twice as much, so that a client that sends byte by byte costs no more
         than twice one that sends it whole.
         """
-        self.raw += data
+        self._raw += data
         whole = self._take(data)
-        size = len(self.beginning)
-        if whole or size >= MAX_BYTES or len(self.raw) >= _MAX_RAW:
+        size = len(self._beginning)
+        if whole or size >= MAX_BYTES or len(self._raw) >= _MAX_RAW:
             return True
         if size < self._look_at:
             return False
@@ -57,19 +62,20 @@ class BodyKey:
         if self._dechunk is None:
             data = data[: self._left]
             self._left -= len(data)
-            self.beginning = (self.beginning + data)[:MAX_BYTES]
+            self._beginning += data
             return not self._left
         try:
             payload, _ = self._dechunk.feed(data)
         except RefusalError:
             return True
-        self.beginning = (self.beginning + payload)[:MAX_BYTES]
+        self._beginning += payload
         return self._dechunk.done
 
     def _settled(self) -> bool:
         """Whether more of the body could not change which pointer finds a key."""
+        beginning = self.beginning
         for pointer in self._pointers:
-            found, settled = look(self.beginning, pointer)
+            found, settled = look(beginning, pointer)
             if found is not None or not settled:
                 return settled
         return True
