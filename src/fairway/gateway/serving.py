@@ -94,7 +94,7 @@ def _mirror_plan(table: RouteTable, arms: dict[Digest, ArmServing], withheld: fr
 MAX_TOLD = 256
 """Bytes of a cookie that are kept as they are, to know it by."""
 
-MAX_KNOWN = 16_384
+MAX_KNOWN = 4_096
 """Units a worker keeps at hand under one table."""
 
 

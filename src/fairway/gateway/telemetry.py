@@ -33,6 +33,10 @@ GRACE_SECONDS = 1.0
 """A block is kept for so long after its end: what begins at its very end may be counted a moment later."""
 
 
+MAX_UNITS = 4_096
+"""Units a report should not have more of, by release."""
+
+
 class Cell:
     """Counts of one block of one release under one table, since the last flush."""
 
@@ -117,7 +121,7 @@ class Cell:
         self.gaps = defaultdict[int, int](int)  # between pieces of streams, by tenths of a millisecond
         self.sums: dict[str, float] = {}
         self.told: dict[int, list[Any]] = {}  # [outcome, how often], by its id: added up off the hot path
-        self.used: dict[Usage, int] = {}  # the same for tokens that a model's API said, which is no outcome
+        self.used = defaultdict[Usage, int](int)  # the same for tokens that a model's API said, which is no outcome
         self.units: list[bytes] = []  # hashes of units that had a request; now and then one twice
         self.marks: dict[str, list[bytes]] = {"active": self.units}
         self.valued: list[tuple[bytes, Outcome | Usage]] = []  # by unit: what has values means are taken of
@@ -165,12 +169,16 @@ class Cell:
             unit: Key of the unit when it takes part in unit tests.
             thresholds: What its request is held against.
         """
-        self.used[usage] = self.used.get(usage, 0) + 1
+        self.used[usage] += 1
         if unit is not None:
-            if self.tells_tokens:
-                self.valued.append((unit, usage))
-            if usage.tokens > thresholds.tokens:
-                self.mark("tokens_high", unit)
+            self.weigh(usage, unit, thresholds)
+
+    def weigh(self, usage: Usage, unit: bytes, thresholds: Thresholds) -> None:
+        """Hold tokens that were counted against their threshold, and tell them by unit when a gate asks for that."""
+        if self.tells_tokens:
+            self.valued.append((unit, usage))
+        if usage.tokens > thresholds.tokens:
+            self.mark("tokens_high", unit)
 
     def _add_up(self) -> tuple[int, dict[int, int]]:
         """The outcomes' figures into the sums; how many there were, and the tokens of each as a histogram."""
@@ -217,6 +225,12 @@ class Cell:
         if self._described < MAX_EXEMPLARS:
             self._described += 1
             self.exemplars.append(exemplar)
+
+    def retire(self) -> None:
+        """Its block is over and told: keep next to nothing, because units at hand may name it for hours."""
+        self.whole = []
+        self.active = set()
+        self.seen = {}
 
     def take(self) -> Increment:
         """What changed since the last time; the counts begin again at zero."""
@@ -362,13 +376,18 @@ class Telemetry:
             self._cells[key] = cell
         return cell
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many units are to be reported that a report should not wait: it takes memory of its own."""
+        return any(len(cell.units) > MAX_UNITS for cell in self._cells.values())
+
     def flush(self, *, block_seconds: float, timeout: float, last: bool = False) -> Batch:
         """The next batch: every change since the last one; a sign of life when there was none."""
         self._seq += 1
         now = self._wall()
         increments = tuple(cell.take() for cell in self._cells.values() if cell.changed)
         for key in [key for key, cell in self._cells.items() if cell.end + GRACE_SECONDS < now and not cell.open]:
-            del self._cells[key]
+            self._cells.pop(key).retire()
         gateway, boot, worker = self._identity
         return Batch(
             gateway=gateway,

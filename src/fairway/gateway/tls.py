@@ -11,7 +11,6 @@ import hashlib
 import os
 import ssl
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +163,8 @@ def _file_of(pem: bytes) -> Iterator[str]:
         finally:
             os.close(descriptor)
     else:
+        import tempfile
+
         with tempfile.NamedTemporaryFile() as file:  # only its owner may read it
             file.write(pem)
             file.flush()

@@ -44,6 +44,9 @@ from fairway.units import Digest, UnitHash
 
 log = logging.getLogger("fairway.gateway.worker")
 
+_LOOK_SECONDS = 0.1
+"""How often a worker looks whether there is so much to report already that it should not grow."""
+
 CLOCK_SET_SECONDS = 0.25
 """The wall clock was set when it is off by more than this against the one that only counts."""
 
@@ -206,7 +209,10 @@ class Worker:
 
     async def _flush_forever(self) -> None:
         while True:
-            await asyncio.sleep(min(1.0, self.serving.table.block_seconds / 4))
+            pause = min(1.0, self.serving.table.block_seconds / 4)
+            while pause > 0 and not self.telemetry.crowded:
+                await asyncio.sleep(min(pause, _LOOK_SECONDS))
+                pause -= _LOOK_SECONDS
             self._flush(last=False)
 
     def _flush(self, *, last: bool) -> None:

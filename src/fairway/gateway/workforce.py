@@ -233,6 +233,8 @@ class Workforce:
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-X",
+                "no_debug_ranges",  # columns of tracebacks cost a worker half a megabyte
                 "-m",
                 "fairway.gateway.worker",
                 json.dumps(asdict(settings(number, theirs.fileno()))),
