@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from fairway.gateway.quick_exchange import QuickExchange
 
 SERVER_ERROR = 500
-WRONG_RELEASE = "wrong_release"
 
 
 class Exchange(Recording):
@@ -276,7 +275,7 @@ class Exchange(Recording):
         served.endpoints.wrong(upstream.pool)
         self._answer = None
         if not self._send_anew():
-            self.fail(502, WRONG_RELEASE, "the instance that answered serves another release")
+            self.fail(502, "wrong_release", "the instance that answered serves another release")
         return True
 
     def _reject(self, refused: RefusalError) -> None:
@@ -362,7 +361,7 @@ class Exchange(Recording):
     def _hold_against_endpoint(self, code: str) -> None:
         """Note that an endpoint broke the request, which is not done by a long answer that takes longer than it may."""
         upstream = self.upstream
-        if upstream is None or code == WRONG_RELEASE or (code == "timeout_total" and self._answer is not None):
+        if upstream is None or code == "wrong_release" or (code == "timeout_total" and self._answer is not None):
             return
         upstream.pool.arm.broke(upstream.pool)
 

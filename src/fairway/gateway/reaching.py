@@ -113,9 +113,11 @@ class Reaching:
         if turn is None or served is None:
             self.fail(502, "unreachable", "the release cannot be reached")
             return
-        why = "too many requests wait for it" if turn is Turn.FULL else "its turn did not come in time"
         extra = b"retry-after: %d\r\n" % served.endpoints.line.retry_after()
-        self.fail(503, turn.value, f"the release has no room for the request: {why}", extra=extra)
+        if turn is Turn.FULL:
+            self.fail(503, "queue_full", "too many requests wait for the release", extra=extra)
+        else:
+            self.fail(503, "queue_timeout", "the release had no room for the request in time", extra=extra)
 
     async def _connected(self, pool: Pool) -> Upstream:
         """A new connection, within the table's limit of time.
