@@ -128,6 +128,19 @@ class Asked:
     question: Question
 
 
+def pin_token(draw: st.DrawFn, key: bytes) -> bytes:
+    """A pin as a client may bring it: of this conversation or of none, in time or not."""
+    text = draw(st.sampled_from([key.decode("utf-8", "surrogateescape"), None]))
+    began = Pin(
+        release=release_tag(draw(st.sampled_from([V1, V2, V3]))),
+        salt=tag_of("r-1"),
+        hashed=True,
+        expires=draw(st.sampled_from([2**31, 5])),
+        unit=unit_tag(text),
+    )
+    return SIGNER.sign(began).encode()
+
+
 @st.composite
 def requests(draw: st.DrawFn, prefix: bytes) -> Asked:
     key = draw(KEYS)
@@ -145,16 +158,12 @@ def requests(draw: st.DrawFn, prefix: bytes) -> Asked:
             lines.append((name.encode(), draw(st.sampled_from(values)).encode()))
     if draw(st.booleans()):
         lines.append((b"X-Conversation-Id", draw(st.sampled_from([b"", b" ", b"\t "])) + key))
-    if draw(st.integers(0, 4)) == 0:
+    if draw(st.integers(0, 2)) == 0:
         cookies = [b"conversation=" + key, b"lane=beta", b"x-gray-tag=eu", b"other=1"]
+        cookies += [b"fairway_pin=%b" % pin_token(draw, key)] * draw(st.integers(0, 1))
         lines.append((b"cookie", b"; ".join(draw(st.lists(st.sampled_from(cookies), min_size=1, unique=True)))))
     if draw(st.integers(0, 3)) == 0:
-        text = draw(st.sampled_from([key.decode("utf-8", "surrogateescape"), None]))
-        began = Pin(
-            release=release_tag(draw(st.sampled_from([V1, V2, V3]))), salt=tag_of("r-1"), hashed=True,
-            expires=draw(st.sampled_from([2**31, 5])), unit=unit_tag(text),
-        )  # fmt: skip
-        lines.append((b"x-fairway-pin", SIGNER.sign(began).encode()))
+        lines.append((b"x-fairway-pin", pin_token(draw, key)))
     body = b""
     if draw(st.integers(0, 3)) == 0 and b"\xff" not in key:
         body = json.dumps({"a": [1], "conversation": {"id": key.decode()}}).encode()
