@@ -17,6 +17,7 @@ from fairway.gateway.client import ClientConnection
 from fairway.gateway.descriptors import most_clients, raise_limit
 from fairway.gateway.forwarding import Peer
 from fairway.gateway.listening import BACKLOG
+from fairway.gateway.proxied import ProxyConnection
 from fairway.gateway.proxy_protocol import MOST_BYTES, HeaderError, belonging, read_header
 from fairway.gateway.tls import SHUTDOWN_SECONDS, KeyPair, TlsError, server_context
 
@@ -66,6 +67,11 @@ class Entrance:
             log.error("the certificate in force stays: %s", error.message)
 
     @property
+    def connection(self) -> type[ClientConnection]:
+        """What a client's connection is served by."""
+        return ProxyConnection if self._worker.listening.trusted_proxies else ClientConnection
+
+    @property
     def context(self) -> ssl.SSLContext | None:
         """What TLS connections begin with from now on; those that run keep theirs."""
         return self._context
@@ -84,7 +90,8 @@ class Entrance:
             self._door.open()
         else:
             loop = asyncio.get_running_loop()
-            self._door = await loop.create_server(lambda: ClientConnection(worker), sock=listener, backlog=BACKLOG)
+            made = self.connection
+            self._door = await loop.create_server(lambda: made(worker), sock=listener, backlog=BACKLOG)
 
     def close(self) -> None:
         """Accept no more; what was accepted goes on."""
@@ -225,7 +232,7 @@ class Acceptor:
         context = self._entrance.context
 
         def client() -> ClientConnection:
-            return ClientConnection(worker, peer)
+            return self._entrance.connection(worker, peer)
 
         if not worker.listening.secure:
             await self._loop.connect_accepted_socket(client, accepted)
