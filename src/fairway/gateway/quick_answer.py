@@ -5,6 +5,7 @@ A call more is paid by all traffic, so it is one function.
 
 from __future__ import annotations
 
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,9 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
     if cell.reads_usage and (outcome is None or not outcome.counted):
         used = usage_at(data)
         if used is not None:
-            cell.use(used, unit, known.thresholds)
+            cell.used[used] += 1
+            if unit is not None and (cell.tells_tokens or known.tokens_above < inf):
+                cell.weigh(used, unit, known.thresholds)
     if worker.access_log is not None:
         log_answer(worker.access_log, exchange, known, taken, raw, len(data) - end, outcome, used)
     client.exchange = exchange.upstream = None
