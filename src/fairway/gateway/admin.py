@@ -197,6 +197,8 @@ class AdminApi:
             none,
             tripped,
         )
+        masked = len(gateway.decisions.masked)
+        yield "fairway_gateway_masked", "gauge", "Releases a person keeps from traffic here.", none, masked
         if gateway.tls is not None:
             yield from gateway.tls.gauges()
         not_kept = int(bool(gateway.keeper.missing))
