@@ -22,6 +22,7 @@ from fairway.testing.scripted_arm import ScriptedArm, always, answer
 from fairway.traffic.bucket import bucket
 from fairway.traffic.endpoints import Health
 from fairway.traffic.fence import Fence
+from fairway.traffic.routers.gateway import GatewayRouter
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind, Timeouts
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 
@@ -280,3 +281,37 @@ async def test_what_an_instance_says_at_its_health_check_is_in_the_registry(gate
             return (found["status"], explained["served"]["version"], explained["by"]) == ("down", "1.0.0", "fallback")
 
         await until(down)
+
+
+async def test_a_mask_made_while_no_controller_runs_is_told_to_it_once_it_does(
+    gateway: GatewayProcess, arms: tuple[str, str]
+) -> None:
+    served = table(*arms, split=100_000)
+    router = GatewayRouter(gateway.state.socket("controller"))
+    await router.start()
+    await router.apply(served)
+    await gateway.start("--workers", "1")
+
+    async def told(masked: tuple[str, ...]) -> None:
+        async def same() -> bool:
+            return (await router.observe(served.route)).masked == masked
+
+        await until(same)
+
+    async def confirmed() -> bool:
+        return (await router.observe(served.route)).confirmed == served.fence
+
+    await until(confirmed)
+    await told(())
+    await router.close()
+    assert (await gateway.ask("POST", "/v1/mask", {"release": "candidate", "masked": True})).status == 200
+    assert await asked(gateway.port, "X-Conversation-Id: c") == (200, "1.0.0")
+    router = GatewayRouter(gateway.state.socket("controller"))
+    await router.start()
+    await router.apply(served)
+    try:
+        await told((NEW,))
+        assert (await gateway.ask("POST", "/v1/mask", {"release": NEW, "masked": False})).status == 200
+        await told(())
+    finally:
+        await router.close()
