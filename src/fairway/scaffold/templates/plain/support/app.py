@@ -167,5 +167,6 @@ async def readiness(request: Request) -> dict[str, str]:
         "release": bundle.release,
         "effective": bundle.effective,
         "prompt": bundle.prompt_version,
+        "model": bundle.model.model,
         "environment": bundle.environment,
     }

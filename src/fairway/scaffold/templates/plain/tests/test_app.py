@@ -91,3 +91,4 @@ def test_readiness_says_what_is_served(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     ready = client.get("/readiness").json()
     assert (ready["status"], ready["release"], ready["environment"]) == ("ready", "dev", "dev")
+    assert ready["model"], "for the registry of instances"
