@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterable
 
 import pytest
@@ -114,6 +115,10 @@ def test_the_number_of_series_is_bounded_whatever_is_counted() -> None:
     assert len({dict(labels)["release"] for _, labels in found}) <= MAX_SERIES
     assert len(found) < MOST_SERIES
     assert not any("odd" in str(key) for key in found)
+    reasons = [dict(labels)["release"] for name, labels in found if name == "fairway_gateway_assigned_total"]
+    assert max(Counter(reasons).values()) == MAX_REASONS + 1, "those of a release, and the others together"
+    kept = [*book._series.values(), *book._kept.values()]
+    assert max(len(series.sums) for series in kept) == len(set(SUMS)), "what nobody knows takes no memory"
     assert len(book._kept) <= MAX_KEPT
 
 

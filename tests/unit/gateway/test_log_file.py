@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from select import PIPE_BUF
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairway.gateway import log_file
 from fairway.gateway.log_file import LogFile
@@ -75,6 +79,32 @@ def _full(write, fd: int, data: bytes) -> int:  # type: ignore[no-untyped-def]
     if len(data) < 20:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return int(write(fd, bytes(data[:100])))
+
+
+def test_writers_take_turns_so_that_one_can_take_back_what_it_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    file = LogFile(str(path))
+    file.put(b"one\n", 1)
+    settled(file, 1)
+    with path.open("rb") as another:
+        fcntl.flock(another, fcntl.LOCK_EX)
+        file.put(b"two\n", 1)
+        time.sleep(0.1)
+        assert path.read_bytes() == b"one\n"
+        fcntl.flock(another, fcntl.LOCK_UN)
+    settled(file, 2)
+    file.close()
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+@given(st.lists(st.integers(0, 3 * PIPE_BUF), min_size=1, max_size=30))
+def test_a_pipe_gets_whole_lines_in_parts_it_keeps_together(lengths: list[int]) -> None:
+    lines = [b"x" * length + b"\n" for length in lengths]
+    parts = log_file._parts(b"".join(lines))
+    assert b"".join(parts) == b"".join(lines)
+    for part in parts:
+        assert part.endswith(b"\n")
+        assert len(part) <= PIPE_BUF or part.count(b"\n") == 1
 
 
 def test_the_half_line_of_a_killed_writer_is_ended_by_the_next(tmp_path: Path) -> None:
