@@ -136,9 +136,13 @@ def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path, monkeypatch: 
     assert old.read_bytes() == (b"before\nstill the old one\n" if told else b"before\n")
 
 
-def test_a_reader_that_stopped_holds_nobody_up_and_memory_is_bounded(tmp_path: Path) -> None:
+def test_a_reader_that_stopped_holds_nobody_up_and_memory_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
+    write, sizes = os.write, list[int]()
+    monkeypatch.setattr(log_file.os, "write", lambda fd, data: sizes.append(len(data)) or write(fd, data))
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     file = LogFile(str(path), max_waiting=200_000)
     begun = time.monotonic()
@@ -161,6 +165,7 @@ def test_a_reader_that_stopped_holds_nobody_up_and_memory_is_bounded(tmp_path: P
     lines = bytes(got).splitlines()
     assert len(lines) == file.written
     assert all(len(line) == 999 for line in lines), "no line is cut"
+    assert max(sizes) <= PIPE_BUF, "what another writer cannot come between"
 
 
 def test_a_file_that_cannot_be_opened_costs_lines_and_no_thread_dies(tmp_path: Path) -> None:
