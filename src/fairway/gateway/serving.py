@@ -16,6 +16,7 @@ from fairway.gateway.telemetry import NO_CELL, Cell
 from fairway.gateway.thresholds import NO_THRESHOLDS, Thresholds, thresholds_for
 from fairway.gateway.tracing import trace_lines
 from fairway.traffic.bucket import highest_below, mirror_salt, tag_of
+from fairway.traffic.json_pointer import make_ready
 from fairway.traffic.keys import issued_cookie
 from fairway.traffic.matching import looked_at
 from fairway.traffic.pin import release_tag
@@ -282,6 +283,8 @@ class Serving:
     reads_bodies: bool = False
     """Whether a key may stand in the body of a request."""
     sweep_seconds: float = 0.25
+    secure: bool = False
+    """Whether clients speak TLS, so that their cookies are for TLS alone."""
     taken_away: frozenset[Digest] = frozenset()
     """Releases that get no traffic now: the table masks them, or the gateway withholds them."""
     quick_bytes: int = 0
@@ -327,6 +330,9 @@ def prepare(
     }
     for release in fleet.keys() - arms.keys():
         fleet.pop(release).retire()
+    for key in table.keys:
+        if key.kind is KeyKind.JSON_POINTER:
+            make_ready(key.name)
     first = table.keys[0] if table.keys else None
     key_header = first.name.lower() if first is not None and first.kind is KeyKind.HEADER else ""
     timeouts = table.timeouts

@@ -54,6 +54,7 @@ def test_every_value_of_every_text_is_found_as_the_standard_library_reads_it(
 
 
 @given(TEXTS.filter(lambda value: isinstance(value, dict | list)), st.data())
+@settings(deadline=None)
 def test_a_text_cut_off_anywhere_gives_what_the_whole_gives_or_does_not_know(
     value: object, data: st.DataObject
 ) -> None:
