@@ -12,7 +12,7 @@ import socket
 import sys
 from time import perf_counter, sleep
 
-from benchmarks.gateway.pacer import frames
+from benchmarks.gateway.pacer import END, frames
 
 BODY = b'{"stream":true,"messages":[{"role":"user","content":"hello"}]}'
 LIMIT_SECONDS = 30.0
@@ -134,7 +134,8 @@ class Listener:
                 self._first.append(now - slot.sent)
             slot.came += events
             slot.last = now
-        if slot.came >= self._chunks and data.endswith(b"0\r\n\r\n"):
+        refused = not slot.came and not data.startswith(b"HTTP/1.1 200 ")
+        if refused or (slot.came >= self._chunks and data.endswith(END)):
             self._done.append((slot.name, b"".join(slot.pieces)))
             if slot.left:
                 self._ask(slot)
@@ -146,10 +147,15 @@ class Listener:
         self._epoll.unregister(slot.sock.fileno())
 
     def _figures(self, seconds: float) -> dict[str, float]:
-        good = sum(right(raw, name, self._chunks) for name, raw in self._done)
+        wrong = [raw for name, raw in self._done if not right(raw, name, self._chunks)]
+        good = len(self._done) - len(wrong)
+        if wrong:
+            print(
+                f"the first of {len(wrong)} wrong answers: {wrong[0][:300]!r} ... {wrong[0][-100:]!r}", file=sys.stderr
+            )
         return {
             "streams": good,
-            "wrong": len(self._done) - good,
+            "wrong": len(wrong),
             "lost": self._lost,
             "seconds": seconds,
             "first_p50_ms": percentile(self._first, 0.5) * 1000,

@@ -45,7 +45,7 @@ def listened(proxy: Proxy, at_once: int) -> Figures:
     arguments = [proxy.port, at_once, SIZES[at_once], CHUNKS, PACE]
     before = cpu_us(proxy.pid)
     command = on_core(LOAD_CORE, sys.executable, "-m", "benchmarks.gateway.listener", *map(str, arguments))
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: Figures = json.loads(done.stdout)
     cpu = cpu_us(proxy.pid) - before
     return {**figures, "cpu_s": cpu / 1e6, "cpu_us": cpu / max(1.0, figures["streams"] * CHUNKS)}
