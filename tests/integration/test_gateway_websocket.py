@@ -541,11 +541,11 @@ async def test_who_reads_slowly_holds_the_other_back_and_gets_everything(harness
 
 async def test_a_session_on_which_nothing_passes_is_closed_after_its_own_limit_and_is_unknown(harness: Harness) -> None:
     async with websocket_arm(echo) as endpoint:
-        limits = replace(TIMEOUTS, idle=0.2, first_byte=0.2, websocket=0.8)
+        limits = replace(TIMEOUTS, idle=0.2, first_byte=1.0, websocket=1.5)
         await harness.start(replace(table(endpoint), timeouts=limits))
-        async with session(harness) as client, asyncio.timeout(5):
-            for _ in range(3):
-                await asyncio.sleep(0.4)  # longer than `idle`, which is not a session's
+        async with session(harness) as client, asyncio.timeout(10):
+            for _ in range(2):
+                await asyncio.sleep(0.5)  # longer than `idle`, which is not a session's
                 await client.send("x")
                 assert await client.recv() == "x"
             with pytest.raises(ConnectionClosed) as closed:
@@ -558,10 +558,10 @@ async def test_a_session_on_which_nothing_passes_is_closed_after_its_own_limit_a
 
 async def test_a_session_outlives_the_total_time_of_requests_and_is_counted_by_then(harness: Harness) -> None:
     async with websocket_arm(echo) as endpoint:
-        limits = replace(TIMEOUTS, total=0.6, first_byte=0.3, idle=0.3)
+        limits = replace(TIMEOUTS, total=0.8, first_byte=0.5, idle=0.5)
         await harness.start(replace(table(endpoint), timeouts=limits))
         async with session(harness) as client:
-            await asyncio.sleep(1.2)
+            await asyncio.sleep(1.3)
             reported = await harness.reported()
             assert sum(one.finished for batch in reported for one in batch.increments) == 1
             await client.send("x")
@@ -575,7 +575,7 @@ async def test_an_arm_that_drops_sessions_long_after_they_were_counted_is_told_o
         await asyncio.sleep(1.0)
 
     server = await raw_arm(talk)
-    limits = replace(TIMEOUTS, total=0.6, first_byte=0.3, idle=0.3)
+    limits = replace(TIMEOUTS, total=0.8, first_byte=0.5, idle=0.5)
     await harness.start(replace(table(endpoint_of(server)), timeouts=limits))
     async with connected(harness.port) as client, asyncio.timeout(5):
         await begun(harness, client)
