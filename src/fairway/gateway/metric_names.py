@@ -68,6 +68,13 @@ USER_FAMILIES: tuple[SumFamily, ...] = (
         "",
         {"stalls": ("", 1)},
     ),
+    ("fairway_gateway_websockets_total", "WebSocket sessions that began.", "", {"websockets": ("", 1)}),
+    (
+        "fairway_gateway_websockets_cut_total",
+        "WebSocket sessions that their arm cut after they had been counted.",
+        "",
+        {"websockets_cut": ("", 1)},
+    ),
     (
         "fairway_gateway_client_aborts_total",
         "Requests whose client left before it had its answer.",
