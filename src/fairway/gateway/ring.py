@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 SEGMENT_BYTES = 4 << 20
@@ -36,15 +37,13 @@ class Ring:
         """Add one line (without its newline).
 
         Raises:
-            OSError: When the disk is full; nothing half-written stays readable.
+            OSError: When the disk is full, or the line is longer than a segment; nothing half-written stays readable.
         """
-        if self._file.tell() >= self._segment_bytes:
-            following = self._path(self._number + 1).open("ab", buffering=0)
-            self._file.close()
-            self._file = following
-            self._number += 1
-            for number in self._numbers()[: -self._segments]:
-                self._path(number).unlink(missing_ok=True)
+        size = len(line) + 1
+        if size > self._segment_bytes:
+            raise OSError(errno.EFBIG, f"a line of {size} bytes is longer than a segment")
+        if self._file.tell() + size > self._segment_bytes:
+            self._begin_segment()
         before = self._file.tell()
         rest = memoryview(line + b"\n")
         try:
@@ -53,6 +52,19 @@ class Ring:
         except OSError:
             self._file.truncate(before)
             raise
+
+    def _begin_segment(self) -> None:
+        """Go on in the next segment, and drop the oldest ones until it has room."""
+        following = self._path(self._number + 1).open("ab", buffering=0)
+        self._file.close()
+        self._file = following
+        self._number += 1
+        room = (self._segments - 1) * self._segment_bytes
+        kept = [(number, self._path(number).stat().st_size) for number in self._numbers() if number < self._number]
+        for number, size in reversed(kept):
+            room -= size
+            if room < 0:
+                self._path(number).unlink(missing_ok=True)
 
     def read(self, after: str | None, *, limit: int = READ_BYTES) -> tuple[list[bytes], str]:
         """Lines after a cursor and the cursor to go on from; from the oldest kept when the cursor's place is gone.
