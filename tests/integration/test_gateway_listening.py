@@ -178,6 +178,8 @@ async def test_requests_pass_over_tls_and_the_arm_is_told(make: Make) -> None:
             for body in (b"", b"small", b"y" * 300_000):
                 reply = await client.ask("X-Conversation-Id: c", method="POST", body=body)
                 assert (reply.status, len(reply.body)) == (200, 300_000)
+                if not body:
+                    assert reply.headers["set-cookie"].endswith("; Secure")
         assert [len(request.body) for request in arm.requests] == [0, 5, 300_000]
         assert {request.header("x-forwarded-proto") for request in arm.requests} == {"https"}
 

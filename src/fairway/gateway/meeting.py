@@ -128,7 +128,7 @@ def _start(serving: Serving, candidate: bool, now: float) -> Start | None:
         return None
     tag, salt = serving.arms[decision.release].tag, serving.ruleset.salt_tag
     pin = PinSigner.begin(Pin(release=tag, salt=salt, hashed=True, expires=int(until), unit=0))
-    tail = cookie_tail(until - now).encode()
+    tail = cookie_tail(until - now, secure=serving.secure).encode()
     start = Start(known, now + RENEW_SECONDS, tag, int(until), salt, pin, tail)
     serving.starts[candidate] = start
     return start

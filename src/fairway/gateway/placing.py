@@ -129,8 +129,8 @@ def _issue(facts: HeadFacts, serving: Serving, name: str) -> tuple[Assigned, byt
     """Give a keyless client a key for good, and assign it by that."""
     value = uuid4().hex
     facts.issue(name, value)
-    line = f"set-cookie: {name}={value}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax\r\n".encode()
-    return serving.ruleset.assign(facts, chance=0), line
+    line = f"set-cookie: {name}={value}{cookie_tail(_YEAR, secure=serving.secure)}"
+    return serving.ruleset.assign(facts, chance=0), line.encode()
 
 
 def _begin(assigned: Assigned, serving: Serving, worker: Worker, now: float, until: float) -> bytes:
@@ -149,9 +149,18 @@ def _begin(assigned: Assigned, serving: Serving, worker: Worker, now: float, unt
         worker.memory.remember(unit_hash(assigned.key), release=arm.tag, salt=salt, expires=int(until))
     pin = Pin(release=arm.tag, salt=salt, hashed=hashed, expires=int(until), unit=unit_tag(assigned.key))
     token = worker.signer.sign(pin)
-    return f"{PIN_HEADER}: {token}\r\nset-cookie: {PIN_COOKIE}={token}{cookie_tail(until - now)}".encode()
+    tail = cookie_tail(until - now, secure=serving.secure)
+    return f"{PIN_HEADER}: {token}\r\nset-cookie: {PIN_COOKIE}={token}{tail}".encode()
 
 
-def cookie_tail(seconds: float) -> str:
-    """What follows the pin in its cookie line, which a client keeps for so long."""
-    return f"; Path=/; Max-Age={max(1, int(seconds))}; HttpOnly; SameSite=Lax\r\n"
+def cookie_tail(seconds: float, *, secure: bool) -> str:
+    """What follows the value in a cookie line.
+
+    Args:
+        seconds: The client keeps it for so long.
+        secure: It only brings it back over TLS, as it got it.
+    """
+    return f"; Path=/; Max-Age={max(1, int(seconds))}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}\r\n"
+
+
+_YEAR = 31_536_000.0  # seconds

@@ -195,6 +195,7 @@ class Worker:
         of_its_own = table.flags or table.trace  # header lines, for each request or each arm
         if serving.key_header and not self.draining and not of_its_own:
             serving.usual = request_matcher(serving.key_header, looked_at(table.rules))
+        serving.secure = self.listening.secure
         self.serving = serving
         self.watch.limit(table.timeouts, sweep_seconds=serving.sweep_seconds)
         self.entrance.take(message)
