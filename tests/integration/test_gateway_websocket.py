@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import wsproto.events
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from fairway.observe.blocks import Increment, bin_value
+from fairway.testing.certificates import key_pair, trusting
 from fairway.testing.gateway_worker import Client, Harness, connected
 from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, always, answer
 from fairway.traffic.bucket import bucket
@@ -209,6 +211,49 @@ async def test_frames_cut_anywhere_pass_byte_for_byte(harness: Harness) -> None:
     server.close()
     counted = await stable(harness)
     assert (counted.finished, counted.failed, counted.unknown) == (1, 0, 0)
+
+
+async def test_a_session_passes_over_tls_and_ends_as_its_arm_ends_it(tmp_path: Path) -> None:
+    pair = key_pair("localhost")
+
+    async def talk(connection: websockets.asyncio.server.ServerConnection) -> None:
+        for _ in range(3):
+            await connection.send(await connection.recv())
+        await connection.close(4001, "enough")
+
+    harness = Harness(tmp_path, tls=pair)
+    async with websocket_arm(talk) as endpoint:
+        await harness.start(table(endpoint))
+        url = f"wss://localhost:{harness.port}/chat/ws"
+        async with websockets.asyncio.client.connect(url, ssl=trusting(pair), proxy=None) as client:
+            for message in ("hello", "x" * 200_000, "last"):
+                await client.send(message)
+                assert await client.recv() == message
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.recv()
+            assert closed.value.rcvd is not None
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4001, "enough")
+        counted = await stable(harness)
+        assert (counted.finished, counted.failed, counted.unknown) == (1, 0, 1)
+    await harness.close()
+
+
+async def test_a_session_has_one_line_in_the_access_log_with_all_its_time_and_bytes(
+    harness: Harness, tmp_path: Path
+) -> None:
+    async with websocket_arm(echo, compression=None) as endpoint:
+        limits = replace(TIMEOUTS, total=0.8, first_byte=0.5, idle=0.5)
+        await harness.start(replace(table(endpoint), timeouts=limits), access_log=str(tmp_path / "access.jsonl"))
+        async with session(harness, compression=None) as client:
+            await client.send("x" * 1000)
+            await client.recv()
+            await asyncio.sleep(1.2)  # past when it is counted
+        await harness.counted()
+    (line,) = [json.loads(line) for line in (tmp_path / "access.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert (line["status"], line["verdict"], line["path"]) == (101, "ok", "/chat/ws")
+    assert line["bytes_in"] > 1000
+    assert line["bytes_out"] > 1000
+    assert line["duration_us"] > 1_000_000
 
 
 # --- only what was asked, only what was agreed ------------------------------------------------------------------
