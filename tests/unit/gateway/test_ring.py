@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fairway.gateway.goodbyes import goodbye
@@ -32,6 +32,7 @@ def used(folder: Path) -> int:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(st.integers(0, SEGMENT + 5), st.none()), max_size=60))
+@example([199] * 20)
 def test_it_never_takes_more_than_its_bound_and_gives_back_the_newest_lines_in_order(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int | None]
 ) -> None:
