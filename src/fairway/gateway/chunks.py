@@ -20,6 +20,7 @@ _QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*
 _EXTENSION = rb";" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|" + _QUOTED + rb"))?"
 
 _size_line = re.compile(rb"([0-9A-Fa-f]{1,8}+)((?:" + _EXTENSION + rb")*+)\r\n").match
+_plain_size_line = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n").match
 _trailer = re.compile(rb"(" + TOKEN + rb"++):[\t\x20-\x7e\x80-\xff]*+\r\n").fullmatch
 
 FRAMING = frozenset((b"content-length", b"transfer-encoding"))
@@ -64,6 +65,8 @@ class Dechunker:
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
+        elif self._state == self._SIZE and (whole := self._whole(data)):
+            return whole, b""
         payload: list[bytes] = []
         at = 0
         while not self.done and at < len(data):
@@ -83,6 +86,21 @@ class Dechunker:
             self._line(data, at, end + 1)
             at = end + 1
         return b"".join(payload), data[at:] if self.done else b""
+
+    def _whole(self, data: bytes) -> bytes:
+        """The payload when ``data`` is one chunk and nothing else, as events mostly are; empty otherwise."""
+        match = _plain_size_line(data)
+        if match is None:
+            return b""
+        begin = match.end()
+        end = len(data) - 2
+        size = end - begin
+        if int(match.group(1), 16) != size or not data.endswith(b"\r\n"):
+            return b""
+        if self._limit is not None and self.total + size > self._limit:
+            return b""
+        self.total += size
+        return data[begin:end]
 
     def _hold(self, part: bytes) -> None:
         """Keep an incomplete line, unless it can no longer become a good one."""
