@@ -131,9 +131,10 @@ class Upstream(asyncio.Protocol):
             self.transport.pause_reading()
 
     def close(self) -> None:
-        """Close without telling the exchange."""
+        """Close without telling the exchange; its place is free at once."""
         self.exchange = None
         self.closed = True
+        self.pool.forget(self)
         if self.transport is not None:
             self.transport.abort()
 

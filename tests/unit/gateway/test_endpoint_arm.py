@@ -289,6 +289,21 @@ async def test_places_are_exactly_the_open_connections_whatever_happens(
     await play.end()
 
 
+async def test_an_idle_connection_that_is_too_old_takes_no_place_of_the_request_that_finds_it() -> None:
+    found = arm("h:1", limit=1, queue=0)
+    opened(found.pools["h:1"]).release(perf_counter() - 60)
+    assert found.take(perf_counter()) is None
+    assert await found.place() is Turn.MAY_OPEN
+
+
+async def test_an_endpoint_that_a_table_names_twice_is_one() -> None:
+    found = arm("h:1", "h:1")
+    kept = opened(found.pools["h:1"])
+    kept.release(perf_counter())
+    found.follow(("h:1", "h:1"), Limits(), DEFAULT_EJECTION)
+    assert (found.pools["h:1"].idle, len(found.rotation)) == ([kept], 1)
+
+
 # --- who is left out -------------------------------------------------------------------------------------------
 
 
@@ -371,6 +386,18 @@ async def test_an_ejected_endpoint_comes_back_by_one_request_alone() -> None:
     trial.release(perf_counter())
     assert bad.record.standing is Standing.IN
     assert bad in [found.turn() for _ in range(60)]
+
+
+async def test_an_ejected_endpoint_that_is_the_only_one_left_serves_and_is_back_by_its_first_answer() -> None:
+    found = arm("h:1", "h:2")
+    for _ in range(3):
+        found.broke(found.pools["h:1"])
+    found.follow(("h:1",), Limits(), DEFAULT_EJECTION)
+    last = found.pools["h:1"]
+    assert (last.record.standing, found.turn(), found.order()) == (Standing.OUT, last, [last])
+    upstream = opened(last)
+    upstream.release(perf_counter())
+    assert (last.record.standing, last.idle) == (Standing.IN, [upstream])
 
 
 async def test_a_trial_that_fails_ejects_at_once_and_for_longer() -> None:

@@ -79,7 +79,7 @@ class ArmEndpoints:
         """Put what a table says of the arm in force; ``path``: where an endpoint says which release it is."""
         self._path = path
         before, self.pools = self.pools, {}
-        for endpoint in endpoints:
+        for endpoint in dict.fromkeys(endpoints):
             known = before.pop(endpoint) if endpoint in before else None
             self.pools[endpoint] = Pool(endpoint, self, self._loop) if known is None else known
         for gone in before.values():
@@ -112,9 +112,10 @@ class ArmEndpoints:
             self.trial = None
         self._strict = strict = bool(self.line) or now < self._watched_until
         for pool in pools:
-            serves = pool in self.rotation or pool.record.standing is Standing.IN
-            pool.barred = not serves and pool.record.standing is not Standing.TRIAL
-            pool.unusual = strict or not serves or pool.retired
+            standing = pool.record.standing
+            pool.barred = standing in (Standing.OUT, Standing.WRONG) and pool not in self.rotation
+            pool.unusual = strict or standing is not Standing.IN or pool.retired
+        for pool in pools:  # closing one may give somebody a turn, which settles anew
             if pool.barred:
                 pool.sweep(0.0)
 
@@ -228,7 +229,7 @@ class ArmEndpoints:
     def answered(self, pool: Pool, *, bad: bool) -> None:
         """A request ended with a whole answer: a ``bad`` one, or a good one while that is looked at."""
         record, now = pool.record, monotonic()
-        if record.standing is Standing.TRIAL and not bad:
+        if not bad and (record.standing is Standing.TRIAL or (record.standing is Standing.OUT and not pool.barred)):
             record.come_back(now)
             self._settle()
             return
@@ -251,7 +252,7 @@ class ArmEndpoints:
             self._settle()
 
     def wrong(self, pool: Pool) -> None:
-        """It answered for another release: nothing more goes there until its trial, however few are left."""
+        """It answered for another release: nothing more goes there until it names its own, however few are left."""
         if pool.record.standing is not Standing.WRONG:
             pool.record.wrong = True
             self._eject(pool, monotonic(), Why.WRONG)
