@@ -287,7 +287,7 @@ async def test_an_error_nobody_thought_of_ends_neither_the_pulling_nor_the_liste
 def test_a_ring_that_found_no_space_for_its_next_segment_goes_on_when_there_is_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ring = Ring(tmp_path / "ring", segment_bytes=10)
+    ring = Ring(tmp_path / "ring", segment_bytes=24)
     ring.append(b"x" * 20)
     opened = Path.open
 
