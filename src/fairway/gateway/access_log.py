@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 TOGETHER = 64
 """Requests noted before their lines are written out; bounds what is held of their bytes."""
 
-_HAND_OVER = 128
-"""Lines handed over together while requests come fast: some 64 KiB."""
+_HAND_OVER = 512
+"""Lines handed over together while requests come fast, some 300 KB: waking the thread that writes has its price."""
 
 _MOST_KEPT = 1024
 """Outcomes whose words are kept."""

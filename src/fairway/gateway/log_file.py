@@ -8,6 +8,7 @@ the next. A pipe takes batches of at most ``PIPE_BUF`` bytes, which the kernel k
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import stat
 import threading
@@ -21,6 +22,8 @@ MAX_WAITING = 4 << 20
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether the file was moved away."""
+
+log = logging.getLogger("fairway.gateway.worker")
 
 STANDARD_OUTPUT = "-"
 
@@ -94,6 +97,8 @@ class LogFile:
             try:
                 self._write(text)
             except OSError as error:
+                if not self.error:
+                    log.error("the access log loses lines: %s", error)
                 self.error = str(error)
                 self.dropped += lines
             else:
