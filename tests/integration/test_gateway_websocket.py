@@ -428,6 +428,27 @@ async def test_an_arm_that_reports_outcomes_and_says_nothing_of_a_session_is_unk
         assert (counted.finished, counted.failed, counted.unknown) == (2, 0, 1)
 
 
+async def test_an_outcome_in_the_head_of_the_101_holds_for_the_session_unless_its_end_says_otherwise(
+    harness: Harness,
+) -> None:
+    closes = iter([b"\x88\x02\x03\xe8", b"\x88\x1f\x03\xe8fairway-outcome status=failed", b""])
+
+    async def script(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(AGREED.replace(b"\r\n\r\n", b"\r\nFairway-Outcome: status=ok\r\n\r\n") + next(closes))
+        await writer.drain()
+        writer.close()
+
+    async with ScriptedArm(script) as arm:
+        await harness.start(table(arm.endpoint))
+        for _ in range(3):
+            async with connected(harness.port) as client:
+                client.writer.write(ASKED % b"c")
+                assert b"fairway-outcome" not in (await client.reader.read()).lower()
+        counted = await stable(harness)
+        assert (counted.finished, counted.failed, counted.unknown) == (3, 2, 0)
+        assert {one["reason"] for one in counted.exemplars} == {"outcome_failed", "websocket_cut"}
+
+
 async def test_the_time_of_a_session_is_the_time_to_its_beginning(harness: Harness) -> None:
     async with websocket_arm(echo) as endpoint:
         await harness.start(table(endpoint))
