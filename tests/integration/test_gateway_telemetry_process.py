@@ -107,6 +107,17 @@ async def test_each_request_has_its_line_over_rotation_and_the_end_of_a_worker(t
         )
 
 
+async def test_lines_may_go_to_standard_output(tmp_path: Path) -> None:
+    async with ScriptedArm(always(answer())) as arm:
+        options = ("--workers", "2", "--access-log", "-")
+        async with served(tmp_path, arm.endpoint, *options) as gateway, httpx.AsyncClient() as client:
+            await ask(client, gateway.url, 0, 20)
+            assert gateway.process.stdout is not None
+            async with asyncio.timeout(10):
+                lines = [json.loads(await gateway.process.stdout.readline()) for _ in range(20)]
+    assert sorted(int(line["path"].rpartition("/")[2]) for line in lines) == list(range(20))
+
+
 async def test_a_log_that_cannot_be_written_is_said_before_anything_is_served(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "fairway", "gateway", "serve", "--project", str(tmp_path), "--port", "0",
