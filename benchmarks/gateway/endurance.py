@@ -45,6 +45,8 @@ class Stage:
     router: GatewayRouter
     arms: dict[str, list[EchoArm]]
     tables: TablesInForce = field(default_factory=TablesInForce)
+    block_seconds: float = 5.0
+    switches: int = 0
     _seq: int = 0
     _rollout: int = 0
     _split: int = 0
@@ -69,7 +71,7 @@ class Stage:
             salt=f"rollout-{self._rollout}",
             keys=(KeyExtractor(kind=KeyKind.HEADER, name="x-conversation-id"),),
             timeouts=Timeouts(total=60.0),
-            block_seconds=5.0,
+            block_seconds=self.block_seconds,
         )
 
     async def publish(self) -> None:
@@ -92,10 +94,11 @@ class Stage:
         else:
             self._split, self._rollout = 0, self._rollout + 1
             self._stable = "green" if self._stable == "blue" else "blue"
+        self.switches += 1
         await self.publish()
 
 
-async def staged(stack: AsyncExitStack, folder: Path, *, workers: int = 2) -> Stage:
+async def staged(stack: AsyncExitStack, folder: Path, *, workers: int = 2, block_seconds: float = 5.0) -> Stage:
     """Everything started, and ended with ``stack``."""
     arms = {name: [EchoArm(name, folder / "arms.log") for _ in range(2)] for name in RELEASES}
     for arm in (arm for instances in arms.values() for arm in instances):
@@ -105,7 +108,7 @@ async def staged(stack: AsyncExitStack, folder: Path, *, workers: int = 2) -> St
     router = GatewayRouter(gateway.state.socket("controller"))
     await router.start()
     stack.push_async_callback(router.close)
-    stage = Stage(gateway=gateway, router=router, arms=arms)
+    stage = Stage(gateway=gateway, router=router, arms=arms, block_seconds=block_seconds)
     stack.push_async_callback(gateway.stop)
     await gateway.start("--workers", str(workers), "--drain", "30")
     await stage.publish()

@@ -48,6 +48,15 @@ local seed = tostring(os.time())
 local TURNS = tonumber(os.getenv("FAIRWAY_BENCH_TURNS"))
 local SIZE = tonumber(os.getenv("FAIRWAY_BENCH_BODY"))
 local METHOD = os.getenv("FAIRWAY_BENCH_METHOD")
+local headers = {["Content-Type"] = "application/json"}
+if os.getenv("FAIRWAY_BENCH_HEADS") == "openai" then
+  headers = {["Content-Type"] = "application/json", ["Accept"] = "application/json",
+    ["Accept-Encoding"] = "gzip, deflate", ["Connection"] = "keep-alive",
+    ["User-Agent"] = "AsyncOpenAI/Python 3.51.0", ["Authorization"] = "Bearer none",
+    ["X-Stainless-Lang"] = "python", ["X-Stainless-Package-Version"] = "3.51.0", ["X-Stainless-OS"] = "Linux",
+    ["X-Stainless-Arch"] = "x64", ["X-Stainless-Runtime"] = "CPython", ["X-Stainless-Runtime-Version"] = "3.11.7",
+    ["X-Stainless-Async"] = "async:asyncio", ["X-Stainless-Retry-Count"] = "0", ["X-Stainless-Read-Timeout"] = "600"}
+end
 local bodies = {}
 for i = 0, 199 do
   bodies[i] = '{"messages":[{"role":"user","content":"' .. string.rep("y", SIZE > 0 and SIZE - i or 50 + i) .. '"}]}'
@@ -57,9 +66,8 @@ request = function()
   if METHOD == "GET" then
     return wrk.format("GET", "/answer", {["X-Conversation-Id"] = seed .. "-" .. math.floor(n / TURNS)})
   end
-  return wrk.format("POST", "/v1/chat/completions", {["Content-Type"] = "application/json",
-    ["X-Conversation-Id"] = seed .. "-" .. math.floor(n / TURNS)},
-    bodies[n % 200])
+  headers["X-Conversation-Id"] = seed .. "-" .. math.floor(n / TURNS)
+  return wrk.format("POST", "/v1/chat/completions", headers, bodies[n % 200])
 end
 """
 
@@ -217,9 +225,10 @@ def wrk_command(script: Path, port: int, seconds: int, connections: int = CONNEC
     return on_core(LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url)
 
 
-def wrk_environment(turns: int = TURNS, body: int = 0, method: str = "POST") -> dict[str, str]:
-    """What the script is told: requests a conversation, bytes a body (0: 50 to 250), POST or GET."""
+def wrk_environment(turns: int = TURNS, body: int = 0, method: str = "POST", heads: str = "few") -> dict[str, str]:
+    """What the script is told: requests a conversation, bytes a body (0: 50 to 250), POST or GET, whose headers."""
     told = {"FAIRWAY_BENCH_TURNS": str(turns), "FAIRWAY_BENCH_BODY": str(body), "FAIRWAY_BENCH_METHOD": method}
+    told["FAIRWAY_BENCH_HEADS"] = heads
     return {**os.environ, **told}
 
 
@@ -245,10 +254,11 @@ def wrk(
     connections: int = CONNECTIONS,
     body: int = 0,
     method: str = "POST",
+    heads: str = "few",
 ) -> dict[str, float]:
     """One run of wrk."""
     command = wrk_command(script, port, seconds, connections)
-    environment = wrk_environment(turns, body, method)
+    environment = wrk_environment(turns, body, method, heads)
     return wrk_result(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
 
 

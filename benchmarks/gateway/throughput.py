@@ -45,23 +45,30 @@ Round = dict[str, Figures]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One way of asking: whether every feature is on, and how many requests a conversation has."""
+    """One way of asking: whether every feature is on, how many requests a conversation has, and with whose headers."""
 
     full: bool
     turns: int
+    heads: str = "few"
 
     @property
     def title(self) -> str:
-        return f"{'everything' if self.full else 'nothing'} on, {self.turns} request{'s'[: self.turns > 1]}"
+        heads = "" if self.heads == "few" else ", OpenAI's headers"
+        return f"{'everything' if self.full else 'nothing'} on, {self.turns} request{'s'[: self.turns > 1]}{heads}"
 
 
-CASES = (Case(full=True, turns=TURNS), Case(full=True, turns=1), Case(full=False, turns=TURNS))
+CASES = (
+    Case(full=True, turns=TURNS),
+    Case(full=True, turns=1),
+    Case(full=False, turns=TURNS),
+    Case(full=True, turns=TURNS, heads="openai"),
+)
 
 
-def measured(script: Path, proxy: Proxy, turns: int, seconds: int = SECONDS) -> Figures:
+def measured(script: Path, proxy: Proxy, case: Case, seconds: int = SECONDS) -> Figures:
     """One run, with the CPU time of the proxy's process a request took."""
     before = cpu_us(proxy.pid)
-    result = wrk(script, proxy.port, seconds, turns=turns)
+    result = wrk(script, proxy.port, seconds, turns=case.turns, heads=case.heads)
     return {**result, "cpu_us": (cpu_us(proxy.pid) - before) / max(1, result["requests"])}
 
 
@@ -88,10 +95,10 @@ def measure() -> Bench:
         direct = Proxy(name=DIRECT, port=first, pid=upstream)
         for _ in range(ROUNDS):
             for case in CASES:
-                rounds[case].append({p.name: measured(script, p, case.turns) for p in proxies[case.full]})
-        ceiling = measured(script, direct, TURNS)["per_second"]
+                rounds[case].append({p.name: measured(script, p, case) for p in proxies[case.full]})
+        ceiling = measured(script, direct, CASES[0])["per_second"]
         memory = {proxy.name: memory_mb(proxy.pid) for proxy in proxies[True]}
-        notes += _litellm(folder, first, statistics.median(r[FAIRWAY]["per_second"] for r in rounds[CASES[-1]]))
+        notes += _litellm(folder, first, statistics.median(r[FAIRWAY]["per_second"] for r in rounds[CASES[0]]))
     notes.append(f"asked directly, on the core of the load: {ceiling:,.0f} requests a second, what this rig can do")
     notes.append("memory after it, MB: " + ", ".join(f"{name} {size:.0f}" for name, size in memory.items()))
     return report(rounds, notes)
@@ -107,8 +114,8 @@ def _litellm(folder: Path, upstream: int, ours: float) -> list[str]:
     try:
         with running_litellm(folder, port, upstream) as pid:
             proxy = Proxy(name=LITELLM, port=port, pid=pid)
-            measured(script, proxy, TURNS, 5)
-            found = [measured(script, proxy, TURNS, 5) for _ in range(3)]
+            measured(script, proxy, CASES[0], 5)
+            found = [measured(script, proxy, CASES[0], 5) for _ in range(3)]
             size = memory_mb(pid)
     except (MissingError, RuntimeError) as problem:
         return [f"{LITELLM}: not measured, {problem}"]
@@ -133,7 +140,7 @@ def _least(rounds: list[Round]) -> float:
 
 def report(rounds: dict[Case, list[Round]], notes: list[str]) -> Bench:
     rows = [_row(case, name, [found[name] for found in rounds[case]]) for case in CASES for name in rounds[case][0]]
-    usual, fresh, plain = (rounds[case] for case in CASES)
+    usual, fresh, plain, long_heads = (rounds[case] for case in CASES)
     beside_nginx = ratios(usual, "per_second", NGINX)
     promises = [
         Promise(
@@ -162,6 +169,7 @@ def report(rounds: dict[Case, list[Round]], notes: list[str]) -> Bench:
         notes=[
             f"of nginx's when every request is a new conversation: {in_words(ratios(fresh, 'per_second', NGINX))}",
             f"of nginx's with nothing on in either: {in_words(ratios(plain, 'per_second', NGINX))}",
+            f"of nginx's with the 16 headers of OpenAI's library: {in_words(ratios(long_heads, 'per_second', NGINX))}",
             f"CPU time of a request by nginx's: {in_words(ratios(usual, 'cpu_us', NGINX))}; the least of any "
             f"round, which others on the machine inflate least: {_least(usual):.2f}",
             *notes,
