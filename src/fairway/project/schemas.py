@@ -51,7 +51,7 @@ WIRE: Mapping[str, tuple[type, str]] = {
     "decision": (Decision, "What a controller decided, and why."),
 }
 _COMPLETE: Mapping[str, frozenset[str]] = {
-    "route-table": frozenset({"ejection", "flags", "health", "reading", "rerun", "sample", "shadow_says"})
+    "route-table": frozenset({"ejection", "flags", "health", "reading", "rerun", "sample", "shadow_says", "trace"})
 }
 """Values whose wire form always carries every key but these."""
 _PAIRED_FENCE = frozenset({"route-table", "batch"})
