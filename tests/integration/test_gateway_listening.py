@@ -556,6 +556,44 @@ async def test_a_deadline_never_lengthens_what_the_gateway_gives(make: Make, lin
         assert arm.requests[0].header("x-fairway-deadline-ms") is None
 
 
+async def test_a_websocket_goes_on_past_the_deadline_of_the_request_that_opened_it(make: Make) -> None:
+    harness = make()
+
+    async def open_up(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        await asyncio.sleep(0.6)
+        writer.write(b"\x81\x04late")
+        await asyncio.sleep(5)
+
+    async with ScriptedArm(open_up) as arm:
+        await harness.start(table(arm.endpoint))
+        async with connected(harness.port) as client:
+            lines = b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Request-Timeout: 0.3\r\n\r\n"
+            client.writer.write(GET.replace(b"\r\n\r\n", lines))
+            async with asyncio.timeout(5):
+                assert b" 101 " in await client.reader.readuntil(b"\r\n\r\n")
+                assert await client.reader.readexactly(6) == b"\x81\x04late"
+
+
+async def test_a_body_is_not_slow_while_its_key_is_looked_for_in_it(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairway.gateway.pace.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("fairway.gateway.watching.BODY_SECONDS", 0.3)
+    harness = make()
+    async with ScriptedArm(always(answer())) as arm:
+        keys = (KeyExtractor(kind=KeyKind.JSON_POINTER, name="/z"),)
+        await harness.start(replace(table(arm.endpoint), keys=keys, limits=Limits(body_rate=100)))
+        body = b'{"a": "' + b"x" * 4000 + b'", "z": "c"}'
+        async with connected(harness.port) as client:
+            head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            client.writer.write(head % len(body))
+            for at in range(0, len(body), 200):
+                client.writer.write(body[at : at + 200])
+                await asyncio.sleep(0.05)
+            assert (await client.reply()).status == 200
+
+
 async def test_after_a_request_with_a_deadline_the_connection_goes_on(make: Make) -> None:
     """Its timer is gone with it, and does not end the request that runs when it would have fired."""
     harness = make()

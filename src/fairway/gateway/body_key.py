@@ -37,6 +37,11 @@ class BodyKey:
         return bytes(self._raw)
 
     @property
+    def came(self) -> int:
+        """How much that is."""
+        return len(self._raw)
+
+    @property
     def beginning(self) -> bytes:
         """The payload in that, its first 64 KiB."""
         return bytes(self._beginning[:MAX_BYTES])

@@ -313,7 +313,8 @@ class Exchange(Recording):
             return False
         if self._pace is None:
             self._pace = Pace(self.started, 0)
-        return self._pace.crawls(now, body.taken, rate=rate, held=self.client.held_by > 0)
+        taken = body.taken if self._waits is None else self._waits.came
+        return self._pace.crawls(now, taken, rate=rate, held=self.client.held_by > 0)
 
     def deadline_passed(self) -> None:
         """The client waits no longer, as it said it would not: as when it hangs up, nobody's failure."""

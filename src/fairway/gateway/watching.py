@@ -36,7 +36,8 @@ class Watch:
             timeouts: Of the table.
             sweep_seconds: Between two calls of :meth:`look`.
         """
-        self._request = min(timeouts.first_byte, timeouts.idle, timeouts.total / 2, BODY_SECONDS)
+        half = timeouts.total / 2  # when a WebSocket is counted, at the soonest
+        self._request = min(timeouts.first_byte, timeouts.idle, timeouts.websocket, half, BODY_SECONDS)
         self._waiting = timeouts.keep_alive
         shortest = min(self._request, self._waiting, timeouts.head)
         self._share = min(GROUPS, ceil(GROUPS * sweep_seconds / min(MOST_SECONDS, shortest / 4)))

@@ -12,8 +12,6 @@ from fairway.supervise.examined import Check, ok, warn
 SOON_DAYS = 14
 """A certificate that expires within so many days is told of."""
 
-_CODE = "tls"
-
 
 def tls_files(project: Project) -> TlsFiles | None:
     """Certificate and key; ``None``: clients speak plain HTTP."""
@@ -51,7 +49,7 @@ def checked_certificate(project: Project) -> Certificate | None:
         return inspect(read_pair(files))
     except TlsError as error:
         path = ("gateway", "tls", error.part)
-        raise project.document.error(path, error.message, hint=error.hint, code=_CODE) from error
+        raise project.document.error(path, error.message, hint=error.hint, code="tls") from error
 
 
 def look_at_certificate(project: Project) -> Iterator[Check]:
