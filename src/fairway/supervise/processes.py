@@ -45,6 +45,14 @@ def uses_mock_models(project: Project, environment: str) -> bool:
     return any(model.provider == MOCK_PROVIDER for model in project.models.models.values())
 
 
+def log_options(project: Project) -> tuple[str, ...]:
+    """Where the gateway's access log goes, as ``fairway gateway serve`` is told; a path is the project's."""
+    to = project.gateway.access_log
+    if to is None:
+        return ()
+    return ("--access-log", to if to == "-" else str(project.root / to))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """What is served where."""
@@ -179,18 +187,8 @@ class Processes:
         """The data plane; lives on without us and is adopted."""
         gateway, ports = self._project.gateway, self.ports
         drain = gateway.timeouts.total
-        options: tuple[str, ...] = (
-            "--admin-port",
-            str(ports.admin),
-            "--workers",
-            str(gateway.workers),
-            "--drain",
-            f"{drain:g}",
-        )
-        if gateway.access_log is not None:
-            to = gateway.access_log if gateway.access_log == "-" else str(self._project.root / gateway.access_log)
-            options = (*options, "--access-log", to)
-        options = (*options, *listening_options(self._project))
+        serving = ("--admin-port", str(ports.admin), "--workers", str(gateway.workers), "--drain", f"{drain:g}")
+        options = (*serving, *log_options(self._project), *listening_options(self._project))
 
         def launch() -> Launch:
             descriptor = self.listener.open()
