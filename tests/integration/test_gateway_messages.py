@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -261,6 +263,8 @@ async def test_an_answer_cut_short_is_never_taken_for_a_whole_one(harness: Harne
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n01234")
             await writer.drain()
             await asyncio.sleep(0.05)
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             writer.transport.abort()
 
     async with raw_arm(talk) as endpoint:
@@ -269,8 +273,12 @@ async def test_an_answer_cut_short_is_never_taken_for_a_whole_one(harness: Harne
             async with connected(harness.port) as client:
                 with pytest.raises((asyncio.IncompleteReadError, ValueError)):
                     await client.ask(target=target)
+        async with connected(harness.port) as client:
+            client.writer.write(b"GET /reset HTTP/1.1\r\nHost: a\r\n\r\n")
+            with pytest.raises(ConnectionResetError):  # and no end that would look like that of the answer
+                await everything(client)
         counted = await stable(harness)
-        assert [one["reason"] for one in counted.exemplars] == ["answer_cut"] * 2
+        assert [one["reason"] for one in counted.exemplars] == ["answer_cut"] * 3
 
 
 async def test_pipelined_requests_of_every_kind_are_answered_in_order_and_one_at_a_time(harness: Harness) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
@@ -27,6 +29,7 @@ DRAIN_IDLE_SECONDS = 1.0
 """While draining, a connection on which no request comes for so long is closed."""
 
 _QUEUE_BYTES = 65_536
+_RESET = struct.pack("ii", 1, 0)  # of SO_LINGER: close at once, by a reset
 _WRITE_BYTES = 65_536  # waiting to be sent before the arm is read no further; as without TLS
 
 
@@ -284,6 +287,9 @@ class ClientConnection(asyncio.Protocol):
             self.worker.in_flight -= 1
         self.closing = True
         if hard:
+            sock = self.transport.get_extra_info("socket")
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)  # else it ends as a whole answer does
             self.transport.abort()
         else:
             self.transport.close()
