@@ -48,15 +48,13 @@ local seed = tostring(os.time())
 local TURNS = tonumber(os.getenv("FAIRWAY_BENCH_TURNS"))
 local SIZE = tonumber(os.getenv("FAIRWAY_BENCH_BODY"))
 local METHOD = os.getenv("FAIRWAY_BENCH_METHOD")
-local headers = {["Content-Type"] = "application/json"}
-if os.getenv("FAIRWAY_BENCH_HEADS") == "openai" then
-  headers = {["Content-Type"] = "application/json", ["Accept"] = "application/json",
-    ["Accept-Encoding"] = "gzip, deflate", ["Connection"] = "keep-alive",
-    ["User-Agent"] = "AsyncOpenAI/Python 3.51.0", ["Authorization"] = "Bearer none",
-    ["X-Stainless-Lang"] = "python", ["X-Stainless-Package-Version"] = "3.51.0", ["X-Stainless-OS"] = "Linux",
-    ["X-Stainless-Arch"] = "x64", ["X-Stainless-Runtime"] = "CPython", ["X-Stainless-Runtime-Version"] = "3.11.7",
-    ["X-Stainless-Async"] = "async:asyncio", ["X-Stainless-Retry-Count"] = "0", ["X-Stainless-Read-Timeout"] = "600"}
-end
+local OPENAI = os.getenv("FAIRWAY_BENCH_HEADS") == "openai"
+local front = table.concat({"POST /v1/chat/completions HTTP/1.1", "Host: 127.0.0.1", "Accept-Encoding: gzip, deflate",
+  "Connection: keep-alive", "authorization: Bearer none", "accept: application/json", "content-type: application/json",
+  "user-agent: AsyncOpenAI/Python 3.51.0", "x-stainless-lang: python", "x-stainless-package-version: 3.51.0",
+  "x-stainless-os: Linux", "x-stainless-arch: x64", "x-stainless-runtime: CPython",
+  "x-stainless-runtime-version: 3.11.7", "x-stainless-async: async:asyncio", "x-conversation-id: "}, "\\r\\n")
+local back = "\\r\\nx-stainless-retry-count: 0\\r\\nx-stainless-read-timeout: 600\\r\\nContent-Length: "
 local bodies = {}
 for i = 0, 199 do
   bodies[i] = '{"messages":[{"role":"user","content":"' .. string.rep("y", SIZE > 0 and SIZE - i or 50 + i) .. '"}]}'
@@ -66,8 +64,12 @@ request = function()
   if METHOD == "GET" then
     return wrk.format("GET", "/answer", {["X-Conversation-Id"] = seed .. "-" .. math.floor(n / TURNS)})
   end
-  headers["X-Conversation-Id"] = seed .. "-" .. math.floor(n / TURNS)
-  return wrk.format("POST", "/v1/chat/completions", headers, bodies[n % 200])
+  local key, body = seed .. "-" .. math.floor(n / TURNS), bodies[n % 200]
+  if OPENAI then
+    return front .. key .. back .. #body .. "\\r\\n\\r\\n" .. body
+  end
+  return wrk.format("POST", "/v1/chat/completions", {["Content-Type"] = "application/json",
+    ["X-Conversation-Id"] = key}, body)
 end
 """
 

@@ -169,7 +169,7 @@ def report(rounds: dict[Case, list[Round]], notes: list[str]) -> Bench:
         notes=[
             f"of nginx's when every request is a new conversation: {in_words(ratios(fresh, 'per_second', NGINX))}",
             f"of nginx's with nothing on in either: {in_words(ratios(plain, 'per_second', NGINX))}",
-            f"of nginx's with the 16 headers of OpenAI's library: {in_words(ratios(long_heads, 'per_second', NGINX))}",
+            f"of nginx's with the 18 headers of OpenAI's library: {in_words(ratios(long_heads, 'per_second', NGINX))}",
             f"CPU time of a request by nginx's: {in_words(ratios(usual, 'cpu_us', NGINX))}; the least of any "
             f"round, which others on the machine inflate least: {_least(usual):.2f}",
             *notes,
