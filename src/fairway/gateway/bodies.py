@@ -11,15 +11,17 @@ class RequestBody:
 
     __slots__ = ("_dechunk", "_left", "_length", "sent")
 
-    def __init__(self, length: int, *, limit: int) -> None:
+    def __init__(self, length: int, *, limit: int, left: int | None = None) -> None:
         """Begin a body.
 
         Args:
             length: Bytes, or :data:`CHUNKED`.
             limit: Bytes of payload a chunked one may have.
+            left: Bytes still to come, when some have been taken before.
         """
         self._dechunk = Dechunker(limit=limit) if length == CHUNKED else None
-        self._left = self._length = max(0, length)
+        self._length = max(0, length)
+        self._left = self._length if left is None else left
         self.sent = not length
         """Whether all of it has been read."""
 

@@ -6,9 +6,10 @@ import asyncio
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
+from fairway.gateway.bodies import RequestBody
 from fairway.gateway.endpoints.line import Turn
 from fairway.gateway.endpoints.verifying import RELEASE_HEADER, from_another
-from fairway.gateway.framing import UNTIL_CLOSE, AnswerHead, RefusalError, parse_answer, returned_head
+from fairway.gateway.framing import UNTIL_CLOSE, AnswerHead, RefusalError, RequestHead, parse_answer, returned_head
 from fairway.gateway.judging import Reason
 from fairway.gateway.left_out import LeftOut
 from fairway.gateway.noting import note_ended
@@ -56,7 +57,31 @@ class Exchange(Recording):
         exchange.unit = quick.unit
         exchange.cookie = quick.cookie
         exchange.number = quick.number
+        if quick.upstream is not None and quick.upstream.held:
+            exchange._held, quick.upstream.held = quick.upstream.held, b""
         return exchange
+
+    def resume(self, head: RequestHead, left: int, touched: float) -> None:
+        """It was taken over while it came, or has come, in pieces.
+
+        Args:
+            head: Its head.
+            left: Bytes of its body that are still to come.
+            touched: When something of it came last.
+        """
+        self._head = head
+        self.touched = touched
+        if left:
+            self._body = RequestBody(head.length, limit=head.length, left=left)
+            self._replay = self._head_for_arm() + self.sent[len(head.raw) :] if self.sent else None
+            self.sent = b""
+        elif not self.sent:
+            self._replay = None
+
+    def pass_held(self) -> None:
+        """Pass on a head that was kept for its body, which does not come at once."""
+        if self._held:
+            self.answer_data(b"")
 
     # --- the answer --------------------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _OUTCOME = len(b"fairway-outcome:")
 _RELEASE = len(b"fairway-release:")
+HELD_BYTES = 65_536
+"""A body up to this size is waited for before its head is passed on, for at most one sweep."""
 MAX_IDLE = 256
 """Open connections to an endpoint that nobody uses at the moment."""
 
@@ -41,10 +43,11 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
         return False
     reading, raw, end, size, head, at, outcome = upstream.repeat
     if reading is not known.served.reading or len(data) != size or data[:end] != raw:
-        read = read_answer(data, known.served, worker.prefix)
-        if read is None:
-            return False
-        _, raw, end, _, head, at, outcome = upstream.repeat = read
+        whole = read_anew(upstream, exchange, known.served, data, worker.prefix)
+        if not whole:
+            return whole is not None
+        data = whole
+        _, raw, end, _, head, at, outcome = upstream.repeat
     client.transport.write(b"".join((head, exchange.tail, exchange.cookie, data[at:])))
     now = perf_counter()
     pool = upstream.pool
@@ -90,6 +93,35 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
     return True
 
 
+def read_anew(
+    upstream: Upstream, exchange: Sending | QuickExchange, served: ArmServing, data: bytes, prefix: bytes
+) -> bytes | None:
+    """Read an answer that is not, in one piece, like the one before; the connection knows its head from then on.
+
+    Many arms write a head and a small body one after the other: such a head is kept until its body comes.
+
+    Returns:
+        The whole answer; nothing, when its head is kept; ``None``, when it is not usual.
+    """
+    held = upstream.held
+    if held:
+        data = held + data
+    reading, raw, end, size, _, _, _ = upstream.repeat
+    if reading is not served.reading or not data.startswith(raw) or len(data) not in (end, size):
+        read = read_answer(data, served, prefix)
+        if read is None:
+            return None
+        upstream.repeat = read
+        _, _, end, size, _, _, _ = read
+    if len(data) == size:
+        upstream.held = b""
+        return data
+    if len(data) == end and size - end <= HELD_BYTES and exchange.may_hold:
+        upstream.held = data
+        return b""
+    return None
+
+
 def log_answer(
     log: AccessLog,
     exchange: Sending | QuickExchange,
@@ -111,14 +143,14 @@ def log_answer(
 def read_answer(data: bytes, served: ArmServing, prefix: bytes) -> AnswerRepeat | None:
     """A usual answer of an arm, to know its head by when it comes again; ``None`` when it is not usual.
 
-    ``prefix``: what the numbers of requests begin with.
+    Its body need not be here. ``prefix``: what the numbers of requests begin with.
     """
     match = match_answer(data)
     if match is None:
         return None
     _, length, _, said, release = match.groups()
     end = match.end()
-    if length is None or len(data) - end != int(length):
+    if length is None or len(data) - end > int(length):
         return None
     if from_another(release, served.digest):
         return None
@@ -137,4 +169,4 @@ def read_answer(data: bytes, served: ArmServing, prefix: bytes) -> AnswerRepeat 
             if start >= 0:
                 head = without(head, match, group, name)
     head = b"".join((head, served.version_line, b"x-fairway-request: ", prefix))
-    return served.reading, data[:end], end, len(data), head, end - 2, outcome
+    return served.reading, data[:end], end, end + int(length), head, end - 2, outcome

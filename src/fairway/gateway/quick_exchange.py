@@ -42,6 +42,7 @@ class QuickExchange:
     unit: bytes | None
     upstream: Upstream | None
     begun = False
+    may_hold = True
 
     def whole(self) -> Exchange:
         """The exchange it becomes, known from now on to both of its connections."""
@@ -68,13 +69,15 @@ class QuickExchange:
 
     def overdue(self, now: float) -> None:
         """Called by the sweep; ``now`` in ``perf_counter()`` seconds."""
-        self.whole().overdue(now)
+        exchange = self.whole()
+        exchange.pass_held()
+        if not exchange.done:
+            exchange.overdue(now)
 
     def upstream_reading(self, *, on: bool) -> None:
         """Read the answer, or stop reading it."""
         self.whole().upstream_reading(on=on)
 
-    @staticmethod
-    def body_data(data: bytes) -> bytes:
+    def body_data(self, data: bytes) -> bytes:
         """All of the request was sent: what comes now is another's."""
         return data

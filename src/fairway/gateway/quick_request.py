@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fairway.gateway.meeting import begun, meet
 from fairway.gateway.quick_exchange import QuickExchange
+from fairway.gateway.quick_pieces import PiecedExchange
 from fairway.gateway.repeats import CONNECTION, is_plain, request_repeat, without
 from fairway.gateway.serving import Unit, cookie_told, remember
 from fairway.gateway.upstream import IDLE_SECONDS
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
     from fairway.gateway.client import ClientConnection
     from fairway.gateway.serving import Serving
+    from fairway.gateway.upstream import Upstream
+
+LARGE_BYTES = 16_384
+"""Of a body: more is not copied to be sent together with its head."""
 
 LEARN_EVERY = 8
 """A client whose heads differ each time is not learned from more often than at one request in so many."""
@@ -34,6 +39,7 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
     serving = worker.serving
     usual, cut, end, before, between, after, key_first, no_length, units, cookie, front, at = client.repeat
     key = match = None
+    missing = 0
     if usual is serving.usual:
         try:
             head, one, middle, two, rest = cut(data)
@@ -43,21 +49,25 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
             if not key_first:
                 one, two = two, one
             size = len(data) - end
-            if two == (b"%d" % size if size else no_length):
+            if two != (b"%d" % size if size else no_length):
+                missing = missing_of(two, size)
+            if missing >= 0 and size + missing <= serving.body_bytes:
                 unit = units.get(one)
                 if unit is not None or is_plain(one):
                     key = one
     if key is None:
-        match = usual_head(serving, data)
-        if match is None:
+        read = read_head(serving, data)
+        if read is None:
             return False
+        match, missing = read
+        end = match.end()
         key, cookie = match.group(3, 4)
         units = serving.known
         if cookie is not None:
             cookie = cookie_told(cookie)
             units = serving.with_cookie
         unit = units.get(key)
-    if len(data) > serving.quick_bytes or worker.in_flight >= serving.in_flight:
+    if worker.in_flight >= serving.in_flight:
         return False
     started = perf_counter()
     met = None
@@ -81,8 +91,8 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
     upstream.reused = True
     cell = known.cell
     exchange = upstream.quick
-    if exchange is None:
-        exchange = upstream.quick = QuickExchange()
+    if missing or exchange is None:
+        exchange = one_more(upstream, missing)
     client.exchange = upstream.exchange = exchange
     exchange.client = client
     exchange.upstream = upstream
@@ -109,29 +119,60 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
     exchange.tail = tail = b"%x\r\n" % number
     if match is None:
         client.unlike = 0
-        upstream.transport.write(b"".join((front, tail, data[at:])))
+        if missing:
+            send_first(exchange, b"".join((front, tail, data[at:end])), data, end, missing)
+        else:
+            upstream.transport.write(b"".join((front, tail, data[at:])))
     else:
-        upstream.transport.write(as_sent(client, data, match, tail))
+        send_first(exchange, as_sent(client, data[:end], match, tail), data, end, missing)
         learn(client, serving, data, match, units, cookie)
     return True
 
 
-def usual_head(serving: Serving, data: bytes) -> re.Match[bytes] | None:
-    """The match of a usual request that is here whole."""
+def missing_of(said: bytes, size: int) -> int:
+    """Bytes of a body that are not here yet, below 0 when there are too many; its length is said, and so many are."""
+    return int(said) - size if said.isdigit() and len(said) <= 15 else -1
+
+
+def read_head(serving: Serving, data: bytes) -> tuple[re.Match[bytes], int] | None:
+    """The match of a usual request's head, and how many bytes of the body are not here yet."""
     match = serving.usual(data)
     if match is None:
         return None
     host, length, key = match.group(1, 2, 3)
-    if key is None or host is None or len(data) - match.end() != (int(length) if length is not None else 0):
+    end = match.end()
+    missing = missing_of(length or b"0", len(data) - end)
+    limits = serving.table.limits
+    if key is None or host is None or missing < 0 or end > limits.head_bytes or int(length or 0) > limits.body_bytes:
         return None
-    return match
+    return match, missing
+
+
+def one_more(upstream: Upstream, missing: int) -> QuickExchange:
+    """What carries a request that comes in pieces, or the connection's first one on the short way."""
+    if missing:
+        return PiecedExchange()
+    exchange = upstream.quick = QuickExchange()
+    return exchange
+
+
+def send_first(exchange: QuickExchange, head: bytes, data: bytes, end: int, missing: int) -> None:
+    """Send a head, as the arm gets it, and what there is of the body, which begins at ``end`` of ``data``."""
+    if isinstance(exchange, PiecedExchange):
+        exchange.expect(data[:end], missing)
+    assert exchange.upstream is not None
+    if len(data) - end > LARGE_BYTES:
+        exchange.upstream.transport.writelines((head, memoryview(data)[end:]))
+    else:
+        exchange.upstream.transport.write(head + data[end:])
 
 
 def as_sent(client: ClientConnection, data: bytes, match: re.Match[bytes], tail: bytes) -> bytes:
-    """What the arm gets of a request whose head is not known from the connection's last ones."""
-    end = match.end() - 2  # before the empty line
-    head = data[:end] if match.start(5) < 0 else without(data[:end], match, 5, CONNECTION)
-    return b"".join((head, client.lines, tail, data[end:]))
+    """What the arm gets of a head that is not known from the connection's last ones."""
+    head = data[:-2]  # before the empty line
+    if match.start(5) >= 0:
+        head = without(head, match, 5, CONNECTION)
+    return b"".join((head, client.lines, tail, b"\r\n"))
 
 
 def learn(

@@ -60,6 +60,8 @@ class Sending(Reaching):
     _uncounted: Cell | None = None
     """Where it is counted once an arm is reached, while none has been since this gateway began."""
     _head: RequestHead | None = None
+    may_hold = False
+    """Whether the head of its answer may be kept until the body comes."""
     known: Known | None = None
     """Set when its answer may take the short way."""
     cookie = b""

@@ -287,8 +287,8 @@ class Serving:
     """Whether clients speak TLS, so that their cookies are for TLS alone."""
     taken_away: frozenset[Digest] = frozenset()
     """Releases that get no traffic now: the table masks them, or the gateway withholds them."""
-    quick_bytes: int = 0
-    """A message up to this size passes every limit."""
+    body_bytes: int = 0
+    """What a request's body may have, as the table says."""
     in_flight: int = 0
 
     def forget_times(self) -> None:
@@ -349,7 +349,7 @@ def prepare(
         key_line=b"\r\n%b:" % key_header.encode("latin-1", "replace") if key_header else b"",
         other_lines=_other_lines(table),
         taken_away=withheld.union(table.masks),
-        quick_bytes=min(table.limits.head_bytes, table.limits.body_bytes),
+        body_bytes=table.limits.body_bytes,
         in_flight=table.limits.in_flight,
         salted=blake2b(f"{table.salt}\0".encode("utf-8", "surrogateescape"), digest_size=8)
         if 0 < table.split < WHOLE

@@ -29,7 +29,7 @@ class Upstream(asyncio.Protocol):
     """One connection to an arm; serves one exchange at a time."""
 
     __slots__ = (
-        "closed", "counted", "exchange", "idle_since", "noted", "paused", "pool", "quick", "repeat", "reused",
+        "closed", "counted", "exchange", "held", "idle_since", "noted", "paused", "pool", "quick", "repeat", "reused",
         "transport", "tunnel",
     )  # fmt: skip
 
@@ -45,6 +45,8 @@ class Upstream(asyncio.Protocol):
         self.noted = False
         """Whether the answer it just gave has been held to its endpoint's account already."""
         self.paused = False
+        self.held = b""
+        """The head of an answer on the short way whose body is still to come."""
         self.quick: QuickExchange | None = None
         """For its requests on the short way, one after another."""
         self.repeat = NO_ANSWER
