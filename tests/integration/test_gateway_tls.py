@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import resource
 import signal
@@ -89,6 +90,7 @@ async def test_a_real_client_asks_and_streams_over_tls_and_the_gateway_says_what
     assert await gateway.stop() == 0
 
 
+@pytest.mark.slow
 async def test_a_renewed_certificate_is_served_without_a_restart_and_without_losing_a_connection(
     gateway: GatewayProcess, tmp_path: Path
 ) -> None:
@@ -112,6 +114,7 @@ async def _is(gateway: GatewayProcess, pair: KeyPair) -> bool:
     return await served(gateway, pair) == 200
 
 
+@pytest.mark.slow
 async def test_a_broken_renewal_keeps_the_old_certificate_also_for_a_worker_started_later_and_says_so(
     gateway: GatewayProcess, tmp_path: Path
 ) -> None:
@@ -205,3 +208,37 @@ async def _answers(port: int, host: str, *, tls: bool) -> bool:
             return (await client.ask("X-Conversation-Id: c")).status == 200
     except (OSError, asyncio.IncompleteReadError):
         return False
+
+
+@pytest.mark.slow
+def test_fairway_up_serves_tls_as_the_project_says(tmp_path: Path) -> None:
+    files = written(PAIR, tmp_path)
+    (tmp_path / "fairway.yaml").write_text(
+        "version: 1\nagent: {name: shop}\n"
+        'service: {command: "python app.py {port}", drain: 1s}\n'
+        "gateway: {port: 0, admin_port: 0, timeouts: {total: 2s}, tls: {certificate: tls.crt, key: tls.key}}\n"
+    )
+    (tmp_path / "app.py").write_text("")
+    for words in (("init", "-q"), ("add", "fairway.yaml"), ("-c", "user.name=A", "-c", "user.email=a@example.org",
+                                                           "commit", "-q", "-m", "first")):  # fmt: skip
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+
+    def fairway(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fairway", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    began = fairway("up", "--detach", "-o", "json")
+    assert began.returncode == 0, began.stderr
+    try:
+        url = json.loads(began.stdout)["url"]
+        assert url.startswith("https://127.0.0.1:")
+        answered = httpx.get(url.replace("127.0.0.1", "localhost"), verify=trusting(PAIR))
+        assert answered.status_code == 503
+        assert "no_release" in answered.text
+    finally:
+        assert fairway("up", "--stop").returncode == 0
+    files.certificate.unlink()
+    refused = fairway("up", "--detach")
+    assert refused.returncode == 2
+    assert "fairway.yaml:4:" in refused.stderr
+    assert "gateway.tls.certificate" in refused.stderr
