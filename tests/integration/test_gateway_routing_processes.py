@@ -85,7 +85,7 @@ async def versions(port: int, keys: Iterable[bytes], *, connections: int = 8) ->
         finally:
             writer.close()
 
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(240):
         await asyncio.gather(*(one() for _ in range(connections)))
     return found
 
@@ -138,7 +138,7 @@ async def fairway(folder: Path, *arguments: str, code: int = 0) -> Any:
         sys.executable, "-m", "fairway", "gateway", *arguments, "--project", str(folder), "-o", "json",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         out, err = await process.communicate()
     assert process.returncode == code, err.decode()
     return json.loads(out) if code == 0 else (out + err).decode()
@@ -230,7 +230,7 @@ async def test_a_mask_from_the_shell_holds_over_a_restart_and_until_it_is_taken_
         batches = [Batch.from_wire(one) for one in (await gateway.ask("GET", "/v1/deltas")).json()["batches"]]
         return sum(one.failed for batch in batches for one in batch.increments if one.release == NEW) == 1
 
-    await until(counted)
+    await until(counted, within=30.0)
     assert await gateway.stop() == 0
     await serve(gateway, table(*arms, split=100_000, seq=2))
     assert await asked(gateway.port, "X-Conversation-Id: c-2") == (200, "1.0.0")
@@ -258,7 +258,7 @@ async def test_instances_are_listed_with_what_they_say_and_a_heartbeat_brings_no
         said = (candidate["model"], candidate["region"], candidate["status"])
         return said == ("m-1", "eu", "ready") and stable["seen_seconds_ago"] is not None
 
-    await until(heard)
+    await until(heard, within=30.0)
 
 
 async def test_what_an_instance_says_at_its_health_check_is_in_the_registry(gateway: GatewayProcess) -> None:
@@ -272,7 +272,7 @@ async def test_what_an_instance_says_at_its_health_check_is_in_the_registry(gate
             said = [(one["agent_id"], one["status"], one["model"], one["region"]) for one in found]
             return said == [("support", "ready", None, None), ("support", "ready", "m-2", "us")]
 
-        await until(told)
+        await until(told, within=30.0)
         await new.close()
 
         async def down() -> bool:
@@ -280,7 +280,7 @@ async def test_what_an_instance_says_at_its_health_check_is_in_the_registry(gate
             explained = (await gateway.ask("POST", "/v1/explain", {"headers": {"x-tenant": "acme"}})).json()
             return (found["status"], explained["served"]["version"], explained["by"]) == ("down", "1.0.0", "fallback")
 
-        await until(down)
+        await until(down, within=30.0)
 
 
 async def test_a_mask_made_while_no_controller_runs_is_told_to_it_once_it_does(
@@ -296,12 +296,12 @@ async def test_a_mask_made_while_no_controller_runs_is_told_to_it_once_it_does(
         async def same() -> bool:
             return (await router.observe(served.route)).masked == masked
 
-        await until(same)
+        await until(same, within=30.0)
 
     async def confirmed() -> bool:
         return (await router.observe(served.route)).confirmed == served.fence
 
-    await until(confirmed)
+    await until(confirmed, within=30.0)
     await told(())
     await router.close()
     assert (await gateway.ask("POST", "/v1/mask", {"release": "candidate", "masked": True})).status == 200

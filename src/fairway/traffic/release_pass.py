@@ -105,5 +105,5 @@ class PassSigner:
 
     def _mac(self, head: bytes, name: str) -> bytes:
         keyed = self._keyed.copy()
-        keyed.update(head + name.encode("utf-8", "surrogateescape"))
+        keyed.update(head + name.encode("utf-8", "backslashreplace"))
         return keyed.digest()
