@@ -437,6 +437,15 @@ async def test_only_what_may_be_sent_twice_is_sent_again_when_an_instance_dies_u
         assert len(dying.requests) >= 1
 
 
+async def test_a_kept_connection_that_the_arm_closed_meanwhile_is_no_failure_of_its_endpoint(harness: Harness) -> None:
+    async with serving(answer(), CUT, answer()) as arm:
+        await harness.start(table(arm.endpoint))
+        async with connected(harness.port) as client:
+            assert [(await client.ask(*QUEUED)).status for _ in range(2)] == [200, 200]
+        record = harness.worker.fleet[OLD].pools[arm.endpoint].record
+        assert (record.broken, len(arm.requests)) == (0, 3)
+
+
 async def test_an_arm_in_trouble_is_not_sent_more_again_than_its_budget(harness: Harness) -> None:
     async def cut(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
         writer.close()
