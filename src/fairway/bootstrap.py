@@ -12,6 +12,7 @@ from fairway.controller.checked_out import GitCheckedOut
 from fairway.controller.engine import RouteController
 from fairway.controller.facts import ReleaseFactsLookup
 from fairway.controller.flags import flags_reader, published
+from fairway.controller.gateway_decisions import GatewayDecisions
 from fairway.controller.holder import holder_name, release_dead_lease
 from fairway.controller.measure import BlockMeasurer
 from fairway.controller.people import PeopleFile
@@ -37,6 +38,7 @@ from fairway.state_dir import StateDir
 from fairway.targets.local.records import RecordFolder
 from fairway.targets.local.target import LocalTarget
 from fairway.traffic.routers.gateway import GatewayRouter
+from fairway.traffic.routers.gateway_question import GatewayQuestion
 from fairway.traffic.table import Trip
 from fairway.units import RouteId
 
@@ -148,6 +150,7 @@ class ControllerParts:
     controller: RouteController
     target: LocalTarget
     router: GatewayRouter
+    decisions: GatewayDecisions
 
 
 def build_controller(workspace: Workspace, *, asker: Asker) -> ControllerParts:
@@ -220,4 +223,7 @@ def build_controller(workspace: Workspace, *, asker: Asker) -> ControllerParts:
         ),
         environment_kind=project.environment(SERVING_ENVIRONMENT).kind,
     )
-    return ControllerParts(controller=controller, target=target, router=router)
+    decisions = GatewayDecisions(
+        route=route, ledger=workspace.ledger, ask=GatewayQuestion(workspace.state.socket("gateway")).decided
+    )
+    return ControllerParts(controller=controller, target=target, router=router, decisions=decisions)

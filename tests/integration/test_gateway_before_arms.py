@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fairway.gateway.parent import Gateway, GatewaySettings
+from fairway.gateway.parent import Gateway
+from fairway.gateway.settings import GatewaySettings
 from fairway.state_dir import StateDir
 from fairway.testing.gateway_worker import Harness, connected
 from fairway.testing.scripted_arm import ScriptedArm, always, answer

@@ -18,9 +18,10 @@ import pytest
 from fairway.gateway import state as gateway_state
 from fairway.gateway.admin import AdminApi
 from fairway.gateway.channel import receive, send
-from fairway.gateway.parent import Gateway, GatewaySettings
+from fairway.gateway.parent import Gateway
 from fairway.gateway.pulling import pull_forever
 from fairway.gateway.ring import Ring
+from fairway.gateway.settings import GatewaySettings
 from fairway.gateway.workforce import WorkerHandle
 from fairway.observe.blocks import Batch, Increment
 from fairway.state_dir import StateDir

@@ -359,7 +359,7 @@ async def test_a_signal_restarts_it_too(gateway: GatewayProcess, arms: tuple[Scr
             and not {worker["pid"] for worker in status["workers"]} & set(before[1])
         )
 
-    await until(restarted, 20)
+    await until(restarted, 60)
 
 
 async def test_the_command_says_what_became_of_it(
@@ -417,6 +417,6 @@ async def test_a_worker_that_stands_still_is_killed_and_replaced(
         _, workers = await pids(gateway)
         return stuck not in workers and len(workers) == 2
 
-    await until(replaced, 15)
+    await until(replaced, 60)
     assert other in (await pids(gateway))[1], "one that only has nothing to do is left alone"
     assert await bodies(gateway.port) == {"old": 12}

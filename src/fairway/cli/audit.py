@@ -185,6 +185,11 @@ def _entry_line(entry: AuditEntry) -> str:
         refused = bool(answers) and all(answer["kind"] == "refused" for answer in answers)
         kind = "refused" if refused and entry.payload["kind"] == "obey" else entry.payload["kind"]
         note = f"  {kind}: {entry.payload['reason']}"
+    elif row.kind == "gateway":
+        said = entry.payload["payload"]
+        found = said.get("evidence") or {}
+        counts = f", {found['bad']} of {found['units']} bad" if {"bad", "units"} <= found.keys() else ""
+        note = f"  {said['did']} {said['release'] or 'stable'} at {entry.payload['at'][:19]}{counts}"
     elif row.kind == "request":
         note = f"  {entry.payload['verb']} {entry.payload['route']['environment']}"
     return f"{row.seq:>6}  {row.at[:19]}  {row.kind:<10} {row.subject}  by {row.actor}{note}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairway import __version__
 from fairway.errors import ConflictError, FairwayError
+from fairway.gateway.chronicle import actor_in
 from fairway.gateway.exposition import OPENMETRICS, PROMETHEUS, wants_openmetrics
 from fairway.gateway.routing_api import RoutingApi
 from fairway.gateway.shadow_api import pairs_answer
@@ -46,6 +47,8 @@ class AdminApi:
             return self._deltas(request)
         if request.path == "/v1/pairs":
             return pairs_answer(self._gateway, request)
+        if request.path == "/v1/decisions":
+            return LocalAnswer.of({"gateway": self._gateway.gateway_id, "events": self._gateway.chronicle.events})
         if request.path == "/v1/status":
             return LocalAnswer.of(self.status())
         if request.path == "/metrics":
@@ -70,13 +73,13 @@ class AdminApi:
         wanted = request.json()
         if not isinstance(wanted, dict) or set(wanted) != {"to"} or wanted["to"] not in ("stable", None):
             return LocalAnswer.problem(400, "pin", 'expected {"to": "stable"} or {"to": null}')
-        everywhere = await self._gateway.pin_stable(wanted["to"] == "stable")
+        everywhere = await self._gateway.pin_stable(wanted["to"] == "stable", actor=actor_in(request))
         return LocalAnswer.of({"pinned": wanted["to"], "applied": everywhere, "kept": not self._gateway.keeper.missing})
 
     async def _trip(self, request: LocalRequest) -> LocalAnswer:
         if request.json() != {"release": None}:
             return LocalAnswer.problem(400, "trip", 'expected {"release": null}: a trip can only be ended')
-        everywhere = await self._gateway.clear_trip()
+        everywhere = await self._gateway.clear_trip(actor=actor_in(request))
         return LocalAnswer.of({"tripped": None, "applied": everywhere, "kept": not self._gateway.keeper.missing})
 
     async def _restart(self, request: LocalRequest) -> LocalAnswer:

@@ -14,42 +14,39 @@ import secrets
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
 from fairway.errors import FairwayError
 from fairway.gateway.admin import AdminApi
 from fairway.gateway.archive import Archive
+from fairway.gateway.chronicle import Chronicle
+from fairway.gateway.deciding import NO_TABLE, Deciding
 from fairway.gateway.endpoints.overseeing import Overseer
 from fairway.gateway.exporter import Exporter
 from fairway.gateway.goodbyes import goodbye
 from fairway.gateway.instances import Registry
 from fairway.gateway.keeping import RETRY_SECONDS, Keeper
-from fairway.gateway.listening import Listening
 from fairway.gateway.metrics import MetricsBook
-from fairway.gateway.overruling import masked_in, narrows, overruled, pinned_in, settled, tripped_in, unmasked_in
+from fairway.gateway.overruling import narrows, overruled, settled
 from fairway.gateway.ownership import Ownership
 from fairway.gateway.pairs import PairBook
 from fairway.gateway.pulling import check_table, pull_forever
 from fairway.gateway.renewing import Again, Renewal
 from fairway.gateway.ring import Ring
+from fairway.gateway.settings import GatewaySettings
 from fairway.gateway.sockets import Sockets
 from fairway.gateway.state import GatewayState, LocalDecisions
-from fairway.gateway.succession import Succession
-from fairway.gateway.tls import TlsFiles
 from fairway.gateway.tls_files import TlsKeeper
 from fairway.gateway.trip import TripWindow
 from fairway.gateway.worker import WorkerSettings
 from fairway.gateway.worker_totals import WorkerTotals
-from fairway.gateway.workforce import SILENT_SECONDS, WorkerHandle, Workforce
+from fairway.gateway.workforce import WorkerHandle, Workforce
 from fairway.observe.blocks import Batch
-from fairway.state_dir import StateDir
 from fairway.traffic.fence import ZERO_FENCE, Fence
 from fairway.traffic.local_http import LocalServer
 from fairway.traffic.sampling import SOCKET
-from fairway.traffic.table import Role, RouteTable
-from fairway.units import AgentName, Digest, EnvironmentName, RouteId
+from fairway.traffic.table import RouteTable
 
 log = logging.getLogger("fairway.gateway")
 
@@ -57,50 +54,7 @@ ACK_SECONDS = 1.0
 """How long an acknowledgement waits for slow workers before it tells the lower fence."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewaySettings:
-    """How a gateway is run.
-
-    Attributes:
-        state: Where its files are.
-        host, port: Where it listens; port 0 takes a free one. Not used with ``fd``.
-        fd: Inherited listening socket.
-        admin_port: TCP port for people and Prometheus on 127.0.0.1; ``None``: only the unix socket.
-        workers: Processes that serve.
-        table_file: A table to begin with, for use without a controller.
-        controller_socket: Where tables are pulled from; ``None``: only ``table_file`` and what is on disk.
-        drain_seconds: How long running requests may take after SIGTERM.
-        silent_seconds: A worker that says nothing for so long is killed and replaced.
-        access_log: File that gets a line for every request, ``-`` for standard output; empty: none. It is opened anew
-            on SIGUSR1, and by itself when it was moved away.
-        listening: What comes before a connection's first request, and whose word about clients counts.
-        tls: Certificate and key; ``None``: clients speak plain HTTP.
-        succession: What it is given by the gateway it takes over from; ``None``: it begins by itself.
-    """
-
-    state: StateDir
-    host: str = "127.0.0.1"
-    port: int = 8080
-    fd: int | None = None
-    admin_port: int | None = None
-    workers: int = 2
-    table_file: Path | None = None
-    controller_socket: Path | None = None
-    drain_seconds: float = 30.0
-    silent_seconds: float = SILENT_SECONDS
-    access_log: str = ""
-    listening: Listening = field(default_factory=Listening)
-    tls: TlsFiles | None = None
-    succession: Succession | None = None
-
-
-_NO_TABLE = RouteTable(
-    route=RouteId(agent=AgentName("none"), environment=EnvironmentName("none")), fence=ZERO_FENCE, arms=()
-)
-"""Served before there is any table: every request is told that no release is serving."""
-
-
-class Gateway:
+class Gateway(Deciding):
     """One gateway: parent of its workers."""
 
     def __init__(self, settings: GatewaySettings, *, on_ready: Callable[[int, int | None], None] | None = None) -> None:
@@ -114,6 +68,7 @@ class Gateway:
         self.state = GatewayState(settings.state)
         self.boot = secrets.token_hex(4)
         self.decisions: LocalDecisions = self.state.decisions()
+        self.chronicle = Chronicle(self.state.folder / "decided.json", gateway=self.state.gateway_id, boot=self.boot)
         self.keeper = Keeper(self.state, table=None, decisions=self.decisions)
         self.table: RouteTable | None = None
         self.table_error: str | None = None
@@ -321,6 +276,7 @@ class Gateway:
             "decisions": asdict(self.decisions),
             "arms_known": self._arms_known or any(worker.stats.get("arms_known") for worker in self.workers.values()),
             "trip": self._trip.to_wire(),
+            "decided": self.chronicle.events,
         }
 
     def inherit(self, estate: dict[str, Any]) -> None:
@@ -335,6 +291,7 @@ class Gateway:
         if self.table is not None:
             self._adopt(self.table)
         self._trip = TripWindow.from_wire(estate["trip"])
+        self.chronicle.adopt(estate.get("decided", ()))
         self.renewal.tell_before(self.first_message())
 
     def renew_workers(self) -> None:
@@ -358,7 +315,7 @@ class Gateway:
             self._trip = TripWindow()
         if self.table is not None and self.table.salt != table.salt:
             self._trip = TripWindow()
-        self.decisions = decisions
+        before, self.decisions = self.decisions, decisions
         self.table = table
         for arm in table.arms:
             self.versions[arm.release] = arm.version
@@ -366,14 +323,15 @@ class Gateway:
         self._push()
         self.keeper.keep_table(table)
         self.keeper.keep_decisions(decisions)
+        self._note(before, actor=None, table=True)
 
     def effective_table(self) -> RouteTable:
         """The table as workers serve it: what this gateway decided by itself overrules what it says."""
-        return _NO_TABLE if self.table is None else overruled(self.table, self.decisions)[0]
+        return NO_TABLE if self.table is None else overruled(self.table, self.decisions)[0]
 
     def first_message(self) -> dict[str, Any]:
         """What workers are told of the table in force."""
-        table, withheld = overruled(self.table or _NO_TABLE, self.decisions)
+        table, withheld = overruled(self.table or NO_TABLE, self.decisions)
         return {
             "type": "table",
             "generation": self._generation,
@@ -419,50 +377,12 @@ class Gateway:
                 await asyncio.wait_for(self._acked.wait(), left)
         return True
 
-    async def pin_stable(self, pinned: bool) -> bool:
-        """Send everything to what is stable now, or no longer; whether every worker does so now."""
-        if pinned:
-            self._decide(pinned_in(self.table, self.decisions))
-        else:
-            if self.decisions.pinned:
-                self._trip = TripWindow(since=time.time())  # what the pin moved did no harm
-            self._decide(replace(self.decisions, pinned=False, pinned_to=None))
-        return await self.applied(2.0)
-
-    async def clear_trip(self) -> bool:
-        """A person says that the release that tripped may serve again; whether every worker knows now."""
-        self._trip = TripWindow(since=time.time())
-        self._decide(replace(self.decisions, tripped=None, tripped_to=None))
-        return await self.applied(2.0)
-
-    async def mask(self, release: Digest, *, on: bool) -> bool:
-        """A person keeps a release from traffic, or no longer; whether every worker does so now.
-
-        Raises:
-            ConflictError: When it is what serves as stable, or too many are masked.
-        """
-        if on:
-            self._decide(masked_in(self.table or _NO_TABLE, self.decisions, release))
-        else:
-            self._trip = TripWindow(since=time.time())  # what the mask moved did no harm
-            self._decide(unmasked_in(self.decisions, release))
-        return await self.applied(2.0)
-
-    def withheld(self) -> frozenset[Digest]:
-        """Releases this gateway keeps from traffic by itself."""
-        return overruled(self.table or _NO_TABLE, self.decisions)[1]
-
-    def _decide(self, decisions: LocalDecisions) -> None:
-        """Put a decision in force, then keep it on disk as soon as that takes it."""
-        self.decisions = decisions
-        self._push()
-        self.keeper.keep_decisions(decisions)
-
     async def _keep_forever(self) -> None:
         while True:
             await asyncio.sleep(RETRY_SECONDS)
             if self.keeper.missing:
                 self.keeper.attempt()
+            self.chronicle.keep()
 
     async def install(self, table: RouteTable) -> None:
         """Put a newer table in force, and wait (a little) for the workers to have it."""
@@ -494,7 +414,7 @@ class Gateway:
         self.overseer.forget(worker.number)
         self.totals.bury(worker.stats)
         if not worker.said_goodbye:
-            like = self.table or _NO_TABLE
+            like = self.table or NO_TABLE
             self.archive.keep(goodbye(self.state.gateway_id, self.boot, worker.number, worker.seq, like))
 
     def attest(self, release: str) -> None:
@@ -524,22 +444,6 @@ class Gateway:
         self.archive.keep(batch)
         self.metrics.add(batch, self.versions)
         self._watch(batch)
-
-    def _watch(self, batch: Batch) -> None:
-        """Trip to stable when the candidate has done more harm than the table allows."""
-        table, decisions = self.table, self.decisions
-        candidate = None if table is None else table.arm(Role.CANDIDATE)
-        if table is None or table.trip is None or candidate is None or candidate.release in table.masks:
-            return
-        if decisions.tripped is not None or decisions.pinned or self.renewal.yielding:
-            return
-        if candidate.release in decisions.masked:
-            return  # a person has kept it from traffic: what it does not serve is no harm it did
-        self._trip.add(batch, candidate.release)
-        finding = self._trip.find(table.trip, time.time())
-        if finding.tripped:
-            log.error("tripped to stable: %d of the candidate's %d units were bad", finding.bad, finding.units)
-            self._decide(tripped_in(table, decisions, candidate))
 
 
 async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fairway.errors import ConflictError, FairwayError, UserError
+from fairway.gateway.chronicle import actor_in
 from fairway.gateway.explaining import Question, explain_here
 from fairway.traffic.local_http import LocalAnswer, LocalRequest
 from fairway.traffic.pin import load_pin_key
@@ -30,7 +31,7 @@ class RoutingApi:
             if asked == ("POST", "/v1/explain"):
                 return LocalAnswer.of(self._explain(_body(request)))
             if asked == ("POST", "/v1/mask"):
-                return LocalAnswer.of(await self._mask(_body(request)))
+                return LocalAnswer.of(await self._mask(_body(request), actor_in(request)))
             if asked == ("GET", "/v1/instances"):
                 return LocalAnswer.of({"instances": self._instances()})
             if asked == ("POST", "/v1/heartbeat"):
@@ -57,7 +58,7 @@ class RoutingApi:
         )
         return {"source": "gateway", "confirmed": str(gateway.confirmed()), **found}
 
-    async def _mask(self, asked: object) -> dict[str, Any]:
+    async def _mask(self, asked: object, actor: str) -> dict[str, Any]:
         known = asked if isinstance(asked, dict) else {}
         name, masked = known.get("release"), known.get("masked")
         if set(known) != {"release", "masked"} or not isinstance(name, str) or not isinstance(masked, bool):
@@ -65,7 +66,7 @@ class RoutingApi:
             raise UserError("not a mask", code="mask", hint=hint)
         gateway = self._gateway
         release = self._release(name, among=() if masked else gateway.decisions.masked)
-        everywhere = await gateway.mask(release, on=masked)
+        everywhere = await gateway.mask(release, on=masked, actor=actor)
         version = gateway.versions.get(release)
         return {
             "release": release,

@@ -19,6 +19,7 @@ import uvloop
 from fairway.bootstrap import ControllerParts, build_controller, open_workspace
 from fairway.controller.engine import LEASE_SECONDS, POLL_SECONDS, STANDBY_SECONDS
 from fairway.controller.fleet import Fleet
+from fairway.controller.gateway_decisions import ASK_SECONDS
 from fairway.controller.live_view import LiveView
 from fairway.errors import FairwayError, PermanentError
 from fairway.recovery.recorder import Recording
@@ -118,6 +119,7 @@ async def _run(parts: ControllerParts, stop: _Stop) -> None:
         controllers=[parts.controller], clock=parts.controller.clock, pass_seconds=POLL_SECONDS, soon=POLL_SECONDS
     )
     ticking = asyncio.create_task(fleet.run(lambda: asked.is_set() or cut.done()))
+    recording = asyncio.create_task(_record_decisions(parts))
     try:
         await asyncio.wait({driving, stopped, cut, ticking}, return_when=asyncio.FIRST_COMPLETED)
         if driving.done():
@@ -127,12 +129,20 @@ async def _run(parts: ControllerParts, stop: _Stop) -> None:
         if asked.is_set():
             await _shut_down(parts, stop.hurried)
     finally:
-        for task in (ticking, driving, stopped, cut):
+        for task in (ticking, driving, stopped, cut, recording):
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(ticking, driving, stopped, cut, return_exceptions=True)
+            await asyncio.gather(ticking, driving, stopped, cut, recording, return_exceptions=True)
         if parts.controller.lease is not None:
             parts.controller.ledger.release_lease(parts.controller.lease)
+
+
+async def _record_decisions(parts: ControllerParts) -> None:
+    """Put on record what the gateway decides by itself, as long as this controller leads."""
+    while True:
+        if parts.controller.lease is not None:
+            await parts.decisions.record_safely()
+        await asyncio.sleep(ASK_SECONDS)
 
 
 async def _shut_down(parts: ControllerParts, hurried: asyncio.Event) -> None:

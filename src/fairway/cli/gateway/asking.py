@@ -20,7 +20,15 @@ def state_of(project_dir: str | None) -> StateDir:
     return StateDir(root / ".fairway")
 
 
-def ask(state: StateDir, method: str, target: str, body: dict[str, Any] | None = None, *, within: float = 5.0) -> Any:
+def ask(
+    state: StateDir,
+    method: str,
+    target: str,
+    body: dict[str, Any] | None = None,
+    *,
+    within: float = 5.0,
+    actor: str | None = None,
+) -> Any:
     """What the running gateway answers on its admin socket.
 
     Raises:
@@ -29,9 +37,13 @@ def ask(state: StateDir, method: str, target: str, body: dict[str, Any] | None =
     """
     import asyncio
     import json
+    from urllib.parse import quote
 
     from fairway.errors import PermanentError
     from fairway.traffic.local_http import LocalClient
+
+    if method == "POST" and actor is not None:
+        target = f"{target}?actor={quote(actor)}"
 
     async def asked() -> Any:
         client = LocalClient(state.socket("gateway"))
@@ -45,6 +57,13 @@ def ask(state: StateDir, method: str, target: str, body: dict[str, Any] | None =
         return answer.json()
 
     return asyncio.run(asked())
+
+
+def whoever(state: StateDir, actor: str | None) -> str:
+    """Who decides something: as they say, else git's ``user.email`` or the operating system's user."""
+    from fairway.cli.verbs import actor_of
+
+    return actor or actor_of(state.root.parent)
 
 
 def _problem(body: bytes) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fairway.cli.gateway.asking import ask, state_of
+from fairway.cli.gateway.asking import ask, state_of, whoever
 from fairway.cli.output import emit, output_option, project_option
 
 
@@ -18,15 +18,18 @@ Examples:
   fairway gateway mask 1.4.0 -o json""",
 )
 @click.argument("release")
+@click.option("--actor", help="Who says so; by default git's user.email.")
 @project_option
 @output_option
-def command(release: str, project_dir: str | None, output: str) -> None:
+def command(release: str, actor: str | None, project_dir: str | None, output: str) -> None:
     """Keep a release from traffic until `unmask`: RELEASE is a digest, version or role.
 
     Its requests are served by stable, and count as failed for it. Works with controller and ledger
     down, and holds over a restart; the controller is told, and its rollout waits.
     """
-    found = ask(state_of(project_dir), "POST", "/v1/mask", {"release": release, "masked": True})
+    state = state_of(project_dir)
+    wanted = {"release": release, "masked": True}
+    found = ask(state, "POST", "/v1/mask", wanted, actor=whoever(state, actor))
     emit(found, output=output, text=lambda: masked_text(found))
 
 

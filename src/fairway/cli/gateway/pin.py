@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import click
 
-from fairway.cli.gateway.asking import ask, state_of
+from fairway.cli.gateway.asking import ask, state_of, whoever
 from fairway.cli.output import emit, output_option, project_option
 
 
 @click.command("pin", epilog="Example: fairway gateway pin stable")
 @click.argument("to", type=click.Choice(["stable", "none"]))
+@click.option("--actor", help="Who says so; by default git's user.email.")
 @project_option
 @output_option
-def command(to: str, project_dir: str | None, output: str) -> None:
+def command(to: str, actor: str | None, project_dir: str | None, output: str) -> None:
     """Send everything to stable until `pin none`, whatever the controller says.
 
     Needs nothing but the gateway: works with controller and ledger down, and holds over a restart.
     """
-    found = ask(state_of(project_dir), "POST", "/v1/pin", {"to": None if to == "none" else to})
+    state = state_of(project_dir)
+    wanted = {"to": None if to == "none" else to}
+    found = ask(state, "POST", "/v1/pin", wanted, actor=whoever(state, actor))
     emit(
         found,
         output=output,

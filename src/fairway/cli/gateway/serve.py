@@ -76,8 +76,9 @@ def command(
     from fairway.cli.gateway.log_path import access_log_path
     from fairway.errors import UserError
     from fairway.gateway.otlp import otlp_settings
-    from fairway.gateway.parent import Gateway, GatewaySettings
+    from fairway.gateway.parent import Gateway
     from fairway.gateway.renewing import Again
+    from fairway.gateway.settings import GatewaySettings
     from fairway.gateway.succession import Succession
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
