@@ -100,7 +100,8 @@ class AccessLog:
         self._second = -1
         self._stamp = ""
         self._prefix = worker.prefix.decode()
-        self._milliseconds = tuple(f'{number:03d}Z","request":"{self._prefix}' for number in range(1000))
+        self._millisecond = -1
+        self._front = ""
         self._said: dict[int, tuple[Outcome, str]] = {}  # by its id: one that is kept has it for itself
 
     def write(self, *, now: bool = False) -> None:
@@ -124,20 +125,23 @@ class AccessLog:
         """Lines written and dropped so far."""
         return {"written": self.file.written, "dropped": self.file.dropped}
 
-    def _at(self, second: int) -> str:
-        """A second of the wall clock as the beginning of a line; the milliseconds follow it."""
-        self._second = second
-        self._stamp = strftime('{"time":"%Y-%m-%dT%H:%M:%S.', gmtime(second))
-        return self._stamp
+    def _at(self, millisecond: int) -> str:
+        """What the lines of one millisecond of the wall clock begin with, up to the number of the request."""
+        second, rest = divmod(millisecond, 1000)
+        if second != self._second:
+            self._second = second
+            self._stamp = strftime('{"time":"%Y-%m-%dT%H:%M:%S.', gmtime(second))
+        self._millisecond = millisecond
+        self._front = f'{self._stamp}{rest:03d}Z","request":"{self._prefix}'
+        return self._front
 
     def _short(
         self, started: float, seconds: float, client: ClientConnection, number: int, known: Known,
         sent: bytes | RequestHead, answer: bytes, size: int, outcome: Outcome | None, began: bytes, used: Usage | None,
     ) -> str:  # fmt: skip
         """The line of a request on the short way; at tens of thousands a second every call counts here."""
-        at = started + self._worker.epoch
-        second = int(at)
-        stamp = self._stamp if second == self._second else self._at(second)
+        millisecond = int((started + self._worker.epoch) * 1000)
+        front = self._front if millisecond == self._millisecond else self._at(millisecond)
         asked = sent if isinstance(sent, bytes) else sent.raw
         found = trace_or_end(asked)
         group = None if found is None else found.lastindex
@@ -151,10 +155,10 @@ class AccessLog:
             said = _said_by_model(outcome, used.tokens_in, used.tokens_out)
         else:
             said = _NOTHING_SAID if outcome is None else self._reported(outcome)
-        us = int(seconds * 1e6)
+        us = str(int(seconds * 1e6))
         return (
-            f'{stamp}{self._milliseconds[int((at - second) * 1000)]}{number:x}","trace":{trace},"client":"'
-            f'{client.address}",{_asked(asked[: asked.find(b" HTTP/1.")])}{_STATUS[answer[9:12]]}{length},'
+            f'{front}{number:x}","trace":{trace},"client":"{client.address}",'
+            f"{_asked(asked[: asked.find(b' HTTP/1.')])}{_STATUS[answer[9:12]]}{length},"
             f'"bytes_out":{size},"duration_us":{us},"first_byte_us":{us}{arm[1 if began else 0]}{said}}}\n'
         )
 
@@ -174,12 +178,12 @@ class AccessLog:
 
     def _ended(self, line: Ended) -> str:
         head = line.head
-        at = line.started + self._worker.epoch
-        second = int(at)
-        stamp = self._stamp if second == self._second else self._at(second)
+        millisecond = int((line.started + self._worker.epoch) * 1000)
+        front = self._front if millisecond == self._millisecond else self._at(millisecond)
         found = trace_or_end(head) if head else None
         trace = None if found is None else found[2]
-        request = "null" if line.number is None else f'"{self._prefix}{line.number:x}"'
+        nobody = front.removesuffix(f'"{self._prefix}') + "null"
+        begun = nobody if line.number is None else f'{front}{line.number:x}"'
         arm = _NO_ARM if line.decision is None else _arm(self._agent(), line.decision, line.served)
         by = "null" if line.decision is None else f'"{line.decision.by}"'
         said = _NOTHING_SAID if line.outcome is None else _said(line.outcome)
@@ -188,7 +192,7 @@ class AccessLog:
         asked = _asked(head[: head.find(b" HTTP/1.")]) if head else '"method":null,"path":null'
         code = "null" if not line.code or line.verdict == "ok" else json.dumps(line.code)
         return (
-            f'{stamp}{int((at - second) * 1000):03d}Z","request":{request},"trace":{_quoted(trace)},'
+            f'{begun},"trace":{_quoted(trace)},'
             f'"client":"{line.client.address}",{asked},"status":{line.status or "null"},"bytes_in":{line.bytes_in},'
             f'"bytes_out":{line.bytes_out},"duration_us":{int(line.seconds * 1e6)},'
             f'"first_byte_us":{_us(line.first_byte)},"first_token_us":{_us(line.first_token)},'
