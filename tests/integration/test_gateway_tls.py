@@ -144,8 +144,6 @@ async def test_a_broken_renewal_keeps_the_old_certificate_also_for_a_worker_star
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--tls-certificate", "tls.crt"), "--tls-key is missing"),
-        (("--tls-certificate", "none.crt", "--tls-key", "tls.key"), "none.crt cannot be read: No such file"),
         (("--tls-certificate", "tls.crt", "--tls-key", "other.key"), "key is not that of the certificate"),
         (("--proxy-protocol", "10.0.0.1/8"), "has host bits set"),
     ],
