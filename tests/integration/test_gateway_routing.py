@@ -261,3 +261,21 @@ async def test_a_gray_tag_an_agent_passes_on_leads_to_the_same_lane_of_the_next_
             for _ in range(2):
                 assert (await client.ask("x-conversation-id: c-1", said)).version == version
     assert (await harness.counted())[Role.CANDIDATE].by == {"rule:lane": 6}
+
+
+async def test_a_copy_for_a_shadow_says_that_it_is_the_shadows(
+    harness: Harness, arms: tuple[ScriptedArm, ScriptedArm]
+) -> None:
+    old, new = arms
+    served = table(old.endpoint, new.endpoint, HEADER)
+    shadow = replace(served.arms[1], role=Role.SHADOW)
+    mirrored = replace(served, arms=(served.arms[0], shadow), split=Parts(0), mirror=Parts(100_000), trace=True)
+    await harness.start(mirrored)
+    async with connected(harness.port) as client:
+        await client.ask("x-conversation-id: c", "baggage: userId=7", "x-note: gray_tag=stable")
+        async with asyncio.timeout(10):
+            while not new.requests:
+                await asyncio.sleep(0.01)
+    assert [request.header("baggage") for request in old.requests] == [f"userId=7,{members('1.0.0', 'stable')}"]
+    assert [request.header("baggage") for request in new.requests] == [f"userId=7,{members('1.1.0', 'shadow')}"]
+    assert new.requests[0].header("x-note") == "gray_tag=stable"
