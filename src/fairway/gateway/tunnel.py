@@ -51,6 +51,7 @@ class Tunnel(Exchange):
         tunnel._frames = ArmFrames()
         tunnel.answered = tunnel.touched
         tunnel._first_byte = tunnel.touched
+        tunnel._replay = None  # it is never sent again
         if tunnel.deadline is not None:
             tunnel.deadline.cancel()  # it was for the answer, which is here
         tunnel.client.exchange = tunnel
