@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from fairway.gateway.descriptors import ANSWERED
 from fairway.gateway.listening import Listening, listening_socket
 from fairway.gateway.proxy_protocol import SIGNATURE
 from fairway.gateway.tls import KeyPair
@@ -483,6 +484,21 @@ async def test_the_rest_of_an_answer_is_not_cut_off_while_its_slow_client_still_
             while data := await loop.sock_recv(sock, 65_536):
                 got += len(data)
             assert got >= size
+
+
+async def test_a_flood_of_clients_beyond_the_limit_holds_no_more_than_a_few_descriptors(make: Make) -> None:
+    harness = make()
+    async with ScriptedArm(always(answer())) as arm:
+        await harness.start(replace(table(arm.endpoint), limits=Limits(connections=1)))
+        async with connected(harness.port) as served:
+            assert (await served.ask()).status == 200
+            crowd = [socket.create_connection(("127.0.0.1", harness.port)) for _ in range(200)]
+            await until(lambda: harness.worker.refused.get("connections") == 200)
+            await asyncio.sleep(0.2)
+            assert len(harness.worker.clients) <= 1 + ANSWERED
+            assert (await served.ask()).status == 200
+            for one in crowd:
+                one.close()
 
 
 # --- a client's own deadline -----------------------------------------------------------------------------------------

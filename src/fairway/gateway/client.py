@@ -8,6 +8,7 @@ import struct
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
+from fairway.gateway.descriptors import ANSWERED
 from fairway.gateway.exchange import Exchange
 from fairway.gateway.forwarding import NOBODY, Peer
 from fairway.gateway.framing import RefusalError, RequestHead, bare_lf, parse_request
@@ -89,7 +90,11 @@ class ClientConnection(asyncio.Protocol):
         self.watched = worker.watch.add(self)
         if peer.secure:
             self.transport.set_write_buffer_limits(high=_WRITE_BYTES)
-        if len(worker.clients) > worker.entrance.most_clients:
+        beyond = len(worker.clients) - worker.entrance.most_clients
+        if beyond > ANSWERED:
+            worker.count_refused("connections")
+            self.abort()  # an answer would keep a file descriptor for as long as its client likes
+        elif beyond > 0:
             worker.count_refused("connections")
             self.refuse(RefusalError(503, "connections", "too many connections"), extra=b"retry-after: 1\r\n")
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import resource
 
-_OWN = 48
-"""Of a worker itself: channel, listening socket, memory, log, loop."""
+ANSWERED = 64
+"""Clients beyond the limit that are told so at once; whoever comes beyond these is only closed."""
+
+_OWN = 48 + ANSWERED
+"""Of a worker itself: channel, listening socket, memory, log, loop; and of clients that are being told."""
 _LEAST = 8
 
 
