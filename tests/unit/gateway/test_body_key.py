@@ -14,7 +14,7 @@ from fairway.gateway import body_key
 from fairway.gateway.body_key import BodyKey, waits_for_key
 from fairway.gateway.framing import CHUNKED, parse_request
 from fairway.traffic.fence import Fence
-from fairway.traffic.json_pointer import MAX_BYTES
+from fairway.traffic.json_pointer import MAX_BYTES, look
 from fairway.traffic.table import KeyExtractor, KeyKind, Limits, RouteTable
 from fairway.units import AgentName, EnvironmentName, RouteId
 
@@ -124,9 +124,13 @@ def test_no_more_than_the_first_64_kib_are_waited_for_however_they_are_framed() 
 
 
 def test_a_client_that_sends_byte_by_byte_has_its_body_looked_at_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = []
-    look = body_key.look
-    monkeypatch.setattr(body_key, "look", lambda data, pointer: looks.append(len(data)) or look(data, pointer))
+    looks: list[int] = []
+
+    def counted(data: bytes, pointer: str) -> tuple[str | None, bool]:
+        looks.append(len(data))
+        return look(data, pointer)
+
+    monkeypatch.setattr(body_key, "look", counted)
     waits = BodyKey(("/user",), MAX_BYTES + 10)
     begun = time.process_time()
     for byte in b'{"a": "' + b"x" * MAX_BYTES:

@@ -71,7 +71,7 @@ def test_a_short_key_is_refused() -> None:
         PassSigner(b"short", route=ROUTE)
 
 
-@pytest.mark.parametrize("name", ["\udcff", "\ud800", "\N{SNOWMAN}"])
+@pytest.mark.parametrize("name", ["\udcff", "\N{SNOWMAN}"])
 def test_a_name_that_no_bytes_spell_is_read_like_any_other(name: str) -> None:
     value = PASSES.sign("1.4.0", expires=UNTIL)
     assert refusal(value.replace("1.4.0", name)) is Refusal.PASS_INVALID
