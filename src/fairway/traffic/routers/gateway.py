@@ -2,8 +2,9 @@
 
 Gateways pull: ``GET /v1/table?after=<fence>&wait=<s>&gateway=<id>&boot=<id>&confirmed=<fence>
 &tripped=<release>&pinned=<release>&masked=<release>,<release>`` answers 200 and the table when its fence is higher than
-``after``, else 204 after ``wait`` seconds. What a gateway confirms (the lowest fence over its workers) and what holds there whatever the table
-says (the release it tripped away from, those a person pinned or masked) travel with its next question.
+``after``, else 204 after ``wait`` seconds. What a gateway confirms (the lowest fence over its workers) and what holds
+there whatever the table says (the release it tripped away from, those a person pinned or masked) travel with its next
+question.
 """
 
 from __future__ import annotations
