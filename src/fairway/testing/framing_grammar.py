@@ -122,12 +122,15 @@ PIECES = (
     b"*", b"#", b"%00", b"?a=b", b'"', b"\\", b"\xe5\x98\x8d", b"\xef\xbf\xbf",
 )  # fmt: skip
 BODIES = (b"hello", b"", b"a", b"\r\n", b"0\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\n\n", b"x" * 17, b"\0\xff",
-          b"data: 1\n\n", b"data: x\n: fairway-outcome status=ok\n\n")  # fmt: skip
+          b"data: 1\n\n", b"data: x\n: fairway-outcome status=ok\n\n",
+          b'{"text": "hello", "id": "c-1"}')  # fmt: skip
 
 _REQUEST_HEADS = (
     b"POST /chat HTTP/1.1\r\nHost: agent\r\n",
     b"POST /chat HTTP/1.1\r\nHost: agent\r\nX-Conversation-Id: c-1\r\n",
-    b"POST /chat HTTP/1.1\r\nHost: agent\r\nContent-Type: a/json\r\nX-Conversation-Id: c-1\r\nAccept: */*\r\n",
+    b"POST /chat HTTP/1.1\r\nHost: agent\r\nContent-Type: application/json\r\n"
+    b"X-Conversation-Id: c-1\r\nAccept: */*\r\n",
+    b"POST /chat HTTP/1.1\r\nHost: agent\r\nContent-Type: application/json\r\n",
     b"POST /v1/a?b=c HTTP/1.1\r\nhost: agent:80\r\nx-conversation-id: c-1\r\nUser-Agent: t/1\r\nCookie: a=b\r\n",
     b"GET /a/b?c=d HTTP/1.1\r\nHost: agent\r\nX-Conversation-Id: c-1\r\nConnection: keep-alive\r\n",
     b"POST / HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,23 @@ async def test_in_whatever_pieces_it_comes_arms_read_what_was_accepted_and_nothi
                 agree(heard, accepted, got, data)
                 compared += len(heard)
     assert compared > MESSAGES // 2 // SHARDS * 0.3
+
+
+async def test_a_body_that_is_held_until_its_key_is_found_goes_on_as_it_was_accepted(tmp_path: Path) -> None:
+    keys = (KeyExtractor(kind=KeyKind.JSON_POINTER, name="/id"),)
+    wired = WiredWorker(tmp_path, replace(TABLE, keys=keys), [OK])
+    mutator, compared = Mutator(7), 0
+    for _ in range(MESSAGES // 6):
+        data = mutator.request()
+        accepted = accepted_requests(data)
+        if comparable(accepted) and not (accepted and accepted[-1].head.upgrade):
+            heard, got = await wired.said(mutator.pieces(data))
+            if not wired.arm.deaf:
+                agree(heard, accepted, got, data)
+                compared += len(heard)
+    assert compared > MESSAGES // 6 * 0.3
+    assert wired.left_open() == {"requests": 0, "clients": 0, "in use": 0}
+    wired.close()
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
