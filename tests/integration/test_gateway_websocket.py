@@ -23,6 +23,7 @@ from fairway.testing.gateway_worker import Client, Harness, connected
 from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, always, answer
 from fairway.traffic.bucket import bucket
 from fairway.traffic.fence import Fence
+from fairway.traffic.rerun import Rerun, RerunWhen
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Limits, Role, RouteTable, Timeouts
 from fairway.units import WHOLE, AgentName, Digest, EnvironmentName, Parts, RouteId
 
@@ -350,6 +351,32 @@ async def test_a_session_whose_instance_is_not_there_is_opened_on_stable_once(ha
             assert await client.recv() == "hello"
         counted = await harness.counted()
         assert (counted[Role.CANDIDATE].failed, counted.get(Role.STABLE)) == (1, None)
+
+
+async def test_a_session_that_failed_to_begin_may_begin_on_stable_and_one_that_began_never_does(
+    harness: Harness,
+) -> None:
+    key = next(f"c-{n}" for n in range(1_000) if bucket("r-1", f"c-{n}") < 50_000)
+    replies = iter([answer(b"", status="503 Service Unavailable"), AGREED])
+
+    async def script(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(next(replies))
+        await writer.drain()
+        writer.close()
+
+    async with websocket_arm(echo) as old, ScriptedArm(script) as new:
+        rerun = Rerun(when=RerunWhen.ON_FAILURE)
+        await harness.start(replace(table(old, new.endpoint, split=50_000), rerun=rerun))
+        async with session(harness, key) as client:
+            assert client.response is not None
+            assert client.response.headers["x-fairway-release"] == "1.0.0"
+            await client.send("hello")
+            assert await client.recv() == "hello"
+        async with connected(harness.port) as raw:
+            raw.writer.write(ASKED % key.encode())
+            assert b"\r\nx-fairway-release: 1.1.0\r\n" in await raw.reader.read()
+        counted = (await harness.counted())[Role.CANDIDATE]
+        assert (counted.failed, counted.sums["reruns"]) == (2, 1)
 
 
 async def test_sessions_count_against_the_limit_of_requests(harness: Harness) -> None:
