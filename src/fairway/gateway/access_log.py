@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairway.gateway.framing import RequestHead
 from fairway.gateway.log_file import LogFile
+from fairway.gateway.repeats import one_like
 from fairway.gateway.trace_context import trace_or_end
 from fairway.gateway.usage import Usage
 from fairway.traffic.outcome import Outcome
@@ -22,6 +23,7 @@ from fairway.traffic.rules import Decision
 
 if TYPE_CHECKING:
     from fairway.gateway.client import ClientConnection
+    from fairway.gateway.repeats import RequestRepeat
     from fairway.gateway.serving import ArmServing, Known
     from fairway.gateway.worker import Worker
 
@@ -38,13 +40,16 @@ MAX_PATH = 512
 """Characters of a path; what is longer is cut."""
 
 Short = tuple[
-    float, float, "ClientConnection", int, "Known", bytes | RequestHead, bytes, int, "Outcome | None", bytes,
-    "Usage | None",
+    float, float, "ClientConnection", int, "Known", "Asked", bytes, int, "Outcome | None", bytes, "Usage | None",
 ]  # fmt: skip
 """A request on the short way: when it started and how long it took (seconds of ``perf_counter``), its connection, its
-number, where its unit goes, all of it as it came (or its head, when that was read), the head of its answer as the arm
-sent it, bytes of its answer's body, what its agent said, the lines its answer gained (none unless the conversation
-began with it), and the tokens that its model said."""
+number, where its unit goes, what it asked, the head of its answer as the arm sent it, bytes of its answer's body, what
+its agent said, the lines its answer gained (none unless the conversation began with it), and the tokens that its model
+said."""
+
+Asked = bytes | RequestHead | tuple["RequestRepeat", int]
+"""All of a request as it came; its head, when that was read; or the head that its connection knew it by, and the bytes
+of its body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +107,7 @@ class AccessLog:
         self._prefix = worker.prefix.decode()
         self._millisecond = -1
         self._front = ""
+        self._asked: dict[int, tuple[RequestRepeat, str, str]] = {}  # trace and the rest by the head, the same way
         self._said: dict[int, tuple[Outcome, str]] = {}  # by its id: one that is kept has it for itself
 
     def write(self, *, now: bool = False) -> None:
@@ -137,19 +143,21 @@ class AccessLog:
 
     def _short(
         self, started: float, seconds: float, client: ClientConnection, number: int, known: Known,
-        sent: bytes | RequestHead, answer: bytes, size: int, outcome: Outcome | None, began: bytes, used: Usage | None,
+        sent: Asked, answer: bytes, size: int, outcome: Outcome | None, began: bytes, used: Usage | None,
     ) -> str:  # fmt: skip
         """The line of a request on the short way; at tens of thousands a second every call counts here."""
         millisecond = int((started + self._worker.epoch) * 1000)
         front = self._front if millisecond == self._millisecond else self._at(millisecond)
-        asked = sent if isinstance(sent, bytes) else sent.raw
-        found = trace_or_end(asked)
-        group = None if found is None else found.lastindex
-        if asked is not sent:
-            length = sent.length  # type: ignore[union-attr]
+        if isinstance(sent, tuple):
+            repeat, length = sent
+            kept = self._asked.get(id(repeat))
+            _, trace, asked = kept if kept is not None and kept[0] is repeat else self._keep(repeat)
+        elif isinstance(sent, bytes):
+            length = len(sent) - sent.find(b"\r\n\r\n") - 4
+            trace, asked = _trace_and_asked(sent)
         else:
-            length = len(asked) - (found.end() if group == 1 else asked.find(b"\r\n\r\n") + 4)  # type: ignore[union-attr]
-        trace = f'"{found[2].decode()}"' if group == 2 else "null"  # type: ignore[index]
+            length = sent.length
+            trace, asked = _trace_and_asked(sent.raw)
         arm = known.logged or self._arm(known)
         if used is not None:
             said = _said_by_model(outcome, used.tokens_in, used.tokens_out)
@@ -158,9 +166,16 @@ class AccessLog:
         us = str(int(seconds * 1e6))
         return (
             f'{front}{number:x}","trace":{trace},"client":"{client.address}",'
-            f"{_asked(asked[: asked.find(b' HTTP/1.')])}{_STATUS[answer[9:12]]}{length},"
+            f"{asked}{_STATUS[answer[9:12]]}{length},"
             f'"bytes_out":{size},"duration_us":{us},"first_byte_us":{us}{arm[1 if began else 0]}{said}}}\n'
         )
+
+    def _keep(self, repeat: RequestRepeat) -> tuple[RequestRepeat, str, str]:
+        """What the lines of requests with this head say of it."""
+        if len(self._asked) >= _MOST_KEPT:
+            self._asked.clear()
+        kept = self._asked[id(repeat)] = (repeat, *_trace_and_asked(one_like(repeat)))
+        return kept
 
     def _arm(self, known: Known) -> tuple[str, str]:
         """What lines of a unit's requests have in common: of those that follow the first, and of that."""
@@ -220,6 +235,13 @@ def _quoted(word: bytes | None) -> str:
 
 
 @lru_cache(maxsize=1024)
+def _trace_and_asked(request: bytes) -> tuple[str, str]:
+    """Its trace id, and its method and path, as JSON."""
+    found = trace_or_end(request)
+    trace = f'"{found[2].decode()}"' if found is not None and found.lastindex == 2 else "null"
+    return trace, _asked(request[: request.find(b" HTTP/1.")])
+
+
 def _asked(line: bytes) -> str:
     """Method and path of a request line, as JSON; without the query."""
     method, _, target = line.decode("latin-1").partition(" ")

@@ -18,7 +18,7 @@ from fairway.gateway.usage import usage_at
 from fairway.traffic.outcome import OutcomeStatus
 
 if TYPE_CHECKING:
-    from fairway.gateway.access_log import AccessLog
+    from fairway.gateway.access_log import AccessLog, Asked
     from fairway.gateway.quick_exchange import QuickExchange
     from fairway.gateway.sending import Sending
     from fairway.gateway.serving import ArmServing, Known
@@ -133,8 +133,10 @@ def log_answer(
     used: Usage | None,
 ) -> None:
     """Note the request for the access log."""
-    asked = exchange.sent or exchange.head  # type: ignore[union-attr]  # a quick one is never without what was sent
-    client, number, cookie = exchange.client, exchange.number, exchange.cookie
+    client, number, cookie, sent = exchange.client, exchange.number, exchange.cookie, exchange.sent
+    asked: Asked = sent or exchange.head  # type: ignore[union-attr]  # one without what was sent has its head
+    if sent and not client.unlike:
+        asked = client.repeat, len(sent) - client.repeat[2]
     log.lines.append((exchange.started, taken, client, number, known, asked, raw, size, outcome, cookie, used))
     if len(log.lines) >= TOGETHER:
         log.write()

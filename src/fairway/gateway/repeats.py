@@ -94,6 +94,12 @@ def request_repeat(
     )  # fmt: skip
 
 
+def one_like(repeat: RequestRepeat) -> bytes:
+    """A head that is known by this, with a 0 where its key and its length are."""
+    _, _, _, before, between, after, *_ = repeat
+    return b"0".join((before, between, after))
+
+
 CONNECTION = len(b"connection:")
 
 

@@ -46,8 +46,8 @@ class Pipe:
     def writelines(self, data: tuple[bytes, ...]) -> None:
         self.written += b"".join(data)
 
-    def get_extra_info(self, _: str) -> tuple[str, int]:
-        return "127.0.0.1", 1234
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        return ("127.0.0.1", 1234) if name == "peername" else None
 
     def is_closing(self) -> bool:
         return self.closed

@@ -12,6 +12,7 @@ from typing import cast
 
 import pytest
 
+from fairway.gateway.access_log import AccessLog, Ended
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.framing import parse_request
 from fairway.gateway.quick_answer import quick_answer
@@ -36,6 +37,7 @@ TABLE = RouteTable(
     salt="r-1",
     keys=(KeyExtractor(kind=KeyKind.HEADER, name="x-conversation-id"),),
 )
+TRACE = b"Traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"
 
 
 class Pipe:
@@ -47,8 +49,8 @@ class Pipe:
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
-    def get_extra_info(self, _: str) -> tuple[str, int]:
-        return "127.0.0.1", 1234
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        return ("127.0.0.1", 1234) if name == "peername" else None
 
     def is_closing(self) -> bool:
         return False
@@ -205,6 +207,35 @@ async def test_what_was_learned_ends_with_the_table_and_with_serving(worker: Wor
     worker.draining = True
     install(worker, replace(TABLE, fence=Fence(term=1, seq=4)))
     assert sent(client, request) is None
+
+
+async def test_a_line_of_the_access_log_says_the_same_of_a_head_that_is_known_and_of_one_that_is_read(
+    worker: Worker, tmp_path: Path
+) -> None:
+    rng = random.Random(9)
+    log = worker.access_log = AccessLog(worker, str(tmp_path / "access.log"))
+    log.write = lambda **_: None  # type: ignore[method-assign]
+    by_repeat = 0
+    for _ in range(150):
+        client = connect(worker)
+        path, trace = rng.choice((b"/chat", b"/a?b=c", b"/")), rng.choice((TRACE, b"", b"traceparent: x\r\n"))
+        for number in range(rng.randint(3, 6)):
+            body = b"x" * rng.choice((0, 10, 20, 99))
+            lines = b"Host: a\r\n%bX-Conversation-Id: c-%02d\r\nContent-Length: %d\r\n" % (trace, number, len(body))
+            data = b"POST %b HTTP/1.1\r\n%b\r\n%b" % (path, lines, body)
+            keep_warm(worker)
+            assert quick_request(client, data)
+            exchange = client.exchange
+            assert exchange is not None
+            assert exchange.upstream is not None
+            assert quick_answer(exchange.upstream, exchange, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            (noted,) = log.lines
+            log.lines.clear()
+            assert not isinstance(noted, Ended)
+            by_repeat += isinstance(noted[5], tuple)
+            as_read = (*noted[:5], data, *noted[6:])
+            assert log._short(*noted) == log._short(*as_read), data
+    assert by_repeat > 150
 
 
 async def test_a_client_whose_heads_always_differ_is_seldom_learned_from(worker: Worker) -> None:
