@@ -13,7 +13,7 @@ from pathlib import Path
 from select import PIPE_BUF
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.gateway import log_file
@@ -97,6 +97,7 @@ def test_writers_take_turns_so_that_one_can_take_back_what_it_wrote(tmp_path: Pa
     assert path.read_bytes() == b"one\ntwo\n"
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 3 * PIPE_BUF), min_size=1, max_size=30))
 def test_a_pipe_gets_whole_lines_in_parts_it_keeps_together(lengths: list[int]) -> None:
     lines = [b"x" * length + b"\n" for length in lengths]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.gateway.trace_context import apart, shadow_trace, trace_id
@@ -67,6 +67,7 @@ def test_a_copy_without_a_trace_stays_as_it_is(value: str) -> None:
     assert apart(came) == came
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_are_too_odd(head: bytes) -> None:
     found = trace_id(b"GET / HTTP/1.1\r\ntraceparent: " + head + b"\r\n\r\n")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -21,6 +21,7 @@ TABLE = RouteTable(
 )
 
 
+@settings(deadline=None)
 @given(st.booleans(), st.floats(0.001, 1e6))
 def test_a_table_carries_it_and_nothing_of_the_regime_depends_on_it(usage: bool, stall: float) -> None:
     table = replace(TABLE, reading=Reading(usage=usage, stall_seconds=stall))
