@@ -27,7 +27,7 @@ from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, 
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 
 OLD, NEW = Digest("sha256:" + "a" * 64), Digest("sha256:" + "b" * 64)
-REQUESTS = int(os.environ.get("FAIRWAY_GATEWAY_REQUESTS", "3000"))
+REQUESTS = int(os.environ.get("FAIRWAY_GATEWAY_REQUESTS", "2000"))
 """For the shares of arms; 20,000 and more in CI."""
 
 

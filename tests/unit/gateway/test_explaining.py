@@ -41,7 +41,7 @@ V1, V2, V3 = (Digest("sha256:" + letter * 64) for letter in "abc")
 SECRET, NOW = b"k" * 32, 1_000_000_000.0
 SIGNER, PASSES = PinSigner(SECRET, route=str(ROUTE)), PassSigner(SECRET, route=str(ROUTE))
 _life = itertools.count()
-EXAMPLES = int(os.environ.get("FAIRWAY_GATEWAY_EXPLAINED", "120"))
+EXAMPLES = int(os.environ.get("FAIRWAY_GATEWAY_EXPLAINED", "60"))
 
 
 @pytest.fixture(scope="module")

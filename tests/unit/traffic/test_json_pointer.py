@@ -40,7 +40,7 @@ def expected(value: object) -> str | None:
 
 
 @given(TEXTS, st.booleans(), st.sampled_from([None, 0, 2]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_every_value_of_every_text_is_found_as_the_standard_library_reads_it(
     value: object, escaped: bool, indent: int | None
 ) -> None:
@@ -67,7 +67,7 @@ def test_a_text_cut_off_anywhere_gives_what_the_whole_gives_or_does_not_know(
 
 
 @given(st.binary(max_size=80) | st.text(alphabet='[]{}",:\\ua0 tfn1e-', max_size=60).map(str.encode))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_bytes_give_a_text_or_none_and_never_an_error(data: bytes) -> None:
     for wanted in ("/a", "/0", "/a/0/b", "/"):
         found, _ = look(data, wanted)
