@@ -7,7 +7,6 @@ import json
 import math
 import os
 import random
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
@@ -15,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from fairway.cli.main import cli
+from fairway.errors import FairwayError
 from fairway.observe.blocks import Batch
 from fairway.testing.gateway_process import GatewayProcess, until
 from fairway.testing.scripted_arm import ScriptedArm, always, answer
@@ -133,15 +135,15 @@ async def test_growth_moves_nobody_back_and_neither_does_a_restart(
 # --- from the shell ----------------------------------------------------------------------------------------------
 
 
-async def fairway(folder: Path, *arguments: str, code: int = 0) -> Any:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "fairway", "gateway", *arguments, "--project", str(folder), "-o", "json",
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    async with asyncio.timeout(60):
-        out, err = await process.communicate()
-    assert process.returncode == code, err.decode()
-    return json.loads(out) if code == 0 else (out + err).decode()
+async def fairway(folder: Path, *arguments: str, refused: bool = False) -> Any:
+    """What a command says as JSON; ``refused``: the message of the error it ends with."""
+    words = ["gateway", *arguments, "--project", str(folder), "-o", "json"]
+    done = await asyncio.to_thread(CliRunner().invoke, cli, words)
+    if refused:
+        assert isinstance(done.exception, FairwayError), done.output
+        return done.exception.message
+    assert done.exception is None, done.output
+    return json.loads(done.stdout)
 
 
 async def asked(port: int, *headers: str) -> tuple[int, str | None]:
@@ -210,7 +212,9 @@ async def test_a_pass_from_the_shell_leads_to_its_release_and_nowhere_else(
     found = await fairway(gateway.folder, "explain", "-H", header)
     assert (found["source"], found["named"], found["served"]["version"]) == ("gateway", "candidate", "1.1.0")
     assert (await fairway(gateway.folder, "explain", "-H", "x-fairway-release: candidate"))["refused"] == "pass_missing"
-    assert "between 1 second and 7 days" in await fairway(gateway.folder, "pass", "candidate", "--for", "8d", code=2)
+    assert "between 1 second and 7 days" in await fairway(
+        gateway.folder, "pass", "candidate", "--for", "8d", refused=True
+    )
     await fairway(gateway.folder, "mask", "1.1.0")
     assert await asked(gateway.port, header) == (503, None), "a masked release is reached by nobody"
 
@@ -223,8 +227,8 @@ async def test_a_mask_from_the_shell_holds_over_a_restart_and_until_it_is_taken_
     done = await fairway(gateway.folder, "mask", "candidate")
     assert (done["applied"], done["kept"], done["all_masked"]) == (True, True, [NEW])
     assert await asked(gateway.port, "X-Conversation-Id: c") == (200, "1.0.0")
-    assert "serves as stable" in await fairway(gateway.folder, "mask", "stable", code=3)
-    assert "names no release" in await fairway(gateway.folder, "mask", "9.9.9", code=3)
+    assert "serves as stable" in await fairway(gateway.folder, "mask", "stable", refused=True)
+    assert "names no release" in await fairway(gateway.folder, "mask", "9.9.9", refused=True)
 
     async def counted() -> bool:
         batches = [Batch.from_wire(one) for one in (await gateway.ask("GET", "/v1/deltas")).json()["batches"]]
