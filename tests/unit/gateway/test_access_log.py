@@ -54,7 +54,7 @@ def a_log(version: str = "1.0.0", rule: str | None = None) -> tuple[AccessLog, K
     return log, kept, SimpleNamespace(address="::ffff:192.0.2.1"), known
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     target=TARGETS, value=st.binary(max_size=60), version=st.text(max_size=12), rule=st.none() | st.text(max_size=12),
     outcome=OUTCOMES, used=st.none() | st.builds(Usage, st.integers(0, 10**12), st.integers(0, 10**12)),

@@ -58,7 +58,7 @@ def samples(text: str, *, om: bool) -> dict[tuple[str, tuple[tuple[str, str], ..
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(INCREMENTS, WORDS), max_size=8), WORDS)
 def test_both_forms_are_read_by_prometheus_own_parser_and_say_the_same(
     told: list[tuple[Increment, str]], route: str
@@ -77,7 +77,7 @@ def test_both_forms_are_read_by_prometheus_own_parser_and_say_the_same(
             assert value == plain[name.removesuffix("_bucket") + "_count", rest]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(INCREMENTS, WORDS), min_size=1, max_size=24))
 def test_no_counter_and_no_bucket_ever_falls_and_buckets_grow_with_their_bounds(
     told: list[tuple[Increment, str]],

@@ -30,7 +30,7 @@ def used(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.one_of(st.integers(0, SEGMENT + 5), st.none()), max_size=60))
 @example([199] * 20)
 def test_it_never_takes_more_than_its_bound_and_gives_back_the_newest_lines_in_order(

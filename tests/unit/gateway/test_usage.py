@@ -60,7 +60,7 @@ def whole(usage: Any) -> tuple[int, int] | None:
     return None if tokens_in is None or tokens_out is None else (tokens_in, tokens_out)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(content=HOSTILE, arguments=OBJECTS, usage=REAL, after=OBJECTS, indent=st.sampled_from([None, 0, 2]))
 @example(
     content=FAKE, arguments={"usage": {"prompt_tokens": 9, "completion_tokens": 9}}, usage=None, after=None, indent=2
