@@ -211,6 +211,8 @@ class Pool:
         arm = self.arm
         if (self.barred or self.retired) and not arm.retired:
             upstream.close()
+        elif arm.line and arm.crowded(self):
+            upstream.close()  # whoever waits longest gets its place, and opens where there is more room
         elif arm.line.hand(upstream):
             upstream.reused = True
             arm.line_moved()

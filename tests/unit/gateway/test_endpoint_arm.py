@@ -79,7 +79,7 @@ async def test_when_no_more_may_be_opened_any_idle_connection_is_taken() -> None
     found = arm("h:1", "h:2", limit=1)
     idle = opened(found.pools["h:1"])
     idle.release(perf_counter())
-    assert [found.take(perf_counter()) for _ in range(1)] == [idle]
+    assert found.take(perf_counter()) is idle
     assert found.take(perf_counter()) is None
 
 
@@ -144,6 +144,24 @@ async def test_a_full_line_and_a_turn_that_does_not_come_are_told_apart() -> Non
     assert await late is Turn.LATE
     assert found.line.turned_away == {Turn.FULL: 1, Turn.LATE: 1}
     assert not found.pools["h:1"].unusual
+
+
+@pytest.mark.parametrize("waiting", [0, 6], ids=["idle", "requests wait"])
+async def test_an_endpoint_that_joins_an_arm_at_its_limit_gets_its_share(waiting: int) -> None:
+    found = arm("h:1", limit=6)
+    running = [opened(found.pools["h:1"]) for _ in range(6)]
+    found.follow(("h:1", "h:2"), Limits(arm_in_flight=6, queue=16), DEFAULT_EJECTION)
+    tasks = [asyncio.create_task(found.place()) for _ in range(waiting)]
+    await asyncio.sleep(0)
+    for upstream in running:
+        upstream.release(perf_counter())
+    if waiting:
+        turns = [await task for task in tasks]
+    else:
+        turns = [found.take(perf_counter()) or await found.place() for _ in range(6)]
+    assert sum(turn is Turn.MAY_OPEN for turn in turns) >= 2
+    assert found.places == 6
+    assert len(found.pools["h:1"].idle) == 0
 
 
 async def test_who_comes_later_does_not_pass_those_who_wait() -> None:

@@ -152,8 +152,18 @@ class ArmEndpoints:
         self._next = None
         upstream = pool.get(now) if pool in self.rotation or pool.record.standing is Standing.TRIAL else None
         if upstream is None and self.places >= self.limit:
-            upstream = next((found for pool in self.rotation if (found := pool.get(now))), None)
+            upstream = next((found for other in self.rotation if (found := other.get(now))), None)
+            if upstream is not None and self.crowded(upstream.pool):
+                upstream.close()  # its place is for a connection to an endpoint that has fewer
+                return None
         return upstream
+
+    def crowded(self, pool: Pool) -> bool:
+        """Whether another endpoint has so many fewer connections that one is better opened there.
+
+        Once all places are taken, an endpoint that has just come would get no connection else.
+        """
+        return any(other.open + 1 < pool.open for other in self.rotation)
 
     def order(self, last: Pool | None = None) -> list[Pool]:
         """Endpoints to open a connection to, one after the other, the least loaded first.
