@@ -647,6 +647,7 @@ async def test_a_session_on_which_nothing_passes_is_closed_after_its_own_limit_a
             assert closed.value.rcvd.code == 1001
         counted = await stable(harness)
         assert (counted.finished, counted.failed, counted.unknown) == (1, 0, 1)
+        assert not counted.sums.get("client_aborted")
 
 
 async def test_a_session_outlives_the_total_time_of_requests_and_is_counted_by_then(harness: Harness) -> None:
@@ -693,6 +694,7 @@ async def test_a_drain_gives_sessions_its_time_and_then_closes_them(tmp_path: Pa
             assert closed.value.rcvd.code == 1001
         counted = (await draining)[Role.STABLE]
         assert (counted.finished, counted.failed, counted.unknown) == (1, 0, 1)
+        assert not counted.sums.get("client_aborted")
     await harness.close()
 
 

@@ -15,6 +15,7 @@ from fairway.gateway.serving import ArmServing
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.trace_context import trace_id
 from fairway.gateway.usage import Usage
+from fairway.gateway.websocket import ENDED_HERE
 from fairway.traffic.outcome import Outcome
 from fairway.traffic.rules import Decision
 
@@ -121,7 +122,7 @@ class Recording(Sending):
         if verdict != "ok":
             self._describe(cell, verdict, code, status)
         if reason == "client":
-            cell.sums["client_aborted"] = cell.sums.get("client_aborted", 0) + 1
+            cell.sums["client_aborted"] = cell.sums.get("client_aborted", 0) + (code not in ENDED_HERE)
             return
         if self._moved:
             return  # another arm's time

@@ -27,6 +27,9 @@ _CODES = frozenset(range(1000, 1016))
 GOING_AWAY = b"\x88\x02\x03\xe9"
 """The close frame of a gateway that ends: 1001."""
 
+ENDED_HERE = frozenset(("websocket_idle", "websocket_drained"))
+"""Codes of sessions that the gateway closed: their clients have not left."""
+
 _DATA = frozenset((0, 1, 2, 9, 10))  # continuation, text, binary, ping, pong
 _CLOSE = 8
 _MAX_CONTROL = 125
