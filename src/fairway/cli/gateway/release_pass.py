@@ -12,8 +12,8 @@ from fairway.cli.output import emit, output_option, project_option, say
     "pass",
     epilog="""\b
 Examples:
-  curl -H "$(fairway gateway pass candidate)" localhost:8700/chat
-  fairway gateway pass 1.4.0 --for 10m -o json""",
+  fairway gateway pass 1.4.0 --for 10m -o json
+  curl -H "$(fairway gateway pass candidate)" localhost:8700/chat""",
 )
 @click.argument("release")
 @click.option("--for", "lasting", default="1h", show_default=True, help="How long it is good; 7d at most.")
