@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 MOST_BYTES = 4096
@@ -104,9 +104,10 @@ def _version_1(line: bytes) -> Relayed:
 
 def _written_address(text: bytes, *, six: bool) -> str:
     try:
-        return str(IPv6Address(text.decode()) if six else IPv4Address(text.decode()))
-    except ValueError as error:
-        raise HeaderError(f"an address is malformed: {error}") from error
+        family = AF_INET6 if six else AF_INET
+        return inet_ntop(family, inet_pton(family, text.decode()))
+    except OSError as error:
+        raise HeaderError("an address is malformed") from error
 
 
 def _written_port(text: bytes) -> int:
@@ -141,9 +142,8 @@ def _version_2(data: bytes) -> Relayed:
 def _packed_addresses(packed: bytes, family: int) -> Relayed:
     if family == 3:  # a unix socket's client has no address
         return OF_ITSELF
-    wide = 4 if family == 1 else 16
-    kind = IPv4Address if family == 1 else IPv6Address
-    source, destination = (str(kind(packed[at : at + wide])) for at in (0, wide))
+    wide, kind = (4, AF_INET) if family == 1 else (16, AF_INET6)
+    source, destination = (inet_ntop(kind, packed[at : at + wide]) for at in (0, wide))
     ports = struct.unpack_from(">HH", packed, 2 * wide)
     return Relayed(source=(source, ports[0]), destination=(destination, ports[1]))
 

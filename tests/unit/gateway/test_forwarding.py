@@ -77,7 +77,20 @@ def test_addresses_are_told_as_arms_know_them() -> None:
     )
 
 
-@pytest.mark.parametrize("network", ["10.0.0.1/8", "10.0.0.0/33", "localhost", ""])
+@pytest.mark.parametrize(
+    "network",
+    [
+        "10.0.0.1/8",
+        "10.0.0.0/33",
+        "::/129",
+        "10.0.0.0/-1",
+        "10.0.0.0/+8",
+        "10.0.0.0/",
+        "10/8",
+        "localhost",
+        "",
+    ],
+)
 def test_what_is_no_network_is_refused(network: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Networks([network])

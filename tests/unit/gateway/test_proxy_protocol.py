@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairway.gateway.forwarding import plain_address
 from fairway.gateway.proxy_protocol import (
     MOST_BYTES,
     OF_ITSELF,
@@ -169,9 +171,18 @@ def test_what_a_balancer_writes_is_what_is_read(source, destination, ports, addi
     if same:
         kind = 0x11 if source.version == 4 else 0x21
         read = read_header(v2(0x21, kind, source.packed + destination.packed + struct.pack(">HH", *ports) + tlvs))
-        assert read == Relayed(source=(str(source), ports[0]), destination=(str(destination), ports[1]))
+        assert read.source is not None
+        assert read.destination is not None
+        assert (ip_address(read.source[0]), read.source[1]) == (source, ports[0])
+        assert (ip_address(read.destination[0]), read.destination[1]) == (destination, ports[1])
         line = f"PROXY TCP{source.version} {source} {destination} {ports[0]} {ports[1]}\r\n".encode()
         assert read_header(line) == read
+
+
+def test_an_ipv4_client_told_as_ipv6_is_known_by_its_own_address() -> None:
+    read = read_header(b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:198.51.100.2 1 2\r\n")
+    assert read.source is not None
+    assert plain_address(read.source[0]) == "192.0.2.1"
 
 
 @pytest.mark.parametrize("data", [b"G", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b"PROXX", b"\r\n\r\n\0\r\nQUIT\r"])
