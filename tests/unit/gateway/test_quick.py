@@ -27,7 +27,7 @@ PIECES = [
     b"Transfer-Encoding: chunked\r\n", b"Host: b\r\n", b"x-conversation-id: c-2\r\n", b"X-Tenant: a\r\n", b"\x80", b",",
     b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"X-Fairway-Pin: p\r\n", b"X_fairway-a: p\r\n",
     b"HTTP/1.0",
-    b"Fairway-Outcome: a\r\n",
+    b"Fairway-Outcome: a\r\n", b"Fairway-Release: r\r\n", b"FAIRWAY-release: r\r\n",
     b"Content-Type: text/event-stream\r\n", b"TE: x\r\n", b"Date: x\r\n", b"204", b"HEAD ", b"_", b"X-A: b\r\n",
 ]  # fmt: skip
 
@@ -93,6 +93,7 @@ def test_a_usual_answer_is_one_the_general_way_passes_on_whole() -> None:
         assert head.length == int(match.group(2)), data
         assert match.end() == head.end, data
         assert head.headers.get(b"fairway-outcome", b"").strip() == (match.group(4) or b"").strip(), data
+        assert head.headers.get(b"fairway-release", b"").strip() == (match.group(5) or b"").strip(), data
         assert not head.headers.get(b"content-type", b"").lower().startswith(b"text/event-stream"), data
         assert not any(name.replace(b"_", b"-").startswith(b"x-fairway-") for name in head.headers), data
         assert head.headers.keys().isdisjoint({b"transfer-encoding", b"te", b"upgrade"}), data

@@ -26,6 +26,7 @@ from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, 
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 
 STABLE, CANDIDATE = Digest("sha256:" + "a" * 64), Digest("sha256:" + "b" * 64)
+ANOTHER = Digest("sha256:" + "c" * 64)
 TABLE = RouteTable(
     route=RouteId(agent=AgentName("shop"), environment=EnvironmentName("production")),
     fence=Fence(term=1, seq=1),
@@ -254,6 +255,8 @@ def answers(rng: random.Random) -> list[bytes]:
     lines = [b"Server: x\r\n", b"Content-Type: application/json\r\n"]
     if rng.random() < 0.5:
         lines.append(b"Connection: keep-alive\r\n")
+    if rng.random() < 0.4:
+        lines.append(b"fairway-release: %b\r\n" % rng.choice((STABLE, CANDIDATE, ANOTHER)).encode())
     rng.shuffle(lines)
     said = []
     for _ in range(8):
@@ -315,6 +318,7 @@ async def test_an_answer_is_treated_alike_by_a_connection_that_knows_its_head_an
             ours, counted, known = passed_on(worker, data, known)
             theirs, expected, _ = passed_on(worker, data, NO_ANSWER)
             assert (ours, counted) == (theirs, expected), data
+            assert ours is None or (ANOTHER.encode() not in data and b"\r\nfairway-release:" not in ours), data
             taken += ours is not None
             refused += ours is None
             again += ours is not None and known is before
