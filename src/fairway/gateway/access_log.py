@@ -107,7 +107,7 @@ class AccessLog:
         self._prefix = worker.prefix.decode()
         self._millisecond = -1
         self._front = ""
-        self._asked: dict[int, tuple[RequestRepeat, str, str]] = {}  # trace and the rest by the head, the same way
+        self._asked: dict[int, tuple[RequestRepeat, str]] = {}  # who asked for what, by the head, the same way
         self._said: dict[int, tuple[Outcome, str]] = {}  # by its id: one that is kept has it for itself
 
     def write(self, *, now: bool = False) -> None:
@@ -151,13 +151,13 @@ class AccessLog:
         if isinstance(sent, tuple):
             repeat, length = sent
             kept = self._asked.get(id(repeat))
-            _, trace, asked = kept if kept is not None and kept[0] is repeat else self._keep(repeat)
+            who = kept[1] if kept is not None and kept[0] is repeat else self._keep(repeat, client)
         elif isinstance(sent, bytes):
             length = len(sent) - sent.find(b"\r\n\r\n") - 4
-            trace, asked = _trace_and_asked(sent)
+            who = _who(sent, client)
         else:
             length = sent.length
-            trace, asked = _trace_and_asked(sent.raw)
+            who = _who(sent.raw, client)
         arm = known.logged or self._arm(known)
         if used is not None:
             said = _said_by_model(outcome, used.tokens_in, used.tokens_out)
@@ -165,17 +165,17 @@ class AccessLog:
             said = _NOTHING_SAID if outcome is None else self._reported(outcome)
         us = str(int(seconds * 1e6))
         return (
-            f'{front}{number:x}","trace":{trace},"client":"{client.address}",'
-            f"{asked}{_STATUS[answer[9:12]]}{length},"
-            f'"bytes_out":{size},"duration_us":{us},"first_byte_us":{us}{arm[1 if began else 0]}{said}}}\n'
+            f'{front}{number:x}{who}{_STATUS[answer[9:12]]}{length},"bytes_out":{size},"duration_us":{us},'
+            f'"first_byte_us":{us}{arm[1 if began else 0]}{said}}}\n'
         )
 
-    def _keep(self, repeat: RequestRepeat) -> tuple[RequestRepeat, str, str]:
-        """What the lines of requests with this head say of it."""
+    def _keep(self, repeat: RequestRepeat, client: ClientConnection) -> str:
+        """What the lines of requests with this head say of it and of the connection, which is the only one's it is."""
         if len(self._asked) >= _MOST_KEPT:
             self._asked.clear()
-        kept = self._asked[id(repeat)] = (repeat, *_trace_and_asked(one_like(repeat)))
-        return kept
+        who = _who(one_like(repeat), client)
+        self._asked[id(repeat)] = repeat, who
+        return who
 
     def _arm(self, known: Known) -> tuple[str, str]:
         """What lines of a unit's requests have in common: of those that follow the first, and of that."""
@@ -234,14 +234,14 @@ def _quoted(word: bytes | None) -> str:
     return "null" if word is None else f'"{word.decode()}"'
 
 
-@lru_cache(maxsize=1024)
-def _trace_and_asked(request: bytes) -> tuple[str, str]:
-    """Its trace id, and its method and path, as JSON."""
+def _who(request: bytes, client: ClientConnection) -> str:
+    """What of a line follows the request's number: its trace, its client, and what that asked for."""
     found = trace_or_end(request)
     trace = f'"{found[2].decode()}"' if found is not None and found.lastindex == 2 else "null"
-    return trace, _asked(request[: request.find(b" HTTP/1.")])
+    return f'","trace":{trace},"client":"{client.address}",{_asked(request[: request.find(b" HTTP/1.")])}'
 
 
+@lru_cache(maxsize=1024)
 def _asked(line: bytes) -> str:
     """Method and path of a request line, as JSON; without the query."""
     method, _, target = line.decode("latin-1").partition(" ")
