@@ -161,8 +161,11 @@ class AccessLog:
         arm = known.logged or self._arm(known)
         if used is not None:
             said = _said_by_model(outcome, used.tokens_in, used.tokens_out)
+        elif outcome is None:
+            said = _NOTHING_SAID
         else:
-            said = _NOTHING_SAID if outcome is None else self._reported(outcome)
+            told = self._said.get(id(outcome))
+            said = told[1] if told is not None and told[0] is outcome else self._reported(outcome)
         us = str(int(seconds * 1e6))
         return (
             f'{front}{number:x}{who}{_STATUS[answer[9:12]]}{length},"bytes_out":{size},"duration_us":{us},'
@@ -184,12 +187,12 @@ class AccessLog:
         return known.logged
 
     def _reported(self, outcome: Outcome) -> str:
-        known = self._said.get(id(outcome))
-        if known is None or known[0] is not outcome:
-            if len(self._said) >= _MOST_KEPT:
-                self._said.clear()
-            known = self._said[id(outcome)] = outcome, _said(outcome)
-        return known[1]
+        """What an agent said, kept for the next one who says the same."""
+        if len(self._said) >= _MOST_KEPT:
+            self._said.clear()
+        said = _said(outcome)
+        self._said[id(outcome)] = outcome, said
+        return said
 
     def _ended(self, line: Ended) -> str:
         head = line.head
