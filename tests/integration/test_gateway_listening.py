@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 import ssl
 import struct
@@ -18,6 +20,7 @@ from fairway.gateway.descriptors import ANSWERED
 from fairway.gateway.listening import Listening, listening_socket
 from fairway.gateway.proxy_protocol import SIGNATURE
 from fairway.gateway.tls import KeyPair
+from fairway.gateway.upstream import Pool, Upstream
 from fairway.testing.certificates import key_pair, trusting
 from fairway.testing.gateway_worker import Client, Harness, connected
 from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, always, answer
@@ -499,6 +502,32 @@ async def test_a_flood_of_clients_beyond_the_limit_holds_no_more_than_a_few_desc
             assert (await served.ask()).status == 200
             for one in crowd:
                 one.close()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EADDRNOTAVAIL])
+async def test_a_gateway_without_descriptors_or_ports_blames_no_arm(
+    make: Make, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    harness = make()
+
+    async def fail(*_: object, **__: object) -> Upstream:
+        raise OSError(number, os.strerror(number))
+
+    async with ScriptedArm(always(answer())) as arm:
+        await harness.start(table(arm.endpoint))
+        with monkeypatch.context() as patch:
+            patch.setattr(Pool, "connect", fail)
+            async with connected(harness.port) as client:
+                for _ in range(2):
+                    reply = await client.ask("X-Conversation-Id: c")
+                    assert (reply.status, b"no_descriptors" in reply.body) == (503, True)
+                    assert reply.headers["retry-after"] == "1"
+        async with connected(harness.port) as client:
+            assert (await client.ask("X-Conversation-Id: c")).status == 200, "the endpoint is not left out"
+        assert harness.worker.refused == {"no_descriptors": 2}
+        assert harness.worker.in_flight == 0
+        found = (await harness.counted())[Role.STABLE]
+        assert (found.finished, found.failed, found.unknown) == (3, 0, 2)
 
 
 # --- a client's own deadline -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import resource
 
 ANSWERED = 64
@@ -11,6 +12,14 @@ ANSWERED = 64
 _OWN = 48 + ANSWERED
 """Of a worker itself: channel, listening socket, memory, log, loop; and of clients that are being told."""
 _LEAST = 8
+
+
+_OF_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether a connection could not be opened for want of something here: no descriptor, no memory, no free port."""
+    return isinstance(error, OSError) and error.errno in _OF_OURS
 
 
 def raise_limit() -> int:

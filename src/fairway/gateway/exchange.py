@@ -349,6 +349,14 @@ class Exchange(Recording):
         self._record("client", "timeout_deadline", 504)
         self._tell_failed(504, "timeout_deadline", "the request's own deadline has passed")
 
+    def gateway_short(self) -> None:
+        """No file descriptor or port is left to reach an arm with, which is no arm's failure."""
+        if self.done:
+            return
+        self.client.worker.count_refused("no_descriptors")
+        self._record("client", "no_descriptors", 503)
+        self._tell_failed(503, "no_descriptors", "the gateway has too many connections", b"retry-after: 1\r\n")
+
     def _time_out(self, which: str, seconds: float) -> None:
         if self.client.slow_reader:
             self._drop_upstream()

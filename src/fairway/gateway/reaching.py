@@ -6,6 +6,7 @@ import asyncio
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
+from fairway.gateway.descriptors import is_own
 from fairway.gateway.endpoints.line import Turn
 from fairway.gateway.tracing import retold
 from fairway.gateway.upstream import Pool, Upstream
@@ -44,6 +45,13 @@ class Reaching:
 
     async def _open(self) -> None:
         """Open a connection to an endpoint of the arm, or of stable when the arm has none that answers."""
+        try:
+            await self._opened()
+        except OSError:
+            self._connecting = None
+            self.gateway_short()
+
+    async def _opened(self) -> None:
         serving = self._serving
         served = self._served
         assert served is not None
@@ -100,12 +108,18 @@ class Reaching:
                 break
             try:
                 upstream = await self._connected(pool)
-            except (OSError, TimeoutError):
+            except (OSError, TimeoutError) as error:
+                if is_own(error):
+                    raise
                 endpoints.refused(pool)
             else:
                 endpoints.reached(pool)
                 return upstream
         return None
+
+    def gateway_short(self) -> None:
+        """The gateway itself has nothing left to open a connection with."""
+        raise NotImplementedError
 
     def _has_no_room(self, turn: Turn | None) -> None:
         """The arm cannot take the request; as with all that keeps an arm from answering, the arm has failed."""
