@@ -61,23 +61,16 @@ class Usage(NamedTuple):
         return {name: count for name, count in figures.items() if count}
 
 
-_FLAT = rb'(?:"[^"\\]*+"|null|true|false|[0-9.]++)'
-_at_the_end = re.compile(
+_figures = re.compile(
     rb'"usage":\s*+\{\s*+"(?:prompt|input)_tokens":\s*+([0-9]{1,12}+),'
-    rb'\s*+"(?:completion|output)_tokens":\s*+([0-9]{1,12}+)'
-    rb'((?:,\s*+"[a-z_]++":\s*+(?:[0-9]++|null|\{(?:[^{}"\\]|"[a-z_]++")*+\}))*+)'
-    rb'\s*+\}(?:,\s*+"[a-z_]++":\s*+' + _FLAT + rb")*+\s*+\}\s*+"
-).fullmatch
-"""The usual form, at the end of the outermost object, read at a third of what JSON costs; the rest is read as that.
-
-Groups: tokens in, tokens out, the other members.
-"""
-_MOST_KEPT, _MOST_KEPT_BYTES = 1024, 256
-_read_lately: dict[bytes, Usage] = {}
-"""Usage by how an answer ends from the comma or brace before the key on."""
-
-_cached = re.compile(rb'"cached_tokens":\s*+([0-9]{1,12}+)[,}\s]').search
-_no_cache = re.match(rb"(0)", b"0")
+    rb'\s*+"(?:completion|output)_tokens":\s*+([0-9]{1,12}+)(?:,\s*+"total_tokens":\s*+[0-9]++)?+'
+).match
+"""How usage usually begins; groups: tokens in, tokens out."""
+_FIGURES = (b'"prompt_tokens"', b'"input_tokens"', b'"completion_tokens"', b'"output_tokens"')
+_MOST_RESTS = 256
+_rests: dict[bytes, tuple[int, int]] = {}
+"""What followed the figures of usage that was read in full, to the end of the answer, which is nearly always the same:
+how many tokens more went in by it, and how many of them came from a cache."""
 
 
 def usage_at(data: bytes) -> Usage | None:
@@ -88,25 +81,28 @@ def usage_at(data: bytes) -> Usage | None:
     at = data.rfind(_KEY, -LOOK_BYTES)
     if at < 0:
         return None
-    end = data[at - 2 :]
-    usage = _read_lately.get(end)
-    if usage is not None:
-        return usage
-    match = _at_the_end(data, at)
-    if match is None or data[at - 1] not in b",{ \t\n":
+    match = _figures(data, at)
+    if match is None:
         return _ending(data[max(0, at - _BEFORE) :], 0)
+    rest = data[match.end() :]
+    known = _rests.get(rest)
+    if known is None:
+        return _learn(data, at, match, rest)
     if data[at - 1] not in b",{" and data[:at].rstrip(_SPACE)[-1:] not in (b",", b"{"):
         return None
-    tokens_in, tokens_out, others = match.groups()
-    cached = _cached(others) if b"cache" in others else _no_cache
-    if cached is None:
-        return _ending(data[max(0, at - _BEFORE) :], 0)
-    usage = Usage(int(tokens_in), int(tokens_out), min(int(cached[1]), int(tokens_in)))
-    if len(end) <= _MOST_KEPT_BYTES and (end[1] in b",{" or end[0] in b",{"):
-        if len(_read_lately) >= _MOST_KEPT:
-            _read_lately.clear()
-        _read_lately[end] = usage  # what stands before the comma or brace had no part in it
-    return usage
+    tokens_in, more, cached = int(match[1]), *known
+    return Usage(tokens_in + more, int(match[2]), min(cached, tokens_in + more))
+
+
+def _learn(data: bytes, at: int, match: re.Match[bytes], rest: bytes) -> Usage | None:
+    """Usage read in full, and what follows its figures kept, if that says the same beside any figures."""
+    found = _ending(data[max(0, at - _BEFORE) :], 0)
+    if found is None or any(name in rest for name in _FIGURES) or 0 < found.cached == found.tokens_in:
+        return found
+    if len(_rests) >= _MOST_RESTS:
+        _rests.clear()
+    _rests[rest] = found.tokens_in - int(match[1]), found.cached
+    return found
 
 
 def usage_in_json(tail: bytes) -> Usage | None:

@@ -141,6 +141,29 @@ def test_usage_that_is_not_the_outermost_objects_is_none(body: bytes) -> None:
     assert usage_in_json(body) is None
 
 
+@pytest.mark.parametrize(
+    ("rest", "reads"),
+    [
+        (b"}}", [(1, 2, 0), (7, 8, 0)]),
+        (b',"prompt_tokens_details":{"cached_tokens":5}}}', [(1, 2, 1), (7, 8, 5), (9, 1, 5)]),
+        (b',"cache_read_input_tokens":5,"cache_creation_input_tokens":1}}', [(7, 2, 5), (13, 8, 5)]),
+        (b',"prompt_tokens":9}}', [(9, 2, 0), (9, 8, 0)]),
+        (b',"total_tokens":3}}', [(1, 2, 0), (7, 8, 0)]),
+    ],
+)
+def test_what_was_read_once_of_the_same_ending_is_read_the_same_beside_other_figures(
+    rest: bytes, reads: list[tuple[int, int, int]]
+) -> None:
+    given = [(1, 2), (7, 8), (9, 1)]
+    for (came, went), (tokens_in, tokens_out, cached) in zip(given, reads, strict=False):
+        body = b'{"a":1,"usage":{"prompt_tokens":%d,"completion_tokens":%d%b' % (came, went, rest)
+        expected = Usage(tokens_in, tokens_out, cached)
+        for _ in range(2):
+            assert usage_at(body) == expected
+        assert usage_in_json(body) == expected
+        assert usage_at(body.replace(b',"usage"', b' "usage"')) is None, "no key"
+
+
 def stream(*events: Any) -> bytes:
     return b"".join(b"data: %b\n\n" % (e.encode() if isinstance(e, str) else json.dumps(e).encode()) for e in events)
 
