@@ -52,7 +52,7 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
     now = perf_counter()
     pool = upstream.pool
     idle = pool.idle
-    if upstream.closed or upstream.paused or pool.unusual or len(idle) >= MAX_IDLE:
+    if pool.unusual or len(idle) >= MAX_IDLE or upstream.paused:
         upstream.release(now)
     else:
         upstream.exchange = None

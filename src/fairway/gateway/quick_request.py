@@ -51,7 +51,8 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
             size = len(data) - end
             if two != (b"%d" % size if size else no_length):
                 missing = missing_of(two, size)
-            if missing >= 0 and size + missing <= serving.body_bytes:
+                size += missing
+            if size <= serving.body_bytes and missing >= 0:
                 unit = units.get(one)
                 if unit is not None or is_plain(one):
                     key = one
