@@ -25,6 +25,7 @@ from benchmarks.gateway.rig import (
 
 MAX_MB = 25
 CONNECTIONS = 256
+LARGE = 100_000
 
 
 def map_mb(pid: int, name: str) -> float:
@@ -34,11 +35,12 @@ def map_mb(pid: int, name: str) -> float:
     return sum(int(size) for size in found) / 1024
 
 
-def load(script: Path, proxy: Proxy) -> float:
-    """Conversations of five turns, new ones, and large bodies; requests made."""
+def load(script: Path, proxy: Proxy, body: int) -> float:
+    """Conversations of five turns and of one; requests made."""
     made = 0.0
-    for turns, body in ((5, 0), (1, 0), (5, 100_000)):
-        made += wrk(script, proxy.port, max(2, SECONDS), turns=turns, connections=CONNECTIONS, body=body)["requests"]
+    for turns in (5, 1):
+        result = wrk(script, proxy.port, max(2, SECONDS), turns=turns, connections=CONNECTIONS, body=body)
+        made += result["requests"]
     return made
 
 
@@ -56,16 +58,23 @@ def measure() -> Bench:
             try:
                 with make(folder, first, second, full=True) as proxy:
                     before = memory_mb(proxy.pid)
-                    made = load(script, proxy)
+                    made = load(script, proxy, 0)
                     after = memory_mb(proxy.pid)
                     kept = map_mb(proxy.pid, "conversations.map")
+                    load(script, proxy, LARGE)
+                    large = memory_mb(proxy.pid)
             except MissingError as missing:
                 notes.append(f"{ENVOY}: not measured, {missing}")
                 continue
             rows.append(
-                {"proxy": proxy.name, "at first MB": f"{before:.1f}", "after load MB": f"{after:.1f}",
-                 "requests": f"{made:,.0f}"}
-            )  # fmt: skip
+                {
+                    "proxy": proxy.name,
+                    "at first MB": f"{before:.1f}",
+                    "after load MB": f"{after:.1f}",
+                    "requests": f"{made:,.0f}",
+                    f"after bodies of {LARGE // 1000} KB, MB": f"{large:.1f}",
+                }
+            )
             if proxy.name == FAIRWAY:
                 measured = after
                 notes.append(f"of the gateway's, {kept:.1f} MB are its map of conversations, which workers share")

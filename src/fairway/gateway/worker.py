@@ -28,6 +28,7 @@ from fairway.gateway.channel import receive, send
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.conversations import ConversationMemory
 from fairway.gateway.endpoints.arm import ArmEndpoints
+from fairway.gateway.heap import Heap
 from fairway.gateway.listening import Listening
 from fairway.gateway.mirroring import Mirror
 from fairway.gateway.reaching import STALL_SECONDS
@@ -230,7 +231,7 @@ class Worker:
         self._tell({"type": "batch", "batch": batch.to_wire(), "stats": stats, "pairs": self.mirror.log.taken()})
 
     async def _sweep_forever(self) -> None:
-        turn, stood_still = 0, False
+        turn, stood_still, heap = 0, False, Heap()
         while True:
             begun = perf_counter()
             await asyncio.sleep(self.serving.sweep_seconds)
@@ -245,6 +246,7 @@ class Worker:
             self.epoch = epoch
             self.watch.look(now, at_all=self.draining)
             self.mirror.overdue(now)
+            heap.tidy(now)
             turn += 1
             if turn % 4 == 0:
                 for endpoints in self.fleet.values():
