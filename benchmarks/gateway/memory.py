@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks.bench import Bench, Promise
@@ -26,6 +27,8 @@ from benchmarks.gateway.rig import (
 MAX_MB = 25
 CONNECTIONS = 256
 LARGE = 100_000
+SETTLE_SECONDS = 6.0
+"""Memory is looked at so long after a load: each has had the time to give back what it does not use."""
 
 
 def map_mb(pid: int, name: str) -> float:
@@ -59,9 +62,11 @@ def measure() -> Bench:
                 with make(folder, first, second, full=True) as proxy:
                     before = memory_mb(proxy.pid)
                     made = load(script, proxy, 0)
+                    time.sleep(SETTLE_SECONDS)
                     after = memory_mb(proxy.pid)
                     kept = map_mb(proxy.pid, "conversations.map")
                     load(script, proxy, LARGE)
+                    time.sleep(SETTLE_SECONDS)
                     large = memory_mb(proxy.pid)
             except MissingError as missing:
                 notes.append(f"{ENVOY}: not measured, {missing}")
