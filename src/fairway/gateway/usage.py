@@ -25,6 +25,8 @@ _MOST_KEYS = 4
 _MOST_EVENTS = 4
 _MOST_TOKENS = 10**12
 _SPACE = b" \t\r\n"
+_BLANK = 32
+_BEFORE_KEY = (b",", b"{")
 
 
 class Usage(NamedTuple):
@@ -67,6 +69,10 @@ _figures = re.compile(
 ).match
 """How usage usually begins; groups: tokens in, tokens out."""
 _FIGURES = (b'"prompt_tokens"', b'"input_tokens"', b'"completion_tokens"', b'"output_tokens"')
+_MOST_KEPT, _MOST_KEPT_BYTES = 1024, 256
+_read_lately: dict[bytes, Usage] = {}
+"""Usage by how an answer ends from the comma or brace before the key on."""
+
 _MOST_RESTS = 256
 _rests: dict[bytes, tuple[int, int]] = {}
 """What followed the figures of usage that was read in full, to the end of the answer, which is nearly always the same:
@@ -79,8 +85,12 @@ def usage_at(data: bytes) -> Usage | None:
     Cheap where there is none (one search), and where the answer ends as one did a while ago.
     """
     at = data.rfind(_KEY, -LOOK_BYTES)
-    if at < 0:
-        return None
+    if at < 2:
+        return None if at < 0 else _ending(data, 0)
+    end = data[at - 2 :]
+    usage = _read_lately.get(end)
+    if usage is not None:
+        return usage
     match = _figures(data, at)
     if match is None:
         return _ending(data[max(0, at - _BEFORE) :], 0)
@@ -88,10 +98,16 @@ def usage_at(data: bytes) -> Usage | None:
     known = _rests.get(rest)
     if known is None:
         return _learn(data, at, match, rest)
-    if data[at - 1] not in b",{" and data[:at].rstrip(_SPACE)[-1:] not in (b",", b"{"):
+    near = end[1] in b",{" or (end[1] == _BLANK and end[0] in b",{")
+    if not near and data[max(0, at - _BEFORE) : at].rstrip(_SPACE)[-1:] not in _BEFORE_KEY:
         return None
     tokens_in, more, cached = int(match[1]), *known
-    return Usage(tokens_in + more, int(match[2]), min(cached, tokens_in + more))
+    usage = Usage(tokens_in + more, int(match[2]), min(cached, tokens_in + more))
+    if near and len(end) <= _MOST_KEPT_BYTES:
+        if len(_read_lately) >= _MOST_KEPT:
+            _read_lately.clear()
+        _read_lately[end] = usage  # what stands before the comma or brace had no part in it
+    return usage
 
 
 def _learn(data: bytes, at: int, match: re.Match[bytes], rest: bytes) -> Usage | None:
@@ -163,7 +179,7 @@ def _ending(tail: bytes, around: int) -> Usage | None:
         at = tail.rfind(_KEY, 0, at)
         if at < 0:
             break
-        if tail[:at].rstrip(_SPACE)[-1:] not in (b",", b"{"):
+        if tail[:at].rstrip(_SPACE)[-1:] not in _BEFORE_KEY:
             continue
         try:
             found = json.loads(b'{"_":' * around + b"{" + tail[at:])

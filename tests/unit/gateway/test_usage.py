@@ -164,6 +164,13 @@ def test_what_was_read_once_of_the_same_ending_is_read_the_same_beside_other_fig
         assert usage_at(body.replace(b',"usage"', b' "usage"')) is None, "no key"
 
 
+@pytest.mark.parametrize("before", [b"", b"{", b"{ ", b"{\n  ", b'{"a":1,'])
+def test_usage_may_be_the_first_there_is(before: bytes) -> None:
+    body = before + b'"usage":{"prompt_tokens":1,"completion_tokens":2}}'
+    for _ in range(3):
+        assert usage_at(body) == usage_in_json(body) == (Usage(1, 2) if before else None)
+
+
 def stream(*events: Any) -> bytes:
     return b"".join(b"data: %b\n\n" % (e.encode() if isinstance(e, str) else json.dumps(e).encode()) for e in events)
 
