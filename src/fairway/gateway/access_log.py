@@ -160,7 +160,7 @@ class AccessLog:
             who = _who(sent.raw, client)
         arm = known.logged or self._arm(known)
         if used is not None:
-            said = _said_by_model(outcome, used.tokens_in, used.tokens_out)
+            said = _said_by_usage(used) if outcome is None else _said_by_model(outcome, used.tokens_in, used.tokens_out)
         elif outcome is None:
             said = _NOTHING_SAID
         else:
@@ -270,6 +270,12 @@ def _said(outcome: Outcome) -> str:
     tokens = (outcome.tokens_in, outcome.tokens_out) if outcome.counted else ("null", "null")
     cost = "null" if outcome.cost is None else f"{outcome.cost:f}"
     return f'"outcome":"{outcome.status}","tokens_in":{tokens[0]},"tokens_out":{tokens[1]},"cost":{cost}'
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _said_by_usage(used: Usage) -> str:
+    """The same where the agent said nothing."""
+    return _said_by_model(None, used.tokens_in, used.tokens_out)
 
 
 def _said_by_model(outcome: Outcome | None, tokens_in: int | None, tokens_out: int | None) -> str:
