@@ -45,6 +45,9 @@ from fairway.units import Digest, UnitHash
 
 log = logging.getLogger("fairway.gateway.worker")
 
+TIDY_SECONDS = 20.0
+"""How often a worker frees what refers to itself."""
+
 _LOOK_SECONDS = 0.1
 """How often a worker looks whether there is so much to report already that it should not grow."""
 
@@ -165,6 +168,7 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(self._obey(reader)), tasks.create_task(self._flush_forever())]
             background.append(tasks.create_task(self._sweep_forever()))
+            background.append(tasks.create_task(_tidy_forever()))
             await self._drain_asked.wait()
             await self._drain()
             for task in background:
@@ -275,6 +279,17 @@ class Worker:
                     await self._writer.wait_closed()
             except (OSError, TimeoutError):
                 pass  # the parent is gone: nobody is left to tell
+
+
+async def _tidy_forever() -> None:
+    """Free what only a collection of everything finds, before it is much.
+
+    A stream outlives the young generations, and with these thresholds the oldest is looked at after millions of
+    requests. What was imported is frozen, so that there is little to look at: some milliseconds.
+    """
+    while True:
+        await asyncio.sleep(TIDY_SECONDS)
+        gc.collect()
 
 
 def main(arguments: list[str]) -> int:
