@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -223,8 +223,8 @@ class CaptureSection(Section):
         return self
 
 
-class GatewaySection(Section):
-    """The data plane in front of an environment.
+class ServingSection(Section):
+    """What a gateway serves a route by, apart from its arms and their shares.
 
     Attributes:
         keys: Tried in order; what identifies a conversation, user or tenant.
@@ -232,19 +232,10 @@ class GatewaySection(Section):
         block: Length of a telemetry block; blocks start at multiples of it.
         pin: How long a conversation stays where it began.
         trace: Every request tells its arm, as W3C baggage, the agent, the arm's version and its role.
-        tls: Certificate and key; ``None``: clients speak plain HTTP.
-        proxy_protocol: Who says in front of each connection whose it is; ``None``: nobody.
-        trusted_proxies: Networks whose ``x-forwarded-for`` and the like are believed; anybody else's are replaced.
-        capture: Which conversations are sampled; ``None``: none, and no body is ever kept.
         usage: Read the tokens a model's API says at the end of an answer, where the agent says none.
         stall: A stream of events in which nothing comes for longer has stalled.
-        access_log: File that gets a line of JSON for every request, relative to the project; ``-`` is standard output.
     """
 
-    host: Word = "127.0.0.1"
-    port: Port = 8700
-    admin_port: Port = 8701
-    workers: Annotated[int, Field(strict=True, ge=1, le=256)] = 2
     keys: Annotated[tuple[KeySection, ...], Field(max_length=16)] = (
         KeySection(header="x-conversation-id"),
         KeySection(issue_cookie="fairway-unit"),
@@ -260,19 +251,12 @@ class GatewaySection(Section):
     ejection: EjectionSection = EjectionSection()
     block: Duration = 10.0
     pin: Duration = 3600.0
-    tls: TlsSection | None = None
-    proxy_protocol: ProxyProtocolSection | None = None
-    trusted_proxies: Networks = ()
-    capture: CaptureSection | None = None
     usage: Flag = True
     stall: Duration = 2.0
-    access_log: Word | None = None
     trace: Flag = False
 
     @model_validator(mode="after")
-    def _consistent(self) -> GatewaySection:
-        if self.port and self.port == self.admin_port:
-            raise ValueError("port and admin_port must differ")
+    def _in_range(self) -> Self:
         if self.block < 0.1:
             raise ValueError("block must be at least 100ms")
         if self.stall <= 0:
@@ -306,11 +290,6 @@ class GatewaySection(Section):
             )
             for number, rule in enumerate(self.rules, start=1)
         )
-
-    def table_sample(self) -> Sampling | None:
-        """What the route table samples."""
-        found = self.capture
-        return None if found is None else Sampling(share=Parts(found.share), body_bytes=found.body)
 
     def table_reading(self) -> Reading:
         """What the route table has gateways read of answers."""
@@ -351,3 +330,36 @@ class GatewaySection(Section):
     def table_ejection(self) -> Ejection:
         """When an endpoint is left out by the route table."""
         return Ejection(**self.ejection.model_dump())
+
+
+class GatewaySection(ServingSection):
+    """The data plane in front of an environment.
+
+    Attributes:
+        tls: Certificate and key; ``None``: clients speak plain HTTP.
+        proxy_protocol: Who says in front of each connection whose it is; ``None``: nobody.
+        trusted_proxies: Networks whose ``x-forwarded-for`` and the like are believed; anybody else's are replaced.
+        capture: Which conversations are sampled; ``None``: none, and no body is ever kept.
+        access_log: File that gets a line of JSON for every request, relative to the project; ``-`` is standard output.
+    """
+
+    host: Word = "127.0.0.1"
+    port: Port = 8700
+    admin_port: Port = 8701
+    workers: Annotated[int, Field(strict=True, ge=1, le=256)] = 2
+    tls: TlsSection | None = None
+    proxy_protocol: ProxyProtocolSection | None = None
+    trusted_proxies: Networks = ()
+    capture: CaptureSection | None = None
+    access_log: Word | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.port and self.port == self.admin_port:
+            raise ValueError("port and admin_port must differ")
+        return self
+
+    def table_sample(self) -> Sampling | None:
+        """What the route table samples."""
+        found = self.capture
+        return None if found is None else Sampling(share=Parts(found.share), body_bytes=found.body)
