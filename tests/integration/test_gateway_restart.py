@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from fairway.observe.blocks import Batch
 from fairway.observe.sources.gateway import GatewaySource
 from fairway.testing.gateway_process import GatewayProcess, runs, until
 from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, always, answer
@@ -158,7 +159,8 @@ async def finished(gateway: GatewayProcess) -> tuple[int, int]:
     """Requests that were counted to their end, and those that never were."""
     source = GatewaySource(gateway.state.socket("gateway"))
     try:
-        batches, cursor = [], None
+        batches: list[Batch] = []
+        cursor: str | None = None
         while (pulled := await source.pull(ROUTE, after=cursor)).batches:
             batches += pulled.batches
             cursor = pulled.cursor
@@ -176,13 +178,13 @@ async def test_a_pin_said_before_or_during_a_restart_holds_after_it(
     gateway: GatewayProcess, arms: tuple[ScriptedArm, ScriptedArm]
 ) -> None:
     old, new = arms
-    await gateway.start(*gateway.with_table(table(old.endpoint, new.endpoint, split=100_000)))
+    await gateway.start("--workers", "1", *gateway.with_table(table(old.endpoint, new.endpoint, split=100_000)))
     assert await bodies(gateway.port) == {"new": 12}
     held = await asyncio.open_connection("127.0.0.1", gateway.port)  # lets the old worker drain for a second
     restarting = asyncio.create_task(gateway.restart())
 
     async def between() -> bool:
-        return (await gateway.status())["pid"] != gateway.pid
+        return bool((await gateway.status())["pid"] != gateway.pid)
 
     await until(between)
     assert (await gateway.ask("POST", "/v1/pin", {"to": "stable"})).status == 200
@@ -211,7 +213,7 @@ async def test_the_controller_hears_one_gateway_throughout_and_its_next_table_is
     await router.start()
     try:
         await router.apply(table(old.endpoint, new.endpoint, split=0))
-        await gateway.start()
+        await gateway.start("--workers", "1")
 
         async def in_force() -> bool:
             return (await router.observe(ROUTE)).confirmed == Fence(term=1, seq=1)
@@ -241,14 +243,14 @@ async def test_the_exposure_of_a_release_is_counted_on_through_a_restart(gateway
     async with ScriptedArm(always(answer(b"old"))) as old, ScriptedArm(bad) as new:
         limit = Trip(max_excess_bad_units=15, window_seconds=60, min_units=10)
         first = replace(table(old.endpoint, new.endpoint, split=100_000), trip=limit)
-        await gateway.start(*gateway.with_table(first))
+        await gateway.start("--workers", "1", *gateway.with_table(first))
         await bodies(gateway.port, 10)
         await gateway.restart()
         assert (await gateway.status())["tripped"] is None
         await bodies(gateway.port, 10)
 
         async def tripped() -> bool:
-            return (await gateway.status())["tripped"] == NEW
+            return bool((await gateway.status())["tripped"] == NEW)
 
         await until(tripped)
         assert await bodies(gateway.port) == {"old": 12}
@@ -272,7 +274,9 @@ async def test_an_upgrade_that_does_not_start_is_refused_with_its_reason_and_the
     old, new = arms
     installed = tmp_path / "installed"
     path = f"{installed}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    await gateway.start(*gateway.with_table(table(old.endpoint, new.endpoint)), environment={"PYTHONPATH": path})
+    await gateway.start(
+        "--workers", "1", *gateway.with_table(table(old.endpoint, new.endpoint)), environment={"PYTHONPATH": path}
+    )
     before = await pids(gateway)
     load = Load(gateway.port)
     await broken_upgrade(gateway, installed)
@@ -291,11 +295,11 @@ async def test_a_second_restart_meanwhile_is_refused(
     gateway: GatewayProcess, arms: tuple[ScriptedArm, ScriptedArm]
 ) -> None:
     old, new = arms
-    await gateway.start(*gateway.with_table(table(old.endpoint, new.endpoint)))
+    await gateway.start("--workers", "1", *gateway.with_table(table(old.endpoint, new.endpoint)))
     restarting = asyncio.create_task(gateway.restart())
 
     async def begun() -> bool:
-        return (await gateway.status())["restarting"] is not None
+        return bool((await gateway.status())["restarting"] is not None)
 
     await until(begun)
     refused = await gateway.ask("POST", "/v1/restart", {"what": "workers"})
@@ -305,14 +309,14 @@ async def test_a_second_restart_meanwhile_is_refused(
 
 async def test_sigterm_in_the_middle_of_a_restart_ends_the_bridge_as_well(gateway: GatewayProcess) -> None:
     async with ScriptedArm(events) as arm:
-        await gateway.start(*gateway.with_table(table(arm.endpoint, arm.endpoint)))
+        await gateway.start("--workers", "1", *gateway.with_table(table(arm.endpoint, arm.endpoint)))
         running = asyncio.create_task(stream(gateway.port, "s"))
         await asyncio.sleep(0.2)
         _, old_workers = await pids(gateway)
         assert (await gateway.ask("POST", "/v1/restart", {"what": "gateway"})).status == 200
 
         async def between() -> bool:
-            return (await gateway.status())["pid"] != gateway.pid
+            return bool((await gateway.status())["pid"] != gateway.pid)
 
         await until(between)
         bridge, workers = await pids(gateway)
@@ -325,13 +329,13 @@ async def test_a_gateway_killed_in_the_middle_of_its_restart_leaves_no_second_on
     gateway: GatewayProcess,
 ) -> None:
     async with ScriptedArm(events) as arm:
-        await gateway.start(*gateway.with_table(table(arm.endpoint, arm.endpoint)))
+        await gateway.start("--workers", "1", *gateway.with_table(table(arm.endpoint, arm.endpoint)))
         running = asyncio.create_task(stream(gateway.port, "s"))
         await asyncio.sleep(0.2)
         assert (await gateway.ask("POST", "/v1/restart", {"what": "gateway"})).status == 200
 
         async def between() -> bool:
-            return (await gateway.status())["pid"] != gateway.pid
+            return bool((await gateway.status())["pid"] != gateway.pid)
 
         await until(between)
         bridge, workers = await pids(gateway)
@@ -347,7 +351,7 @@ async def test_a_gateway_killed_in_the_middle_of_its_restart_leaves_no_second_on
 
 async def test_a_signal_restarts_it_too(gateway: GatewayProcess, arms: tuple[ScriptedArm, ScriptedArm]) -> None:
     old, new = arms
-    await gateway.start(*gateway.with_table(table(old.endpoint, new.endpoint)))
+    await gateway.start("--workers", "1", *gateway.with_table(table(old.endpoint, new.endpoint)))
     before = await pids(gateway)
     os.kill(gateway.pid, signal.SIGUSR2)
 
