@@ -176,12 +176,13 @@ async def test_the_user_is_answered_at_once_while_the_shadow_hangs(harness: Harn
         await asyncio.sleep(30)
 
     async with ScriptedArm(always(answer())) as stable, ScriptedArm(hang) as shadow:
-        await harness.start(table(stable.endpoint, shadow.endpoint))
+        patient = Timeouts(connect=0.5, first_byte=2.5, idle=2.5, total=5.0)
+        await harness.start(table(stable.endpoint, shadow.endpoint, timeouts=patient))
         async with connected(harness.port) as client:
             began = time.perf_counter()
             for number in range(100):
                 await ask(client, f"c-{number}")
-            assert time.perf_counter() - began < 1.0, "100 answers, before the first copy's time limit"
+            assert time.perf_counter() - began < 2.5, "100 answers, before the first copy's time limit"
         taken_up = room.MAX_COPIES * room.TAKEN_UP
         assert harness.worker.mirror.room.copies == taken_up, "the rest of the room is for the conversations under way"
         await until_idle(harness)
@@ -577,11 +578,18 @@ async def test_one_answer_without_the_word_ends_the_mirror_for_everybody(harness
 
 
 async def test_until_the_first_word_a_single_copy_is_under_way(harness: Harness) -> None:
-    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says("status=ok", after=0.3)) as shadow:
-        await harness.start(attested(stable, shadow))
+    all_asked = asyncio.Event()
+
+    async def at_last(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        await all_asked.wait()
+        writer.write(answer(outcome="status=ok"))
+
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(at_last) as shadow:
+        await harness.start(replace(attested(stable, shadow), timeouts=Timeouts(first_byte=30.0)))
         async with connected(harness.port) as client:
             for number in range(40):
                 await ask(client, f"c-{number}")
+        all_asked.set()
         await until_idle(harness)
         assert len(shadow.requests) == 1
         assert (await sums_of(harness))["shadow_dropped"] == 39

@@ -43,7 +43,7 @@ def meet(serving: Serving, worker: Worker, key: bytes, started: float) -> tuple[
     if serving.mirror is not None or serving.sample is not None:
         if serving.sample is not None and serving.sample.takes(key):
             return None
-        mirrored = serving.mirror is not None and serving.mirror.takes(key)
+        mirrored = serving.mirror is not None and (serving.mirror.everybody or serving.mirror.takes(key))
     hashing = _unhashed.copy()
     hashing.update(key)
     digest = hashing.digest()
@@ -105,7 +105,7 @@ def _recalled(serving: Serving, decision: Decision, found: tuple[int, int, int])
 
 def _crowded(serving: Serving, mirror: Mirror, now: float) -> Start | None:
     """How mirrored conversations begin that there is no room for; ``None`` while there is some."""
-    if mirror.has_room(serving):
+    if mirror.room.open and mirror.has_room(serving):
         return None
     start = serving.crowded
     if start is None or now >= start.renew:

@@ -161,7 +161,7 @@ class Mirror:
         plan = serving.mirror
         if plan is None or self._worker.draining:
             return False
-        return self.room.for_conversation() and (not plan.says or self._one_more(self._attested(plan)))
+        return self.room.open and (not plan.says or self._one_more(self._attested(plan)))
 
     def crowded(self, serving: Serving) -> LeftOut:
         """What requests of conversations are held against that there was no room for."""

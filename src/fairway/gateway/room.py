@@ -34,27 +34,28 @@ class Room:
     Attributes:
         copies: Under way or waiting.
         held_bytes: Of the requests in them.
+        open: Whether a conversation that begins now may be taken up.
     """
 
-    __slots__ = ("_busy", "_looked", "_spent", "_tokens", "copies", "held_bytes")
+    __slots__ = ("_busy", "_looked", "_spent", "_tokens", "copies", "held_bytes", "open")
 
     def __init__(self) -> None:
         self.copies = 0
         self.held_bytes = 0
+        self.open = True
         self._busy = False
         self._tokens = TRICKLE
         self._looked = self._spent = 0.0
 
-    def for_conversation(self) -> bool:
-        """Whether one that begins now may be taken up."""
-        if self.copies >= MAX_COPIES * TAKEN_UP or self.held_bytes >= MAX_BYTES * TAKEN_UP:
-            return False
-        return not self._busy or self._tokens >= 1
+    def _look_again(self) -> None:
+        half_full = self.copies >= MAX_COPIES * TAKEN_UP or self.held_bytes >= MAX_BYTES * TAKEN_UP
+        self.open = not half_full and (not self._busy or self._tokens >= 1)
 
     def taken_up(self) -> None:
-        """One has been."""
+        """A conversation has been."""
         if self._busy:
             self._tokens -= 1
+            self._look_again()
 
     def for_copy(self, size: int) -> bool:
         """Whether a request of a conversation under way, of ``size`` bytes, can be copied."""
@@ -64,11 +65,13 @@ class Room:
         """A copy begins or waits."""
         self.copies += 1
         self.held_bytes += size
+        self._look_again()
 
     def give_back(self, size: int) -> None:
         """A copy has ended."""
         self.copies -= 1
         self.held_bytes -= size
+        self._look_again()
 
     def look(self, now: float, wanted: Callable[[], float]) -> None:
         """See how busy the worker is.
@@ -84,6 +87,7 @@ class Room:
         self._busy = bool(self._looked) and (spent - self._spent) / passed > BUSY
         self._tokens = min(TRICKLE, self._tokens + passed * TRICKLE) if self._busy else TRICKLE
         self._looked, self._spent = now, spent
+        self._look_again()
 
 
 class Processor:

@@ -65,10 +65,11 @@ class ArmServing:
 class MirrorPlan:
     """Which conversations are copied to which shadow."""
 
-    __slots__ = ("_below", "_salted", "arm", "salt_tag", "says")
+    __slots__ = ("_below", "_salted", "arm", "everybody", "salt_tag", "says")
 
     def __init__(self, arm: ArmServing, table: RouteTable) -> None:
         self.arm = arm
+        self.everybody = table.mirror == WHOLE
         self.salt_tag = tag_of(table.salt)
         self._salted = f"{mirror_salt(table.salt)}\0".encode("utf-8", "surrogateescape")
         self._below = highest_below(table.mirror)

@@ -21,7 +21,7 @@ def busy(room: Room, *, share: float = 1.0, at: float = 100.0, seconds: float = 
 def taken(room: Room, at_most: int = 1000) -> int:
     """How many conversations are taken up when so many begin at once."""
     count = 0
-    while count < at_most and room.for_conversation():
+    while count < at_most and room.open:
         room.taken_up()
         count += 1
     return count
@@ -67,9 +67,9 @@ def test_a_conversation_under_way_is_copied_however_busy_the_worker_is(share: fl
 def test_half_of_the_room_is_kept_for_the_conversations_under_way() -> None:
     room = Room()
     for _ in range(int(MAX_COPIES * TAKEN_UP)):
-        assert room.for_conversation()
+        assert room.open
         room.take(100)
-    assert not room.for_conversation()
+    assert not room.open
     assert room.for_copy(100)
 
 
