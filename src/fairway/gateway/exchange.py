@@ -281,6 +281,7 @@ class Exchange(Recording):
             return False
         self._drop_upstream()
         self._retried = True
+        self.known = None  # whose answer comes now, and what it counts as, is not what the short way takes it for
         self._held = b""
         self._early, self._replay = self._replay or b"", None
         self._connecting = asyncio.ensure_future(self._open())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import blake2b
 from random import random
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from uuid import uuid4
 
 from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import RequestHead
-from fairway.gateway.serving import Known, Placement, Serving, Unit, cookie_told, know, remember
+from fairway.gateway.serving import ArmServing, Known, Placement, Serving, Unit, cookie_told, know, remember
 from fairway.traffic.bucket import unit_hash
 from fairway.traffic.keys import MAX_KEY_LENGTH
 from fairway.traffic.pin import PIN_COOKIE, PIN_HEADER, Pin, sent_pin, unit_tag
@@ -145,12 +146,42 @@ def _begin(assigned: Assigned, serving: Serving, worker: Worker, now: float, unt
     if decision.moved and decision.served is not None:
         arm, salt = serving.arms[decision.served.release], 0
     hashed = decision.why is By.HASH
-    if hashed and assigned.key is not None:
-        worker.memory.remember(unit_hash(assigned.key), release=arm.tag, salt=salt, expires=int(until))
     pin = Pin(release=arm.tag, salt=salt, hashed=hashed, expires=int(until), unit=unit_tag(assigned.key))
+    return _pin_lines(pin, assigned.key, serving, worker, now)
+
+
+def _pin_lines(pin: Pin, key: str | None, serving: Serving, worker: Worker, now: float) -> bytes:
+    """What lets a client bring back where its conversation began, which is remembered as well."""
+    if pin.hashed and key is not None:
+        worker.memory.remember(unit_hash(key), release=pin.release, salt=pin.salt, expires=pin.expires)
     token = worker.signer.sign(pin)
-    tail = cookie_tail(until - now, secure=serving.secure)
+    tail = cookie_tail(pin.expires - now, secure=serving.secure)
     return f"{PIN_HEADER}: {token}\r\nset-cookie: {PIN_COOKIE}={token}{tail}".encode()
+
+
+def begun_elsewhere(
+    lines: bytes, key: bytes | None, arm: ArmServing, serving: Serving, worker: Worker, now: float
+) -> bytes:
+    """The lines of a conversation's first answer once another arm gives it: there it stays, and is no unit any more.
+
+    Args:
+        lines: As they were meant; unchanged when no conversation begins with this answer.
+        key: Of its unit; ``None``: keyless.
+        arm: Who serves it.
+        serving: The table it was placed by.
+        worker: Remembers conversations and signs pins.
+        now: Epoch seconds.
+    """
+    issued, begins, rest = lines.partition(_PIN_LINE)
+    meant = worker.signer.read(rest.partition(b"\r\n")[0].decode(), now=now) if begins else None
+    if meant is None:
+        return lines
+    if key is not None:
+        for table in (serving, worker.serving):
+            table.known.pop(key, None)
+            table.with_cookie.pop(key, None)
+    text = None if key is None else key.decode("utf-8", "surrogateescape")
+    return issued + _pin_lines(replace(meant, release=arm.tag, salt=0), text, serving, worker, now)
 
 
 def cookie_tail(seconds: float, *, secure: bool) -> str:
@@ -163,4 +194,5 @@ def cookie_tail(seconds: float, *, secure: bool) -> str:
     return f"; Path=/; Max-Age={max(1, int(seconds))}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}\r\n"
 
 
+_PIN_LINE = f"{PIN_HEADER}: ".encode()
 _YEAR = 31_536_000.0  # seconds

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING
 
 from fairway.gateway.descriptors import is_own
 from fairway.gateway.endpoints.line import Turn
+from fairway.gateway.placing import begun_elsewhere
 from fairway.gateway.tracing import retold
 from fairway.gateway.upstream import Pool, Upstream
-from fairway.traffic.rules import By
 from fairway.traffic.table import Role
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ class Reaching:
     _broken_by: Pool | None = None
     """The endpoint that is tried last, as it broke the request."""
     _served: ArmServing | None = None
+    cookie = b""
+    """Lines its answer gains: where its conversation began, an issued cookie."""
+    unit: bytes | None = None
+    """Key of its unit when it takes part in unit tests."""
     _placement: Placement
     _serving: Serving
     client: ClientConnection
@@ -56,7 +60,7 @@ class Reaching:
         served = self._served
         assert served is not None
         upstream = await self._reach(served)
-        if upstream is None and served.arm.role is not Role.STABLE and self._placement.decision.why is not By.RULE:
+        if upstream is None and served.arm.role is not Role.STABLE and not self._placement.decision.named:
             arm = serving.table.arm(Role.STABLE)
             if arm is not None and arm.endpoints and arm.release not in serving.table.masks:
                 stable = serving.arms[arm.release]
@@ -64,6 +68,10 @@ class Reaching:
                 self._early = retold(self._early, served.trace_lines, stable.trace_lines)
                 self._served = stable
                 upstream = await self._reach(stable)
+                if isinstance(upstream, Upstream) and self.cookie:
+                    key = self._placement.key
+                    unit = self.unit if key is None else key.encode("utf-8", "surrogateescape")
+                    self.cookie = begun_elsewhere(self.cookie, unit, stable, serving, self.client.worker, time())
         self._connecting = None
         if self.done:
             if isinstance(upstream, Upstream):

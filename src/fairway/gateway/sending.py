@@ -64,13 +64,10 @@ class Sending(Reaching):
     """Whether the head of its answer may be kept until the body comes."""
     known: Known | None = None
     """Set when its answer may take the short way."""
-    cookie = b""
     _flags = b""
     """Header lines that tell the arm which feature flags are on."""
     sent = b""
     """The request as it came, when it took the short way."""
-    unit: bytes | None = None
-    """Key of its unit when it takes part in unit tests."""
     _pair: Pair | Sample | None = None
     """Its other half when it is mirrored; who overhears it when it is sampled."""
     deadline: Deadline | None = None

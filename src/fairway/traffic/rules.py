@@ -58,6 +58,7 @@ class Decision:
         served_as_assigned: Whether the assigned arm itself serves.
         moved: Whether another arm serves because the assigned one is not ready or is kept from traffic: the user gets
             an answer, and the request has failed for the assigned release all the same (intention to treat).
+        named: Whether the request names the release, and so is served by that one or by nobody.
         refused: Why nobody serves a request that names a release; ``None`` for all others.
         told: What telemetry counts it by: ``by``, and of a rule also its id.
     """
@@ -72,6 +73,7 @@ class Decision:
     fresh: bool
     served_as_assigned: bool
     moved: bool
+    named: bool = False
     refused: Refusal | None = None
     told: str = ""
 
@@ -129,7 +131,7 @@ class Ruleset:
         """Whether a header of another name than the gateway's own names releases too."""
         stable = self._arms.get(Role.STABLE)
         self._stable = stable if stable is not None and self._ready(stable) else None
-        self._decisions: dict[tuple[Role, Digest | None, By, str | None, bool], Decision] = {}
+        self._decisions: dict[tuple[Role, Digest | None, By, str | None, bool, bool], Decision] = {}
 
     def _ready(self, arm: Arm) -> bool:
         return bool(arm.endpoints) and not self._masked(arm) and arm.release not in self._withheld
@@ -147,7 +149,7 @@ class Ruleset:
         """
         for header, rule in self._naming:
             value = facts.header(header)
-            if value:
+            if value is not None:
                 return passes.read(value, now=now, rule=rule)
         return None
 
@@ -228,7 +230,7 @@ class Ruleset:
         elif refused is None and arm is not None and not self._ready(arm):
             refused = Refusal.RELEASE_NOT_SERVING
         if arm is not None and refused is None:
-            return self._decide(arm, By.RULE, rule=named.rule)
+            return self._decide(arm, By.RULE, rule=named.rule, named=True)
         return Decision(
             role=Role.STABLE,
             release=None,
@@ -240,6 +242,7 @@ class Ruleset:
             fresh=False,
             served_as_assigned=False,
             moved=False,
+            named=True,
             refused=refused,
         )
 
@@ -247,10 +250,12 @@ class Ruleset:
         counts = key is not None and pin.hashed and pin.salt == self.salt_tag
         return Assigned(self._decide(self._by_tag[pin.release], By.PIN, counts=counts), key)
 
-    def _decide(self, to: Role | Arm, why: By, *, rule: str | None = None, counts: bool = False) -> Decision:
+    def _decide(
+        self, to: Role | Arm, why: By, *, rule: str | None = None, counts: bool = False, named: bool = False
+    ) -> Decision:
         """The decision for an arm, or for the first of a role; the same value every time."""
         role, arm = (to.role, to) if isinstance(to, Arm) else (to, self._arms.get(to))
-        key = (role, None if arm is None else arm.release, why, rule, counts)
+        key = (role, None if arm is None else arm.release, why, rule, counts, named)
         known = self._decisions.get(key)
         if known is not None:
             return known
@@ -269,6 +274,7 @@ class Ruleset:
             fresh=why in (By.HASH, By.KEYLESS),
             served_as_assigned=served is not None and served is arm,
             moved=served is not None and arm is not None and served is not arm,
+            named=named,
             told=self._told(why, rule) if served is asked else By.FALLBACK.value,
         )
         self._decisions[key] = decision
