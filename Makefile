@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export UV_LINK_MODE := copy
 
-.PHONY: help setup demo test quick check format bench bench-evals docs clean
+.PHONY: help setup demo test quick check format bench bench-evals bench-gateway docs clean
 help:  ## Show the commands.
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -42,6 +42,9 @@ bench: setup  ## Measure the figures the docs promise, as ratios in one run.
 
 bench-evals: setup  ## Measure evaluations beside promptfoo, Inspect AI and DeepEval; installs each, once.
 	@$(BIN)/python -m benchmarks evals
+
+bench-gateway: setup  ## Measure the gateway beside nginx and Envoy; installs Envoy, once.
+	@$(BIN)/python -m benchmarks gateway
 
 clean:  ## Remove what the commands above made.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache bench-results
