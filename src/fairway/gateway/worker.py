@@ -201,6 +201,8 @@ class Worker:
         if serving.key_header and not self.draining and not of_its_own:
             serving.usual = request_matcher(serving.key_header, looked_at(table.rules))
         serving.secure = self.listening.secure
+        if (before := getattr(self, "serving", None)) is not None:
+            before.forget_times()  # idle connections still know heads by it, and with them its units
         self.serving = serving
         self.watch.limit(table.timeouts, sweep_seconds=serving.sweep_seconds)
         self.entrance.take(message)

@@ -202,6 +202,7 @@ async def test_what_was_learned_ends_with_the_table_and_with_serving(worker: Wor
     vip = Rule(id="vip", kind=RuleKind.HEADER, name="x-tenant", values=("vip",), to=Role.CANDIDATE)
     install(worker, replace(TABLE, rules=(vip,), fence=Fence(term=1, seq=2)))
     assert client.repeat is learned
+    assert not learned[8], "an idle connection keeps no units of a table that is over"
     assert sent(client, request) is None, "a rule decides now, so the general way has to look"
     install(worker, replace(TABLE, fence=Fence(term=1, seq=3)))
     assert sent(client, request) is not None
