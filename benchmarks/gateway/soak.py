@@ -4,7 +4,7 @@
 would grow here: blocks of telemetry begin every two seconds instead of every ten, tables change every few seconds,
 and every conversation is a new one after five turns, so that whatever is kept for each of them is kept by the hundred
 thousand. Twenty-four hours are extrapolated from it by requests: the slope of a line through the last four fifths, for
-each process, in MB a million requests.
+each process, in MB a million requests. An eighth of the requests comes before the first look.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ async def soak(folder: Path, requests: int) -> tuple[list[Watched], dict[str, An
         streams.start()
         leaving.start()
         switching = asyncio.create_task(switch_forever(stage))
-        await load.reach(requests // 20)  # everything was touched once
+        await load.reach(requests // 8)  # what a worker keeps at most of conversations is there by then
         first = load.total
         for number in range(SAMPLES):
             await load.reach(first + (number + 1) * (requests - first) // SAMPLES)
