@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fairway.gateway import exchange
 from fairway.testing.gateway_worker import Harness, Reply, connected
 from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, always, answer
 from fairway.traffic.fence import Fence
@@ -153,3 +154,47 @@ async def test_a_release_header_that_names_nothing_is_refused_and_not_served_by_
         await harness.start(table(old.endpoint, split=Parts(0)))
         assert (await one(harness, OURS, "X-Fairway-Release:")).status == 403
         assert old.requests == []
+
+
+# --- the same release answered at the second attempt -----------------------------------------------------------
+
+
+def cutting(numbers: set[int], *, after: float = 0.0) -> ScriptedArm:
+    """An arm that closes the connection instead of answering these of its requests, the first is 1."""
+
+    async def script(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
+        if len(arm.requests) in numbers:
+            await asyncio.sleep(after)
+            writer.close()
+        else:
+            writer.write(SILENT)
+
+    arm = ScriptedArm(script)
+    return arm
+
+
+@pytest.mark.parametrize("headers", [(), (OURS,)], ids=["keyless", "with a key"])
+async def test_a_request_that_a_release_breaks_and_then_answers_has_failed_for_it(
+    harness: Harness, headers: tuple[str, ...]
+) -> None:
+    async with ScriptedArm(always(SILENT)) as old, cutting({1}) as new:
+        await harness.start(table(old.endpoint, new.endpoint))
+        async with connected(harness.port) as client:
+            assert [(await client.ask(*headers)).status for _ in range(3)] == [200, 200, 200]
+        assert (len(new.requests), old.requests) == (4, [])
+        counted = (await harness.counted())[Role.CANDIDATE]
+        assert (counted.finished, counted.failed, counted.unknown) == (3, 1, 0)
+        assert counted.exemplars[0]["reason"] == "arm_closed"
+
+
+@pytest.mark.parametrize(("after", "failed"), [(0.0, 0), (0.2, 1)], ids=["at once", "after a while"])
+async def test_a_kept_connection_that_ends_at_once_was_stale_and_one_that_ends_later_had_the_request(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, after: float, failed: int
+) -> None:
+    monkeypatch.setattr(exchange, "STALE_SECONDS", 0.1 if after else 5.0)
+    async with ScriptedArm(always(SILENT)) as old, cutting({2}, after=after) as new:
+        await harness.start(table(old.endpoint, new.endpoint))
+        async with connected(harness.port) as client:
+            assert [(await client.ask(OURS)).status for _ in range(3)] == [200, 200, 200]
+        counted = (await harness.counted())[Role.CANDIDATE]
+        assert (counted.finished, counted.failed, len(new.requests)) == (3, failed, 4)

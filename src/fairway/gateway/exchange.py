@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 SERVER_ERROR = 500
 
+STALE_SECONDS = 1.0
+"""A kept connection that its arm had closed by the time a request was sent breaks within a round trip. What broke later
+had the request."""
+
 
 class Exchange(Recording):
     """One request and its answer."""
@@ -45,10 +49,9 @@ class Exchange(Recording):
         exchange.client = quick.client
         exchange.upstream = quick.upstream
         exchange._serving = quick.serving
-        exchange.known = known = quick.known
+        known = quick.known  # its answer never takes the short way again: it is under way, or the request still is
         if isinstance(known.thresholds, LeftOut):
             known.thresholds.requests += 1
-            exchange.known = None
         exchange._placement = quick.known.placement
         exchange._served = quick.known.served
         exchange.cell = quick.cell
@@ -82,6 +85,23 @@ class Exchange(Recording):
         """Pass on a head that was kept for its body, which does not come at once."""
         if self._held:
             self.answer_data(b"")
+
+    # --- what a head says that a usual one, which has taken the short way and is not read again for this, does not ---
+
+    @property
+    def _http10(self) -> bool:
+        """Whether the client knows no chunks."""
+        return self._head is not None and self._head.http10
+
+    @property
+    def _takes_trailers(self) -> bool:
+        """Whether the client reads trailers."""
+        return self._head is not None and self._head.takes_trailers
+
+    @property
+    def _asks_for_head(self) -> bool:
+        """Whether no body comes, whatever the answer's head says."""
+        return self._head is not None and self._head.method == b"HEAD"
 
     # --- the answer --------------------------------------------------------------------------------------------
 
@@ -120,7 +140,7 @@ class Exchange(Recording):
             self.client.close_after = True  # what came early was for the session there is not: no request
         if (code := failed_already(answer)) and self._run_again("agent", code):
             return
-        if answer.plain and len(data) - answer.end == answer.length and self.request_complete and not self.head.http10:
+        if answer.plain and len(data) - answer.end == answer.length and self.request_complete and not self._http10:
             self._answer_whole(answer, data)
         else:
             self._answer_body(self._returned(answer), data[answer.end :])
@@ -144,7 +164,7 @@ class Exchange(Recording):
 
     def _parse(self, data: bytes) -> AnswerHead | None:
         limit = self._serving.table.limits.head_bytes
-        return parse_answer(data, limit=limit, head_request=self.head.method == b"HEAD")
+        return parse_answer(data, limit=limit, head_request=self._asks_for_head)
 
     def _answer_whole(self, answer: AnswerHead, data: bytes) -> None:
         """The usual case: the whole answer in one piece, with nothing in its head to take out."""
@@ -185,12 +205,12 @@ class Exchange(Recording):
     def _judged_by_status(self, status: int, served: ArmServing) -> bool:
         """Whether a plain answer says all there is to say about a request."""
         plain = status < 500 and not served.attested and not self._moved and not self._rerun and self.deadline is None
-        return plain and not self._serving.thresholds and self._pair is None
+        return plain and not self._broken and not self._serving.thresholds and self._pair is None
 
     def _returned(self, answer: AnswerHead) -> bytes:
         """The head for the client, once it is known how the body will be framed to it."""
         client = self.client
-        returning = self._returning = Returning(answer, http10=self.head.http10, trailers=self.head.takes_trailers)
+        returning = self._returning = Returning(answer, http10=self._http10, trailers=self._takes_trailers)
         if self._pair is not None:
             returning.overheard = self._pair.primary_data
         if returning.framing == "close":
@@ -202,7 +222,7 @@ class Exchange(Recording):
         extra = b"%b%bx-fairway-request: %b\r\n" % (self._served.version_line, self.cookie, self.request_id)
         if client.close_after:
             extra += b"connection: close\r\n"
-        elif self.head.http10:
+        elif self._http10:
             extra += b"connection: keep-alive\r\n"
         return returning.head(extra)
 
@@ -264,10 +284,13 @@ class Exchange(Recording):
             self._finish_answer()
             return
         stale = upstream is not None and upstream.reused and clean and answer is None and not self._held
+        stale = stale and perf_counter() - self.touched < STALE_SECONDS
         if upstream is not None and not stale:
             upstream.pool.arm.broke(upstream.pool)
         self._broken_by = None if upstream is None else upstream.pool
         if answer is None and self._send_anew():
+            if not stale:
+                self._broken = "arm_closed"
             return
         if answer is None:
             self.fail(502, "arm_closed", "the release closed the connection without an answer")

@@ -42,6 +42,8 @@ class Recording(Sending):
     """Of the answer's body so far, as the arm sent it."""
     _rerun_code = ""
     """Why it runs again."""
+    _broken = ""
+    """Why the release has failed it, though it answered when it was asked once more; empty when it has not."""
     _rerun = False
     """Whether it has failed, which is counted, and runs again on stable."""
 
@@ -177,6 +179,8 @@ class Recording(Sending):
             return "failed", self._moved
         if reason == "transport":
             return "failed", code
+        if self._broken and reason == "agent":
+            return "failed", self._broken
         if reason == "client":
             return "unknown", code
         assert answer is not None
