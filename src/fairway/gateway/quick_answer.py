@@ -107,7 +107,7 @@ def read_anew(
     if held:
         data = held + data
     reading, raw, end, size, _, _, _ = upstream.repeat
-    if reading is not served.reading or not data.startswith(raw) or len(data) not in (end, size):
+    if reading is not served.reading or not data.startswith(raw):
         read = read_answer(data, served, prefix)
         if read is None:
             return None
