@@ -42,7 +42,7 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
     if known is None or client.close_after or worker.draining:
         return False
     reading, raw, end, size, head, at, outcome = upstream.repeat
-    if reading is not known.served.reading or len(data) != size or data[:end] != raw:
+    if reading is not known.served.reading or len(data) != size or data[:end] != raw or upstream.held:
         whole = read_anew(upstream, exchange, known.served, data, worker.prefix)
         if not whole:
             return whole is not None

@@ -285,3 +285,19 @@ async def test_a_body_beyond_the_limit_is_refused_however_it_begins(worker: Work
     assert quick_request(rig.client, data) is False
     rig.send(data)
     assert rig.pipe.written.startswith(b"HTTP/1.1 413 ")
+
+
+async def test_a_body_that_looks_like_the_answer_before_is_the_body_of_the_head_that_is_kept(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run() -> tuple[bytes, bool]:
+        rig = Rig(worker)
+        whole = answer(b"ok")
+        for pieces in ([whole], [whole], [whole[:-2], whole]):
+            rig.send(request(b"hi"))
+            rig.answer(*pieces)
+        return rig.pipe.written.rpartition(b"\r\n\r\n")[2], rig.arm.closed
+
+    assert run() == (b"HT", True)
+    monkeypatch.setattr("fairway.gateway.client.quick_request", lambda *_: False)
+    assert run() == (b"HT", True)
