@@ -133,7 +133,7 @@ class AdminApi:
                 "masks": list(table.masks),
             },
             "confirmed": str(gateway.acknowledged()),
-            "table_error": gateway.table_error,
+            "table_error": _refused(gateway),
             "pinned": "stable" if gateway.decisions.pinned else None,
             "pinned_to": gateway.decisions.pinned_to,
             "tripped": gateway.decisions.tripped,
@@ -212,3 +212,12 @@ class AdminApi:
             none,
             not_kept,
         )
+        refused = int(bool(_refused(gateway)))
+        text = "1 while the last table, of the controller or the file, is refused and an older one stays in force."
+        yield "fairway_gateway_table_refused", "gauge", text, none, refused
+
+
+def _refused(gateway: Gateway) -> str | None:
+    """Why the last table is not in force, if so; a file that the controller's tables follow is only to begin with."""
+    file = gateway.table_file if gateway.settings.controller_socket is None else None
+    return gateway.table_error or (None if file is None else file.error)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import secrets
 import signal
@@ -31,12 +30,13 @@ from fairway.gateway.metrics import MetricsBook
 from fairway.gateway.overruling import narrows, overruled, settled
 from fairway.gateway.ownership import Ownership
 from fairway.gateway.pairs import PairBook
-from fairway.gateway.pulling import check_table, pull_forever
+from fairway.gateway.pulling import pull_forever
 from fairway.gateway.renewing import Again, Renewal
 from fairway.gateway.ring import Ring
 from fairway.gateway.settings import GatewaySettings
 from fairway.gateway.sockets import Sockets
 from fairway.gateway.state import GatewayState, LocalDecisions
+from fairway.gateway.table_file import TableFile
 from fairway.gateway.tls_files import TlsKeeper
 from fairway.gateway.trip import TripWindow
 from fairway.gateway.worker import WorkerSettings
@@ -71,6 +71,8 @@ class Gateway(Deciding):
         self.chronicle = Chronicle(self.state.folder / "decided.json", gateway=self.state.gateway_id, boot=self.boot)
         self.keeper = Keeper(self.state, table=None, decisions=self.decisions)
         self.table: RouteTable | None = None
+        given = settings.table_file
+        self.table_file = None if given is None else TableFile(given, settings.read_table)
         self.table_error: str | None = None
         self.controller_seen: float | None = None
         self.port = settings.port
@@ -170,12 +172,16 @@ class Gateway(Deciding):
             loop.add_signal_handler(number, asked_to_end)
         loop.add_signal_handler(signal.SIGUSR2, asked_to_restart)
         loop.add_signal_handler(signal.SIGUSR1, self._workforce.tell, {"type": "reopen"})
-        loop.add_signal_handler(signal.SIGHUP, self._look_at_certificate)
+        loop.add_signal_handler(signal.SIGHUP, self._look_at_files)
 
-    def _look_at_certificate(self) -> None:
-        """Read it now; without TLS the signal says that a terminal was closed, which is nothing to a gateway."""
+    def _look_at_files(self) -> None:
+        """Read table and certificate now; without either the signal says that a terminal was closed: nothing."""
         if self.tls is not None and self.tls.look(now=True):
             self._push()
+        if self.table_file is not None and self.settings.controller_socket is None:
+            table = self.table_file.look(self.table, now=True)
+            if table is not None:
+                self._adopt(table)
 
     async def _own(self, sockets: Sockets) -> None:
         """Take what only one gateway process has, once the one before lets go of it."""
@@ -185,10 +191,12 @@ class Gateway(Deciding):
         await self._ownership.take(sockets.traffic, self.renewal.alive)
 
     async def _pull(self) -> None:
-        """Ask the controller for tables, once nobody else does so under this gateway's name."""
+        """Ask the controller for tables, or look at their file, once nobody else does so under this gateway's name."""
         await self.renewal.inherited.wait()
         if self.settings.controller_socket is not None:
             await pull_forever(self, self.settings.controller_socket)
+        elif self.table_file is not None:
+            await self.table_file.look_forever(lambda: self.table, self._adopt)
 
     async def release(self) -> None:
         """Let go of what only one gateway process has."""
@@ -242,12 +250,8 @@ class Gateway(Deciding):
     def _load_tables(self) -> None:
         kept = self.state.table()
         self.keeper = Keeper(self.state, table=kept, decisions=self.decisions)
-        given = self.settings.table_file
-        if given is not None:
-            table = RouteTable.from_wire(json.loads(given.read_bytes()))
-            check_table(table)
-            if kept is None or kept.route != table.route or table.fence >= kept.fence:
-                kept = table
+        if self.table_file is not None:
+            kept = self.table_file.begin(kept)
         if kept is not None:
             self._adopt(kept)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairway.gateway.listening import Listening
 from fairway.gateway.succession import Succession
+from fairway.gateway.table_file import read_wire
 from fairway.gateway.tls import TlsFiles
 from fairway.gateway.workforce import SILENT_SECONDS
 from fairway.state_dir import StateDir
+from fairway.traffic.table import RouteTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +25,8 @@ class GatewaySettings:
         fd: Inherited listening socket.
         admin_port: TCP port for people and Prometheus on 127.0.0.1; ``None``: only the unix socket.
         workers: Processes that serve.
-        table_file: A table to begin with, for use without a controller.
+        table_file: A table to begin with; without a controller it is read again when it changes.
+        read_table: How that file is read; may raise what is wrong with it.
         controller_socket: Where tables are pulled from; ``None``: only ``table_file`` and what is on disk.
         drain_seconds: How long running requests may take after SIGTERM.
         silent_seconds: A worker that says nothing for so long is killed and replaced.
@@ -40,6 +44,7 @@ class GatewaySettings:
     admin_port: int | None = None
     workers: int = 2
     table_file: Path | None = None
+    read_table: Callable[[Path], RouteTable] = read_wire
     controller_socket: Path | None = None
     drain_seconds: float = 30.0
     silent_seconds: float = SILENT_SECONDS

@@ -17,6 +17,7 @@ from fairway.errors import NotFoundError
 from fairway.evals.reports.as_json import EvalReport
 from fairway.observe.blocks import Batch
 from fairway.project.load import ProjectFile
+from fairway.project.table_file import TableFile
 from fairway.release.values import Evidence, Manifest
 from fairway.rollout.deciding import Decision
 from fairway.rollout.requests import Answer, Request
@@ -31,6 +32,7 @@ _BASE = "https://fairway.readthedocs.io/schemas/v1"
 
 FILES: Mapping[str, tuple[type[BaseModel], str]] = {
     "fairway.yaml": (ProjectFile, "The project: agent, service, environments, pipeline, gates, rollout."),
+    "gateway.yaml": (TableFile, "A table for a gateway without a controller: fairway gateway serve --table."),
     "models.yaml": (ModelsFile, "Models by alias, and the roles they play."),
     "tools.yaml": (ToolsFile, "What the agent may do."),
     "prompt": (PromptFile, "One version of a prompt: prompts/<name>/<version>.yaml."),

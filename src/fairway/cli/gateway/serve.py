@@ -80,6 +80,7 @@ def command(
     from fairway.gateway.renewing import Again
     from fairway.gateway.settings import GatewaySettings
     from fairway.gateway.succession import Succession
+    from fairway.project.table_file import read_table_file
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     state = state_of(project_dir)
@@ -103,6 +104,7 @@ def command(
             admin_port=admin_port,
             workers=workers,
             table_file=Path(table_file) if table_file else None,
+            read_table=read_table_file,
             controller_socket=pulled,
             drain_seconds=drain,
             silent_seconds=hang_after,

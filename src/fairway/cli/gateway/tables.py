@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def last_table(state: StateDir, given: str | None = None) -> RouteTable:
-    """The table in a file, or the last one the gateway kept.
+    """The table in a file that somebody wrote, or the last one the gateway kept.
 
     Raises:
         NotFoundError: When there is none.
@@ -19,9 +19,12 @@ def last_table(state: StateDir, given: str | None = None) -> RouteTable:
     """
     from fairway.errors import NotFoundError, UserError
     from fairway.gateway.disk import read_json
+    from fairway.project.table_file import read_table_file
     from fairway.traffic.table import RouteTable
 
-    file = Path(given) if given else state.gateway / "table.json"
+    if given is not None:
+        return read_table_file(Path(given))
+    file = state.gateway / "table.json"
     try:
         wire = read_json(file)
         if wire is None:
