@@ -38,8 +38,8 @@ class ClientConnection(asyncio.Protocol):
     """Reads requests, hands each to an :class:`Exchange`, and keeps order and back-pressure."""
 
     __slots__ = (
-        "_in_next", "address", "buffer", "close_after", "closing", "exchange", "forwarded_line", "held_by", "lines",
-        "peer", "repeat", "since", "slow_reader", "transport", "unlike", "unsent", "watched", "worker",
+        "_in_next", "_unread", "address", "buffer", "close_after", "closing", "exchange", "forwarded_line", "held_by",
+        "lines", "peer", "repeat", "since", "slow_reader", "transport", "unlike", "unsent", "watched", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, peer: Peer = NOBODY) -> None:
@@ -67,10 +67,12 @@ class ClientConnection(asyncio.Protocol):
         self.held_by = 0
         """How many have asked not to read on."""
         self.unsent = 0
-        """Bytes the client had still to read when that was looked at last, while the connection is being closed."""
+        """Bytes the client had still to read when that was looked at last, while nothing else goes on."""
         self.watched: set[ClientConnection] = set()
         """Those that are looked at with it."""
         self._in_next = False
+        self._unread = False
+        """Whether nothing is read because the client does not read its answers."""
 
     # --- called by the loop ------------------------------------------------------------------------------------
 
@@ -142,18 +144,38 @@ class ClientConnection(asyncio.Protocol):
             exchange.client_gone()
 
     def pause_writing(self) -> None:
-        """The client reads slowly: stop reading its answer."""
+        """The client reads slowly: stop reading its answer, and what it asks after that."""
         self.slow_reader = True
-        self._upstream_reading(on=False)
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.upstream_reading(on=False)
+        if not isinstance(exchange, Exchange):  # one may still be sending its request, and asks when it is done
+            self._hold_unread()
 
     def resume_writing(self) -> None:
         """The client has read."""
         self.slow_reader = False
-        self._upstream_reading(on=True)
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.upstream_reading(on=True)
+            if self._unread:
+                self._unread = False
+                self.go_on_reading()
+        elif not self.closing:
+            self.since = perf_counter()
+            self.go_on()
 
-    def _upstream_reading(self, *, on: bool) -> None:
-        if self.exchange is not None:
-            self.exchange.upstream_reading(on=on)
+    def _hold_unread(self) -> None:
+        """Answer no more requests of a client that does not read its answers: they would pile up here."""
+        if not self._unread and not self.closing:
+            self._unread = True
+            self.hold_reading()
+
+    def _read_on(self) -> None:
+        if self.held_by:
+            self.held_by = 0
+            self._unread = False
+            self.transport.resume_reading()
 
     # --- requests ----------------------------------------------------------------------------------------------
 
@@ -166,7 +188,7 @@ class ClientConnection(asyncio.Protocol):
         """
         self._in_next = True
         worker = self.worker
-        while data and self.exchange is None and not self.closing:
+        while data and self.exchange is None and not self.closing and not self.slow_reader:
             serving = worker.serving
             try:
                 head = parse_request(data, serving.table.limits.head_bytes)
@@ -191,6 +213,8 @@ class ClientConnection(asyncio.Protocol):
             if data and not self.buffer and self.exchange is None:
                 self.since = since or perf_counter()  # a head has begun to arrive
             self.buffer = data
+            if self.slow_reader and self.exchange is None:
+                self._hold_unread()
 
     def _overloaded(self, head: RequestHead, rest: bytes) -> bytes:
         """Refuse a request because too many are running; the bytes after it."""
@@ -221,10 +245,11 @@ class ClientConnection(asyncio.Protocol):
         self.go_on()
 
     def go_on(self) -> None:
-        """Read on, and begin the next request that is here already."""
-        if self.held_by:
-            self.held_by = 0
-            self.transport.resume_reading()
+        """Read on, and begin the next request that is here already; not before the last answer is read."""
+        if self.slow_reader:
+            self._hold_unread()
+            return
+        self._read_on()
         if self.buffer and not self._in_next:
             data, self.buffer = self.buffer, b""
             self._next(data)
@@ -258,9 +283,7 @@ class ClientConnection(asyncio.Protocol):
         self.closing = True
         self.since = perf_counter()
         self.buffer = b""
-        if self.held_by:
-            self.held_by = 0
-            self.transport.resume_reading()
+        self._read_on()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
@@ -313,8 +336,8 @@ class ClientConnection(asyncio.Protocol):
             return
         waited = now - self.since
         timeouts = self.worker.serving.table.timeouts
-        if self.closing:
-            self._closing_overdue(now, timeouts.idle)
+        if self.closing or (self.slow_reader and not self.worker.draining):
+            self._unread_overdue(now, timeouts.idle)
         elif self.buffer:
             if waited > timeouts.head:
                 self.worker.count_refused("timeout_head")
@@ -324,21 +347,22 @@ class ClientConnection(asyncio.Protocol):
             self.since = now
             self.transport.close()
 
-    def _closing_overdue(self, now: float, idle: float) -> None:
+    def _unread_overdue(self, now: float, idle: float) -> None:
         """A client may take its time to read what is left of its answer, as long as it reads."""
         unsent = self.transport.get_write_buffer_size()
         if unsent and unsent != self.unsent:
             self.unsent = unsent
             self.since = now
-        elif now - self.since > (idle if unsent else SHUTDOWN_SECONDS if self.peer.secure else LINGER_SECONDS):
+        elif unsent:
+            if now - self.since > idle:
+                self.abort()  # by a reset: the beginning of an answer is not to look like all of it
+        elif self.closing and now - self.since > (SHUTDOWN_SECONDS if self.peer.secure else LINGER_SECONDS):
             self.transport.abort()
 
     def switch(self, exchange: Exchange, data: bytes) -> None:
         """The connection goes on as a WebSocket, of which the arm sent ``data`` with its agreement."""
         early, self.buffer = self.buffer, b""
-        if self.held_by:
-            self.held_by = 0
-            self.transport.resume_reading()
+        self._read_on()
         Tunnel.opened(exchange).start(early, data)
 
     def abort_at_drain_limit(self) -> None:

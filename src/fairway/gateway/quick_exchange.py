@@ -75,8 +75,9 @@ class QuickExchange:
             exchange.overdue(now)
 
     def upstream_reading(self, *, on: bool) -> None:
-        """Read the answer, or stop reading it."""
-        self.whole().upstream_reading(on=on)
+        """Read the answer, or stop reading it; called while a usual answer is written, too."""
+        if self.upstream is not None:
+            self.upstream.reading(on=on)
 
     def body_data(self, data: bytes) -> bytes:
         """All of the request was sent: what comes now is another's."""

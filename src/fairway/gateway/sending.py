@@ -184,7 +184,8 @@ class Sending(Reaching):
         self.upstream = upstream
         if self._placement.decision.served_as_assigned:
             cell.served += 1
-            if self._pair is None and self.deadline is None and known is not None and known.slow_above >= 0:
+            usual = self._pair is None and self.deadline is None and head.method != b"HEAD"
+            if usual and known is not None and known.slow_above >= 0:
                 self.known = known
         self._replay = first if len(first) <= REPLAY_BYTES else None
         upstream.transport.write(first)

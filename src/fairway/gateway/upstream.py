@@ -68,6 +68,8 @@ class Upstream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Called by the loop: the arm will send no more; whether the connection stays open."""
+        if self.exchange is None:
+            self.close()  # at once: the next request of this turn of the loop is not to be lost on it
         return self.tunnel is not None and self.tunnel.arm_ended()
 
     def connection_lost(self, exc: Exception | None) -> None:
