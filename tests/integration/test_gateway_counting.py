@@ -198,3 +198,28 @@ async def test_a_kept_connection_that_ends_at_once_was_stale_and_one_that_ends_l
             assert [(await client.ask(OURS)).status for _ in range(3)] == [200, 200, 200]
         counted = (await harness.counted())[Role.CANDIDATE]
         assert (counted.finished, counted.failed, len(new.requests)) == (3, failed, 4)
+
+
+# --- placed late -----------------------------------------------------------------------------------------------
+
+
+async def test_a_request_whose_key_is_in_its_body_is_placed_by_the_table_in_force_once_it_is_known(
+    harness: Harness,
+) -> None:
+    async with ScriptedArm(always(SILENT)) as old, ScriptedArm(always(SILENT)) as new:
+        found = table(old.endpoint, new.endpoint)
+        found = replace(found, keys=(KeyExtractor(kind=KeyKind.JSON_POINTER, name="/conversation"),))
+        await harness.start(found)
+        body = b'{"text": "hello", "conversation": "c-1"}'
+        head = b"POST /chat HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        async with connected(harness.port) as client:
+            client.writer.write(head % len(body) + body[:10])
+            async with asyncio.timeout(5):
+                while not harness.worker.in_flight:
+                    await asyncio.sleep(0.01)
+            await harness.install(replace(found, masks=(NEW,), split=Parts(0), fence=Fence(term=1, seq=2)))
+            client.writer.write(body[10:])
+            reply = await client.reply()
+        assert (reply.status, reply.version, new.requests) == (200, "1.0.0", [])
+        counted = await harness.counted()
+        assert {role: found.failed for role, found in counted.items()} == {Role.STABLE: 0}

@@ -59,7 +59,8 @@ class Deciding:
 
     async def clear_trip(self, *, actor: str = UNNAMED) -> bool:
         """A person says that the release that tripped may serve again; whether every worker knows now."""
-        self._trip = TripWindow(since=time.time())
+        if self.decisions.tripped is not None:
+            self._trip = TripWindow(since=time.time())
         self._decide(replace(self.decisions, tripped=None, tripped_to=None), actor=actor)
         return await self.applied(2.0)
 
@@ -72,7 +73,8 @@ class Deciding:
         if on:
             self._decide(masked_in(self.table or NO_TABLE, self.decisions, release), actor=actor)
         else:
-            self._trip = TripWindow(since=time.time())  # what the mask moved did no harm
+            if release in self.decisions.masked:
+                self._trip = TripWindow(since=time.time())  # what the mask moved did no harm
             self._decide(unmasked_in(self.decisions, release), actor=actor)
         return await self.applied(2.0)
 

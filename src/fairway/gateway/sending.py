@@ -133,6 +133,7 @@ class Sending(Reaching):
         if not settled:
             return b""
         self._beginning, self._body = waits.beginning, None
+        self._serving = self.client.worker.serving  # a release may have been taken away while the body came
         return self._begin(waits.raw)
 
     def _expects_continue(self) -> bool:
