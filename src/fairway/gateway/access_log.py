@@ -39,6 +39,8 @@ _MOST_KEPT = 1024
 MAX_PATH = 512
 """Characters of a path; what is longer is cut."""
 
+_MOST_LINE = 32 + 1 + MAX_PATH + 1  # the longest method, a space, and enough of a path to see that it is cut
+
 Short = tuple[
     float, float, "ClientConnection", int, "Known", "Asked", bytes, int, "Outcome | None", bytes, "Usage | None",
 ]  # fmt: skip
@@ -244,11 +246,14 @@ def _who(request: bytes, client: ClientConnection) -> str:
     return f'","trace":{trace},"client":"{client.address}",{_asked(request[: request.find(b" HTTP/1.")])}'
 
 
-@lru_cache(maxsize=1024)
 def _asked(line: bytes) -> str:
-    """Method and path of a request line, as JSON; without the query."""
-    method, _, target = line.decode("latin-1").partition(" ")
-    path = target.partition("?")[0]
+    """Method and path of a request line, as JSON; without the query, which is long, and each another."""
+    return _asked_for(line.partition(b"?")[0][:_MOST_LINE])
+
+
+@lru_cache(maxsize=1024)
+def _asked_for(line: bytes) -> str:
+    method, _, path = line.decode("latin-1").partition(" ")
     cut = path if len(path) <= MAX_PATH else path[:MAX_PATH] + "…"
     return f'"method":{json.dumps(method)},"path":{json.dumps(cut)}'
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fairway.gateway.access_log import TOGETHER
 from fairway.gateway.endpoints.verifying import from_another
+from fairway.gateway.framing import parse_request
 from fairway.gateway.judging import read_outcome
 from fairway.gateway.repeats import CONNECTION, AnswerRepeat, without
 from fairway.gateway.shapes import match_answer
@@ -30,6 +31,8 @@ _OUTCOME = len(b"fairway-outcome:")
 _RELEASE = len(b"fairway-release:")
 HELD_BYTES = 65_536
 """A body up to this size is waited for before its head is passed on, for at most one sweep."""
+LARGE_BYTES = 8_192
+"""A request from this size on is not kept whole for its line of the access log."""
 MAX_IDLE = 256
 """Open connections to an endpoint that nobody uses at the moment."""
 
@@ -137,6 +140,8 @@ def log_answer(
     asked: Asked = sent or exchange.head  # type: ignore[union-attr]  # one without what was sent has its head
     if sent and not client.unlike:
         asked = client.repeat, len(sent) - client.repeat[2]
+    elif len(sent) > LARGE_BYTES:
+        asked = parse_request(sent, len(sent)) or sent  # no more of it: many wait to be written
     log.lines.append((exchange.started, taken, client, number, known, asked, raw, size, outcome, cookie, used))
     if len(log.lines) >= TOGETHER:
         log.write()

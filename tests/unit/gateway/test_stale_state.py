@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from fairway.gateway.access_log import AccessLog
+from fairway.gateway.access_log import AccessLog, _asked_for
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.upstream import Upstream
 from fairway.gateway.worker import Worker
@@ -203,3 +203,42 @@ async def test_an_idle_connection_the_arm_ended_is_taken_by_nobody(wired: WiredW
     assert arm.written == b""
     assert upstream not in worker.serving.arms[STABLE].pools[0].idle
     one.client.connection_lost(None)
+
+
+async def test_lines_of_the_access_log_hold_no_bodies_and_no_queries(wired: WiredWorker, tmp_path: Path) -> None:
+    worker = wired.worker
+    log = worker.access_log = AccessLog(worker, str(tmp_path / "log"))
+    body = b"z" * 30_000
+    for number in range(20):
+        upstream, _ = opened(worker)
+        asks = Side(worker)  # each on a connection of its own, whose heads nobody knows
+        asks.says(request(body).replace(b"/chat", b"/chat?q=%d%b" % (number, b"q" * 20_000)))
+        upstream.data_received(answer())
+        assert asks.wire.written.endswith(b"ok")
+    noted = [line[5] for line in log.lines if isinstance(line, tuple)]
+    assert len(noted) == 20, "by the short way"
+    assert not any(
+        isinstance(asked, bytes) or len(asked.raw) > 21_000 for asked in noted if not isinstance(asked, tuple)
+    )
+    _asked_for.cache_clear()
+    log.close()
+    assert _asked_for.cache_info().currsize == 1
+    assert (tmp_path / "log").read_text().count('"path":"/chat","status":200,"bytes_in":30000,') == 20
+
+
+async def test_a_table_that_is_over_keeps_none_of_its_units(wired: WiredWorker) -> None:
+    worker = wired.worker
+    one = Side(worker)
+    for key in (b"c-1", b"c-1", b"c-2", b"c-1"):
+        upstream, _ = opened(worker)
+        one.says(request(key=key))
+        upstream.data_received(answer())
+    old = worker.serving
+    assert one.client.repeat[8] is old.known, "the connection knows its head by them"
+    assert old.known
+    worker._install({"table": TABLE.to_wire(), "generation": 2})
+    assert not old.known
+    upstream, _ = opened(worker)
+    one.says(request())
+    upstream.data_received(answer(b"after"))
+    assert one.wire.written.endswith(b"after")
