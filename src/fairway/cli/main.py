@@ -126,7 +126,7 @@ def _from_os_error(error: OSError) -> FairwayError:
     hints = {
         errno.ENOSPC: ("disk_full", "free some space and run the same command again; nothing was half-written"),
         errno.EACCES: ("permission", "check who owns the file or folder"),
-        errno.EADDRINUSE: ("port_taken", "another process listens there; choose another port with --port"),
+        errno.EADDRINUSE: ("port_taken", "another process listens there; choose another port"),
         errno.EROFS: ("read_only", "the file system is read-only"),
     }
     code, hint = hints.get(error.errno or 0, ("operating_system", None))

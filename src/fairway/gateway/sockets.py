@@ -24,16 +24,16 @@ class Sockets:
             given: Inherited from the gateway before, instead of all of these.
 
         Raises:
-            OSError: When a port cannot be bound.
+            OSError: When a port cannot be bound; its ``filename`` says which.
         """
         inherited = fd if given is None else given.listener
-        self.traffic = listening_socket(host, port) if inherited is None else socket.socket(fileno=inherited)
+        self.traffic = _opened(host, port, "--port") if inherited is None else _inherited(inherited)
         self.traffic.setblocking(False)
         self.admin: socket.socket | None = None
         if given is not None and given.admin is not None:
             self.admin = socket.socket(fileno=given.admin)
         elif admin_port is not None:
-            self.admin = listening_socket("127.0.0.1", admin_port)
+            self.admin = _opened("127.0.0.1", admin_port, "--admin-port")
 
     @property
     def port(self) -> int:
@@ -63,3 +63,19 @@ class Sockets:
         self.traffic.close()
         if self.admin is not None:
             self.admin.close()
+
+
+def _opened(host: str, port: int, option: str) -> socket.socket:
+    try:
+        return listening_socket(host, port)
+    except OSError as error:
+        error.filename = f"{option}, {host}:{port}"
+        raise
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    try:
+        return socket.socket(fileno=descriptor)
+    except OSError as error:
+        error.filename = f"--fd {descriptor}"
+        raise

@@ -179,13 +179,15 @@ def _explained(error: ssl.SSLError, pair: KeyPair) -> TlsError:
             hint="gateway.tls.certificate starts with the server's own certificate, its chain follows; "
             "gateway.tls.key is its private key",
         )
+    said = error.reason or str(error)
     if b"-----BEGIN CERTIFICATE-----" not in pair.certificate:
         part: Part = "certificate"
+        said = "there is none in the file"
     elif b"PRIVATE KEY-----" not in pair.key:
+        said = "there is none in the file"
         part = "key"
     else:
         part = "certificate" if "KEY" not in (error.reason or "") else "key"
-    said = error.reason or str(error)
     return TlsError(f"the TLS {part} is not usable: {said}", part=part, hint="both files are PEM, the key unencrypted")
 
 

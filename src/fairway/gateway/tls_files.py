@@ -33,8 +33,7 @@ class TlsKeeper:
         """
         self._files = files
         self._stamp = self._seen = files.stamp()
-        self.pair: KeyPair = read_pair(files)
-        self.certificate: Certificate = inspect(self.pair)
+        self.pair, self.certificate = _usable(files)
         self.error: str | None = None
         self.reloads = {"ok": 0, "failed": 0}
 
@@ -52,8 +51,7 @@ class TlsKeeper:
             return False
         self._stamp = stamp
         try:
-            pair = read_pair(self._files)
-            certificate = inspect(pair)
+            pair, certificate = _usable(self._files)
         except TlsError as error:
             self.error = error.message
             self.reloads["failed"] += 1
@@ -92,3 +90,19 @@ class TlsKeeper:
             "error": self.error,
             "reloads": dict(self.reloads),
         }
+
+
+def _usable(files: TlsFiles) -> tuple[KeyPair, Certificate]:
+    """What is on disk.
+
+    Raises:
+        TlsError: When it does not serve; names the file to change.
+    """
+    try:
+        pair = read_pair(files)
+        return pair, inspect(pair)
+    except TlsError as error:
+        path = str(files.certificate if error.part == "certificate" else files.key)
+        if path in error.message:
+            raise
+        raise TlsError(f"{path}: {error.message}", part=error.part, hint=error.hint or "") from error

@@ -39,7 +39,7 @@ def ask(
     import json
     from urllib.parse import quote
 
-    from fairway.errors import PermanentError
+    from fairway.errors import PermanentError, TransientError
     from fairway.traffic.local_http import LocalClient
 
     if method == "POST" and actor is not None:
@@ -50,6 +50,12 @@ def ask(
         sent = b"" if body is None else json.dumps(body).encode()
         try:
             answer = await client.ask(method, target, body=sent, within=within)
+        except TransientError as error:
+            if not isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
+                raise
+            hint = "start one with fairway up or fairway gateway serve, or name its folder with --project"
+            why = f"no gateway runs for {state.root.parent}"
+            raise TransientError(why, code="unreachable", retry_after=1.0, hint=hint) from error
         finally:
             client.close()
         if answer.status != 200:

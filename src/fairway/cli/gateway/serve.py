@@ -15,11 +15,14 @@ from fairway.cli.output import output_option, project_option, say
     epilog="""\b
 Examples:
   fairway gateway serve --port 8080 --admin-port 8081
-  fairway gateway serve --table table.json --port 8080 --workers 1
+  fairway gateway serve --table gateway.yaml --port 8080 --workers 1
   fairway gateway serve --host :: --port 8443 --tls-certificate tls.crt --tls-key tls.key""",
 )
 @click.option(
-    "--table", "table_file", type=click.Path(exists=True, dir_okay=False), help="A route table to begin with."
+    "--table",
+    "table_file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A table, YAML or JSON; read again when it changes, unless a controller is asked as well.",
 )
 @click.option("--controller-socket", type=click.Path(), help="Pull tables from here.  [default: the project's]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -32,7 +35,13 @@ Examples:
 @click.option("--trusted-proxy", multiple=True, metavar="NETWORK", help="Believe x-forwarded-for from here.")
 @click.option("--fd", type=click.IntRange(0), help="Use this inherited listening socket instead of host and port.")
 @click.option("--access-log", metavar="FILE", help="A line of JSON for every request; - is standard output.")
-@click.option("--drain", default=30.0, show_default=True, help="Seconds running requests may take after SIGTERM.")
+@click.option(
+    "--drain",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.0),
+    help="Seconds running requests may take after SIGTERM.",
+)
 @click.option(
     "--hang-after",
     default=10.0,
@@ -124,6 +133,6 @@ def command(
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             again = runner.run(run())
     except ValueError as error:
-        raise UserError(f"{table_file}: {error}", code="table", hint="see: fairway schema route-table") from error
+        raise UserError(f"{table_file}: {error}", code="table", hint="see: fairway schema gateway.yaml") from error
     if again is not None:
         again()
