@@ -30,13 +30,18 @@ _REASONS = {200: "OK", 204: "No Content", 400: "Bad Request", 404: "Not Found", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalRequest:
-    """One request: method, path, the last value of each query parameter, the body, and the Accept header."""
+    """One request: method, path, the last value of each query parameter, the body, and the Accept header.
+
+    Attributes:
+        origin: The web page that sends it, as a browser says with everything but plain reading; empty: none does.
+    """
 
     method: str
     path: str
     query: Mapping[str, str]
     body: bytes = b""
     accept: str = ""
+    origin: str = ""
 
     def json(self) -> Any:
         """The body as JSON.
@@ -142,6 +147,8 @@ class LocalServer:
                 writer.close()
 
     async def _answer(self, request: LocalRequest) -> LocalAnswer:
+        if request.origin:  # a page somebody looks at may reach loopback, but decides nothing there
+            return LocalAnswer.problem(403, "browser", "web pages may not ask this; use the command line")
         try:
             return await self.handler(request)
         except ValueError as error:
@@ -207,6 +214,7 @@ async def _read_request(reader: asyncio.StreamReader) -> LocalRequest | None:
         query={name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()},
         body=await reader.readexactly(length) if length else b"",
         accept=headers.get("accept", ""),
+        origin=headers.get("origin", ""),
     )
 
 
