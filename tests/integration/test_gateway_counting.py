@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from fairway.gateway import exchange
+from fairway.testing.gateway_process import GatewayProcess, until
 from fairway.testing.gateway_worker import Harness, Reply, connected
 from fairway.testing.scripted_arm import ArmRequest, ScriptedArm, always, answer
 from fairway.traffic.fence import Fence
 from fairway.traffic.pin import load_pin_key
 from fairway.traffic.release_pass import PassSigner
+from fairway.traffic.routers.gateway import GatewayRouter
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind, Timeouts
 from fairway.units import WHOLE, AgentName, Digest, EnvironmentName, Parts, RouteId
 
@@ -223,3 +225,38 @@ async def test_a_request_whose_key_is_in_its_body_is_placed_by_the_table_in_forc
         assert (reply.status, reply.version, new.requests) == (200, "1.0.0", [])
         counted = await harness.counted()
         assert {role: found.failed for role, found in counted.items()} == {Role.STABLE: 0}
+
+
+# --- what is left out proves nothing ----------------------------------------------------------------------------
+
+
+async def test_a_controller_is_told_while_a_candidate_serves_without_one_of_its_endpoints(
+    tmp_path: Path, port: Port
+) -> None:
+    gateway = GatewayProcess(tmp_path)
+    router = GatewayRouter(gateway.state.socket("controller"))
+    async with ScriptedArm(always(SILENT)) as old, ScriptedArm(always(SILENT)) as new:
+        both = table(old.endpoint, new.endpoint, port.endpoint)
+        await router.start()
+        await router.apply(both)
+        await gateway.start("--workers", "1")
+        asked = 0
+
+        async def left_out() -> bool:
+            nonlocal asked
+            asked += 1
+            async with connected(gateway.port) as client:
+                assert (await client.ask(f"X-Conversation-Id: {asked}")).status == 200
+            return (await router.observe(both.route)).left_out == (NEW,)
+
+        async def nobody() -> bool:
+            return (await router.observe(both.route)).left_out == ()
+
+        try:
+            assert await nobody()
+            await until(left_out, within=30.0)
+            await router.apply(table(old.endpoint, new.endpoint, seq=2))
+            await until(nobody, within=30.0)
+        finally:
+            await router.close()
+            await gateway.kill()

@@ -11,6 +11,7 @@ from typing import Protocol
 from urllib.parse import urlencode
 
 from fairway.errors import TransientError
+from fairway.gateway.endpoints.overseeing import Overseer
 from fairway.gateway.keeping import RETRY_SECONDS, Keeper
 from fairway.gateway.state import LocalDecisions
 from fairway.traffic.fence import ZERO_FENCE, Fence
@@ -31,6 +32,7 @@ class Puller(Protocol):
     controller_seen: float | None
     decisions: LocalDecisions
     keeper: Keeper
+    overseer: Overseer
     boot: str
 
     @property
@@ -99,6 +101,7 @@ def _question(gateway: Puller) -> dict[str, str]:
         "tripped": decisions.tripped or "",
         "pinned": (decisions.pinned_to or "") if decisions.pinned else "",
         "masked": ",".join(decisions.masked),
+        "left_out": ",".join(gateway.overseer.left_out(gateway.table)),
         **({"route": str(gateway.table.route)} if gateway.table is not None else {}),
     }
 

@@ -128,3 +128,14 @@ def pinned(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
             snapshot.state, "masked", f"a person masked {candidate.version} on a gateway: {again} lets it serve"
         )
     return None
+
+
+def left_out(snapshot: Snapshot, rollout: RolloutState) -> Outcome | None:
+    """A gateway spares users an instance of the candidate that fares badly: the others prove nothing of the release."""
+    candidate = rollout.candidate
+    if candidate.release not in snapshot.router.left_out:
+        return None
+    told = (
+        f"a gateway leaves an instance of {candidate.version} out, as it fares badly: fairway gateway status names it"
+    )
+    return wait(snapshot.state, "left_out", told)

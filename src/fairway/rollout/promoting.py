@@ -17,6 +17,7 @@ from fairway.rollout.outcome import (
     Outcome,
     confirmed,
     is_blind,
+    left_out,
     not_confirmed,
     pause,
     pinned,
@@ -39,8 +40,9 @@ def promoting(snapshot: Snapshot, rollout: RolloutState) -> Outcome:
     state = snapshot.state
     if broken := broken_arm(observed_arm(snapshot, rollout.candidate.release, rollout.candidate.effective)):
         return roll_back(snapshot, "candidate_crashed", f"{rollout.candidate.version} stopped serving ({broken})")
-    if (proved := _still_judged(snapshot, rollout) or pinned(snapshot, rollout)) is not None:
-        return proved
+    waits = _still_judged(snapshot, rollout) or pinned(snapshot, rollout) or left_out(snapshot, rollout)
+    if waits is not None:
+        return waits
     if rollout.scaling is Scaling.STARTING:
         return _last_instances(snapshot, rollout)
     if not confirmed(snapshot):

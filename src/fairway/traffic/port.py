@@ -33,6 +33,7 @@ class RouterObserved:
         gateways: How many are alive.
         tripped: Releases that live gateways took traffic away from by themselves, sorted.
         masked: Releases a person keeps from traffic on a live gateway, sorted.
+        left_out: Releases that a live gateway serves without one of their endpoints, because of how that fared, sorted.
         pinned: Release a person pinned traffic to on a live gateway; ``None`` when nobody did.
         confirmed_by: What each live gateway has confirmed, by name; for people, no decision looks at it.
     """
@@ -42,6 +43,7 @@ class RouterObserved:
     tripped: tuple[Digest, ...] = ()
     pinned: Digest | None = None
     masked: tuple[Digest, ...] = ()
+    left_out: tuple[Digest, ...] = ()
     confirmed_by: tuple[tuple[str, Fence], ...] = field(default=(), compare=False)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from fairway.gateway.endpoints.ejection import Standing, Why
 from fairway.gateway.endpoints.health import Checked, Fitness
@@ -56,6 +59,19 @@ def test_what_the_parent_found_itself_comes_first() -> None:
     first, second = found.of_arm(ARM)
     assert (first["state"], first["detail"], second["state"]) == ("unhealthy", "it answered 503", "healthy")
     assert (first["verified"], second["verified"]) == (True, True)
+
+
+@pytest.mark.parametrize("state", [Standing.OUT, Standing.TRIAL, Standing.WRONG], ids=str)
+def test_a_release_that_any_worker_serves_without_an_endpoint_is_told(state: Standing) -> None:
+    found = overseer(w0=told(Standing.IN, Standing.IN), w1=told(Standing.IN, state))
+    assert found.left_out(TABLE) == (RELEASE,)
+    assert found.left_out(None) == ()
+    found.forget(1)
+    assert found.left_out(TABLE) == ()
+    found.checker.known[RELEASE, "h:2"] = Checked(fitness=Fitness.UNFIT)
+    assert found.left_out(TABLE) == (RELEASE,)
+    gone = replace(TABLE, arms=(replace(ARM, endpoints=("h:1",)),))
+    assert found.left_out(gone) == (), "what the table does not name is left out by nobody"
 
 
 def test_a_worker_that_is_gone_says_nothing_more() -> None:

@@ -666,6 +666,20 @@ def test_nothing_moves_forward_while_a_person_has_masked_the_candidate_on_a_gate
     assert moves.kind is DecisionKind.ADVANCE, "another release's mask is nobody's hindrance"
 
 
+@pytest.mark.parametrize("phase", [Phase.STEPPING, Phase.PROMOTING], ids=str)
+def test_nothing_moves_forward_while_a_gateway_leaves_an_instance_of_the_candidate_out(phase):
+    without = RouterObserved(confirmed=Fence(term=1, seq=9), gateways=1, left_out=(CANDIDATE.release,))
+    before = rollout_state(phase)
+    decision = next_step(snapshot(route_state(before), router=without, measured=measured(PASS)))
+    assert (decision.kind, decision.code) == (DecisionKind.WAIT, "left_out")
+    assert decision.state.rollout == before
+    failing = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), router=without, measured=measured(FAIL)))
+    assert failing.kind is DecisionKind.ROLL_BACK
+    other = replace(without, left_out=(NEXT.release,))
+    moves = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), router=other, measured=measured(PASS)))
+    assert moves.kind is DecisionKind.ADVANCE, "of another release it is nobody's hindrance"
+
+
 @pytest.mark.parametrize("blind", [NO_DATA, ERROR], ids=str)
 def test_a_gate_that_need_not_pass_must_still_see(blind):
     decision = next_step(snapshot(route_state(rollout_state(Phase.STEPPING)), measured=measured(PASS, PASS, blind)))

@@ -9,6 +9,7 @@ from fairway.gateway.endpoints.checking import Checker
 from fairway.gateway.endpoints.ejection import Standing
 from fairway.gateway.endpoints.health import Checked, Fitness
 from fairway.traffic.table import Arm, RouteTable
+from fairway.units import Digest
 
 Gauge = tuple[str, str, str, Mapping[str, str], float]
 
@@ -73,6 +74,13 @@ class Overseer:
     def _of(self, arm: Arm, endpoint: str) -> Iterator[Mapping[str, Any] | None]:
         for arms in self._told.values():
             yield arms.get(arm.release, {}).get("endpoints", {}).get(endpoint)
+
+    def left_out(self, table: RouteTable | None) -> tuple[Digest, ...]:
+        """Releases that serve without an endpoint the table names, sorted: what is seen of them is of the others."""
+        arms = () if table is None else table.arms
+        return tuple(
+            sorted(arm.release for arm in arms if any(shown["state"] != Fitness.FIT for shown in self.of_arm(arm)))
+        )
 
     def waiting(self, arm: Arm) -> int:
         """Requests that wait for a connection to the arm."""

@@ -1,10 +1,10 @@
 """Fairway's own gateway as a traffic router: the controller's side of the table protocol.
 
 Gateways pull: ``GET /v1/table?after=<fence>&wait=<s>&gateway=<id>&boot=<id>&confirmed=<fence>
-&tripped=<release>&pinned=<release>&masked=<release>,<release>`` answers 200 and the table when its fence is higher than
-``after``, else 204 after ``wait`` seconds. What a gateway confirms (the lowest fence over its workers) and what holds
-there whatever the table says (the release it tripped away from, those a person pinned or masked) travel with its next
-question.
+&tripped=<release>&pinned=<release>&masked=<release>,<release>&left_out=<release>,<release>`` answers 200 and the table
+when its fence is higher than ``after``, else 204 after ``wait`` seconds. What a gateway confirms (the lowest fence over
+its workers) and what holds there whatever the table says (the release it tripped away from, those a person pinned or
+masked, those it serves without one of their endpoints) travel with its next question.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class _Gateway:
     tripped: Digest | None
     pinned: Digest | None
     masked: tuple[Digest, ...] = ()
+    left_out: tuple[Digest, ...] = ()
     waiting: int = 0
 
 
@@ -104,6 +105,7 @@ class GatewayRouter:
             tripped=tuple(sorted({g.tripped for g in alive.values() if g.tripped is not None})),
             pinned=min((g.pinned for g in alive.values() if g.pinned is not None), default=None),
             masked=tuple(sorted({release for g in alive.values() for release in g.masked})),
+            left_out=tuple(sorted({release for g in alive.values() for release in g.left_out})),
             confirmed_by=tuple(sorted((name, g.confirmed) for name, g in alive.items())),
         )
 
@@ -153,7 +155,8 @@ class GatewayRouter:
             seen=self._monotonic(),
             tripped=_release(query, "tripped"),
             pinned=_release(query, "pinned"),
-            masked=tuple(Digest(value) for value in query.get("masked", "").split(",") if ":" in value),
+            masked=_releases(query, "masked"),
+            left_out=_releases(query, "left_out"),
         )
         self._gateways[name] = said
         return said
@@ -178,6 +181,7 @@ class GatewayRouter:
                     "tripped": g.tripped,
                     "pinned": g.pinned,
                     "masked": list(g.masked),
+                    "left_out": list(g.left_out),
                 }
                 for name, g in self._gateways.items()
             },
@@ -187,3 +191,7 @@ class GatewayRouter:
 def _release(query: Mapping[str, str], name: str) -> Digest | None:
     value = query.get(name, "")
     return Digest(value) if ":" in value else None  # an older gateway says 1, 0 or stable
+
+
+def _releases(query: Mapping[str, str], name: str) -> tuple[Digest, ...]:
+    return tuple(Digest(value) for value in query.get(name, "").split(",") if ":" in value)
