@@ -7,7 +7,7 @@ from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING
 
 from fairway.gateway.descriptors import is_own
-from fairway.gateway.endpoints.line import Turn
+from fairway.gateway.endpoints.line import STALL_SECONDS, Turn
 from fairway.gateway.placing import begun_elsewhere
 from fairway.gateway.tracing import retold
 from fairway.gateway.upstream import Pool, Upstream
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from fairway.gateway.client import ClientConnection
     from fairway.gateway.endpoints.arm import ArmEndpoints
     from fairway.gateway.serving import ArmServing, Placement, Serving
-
-STALL_SECONDS = 0.1
-"""A time limit that is noticed this much late was noticed by a process that had no processor."""
 
 
 class Reaching:

@@ -28,10 +28,10 @@ from fairway.gateway.channel import receive, send
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.conversations import ConversationMemory
 from fairway.gateway.endpoints.arm import ArmEndpoints
+from fairway.gateway.endpoints.line import STALL_SECONDS
 from fairway.gateway.heap import Heap
 from fairway.gateway.listening import Listening
 from fairway.gateway.mirroring import Mirror
-from fairway.gateway.reaching import STALL_SECONDS
 from fairway.gateway.sampling import Sampler
 from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare, unusual
 from fairway.gateway.shapes import request_matcher

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from time import monotonic, perf_counter
@@ -110,6 +111,19 @@ async def test_requests_beyond_the_limit_get_connections_in_the_order_they_came(
     assert order == list(range(8))
     assert (found.places, len(found.line), found.pools["h:1"].idle) == (1, 0, [upstream])
     assert not found.pools["h:1"].unusual, "nobody waits any more"
+
+
+async def test_while_the_process_stands_still_nobody_has_waited_for_too_long() -> None:
+    found = arm("h:1", limit=1, wait=0.2)
+    upstream = opened(found.pools["h:1"])
+    first, second = asyncio.create_task(found.place()), asyncio.create_task(found.place())
+    await asyncio.sleep(0)
+    time.sleep(0.6)
+    await asyncio.sleep(0.05)
+    upstream.release(perf_counter())
+    assert await first is upstream
+    assert await second is Turn.LATE, "the second wait is the last one"
+    assert (len(found.line), found.line.turned_away) == (0, {Turn.LATE: 1})
 
 
 async def test_one_who_gives_up_leaves_no_hole() -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 SMOOTHED = 0.2
 """Weight of the latest time between two turns in the smoothed one."""
 
+STALL_SECONDS = 0.1
+"""A time limit that is noticed this much late was noticed by a process that had no processor."""
+
 LONGEST_RETRY_AFTER = 60
 """Seconds; a client told to come back later than that would rather not."""
 
@@ -66,17 +69,23 @@ class WaitingLine:
 
     async def wait(self, mine: asyncio.Future[Upstream | None]) -> Upstream | Turn:
         """A connection that was given back, or leave to open one, when it is this request's turn."""
+        begun = monotonic()
         try:
-            async with asyncio.timeout(self.seconds):
-                handed = await mine
-        except BaseException as error:
+            await asyncio.wait((mine,), timeout=self.seconds)
+            if not mine.done() and monotonic() - begun > self.seconds + STALL_SECONDS:
+                await asyncio.wait((mine,), timeout=self.seconds)  # nobody could have a turn while nothing ran here
+        except BaseException:
             self._waiting.pop(mine, None)
             if mine.done() and not mine.cancelled():
                 self._give_back(mine.result())  # it was handed over in the very moment the request gave up
-            if isinstance(error, TimeoutError):
-                self._count(Turn.LATE)
-                return Turn.LATE
+            mine.cancel()
             raise
+        if not mine.done():
+            self._waiting.pop(mine, None)
+            mine.cancel()
+            self._count(Turn.LATE)
+            return Turn.LATE
+        handed = mine.result()
         return Turn.MAY_OPEN if handed is None else handed
 
     def _count(self, turn: Turn) -> None:
