@@ -221,11 +221,12 @@ class ClientConnection(asyncio.Protocol):
         self.worker.count_refused("in_flight")
         refused = RefusalError(503, "in_flight", "too many requests are in flight")
         note_refused(self, refused, head.raw)
-        length = head.length
+        length, extra = head.length, b"retry-after: 1\r\n"
         if self.close_after or length < 0 or length > len(rest):
-            self.refuse(refused, extra=b"retry-after: 1\r\n", noted=True)
+            self.refuse(refused, extra=extra, noted=True)
             return b""
-        self.write(problem(refused.status, refused.code, refused.message, b"retry-after: 1\r\n"))
+        head_only = head.method == b"HEAD"
+        self.write(problem(refused.status, refused.code, refused.message, extra, head_only=head_only))
         return rest[length:]
 
     def exchange_done(self) -> None:

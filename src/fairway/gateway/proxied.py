@@ -44,6 +44,11 @@ class ProxyConnection(ClientConnection):
             return
         super().data_received(data)
 
+    def _next(self, data: bytes, since: float = 0.0) -> None:
+        """Begin the request at the start of ``data``, the general way; see :meth:`ClientConnection._next`."""
+        self._say(self.peer.lines)  # what the one before it said was of its own client
+        super()._next(data, since)
+
     def _passes(self, data: bytes) -> bool:
         """Whether a request took the short way; with nothing done when not."""
         end = data.find(b"\r\n\r\n") + 2

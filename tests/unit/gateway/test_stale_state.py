@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,11 +13,13 @@ import pytest
 
 from fairway.gateway.access_log import AccessLog, _asked_for
 from fairway.gateway.client import ClientConnection
+from fairway.gateway.forwarding import Peer
+from fairway.gateway.proxied import ProxyConnection
 from fairway.gateway.upstream import Upstream
 from fairway.gateway.worker import Worker
 from fairway.testing.gateway_wire import Wire, WiredWorker
 from fairway.traffic.fence import Fence
-from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable
+from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Limits, Role, RouteTable
 from fairway.units import AgentName, Digest, EnvironmentName, RouteId
 
 STABLE = Digest("sha256:" + "a" * 64)
@@ -57,6 +60,11 @@ class Narrow(Wire):
 
     def get_write_buffer_size(self) -> int:
         return self.waiting
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing is read from it."""
+        return not self.reading
 
     def read(self) -> None:
         """The other end reads all there is."""
@@ -166,14 +174,14 @@ async def test_requests_of_who_does_not_read_wait_in_the_client(
         one.says(request(b"", b"c-%d" % (number % 2), method=method) * at_once)
         if upstream.exchange is not None:
             upstream.data_received(answer(body) if method == b"POST" else answer(b"y")[:-1])
-        if not one.wire.reading:
+        if one.wire.held:
             break
-    assert not one.wire.reading, "its requests stay where they are"
+    assert one.wire.held, "its requests stay where they are"
     assert one.wire.most < 4_000
     asked = len(arm.written)
     assert worker.in_flight == 0
     one.wire.read()
-    assert one.wire.reading, "and go on once it reads"
+    assert not one.wire.held, "and go on once it reads"
     assert (len(arm.written) > asked) is (at_once == 2)
 
 
@@ -187,9 +195,9 @@ async def test_a_client_that_never_reads_is_let_go_in_time_by_a_reset(wired: Wir
     now = time.perf_counter()
     one.client.overdue(now)
     one.client.overdue(now + idle - 1)
-    assert one.wire.open
+    assert not one.wire.is_closing()
     one.client.overdue(now + idle + 1)
-    assert not one.wire.open
+    assert one.wire.is_closing()
     assert one.client.closing
 
 
@@ -242,3 +250,30 @@ async def test_a_table_that_is_over_keeps_none_of_its_units(wired: WiredWorker) 
     one.says(request())
     upstream.data_received(answer(b"after"))
     assert one.wire.written.endswith(b"after")
+
+
+async def test_a_head_request_too_many_has_no_body_in_its_answer(wired: WiredWorker) -> None:
+    wired.worker._install({"table": replace(TABLE, limits=Limits(in_flight=0)).to_wire(), "generation": 2})
+    one = Side(wired.worker)
+    one.says(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert one.wire.written.startswith(b"HTTP/1.1 503 ")
+    assert one.wire.written.endswith(b"\r\n\r\n"), "its client would read a body as the next answer"
+    assert not one.client.closing
+
+
+async def test_a_request_behind_another_of_a_trusted_proxy_is_not_of_its_client(wired: WiredWorker) -> None:
+    worker = wired.worker
+    upstream, arm = opened(worker)
+    wire = Wire()
+    proxy = ProxyConnection(worker, Peer("10.0.0.9", False, True, b"x-forwarded-for: 10.0.0.9\r\n"))
+    proxy.connection_made(cast(asyncio.Transport, wire))
+    known = b"x-forwarded-for: 192.0.2.1, 10.0.0.9\r\n"
+    proxy.data_received(request().replace(b"Host", b"X-Forwarded-For: 192.0.2.1\r\nHost"))
+    proxy.data_received(request())
+    assert known in arm.written
+    upstream.data_received(answer())
+    _, second = arm.written.split(b"hi", 1)
+    assert b"x-forwarded-for: 10.0.0.9\r\n" in second
+    assert b"192.0.2.1" not in second
+    upstream.data_received(answer())
+    proxy.connection_lost(None)
