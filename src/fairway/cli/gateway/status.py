@@ -31,24 +31,44 @@ def _status_text(found: dict[str, Any]) -> str:
         for arm in table["arms"]:
             share = f"  {table['split']}" if arm["role"] == "candidate" else ""
             masked = "  masked" if arm["release"] in table["masks"] else ""
-            lines.append(f"  {arm['role']:<10} {arm['version']:<12} {arm['ready']} ready{share}{masked}{_said(arm)}")
+            lines.append(f"  {arm['role']:<10} {arm['version']:<12} {_ready(arm)} ready{share}{masked}{_said(arm)}")
             lines += _endpoint_lines(arm)
     for worker in found["workers"]:
         state = "serving" if worker["ready"] else "starting"
         lines.append(f"worker {worker['worker']} pid {worker['pid']} {state}, {worker['in_flight']} in flight")
-    if found["pinned"]:
-        to = f" ({found['pinned_to']})" if found["pinned_to"] else ""
-        lines.append(f"PINNED to stable{to}; `fairway gateway pin none` ends it")
-    if found["tripped"]:
-        lines.append(f"TRIPPED: {found['tripped']} passed its exposure limit and gets no traffic")
-        lines.append("  until the controller takes it away; `fairway gateway untrip` lets it serve again")
-    for release in found["masked"]:
-        lines.append(f"MASKED by hand: {release} gets no traffic; `fairway gateway unmask` lets it serve again")
+    lines += _decided_here(found)
     if found["not_kept"]:
         lines.append(f"NOT ON DISK: {', '.join(found['not_kept']['what'])}: {found['not_kept']['error']}")
     if found["table_error"]:
         lines.append(f"last table refused: {found['table_error']}")
     return "\n".join(lines)
+
+
+def _decided_here(found: dict[str, Any]) -> list[str]:
+    """What this gateway overrules its table by."""
+    arms = found["table"]["arms"] if found["table"] else ()
+    versions = {arm["release"]: arm["version"] for arm in arms}
+
+    def named(release: str) -> str:
+        return versions.get(release, release)
+
+    lines = []
+    if found["pinned"]:
+        to = f" ({named(found['pinned_to'])})" if found["pinned_to"] else ""
+        lines.append(f"PINNED to stable{to}; `fairway gateway pin none` ends it")
+    if found["tripped"]:
+        lines.append(f"TRIPPED: {named(found['tripped'])} passed its exposure limit and gets no traffic")
+        lines.append("  until a table takes it away; `fairway gateway untrip` lets it serve again")
+    for release in found["masked"]:
+        lines.append(f"MASKED by hand: {named(release)} gets no traffic; `fairway gateway unmask` lets it serve again")
+    return lines
+
+
+def _ready(arm: dict[str, Any]) -> str:
+    """Endpoints that get requests, of those the table names."""
+    endpoints = arm.get("endpoints", ())
+    healthy = sum(endpoint["state"] == "healthy" for endpoint in endpoints)
+    return str(arm["ready"]) if healthy == len(endpoints) else f"{healthy} of {arm['ready']}"
 
 
 def _tls_text(found: dict[str, Any]) -> str:

@@ -93,7 +93,9 @@ async def ask(endpoint: str, path: str, seconds: float, *, method: Literal["GET"
             return await _asked(host.strip("[]"), int(port), endpoint, path, method)
     except TimeoutError:
         return Answered(detail=f"no answer within {seconds:g} s")
-    except (OSError, RefusalError, ValueError) as error:
+    except OSError as error:
+        return Answered(detail=error.strerror or str(error) or type(error).__name__)
+    except (RefusalError, ValueError) as error:
         return Answered(detail=str(error) or type(error).__name__)
 
 
