@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from benchmarks.bench import Bench, Promise
@@ -58,7 +59,7 @@ def measure() -> Bench:
                 up = stack.enter_context(nginx(folder, f"upstream-{kind}", http, LOAD_CORE))
                 wait_for(first), wait_for(second)
                 proxies = [Proxy(name=DIRECT, port=first, pid=up)]
-                for make in (nginx_proxy, envoy_proxy, fairway_proxy):
+                for make in (partial(nginx_proxy, large=True), envoy_proxy, fairway_proxy):
                     try:
                         proxies.append(stack.enter_context(make(folder, first, second, full=True)))
                     except MissingError as missing:
@@ -100,5 +101,5 @@ def report(rounds: dict[str, list[dict[str, Figures]]], notes: list[str]) -> Ben
         title=f"Bodies of {SIZE // 1000} KB, {CONNECTIONS} connections",
         rows=rows,
         promises=promises,
-        notes=["nginx passes bodies on as they come (proxy_request_buffering off, proxy_buffering off)", *notes],
+        notes=["nginx passes bodies on as they come (no buffering), in buffers of 64 KB", *notes],
     )

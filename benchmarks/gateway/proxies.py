@@ -22,7 +22,7 @@ _LOG = (
 )
 
 
-def nginx_http(port: int, first: int, second: int, *, log: Path | None) -> str:
+def nginx_http(port: int, first: int, second: int, *, log: Path | None, large: bool = False) -> str:
     """``split_clients``; with ``log`` also a rule on a header, limits, passive health and a JSON access log."""
     access = "access_log off;" if log is None else f"{_LOG} access_log {log} line buffer=64k flush=1s;"
     checked = "" if log is None else " max_fails=3 fail_timeout=1s"
@@ -30,6 +30,7 @@ def nginx_http(port: int, first: int, second: int, *, log: Path | None) -> str:
     ruled = "" if log is None else "map $http_x_gray_tag $ruled { default $split; beta candidate; }"
     limit = "" if log is None else "limit_conn_zone $server_name zone=all:1m;"
     limited = "" if log is None else "limit_conn all 1024;"
+    buffers = "proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k;" if large else ""
     kept = "keepalive 1024; keepalive_requests 100000000;"
     return (
         f"{limit} {access} keepalive_requests 100000000; client_max_body_size 64m;"
@@ -38,17 +39,17 @@ def nginx_http(port: int, first: int, second: int, *, log: Path | None) -> str:
         f'split_clients "$http_x_conversation_id" $split {{ 10% candidate; * stable; }} {ruled}'
         f"map {rule} $arm {{ default {rule}; }}"
         f"server {{ listen 127.0.0.1:{port} backlog=4096; {limited} location / {{ proxy_pass http://$arm;"
-        " proxy_buffering off; proxy_request_buffering off; client_body_buffer_size 256k;"
+        f" {buffers} proxy_buffering off; proxy_request_buffering off; client_body_buffer_size 256k;"
         ' proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header X-Forwarded-For $remote_addr; } }'
     )
 
 
 @contextlib.contextmanager
-def nginx_proxy(folder: Path, first: int, second: int, *, full: bool) -> Iterator[Proxy]:
+def nginx_proxy(folder: Path, first: int, second: int, *, full: bool, large: bool = False) -> Iterator[Proxy]:
     port = free_port()
     log = folder / "nginx-access.log" if full else None
     name = f"nginx-{port}"
-    with nginx(folder, name, nginx_http(port, first, second, log=log), PROXY_CORE) as master:
+    with nginx(folder, name, nginx_http(port, first, second, log=log, large=large), PROXY_CORE) as master:
         wait_for(port)
         yield Proxy(name=NGINX, port=port, pid=child_of(master))
 
