@@ -175,7 +175,7 @@ class AccessLog:
         )
 
     def _keep(self, repeat: RequestRepeat, client: ClientConnection) -> str:
-        """What the lines of requests with this head say of it and of the connection, which is the only one's it is."""
+        """What the lines of requests with this head say of it, and of the address all who send it have."""
         if len(self._asked) >= _MOST_KEPT:
             self._asked.clear()
         who = _who(one_like(repeat), client)

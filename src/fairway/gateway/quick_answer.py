@@ -111,9 +111,13 @@ def read_anew(
         data = held + data
     reading, raw, end, size, _, _, _ = upstream.repeat
     if reading is not served.reading or not data.startswith(raw):
-        read = read_answer(data, served, prefix)
-        if read is None:
-            return None
+        read = upstream.pool.repeat  # connections to one endpoint keep one head among them
+        reading, raw, _, _, _, _, _ = read
+        if reading is not served.reading or not data.startswith(raw):
+            anew = read_answer(data, served, prefix)
+            if anew is None:
+                return None
+            read = upstream.pool.repeat = anew
         upstream.repeat = read
         _, _, end, size, _, _, _ = read
     if len(data) == size:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fairway.gateway.meeting import begun, meet
 from fairway.gateway.quick_exchange import QuickExchange
 from fairway.gateway.quick_pieces import PiecedExchange
-from fairway.gateway.repeats import CONNECTION, is_plain, request_repeat, without
+from fairway.gateway.repeats import CONNECTION, is_plain, request_repeat, shared, without
 from fairway.gateway.serving import Unit, cookie_told, remember
 from fairway.gateway.upstream import IDLE_SECONDS
 
@@ -186,5 +186,6 @@ def learn(
 ) -> None:
     """Note the head of a second request in a row that is not like the last one known; an odd one out passes by."""
     if (client.unlike - 1) % LEARN_EVERY == 0:
-        client.repeat = request_repeat(serving.usual, data, match, client.lines, units, cookie)
+        repeat = request_repeat(serving.usual, data, match, client.lines, units, cookie)
+        client.repeat = shared(serving.heads, repeat, client.address)
     client.unlike += 1

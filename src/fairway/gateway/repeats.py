@@ -43,6 +43,12 @@ def _uncut(_: bytes) -> tuple[bytes, ...]:
     return ()
 
 
+SHARED_BYTES = 2_048
+"""Of a head: one that is longer is kept by its own connection alone."""
+
+MAX_SHARED = 64
+"""Heads that connections may have in common."""
+
 NO_REQUEST: RequestRepeat = (None, _uncut, 0, b"", b"", b"", False, b"", {}, None, b"", 0)
 NO_ANSWER: AnswerRepeat = (None, b"", 0, 0, b"", 0, None)
 
@@ -92,6 +98,31 @@ def request_repeat(
     return (
         usual, cut.unpack_from, end, before, between, after, key_first, no_length, units, cookie, front + lines, line,
     )  # fmt: skip
+
+
+def shared(kept: dict[tuple[object, ...], RequestRepeat], repeat: RequestRepeat, address: str) -> RequestRepeat:
+    """The same head as another connection from that address knows it, or this one, for the next that has it.
+
+    Hundreds of connections of one kind of client then keep one head among them, instead of a kilobyte each.
+
+    Args:
+        kept: Heads without a cookie, of one table; gains this one.
+        repeat: The head.
+        address: Of the client.
+    """
+    usual, cut, end, before, between, after, _, no_length, _, cookie, front, _ = repeat
+    if end > SHARED_BYTES or cookie is not None:
+        return repeat
+    gaps: Struct | None = getattr(cut, "__self__", None)
+    if gaps is None:
+        return repeat
+    known_by = (usual, gaps.format, before, between, after, no_length, front, address)
+    known = kept.get(known_by)
+    if known is None:
+        if len(kept) >= MAX_SHARED:
+            kept.clear()
+        known = kept[known_by] = repeat
+    return known
 
 
 def one_like(repeat: RequestRepeat) -> bytes:

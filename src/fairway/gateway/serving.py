@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fairway.gateway.endpoints.arm import ArmEndpoints
 from fairway.gateway.left_out import LeftOut
@@ -23,6 +23,9 @@ from fairway.traffic.pin import release_tag
 from fairway.traffic.rules import Decision, Ruleset
 from fairway.traffic.table import Arm, KeyKind, Role, RouteTable
 from fairway.units import WHOLE, Digest
+
+if TYPE_CHECKING:
+    from fairway.gateway.repeats import RequestRepeat
 
 
 class ArmServing:
@@ -96,7 +99,7 @@ def _mirror_plan(table: RouteTable, arms: dict[Digest, ArmServing], withheld: fr
 MAX_TOLD = 256
 """Bytes of a cookie that are kept as they are, to know it by."""
 
-MAX_KNOWN = 4_096
+MAX_KNOWN = 2_048
 """Units a worker keeps at hand under one table."""
 
 
@@ -265,6 +268,8 @@ class Serving:
     """Units seen under this table by this worker, by key: saves hashing the key of every turn of a conversation."""
     with_cookie: dict[bytes, Unit] = field(default_factory=dict)
     """The same for requests with a cookie, which may be a pin: as they came last."""
+    heads: dict[tuple[object, ...], RequestRepeat] = field(default_factory=dict)
+    """Heads that several connections send."""
     recalled: dict[tuple[int, int, int], Known] = field(default_factory=dict)
     """How units go on that the shared memory knows, by what it knows of them."""
     starts: dict[bool, Start] = field(default_factory=dict)

@@ -156,13 +156,14 @@ class Pool:
         barred: It is to get no request now.
         unusual: Whether a connection that is given back has to go through :meth:`take_back`: the pool is retired or
             barred, how it fares is watched, or requests wait. The short way looks at nothing else.
+        repeat: The head of an answer that one of its connections read last, most likely the next one's too.
         verified: Its answers say that they are the release's.
         record: How it has fared.
     """
 
     __slots__ = (
         "arm", "barred", "down_until", "endpoint", "host", "idle", "loop", "open", "placed", "port", "record",
-        "retired", "unusual", "verified",
+        "repeat", "retired", "unusual", "verified",
     )  # fmt: skip
 
     def __init__(self, endpoint: str, arm: ArmEndpoints, loop: asyncio.AbstractEventLoop) -> None:
@@ -180,6 +181,7 @@ class Pool:
         self.barred = False
         self.unusual = False
         self.verified = False
+        self.repeat = NO_ANSWER
         self.record = Record()
 
     def get(self, now: float) -> Upstream | None:

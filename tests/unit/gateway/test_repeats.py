@@ -21,6 +21,7 @@ from fairway.gateway.repeats import NO_ANSWER, NO_REQUEST, AnswerRepeat
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.upstream import Upstream
 from fairway.gateway.worker import Worker, WorkerSettings
+from fairway.traffic.bucket import bucket
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
@@ -211,6 +212,46 @@ async def test_what_was_learned_ends_with_the_table_and_with_serving(worker: Wor
     assert sent(client, request) is None
 
 
+async def test_clients_at_one_address_that_say_the_same_keep_one_head_among_them(worker: Worker) -> None:
+    request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Conversation-Id: c-%d\r\n%b\r\n"
+    clients = {name: connect(worker) for name in ("one", "another", "elsewhere", "other head", "with a cookie")}
+    clients["elsewhere"].address = "192.0.2.7"
+    for name, client in clients.items():
+        more = {"other head": b"Accept: */*\r\n", "with a cookie": b"Cookie: a=b\r\n"}.get(name, b"")
+        for number in range(2):
+            sent(client, request % (number, more))
+    heads = {name: client.repeat for name, client in clients.items()}
+    assert heads["one"] is not NO_REQUEST
+    assert heads["another"] is heads["one"]
+    assert heads["elsewhere"] is not heads["one"], "the access log says the address by the head"
+    assert heads["other head"] is not heads["one"]
+    assert heads["with a cookie"] not in worker.serving.heads.values()
+
+
+async def test_connections_of_an_arm_keep_one_head_of_their_answers_among_them(worker: Worker) -> None:
+    (pool,) = worker.serving.arms[STABLE].pools
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    learned = []
+    for _ in range(3):
+        pool.idle.clear()
+        upstream = Upstream(pool)
+        upstream.connection_made(cast(asyncio.Transport, Pipe()))
+        upstream.release(time.perf_counter())
+        client = connect(worker)
+        key = next(key for key in range(100) if bucket(TABLE.salt, f"c-{key}") >= TABLE.split)
+        assert quick_request(client, b"GET / HTTP/1.1\r\nHost: a\r\nX-Conversation-Id: c-%d\r\n\r\n" % key)
+        exchange = client.exchange
+        assert exchange is not None
+        assert exchange.upstream is upstream
+        assert quick_answer(upstream, exchange, answer)
+        learned.append(upstream.repeat)
+    assert learned[0] is not NO_ANSWER
+    assert learned[0] is learned[1] is learned[2]
+    served = worker.serving.arms[STABLE]
+    served.attested = not served.attested
+    assert learned[0][0] is not served.reading, "what was learned of answers ends for all of them"
+
+
 async def test_a_line_of_the_access_log_says_the_same_of_a_head_that_is_known_and_of_one_that_is_read(
     worker: Worker, tmp_path: Path
 ) -> None:
@@ -295,6 +336,8 @@ def passed_on(worker: Worker, data: bytes, known: AnswerRepeat) -> tuple[bytes |
     exchange.cell.told.clear()
     upstream = exchange.upstream
     upstream.repeat = known
+    if known is NO_ANSWER:
+        upstream.pool.repeat = NO_ANSWER
     if quick_answer(upstream, exchange, data):
         return cast(Pipe, client.transport).written[-1], told_to(exchange.cell), upstream.repeat
     client.worker.in_flight -= 1
