@@ -377,7 +377,7 @@ async def test_an_endpoint_of_another_release_is_back_when_it_says_so_and_no_req
     async def script(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(now)
 
-    async with ScriptedArm(script) as one_end, ScriptedArm(always(says(OLD))) as good:
+    async with ScriptedArm(script) as one_end, ScriptedArm(always(proof)) as good:
         await harness.start(table(one_end.endpoint, good.endpoint))
         while not harness.worker.fleet[OLD].ejections:
             await one(harness.port, *QUEUED)

@@ -319,7 +319,7 @@ class Exchange(Recording):
         if said is None or served is None or upstream is None:
             return False
         if not from_another(said, served.digest):
-            upstream.pool.verified = True
+            served.endpoints.named(upstream.pool)
             return False
         served.endpoints.wrong(upstream.pool)
         self._answer = None

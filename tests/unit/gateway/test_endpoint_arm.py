@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fairway.gateway.endpoints.arm import ArmEndpoints
 from fairway.gateway.endpoints.ejection import Standing, Why
+from fairway.gateway.endpoints.health import Answered
 from fairway.gateway.endpoints.line import LONGEST_RETRY_AFTER, Turn, WaitingLine
 from fairway.gateway.upstream import Pool, Upstream
 from fairway.traffic.endpoints import DEFAULT_EJECTION, Ejection
@@ -456,6 +457,36 @@ async def test_an_endpoint_that_answered_for_another_release_gets_nothing_though
     await asyncio.sleep(0.02)
     found.sweep()
     assert (wrong.record.standing, found.rotation) == (Standing.WRONG, []), "time proves nothing"
+    found.retire()
+
+
+@pytest.mark.parametrize(
+    ("names_itself", "answered", "back"),
+    [
+        (False, Answered(status=200, said=RELEASE.encode()), True),
+        (False, Answered(status=404), True),
+        (False, Answered(detail="no answer"), False),
+        (False, Answered(status=200, said=b"sha256:" + b"b" * 64), False),
+        (True, Answered(status=200, said=RELEASE.encode()), True),
+        (True, Answered(status=404), False),
+    ],
+    ids=["its own", "one that never says", "nobody", "another", "its own again", "silence of one that does say"],
+)
+async def test_an_endpoint_of_another_release_is_back_once_it_is_not_known_to_be_that(
+    monkeypatch: pytest.MonkeyPatch, names_itself: bool, answered: Answered, back: bool
+) -> None:
+    async def asked(*_: Any, **__: Any) -> Answered:
+        return answered
+
+    monkeypatch.setattr("fairway.gateway.endpoints.arm.ask", asked)
+    found = arm("h:1", "h:2")
+    wrong = found.pools["h:1"]
+    if names_itself:
+        found.named(wrong)
+    found.wrong(wrong)
+    found.sweep()
+    await asyncio.sleep(0.01)
+    assert (wrong.record.standing is Standing.IN, wrong in found.rotation) == (back, back)
     found.retire()
 
 

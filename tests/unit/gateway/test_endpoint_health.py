@@ -45,6 +45,8 @@ def after(*answers: Answered) -> Checked:
         ((OTHERS, GOOD), Fitness.WRONG),
         ((OTHERS, MINE), Fitness.FIT),
         ((OTHERS, GOOD, GOOD), Fitness.FIT),
+        ((MINE, OTHERS, GOOD, GOOD, GOOD), Fitness.WRONG),
+        ((MINE, OTHERS, GOOD, GOOD, MINE), Fitness.FIT),
         ((BAD, BAD, BAD, OTHERS), Fitness.WRONG),
     ],
 )

@@ -42,11 +42,12 @@ class ArmEndpoints:
         retries: How often requests may be sent anew.
         retired: The table has the release no more.
         ejections: By why, since the worker began.
+        names_itself: One of its answers has said which release it is.
     """
 
     __slots__ = (
         "_any", "_asking", "_loop", "_next", "_path", "_policy", "_strict", "_turn", "_watched_until", "ejections",
-        "limit", "line", "places", "pools", "release", "retired", "retries", "rotation", "trial",
+        "limit", "line", "names_itself", "places", "pools", "release", "retired", "retries", "rotation", "trial",
     )  # fmt: skip
 
     def __init__(self, release: Digest, loop: asyncio.AbstractEventLoop) -> None:
@@ -61,6 +62,7 @@ class ArmEndpoints:
         self.retries = RetryBudget()
         self.retired = False
         self.ejections: dict[Why, int] = {}
+        self.names_itself = False
         self._any: Pool | None = None
         self._loop = loop
         self._next: Pool | None = None
@@ -261,6 +263,10 @@ class ArmEndpoints:
         if pool in self.rotation and len(self.rotation) > 1:
             self._settle()
 
+    def named(self, pool: Pool) -> None:
+        """An answer of it said that it is the release's."""
+        pool.verified = self.names_itself = True
+
     def wrong(self, pool: Pool) -> None:
         """It answered for another release: nothing more goes there until it names its own, however few are left."""
         if pool.record.standing is not Standing.WRONG:
@@ -357,7 +363,8 @@ class ArmEndpoints:
         """Ask an endpoint that answered for another release which one it is: nobody's request is risked for that."""
         answered = await ask(pool.endpoint, self._path, ASK_SECONDS, method="HEAD" if self._path == "/" else "GET")
         serves = answered.serves(self.release)
-        if answered.status and serves is not False and pool.record.standing is Standing.WRONG:
+        back = serves or (serves is None and not self.names_itself)  # the silence of one that does say is another's
+        if answered.status and back and pool.record.standing is Standing.WRONG:
             pool.verified = bool(serves)
             pool.record.come_back(monotonic())
             self._settle()

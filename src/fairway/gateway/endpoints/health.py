@@ -74,12 +74,14 @@ class Checked:
         row: Answers in a row that speak against that.
         verified: It says that it serves the release.
         detail: Of the last answer that was not good.
+        named: It has said before that it serves the release.
     """
 
     fitness: Fitness = Fitness.FIT
     row: int = 0
     verified: bool = False
     detail: str = ""
+    named: bool = False
 
     def take(self, answered: Answered, release: Digest, policy: Health) -> bool:
         """Take an answer in; whether the endpoint counts as something else now."""
@@ -90,6 +92,10 @@ class Checked:
             self.detail = "it serves another release"
             return before is not Fitness.WRONG
         good = answered.status == _OK
+        self.named = self.named or bool(serves)
+        if before is Fitness.WRONG and good and self.named and not serves:
+            self.row = 0  # the silence of one that does say which release it is, is another's
+            return False
         self.verified = bool(serves) or (self.verified and not good)
         self.detail = "" if good else answered.detail or f"it answered {answered.status}"
         self.row = 0 if good is (before is Fitness.FIT) else self.row + 1
