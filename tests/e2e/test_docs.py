@@ -25,6 +25,7 @@ from fairway.evals.experiments.config import ExperimentsFile
 from fairway.evals.suites.load import parse_suite
 from fairway.llm.mock.scenario import parse_scenario
 from fairway.project.load import ProjectFile, load_project
+from fairway.project.table_file import read_table_file
 from fairway.security.waivers import read_waivers
 from fairway.stages.registry import build_pipeline
 
@@ -108,7 +109,7 @@ def test_every_page_is_in_the_index():
 def command_lines(text: str) -> Iterator[tuple[list[str], bool]]:
     """The words of each ``fairway`` command a page shows, and whether it is shown to be typed as it is."""
     for block in blocks(text):
-        for line in block.text.splitlines():
+        for line in block.text.replace("\\\n", "").splitlines():
             if line.startswith("$ "):
                 yield from ((words, True) for words in fairway_words(line[2:]))
     without_tables_of_messages = re.sub(r"^\| `\w+` \| \w+Error.*$", "", prose(text), flags=re.MULTILINE)
@@ -230,6 +231,9 @@ def check_yaml(block: Block, root: Path) -> None:
         PromptRegistry(root).get(Path(name).parent.name, Path(name).stem)
     elif name.startswith("evals/suites/"):
         parse_suite(block.text.encode(), file=name)
+    elif name == "gateway.yaml":
+        (root / name).write_text(block.text)
+        read_table_file(root / name)
     elif name == "experiments.yaml":
         ExperimentsFile.model_validate(value)
     elif name == "policies/waivers.yaml":
@@ -261,6 +265,7 @@ def test_every_piece_of_yaml_is_one_that_fairway_reads(page: Path, tmp_path: Pat
         "rollout: {dwel: 5m}",
         "pipeline: {stages: {unit_test: {coverag: 3}}}",
         "environments: {staging: {promts: {}}}",
+        "# gateway.yaml\nagent: a\narms: {stable: {version: v, endpoints: [127.0.0.1:1]}}\nsplti: 1%",
         "# evals/suites/x.yaml\ncases: [{id: a}]",
         "nothing: 1",
     ],

@@ -50,7 +50,7 @@ def _decided_here(found: dict[str, Any]) -> list[str]:
     versions = {arm["release"]: arm["version"] for arm in arms}
 
     def named(release: str) -> str:
-        return versions.get(release, release)
+        return str(versions.get(release, release))
 
     lines = []
     if found["pinned"]:
