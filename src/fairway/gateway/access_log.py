@@ -227,7 +227,17 @@ _NOTHING_SAID = '"outcome":null,"tokens_in":null,"tokens_out":null,"cost":null'
 _NO_STREAM = ',"first_token_us":null,"largest_gap_us":null,'
 _PINNED = ',"by":"pin","verdict":"ok","code":null,'
 _BEGAN = ',"by":"hash","verdict":"ok","code":null,'
-_STATUS = {b"%d" % status: f',"status":{status},"bytes_in":' for status in range(100, 1000)}
+
+
+class _Statuses(dict[bytes, str]):
+    """What a line says of a status, by its three digits as they came; made when it is first asked for."""
+
+    def __missing__(self, status: bytes) -> str:
+        said = self[status] = f',"status":{int(status)},"bytes_in":'
+        return said
+
+
+_STATUS = _Statuses()
 _NO_ARM = '"agent":null,"release":null,"digest":null,"role":null,"assigned":null,"rule":null'
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import blake2b
+from os import urandom
 from random import random
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from fairway.gateway.facts import HeadFacts
 from fairway.gateway.framing import RequestHead
@@ -128,7 +128,7 @@ def _counted(assigned: Assigned) -> str | None:
 
 def _issue(facts: HeadFacts, serving: Serving, name: str) -> tuple[Assigned, bytes]:
     """Give a keyless client a key for good, and assign it by that."""
-    value = uuid4().hex
+    value = urandom(16).hex()
     facts.issue(name, value)
     line = f"set-cookie: {name}={value}{cookie_tail(_YEAR, secure=serving.secure)}"
     return serving.ruleset.assign(facts, chance=0), line.encode()

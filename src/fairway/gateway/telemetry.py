@@ -6,10 +6,12 @@ a reference to the cell they started in, so they are counted where they belong w
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fairway.gateway.usage import Usage
@@ -33,7 +35,7 @@ GRACE_SECONDS = 1.0
 """A block is kept for so long after its end: what begins at its very end may be counted a moment later."""
 
 
-MAX_UNITS = 4_096
+MAX_UNITS = 2_048
 """Units a report should not have more of, by release."""
 
 
@@ -235,9 +237,8 @@ class Cell:
     def take(self) -> Increment:
         """What changed since the last time; the counts begin again at zero."""
         histograms = {}
-        self.whole_later.update((time_us, count) for time_us, count in enumerate(self.whole) if count)
-        whole = sum(self.whole_later.values())
-        bins = _binned(self.whole_later)
+        whole = sum(self.whole) + sum(self.whole_later.values())
+        bins = _binned(chain(enumerate(self.whole), self.whole_later.items()))
         if self.latency_us or whole:
             histograms["latency_ms"] = _counted(self.latency_us, bins)
         if self.first_byte_us or whole:
@@ -245,7 +246,7 @@ class Cell:
         if self.first_token_us:
             histograms["first_token_ms"] = _counted(self.first_token_us, {})
         if self.gaps:
-            histograms["gap_ms"] = _binned({gap * _GAP_US: count for gap, count in self.gaps.items()})
+            histograms["gap_ms"] = _binned((gap * _GAP_US, count) for gap, count in self.gaps.items())
         reported, tokens = self._add_up()
         if tokens:
             histograms["tokens"] = tokens
@@ -290,15 +291,16 @@ def _named(units: list[bytes]) -> tuple[UnitHash, ...]:
 
 def _counted(times_us: Iterable[int], known: Mapping[int, int]) -> dict[int, int]:
     """Times in whole microseconds, counted in bins of milliseconds, on top of ``known``."""
-    return _binned(Counter(times_us), known)
+    return _binned(Counter(times_us).items(), known)
 
 
-def _binned(counts: Mapping[int, int], known: Mapping[int, int] | None = None) -> dict[int, int]:
+def _binned(counts: Iterable[tuple[int, int]], known: Mapping[int, int] | None = None) -> dict[int, int]:
     """Counts by whole microseconds as counts by bins of milliseconds, on top of ``known``; off the hot path."""
     bins = dict(known or ())
-    for time_us, count in counts.items():
-        index = _bin_of_us(time_us)
-        bins[index] = bins.get(index, 0) + count
+    for time_us, count in counts:
+        if count:
+            index = _bin_of_us(time_us)
+            bins[index] = bins.get(index, 0) + count
     return bins
 
 
@@ -309,9 +311,9 @@ _LAST_US = 100_000_000
 _FIRST_BIN = bin_of(0.001)
 
 
-def _last_of_bins() -> list[int]:
-    """The last whole microsecond of each bin of milliseconds, from that of 1 µs on; 15 kB instead of a cache of MB."""
-    found: list[int] = []
+def _last_of_bins() -> array[int]:
+    """The last whole microsecond of each bin of milliseconds, from that of 1 µs on; 8 kB instead of a cache of MB."""
+    found = array("i")
     for index in range(_FIRST_BIN, bin_of(_LAST_US / 1000) + 1):
         time_us = int(GAMMA**index * 1000) + 1
         while bin_of(time_us / 1000) > index:
