@@ -1,4 +1,7 @@
-"""What every test shares: under ``FAIRWAY_REQUIRE_ALL=1`` a skipped test is a failure, because CI has every part."""
+"""What every test shares: under ``FAIRWAY_REQUIRE_ALL=1`` a skipped test is a failure, because CI has every part.
+
+No example of hypothesis has a deadline: how long one takes says how busy the machine is.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # A shell ignores SIGINT for what it starts in the background, and what tests start would inherit that: Ctrl-C in vain.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

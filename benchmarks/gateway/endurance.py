@@ -46,6 +46,7 @@ class Stage:
     arms: dict[str, list[EchoArm]]
     tables: TablesInForce = field(default_factory=TablesInForce)
     block_seconds: float = 5.0
+    rest: float = 0.0
     switches: int = 0
     _seq: int = 0
     _rollout: int = 0
@@ -98,7 +99,9 @@ class Stage:
         await self.publish()
 
 
-async def staged(stack: AsyncExitStack, folder: Path, *, workers: int = 2, block_seconds: float = 5.0) -> Stage:
+async def staged(
+    stack: AsyncExitStack, folder: Path, *, workers: int = 2, block_seconds: float = 5.0, rest: float = 0.0
+) -> Stage:
     """Everything started, and ended with ``stack``."""
     arms = {name: [EchoArm(name, folder / "arms.log") for _ in range(2)] for name in RELEASES}
     for arm in (arm for instances in arms.values() for arm in instances):
@@ -108,7 +111,7 @@ async def staged(stack: AsyncExitStack, folder: Path, *, workers: int = 2, block
     router = GatewayRouter(gateway.state.socket("controller"))
     await router.start()
     stack.push_async_callback(router.close)
-    stage = Stage(gateway=gateway, router=router, arms=arms, block_seconds=block_seconds)
+    stage = Stage(gateway=gateway, router=router, arms=arms, block_seconds=block_seconds, rest=rest)
     stack.push_async_callback(gateway.stop)
     await gateway.start("--workers", str(workers), "--drain", "30")
     await stage.publish()
@@ -134,7 +137,7 @@ async def endure(
     stage: Stage, title: str, events: list[Callable[[], Awaitable[None]]], requests: int, *, streams: bool, posts: bool
 ) -> Outcome:
     """Load until so many requests are checked and every event has happened, spread evenly over them."""
-    load = CheckedLoad(port=stage.gateway.port, tables=stage.tables, posts=posts)
+    load = CheckedLoad(port=stage.gateway.port, tables=stage.tables, posts=posts, rest=stage.rest)
     flowing = CheckedStreams(port=stage.gateway.port, at_once=8 if streams else 0)
     begun = time.perf_counter()
     load.start()
@@ -182,20 +185,28 @@ def kills(stage: Stage, count: int, *, seed: int = 1) -> list[Callable[[], Await
     return [one] * count
 
 
-async def parts(folder: Path, requests: int, *, scale: float = 1.0) -> list[Outcome]:
-    """All three, with ``scale`` of the events each."""
+async def parts(folder: Path, requests: int, *, scale: float = 1.0, least: int = 2, rest: float = 0.0) -> list[Outcome]:
+    """All three, with ``scale`` of the events each, ``least`` at the least.
+
+    Args:
+        folder: Of the gateway's project.
+        requests: Of each part.
+        scale: Of the events of each part, 1 for all.
+        least: Events of each part.
+        rest: Seconds a connection of the load does nothing between two requests.
+    """
     found = []
     async with AsyncExitStack() as stack:
-        stage = await staged(stack, folder)
-        count = max(2, round(SWITCHES * scale))
+        stage = await staged(stack, folder, rest=rest)
+        count = max(least, round(SWITCHES * scale))
         found.append(await endure(stage, f"{count} switches of split and colour", [stage.switch] * count, requests,
                                   streams=True, posts=True))  # fmt: skip
         stage._split = 50_000
         await stage.publish()
-        count = max(2, round(RESTARTS * scale))
+        count = max(least, round(RESTARTS * scale))
         found.append(await endure(stage, f"{count} restarts of gateway and workers", restarts(stage, count), requests,
                                   streams=True, posts=True))  # fmt: skip
-        count = max(2, round(KILLS * scale))
+        count = max(least, round(KILLS * scale))
         found.append(await endure(stage, f"{count} kill -9 of arms", kills(stage, count), requests,
                                   streams=False, posts=False))  # fmt: skip
     return found

@@ -1,6 +1,7 @@
 """Switches, restarts and kills of arms under checked load, small; whole: ``python -m benchmarks gateway endurance``.
 
 ``FAIRWAY_GATEWAY_ENDURANCE`` is the number of requests of each of the three parts: half a million has every event.
+Unsaid it is 6,000 with ``FAIRWAY_REQUIRE_ALL``, else a few with one event each.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
-REQUESTS = int(os.environ.get("FAIRWAY_GATEWAY_ENDURANCE", "0"))
+ALL = bool(os.environ.get("FAIRWAY_REQUIRE_ALL"))
+SAID = os.environ.get("FAIRWAY_GATEWAY_ENDURANCE", "")
+REQUESTS = int(SAID) if SAID else 6_000 if ALL else 500
+EVENTS, REST = (2, 0.0) if ALL or SAID else (1, 0.05)
+"""Events of each part at least, and the seconds a connection of the load rests between two requests."""
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REQUESTS, reason="FAIRWAY_GATEWAY_ENDURANCE says how many requests")
 async def test_nothing_fails_or_is_misrouted_and_streams_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -22,6 +26,6 @@ async def test_nothing_fails_or_is_misrouted_and_streams_complete(
     from benchmarks.gateway.endurance import parts
 
     scale = min(1.0, REQUESTS / 500_000)
-    for part in await parts(tmp_path, REQUESTS, scale=scale):
+    for part in await parts(tmp_path, REQUESTS, scale=scale, least=EVENTS, rest=REST):
         assert part.requests >= REQUESTS
         assert (part.wrong, part.broken) == (0, 0), f"{part.title}: {part.what}: {part.examples}"

@@ -81,6 +81,7 @@ class CheckedLoad:
         tables: What it was told to serve.
         connections: Kept at once.
         posts: Whether every fourth request is a POST, which nothing may send twice.
+        rest: Seconds a connection does nothing between two requests; none: as many as there is processor time for.
         seen: What became of requests: ``ok``, or what is wrong.
         stale: Kept connections that were closed as a request was sent on them; it is sent again on a new one, as HTTP
             clients do, and only counted here when it is answered then.
@@ -92,6 +93,7 @@ class CheckedLoad:
     tables: TablesInForce
     connections: int = 48
     posts: bool = True
+    rest: float = 0.0
     seen: Counter[str] = field(default_factory=Counter)
     stale: int = 0
     examples: list[str] = field(default_factory=list)
@@ -246,7 +248,13 @@ class _Connection(asyncio.Protocol):
         if b"connection: close" in data[:end].lower():
             self.close()
             self._replace()
+        elif self._load.rest and self._load.running:
+            asyncio.get_running_loop().call_later(self._load.rest, self._rested)
         else:
+            self._go_on()
+
+    def _rested(self) -> None:
+        if self in self._load._open:
             self._go_on()
 
     def _check(self, conversation: _Conversation, head: bytes, body: bytes) -> None:

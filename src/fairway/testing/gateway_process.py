@@ -18,7 +18,7 @@ from fairway.state_dir import StateDir
 from fairway.traffic.local_http import LocalAnswer, LocalClient
 from fairway.traffic.table import RouteTable
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
 class GatewayProcess:
@@ -122,7 +122,7 @@ class GatewayProcess:
         """What it says of itself."""
         return (await self.ask("GET", "/v1/status")).json()
 
-    async def restart(self, what: str = "gateway", *, within: float = 60.0) -> None:
+    async def restart(self, what: str = "gateway", *, within: float = 120.0) -> None:
         """Restart it in place, and wait until the old one is done.
 
         Args:
@@ -147,7 +147,7 @@ def runs(pid: int) -> bool:
     return text.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
-async def until(condition: Callable[[], Awaitable[bool]], within: float = 10.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], within: float = 60.0) -> None:
     """Wait until it is so; a gateway that does not answer at the moment is asked again.
 
     Raises:

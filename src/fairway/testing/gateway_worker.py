@@ -78,7 +78,7 @@ class Harness:
     async def reported(self) -> list[Batch]:
         """What came by the next flush of everything there is to tell."""
         seen = len(self.batches)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.batches) < seen + 2:
                 self._got.clear()
                 await self._got.wait()
@@ -93,7 +93,7 @@ class Harness:
         if self.tls is not None:
             message["tls"] = self.tls.to_wire()
         send(self.writer, message)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.acks) == seen:
                 self._got.clear()
                 await self._got.wait()
@@ -109,7 +109,7 @@ class Harness:
     async def drained(self) -> None:
         """Ask for a drain and wait for its end."""
         send(self.writer, {"type": "drain"})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await self._running
             await self._listening
         self.writer.close()
@@ -174,7 +174,7 @@ class Client:
 
     async def reply(self, *, head: bool = False) -> Reply:
         """The next answer; ``head``: to a HEAD, which has no body."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             raw = await self.reader.readuntil(b"\r\n\r\n")
             first, *lines = raw.decode("latin-1").rstrip("\r\n").split("\r\n")
             pairs = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
@@ -196,7 +196,7 @@ class Client:
 
     async def closed(self) -> bool:
         """Whether nothing more comes before the connection is closed."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await self.reader.read() == b""
 
 
