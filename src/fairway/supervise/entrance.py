@@ -1,7 +1,8 @@
-"""How clients come in, as the project says it: what the gateway is started with, and whether its certificate serves."""
+"""How clients come in, as the project says it: what the gateway is started with, and whether that will serve."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -63,3 +64,34 @@ def look_at_certificate(project: Project) -> Iterator[Check]:
         yield warn("tls", f"the certificate expires in {days:.0f} days, on {until}", "renew it; no restart is needed")
     else:
         yield ok("tls", f"the certificate serves until {until}")
+
+
+def checked_access_log(project: Project) -> None:
+    """Find out whether the gateway's access log can be written, without writing it.
+
+    Raises:
+        ProjectFileError: ``access_log``: it cannot; names the line of the file.
+    """
+    to = project.gateway.access_log
+    if to is None or to == "-":
+        return
+    path = project.root / to
+    if path.parent == project.state.logs:
+        return  # made when it serves
+    if not path.parent.is_dir():
+        why, hint = f"there is no folder {path.parent}", "make it, or write into .fairway/logs/"
+    elif path.is_dir():
+        why, hint = "that is a folder", "name a file in it"
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        why, hint = "permission denied", "check who owns it"
+    else:
+        return
+    text = f"the access log {path} cannot be written: {why}"
+    raise project.document.error(("gateway", "access_log"), text, hint=hint, code="access_log")
+
+
+def look_at_access_log(project: Project) -> Iterator[Check]:
+    """Whether the gateway's access log can be written."""
+    checked_access_log(project)
+    if project.gateway.access_log is not None:
+        yield ok("access log", project.gateway.access_log)

@@ -20,7 +20,7 @@ from fairway.ledger import open_ledger
 from fairway.ledger.placement import refuse_network_filesystem
 from fairway.llm.mock.scenario import load_scenario
 from fairway.project.load import Project, load_project
-from fairway.supervise.entrance import look_at_certificate
+from fairway.supervise.entrance import look_at_access_log, look_at_certificate
 from fairway.supervise.examined import Check, CheckStatus, fail, ok, warn
 from fairway.supervise.info import ChildState, UpInfo, read_info, running
 from fairway.supervise.outside import look_at_sources
@@ -326,6 +326,7 @@ _PROJECT_CHECKS: tuple[tuple[str, Callable[[Project], Iterator[Check]]], ...] = 
     ("ledger", _ledger),
     ("keys", _keys),
     ("tls", look_at_certificate),
+    ("access log", look_at_access_log),
     ("ports", _ports),
     ("up", _up),
     ("arms", _arms),

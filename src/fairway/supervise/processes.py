@@ -18,7 +18,7 @@ from fairway.errors import NotFoundError, TransientError, UserError
 from fairway.gateway.handover import listener_socket
 from fairway.project.load import Project
 from fairway.supervise.child import ChildSpec, Launch, Takeover
-from fairway.supervise.entrance import checked_certificate, listening_options
+from fairway.supervise.entrance import checked_access_log, checked_certificate, listening_options
 from fairway.supervise.info import UpInfo, read_info
 from fairway.supervise.leash import Leash
 from fairway.supervise.listener import Listener
@@ -100,6 +100,7 @@ class Processes:
                 hint="write a scenario, name another in llm.mock.scenario of fairway.yaml, or use a real provider",
             )
         checked_certificate(project)
+        checked_access_log(project)
         wanted = project.gateway.port if port is None else port
         gateway_left = _left_port(left, GATEWAY, left.url if left else None)
         self.listener = Listener(self._host, gateway_left if wanted == 0 and gateway_left else wanted)
