@@ -3,7 +3,6 @@ pin it; once they are back both are on record, with who, when and on what eviden
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import pytest
 from fairway.demo.commands import git
 from fairway.supervise.info import running
 from fairway.testing.gateway_process import until
+from fairway.traffic.local_http import LocalClient
 
 SERVICE = """\
 import asyncio, os, sys
@@ -71,12 +71,21 @@ async def rollout_with_a_release_that_will_break(lab, switch):
 
 
 async def gateway_status(lab):
-    return (await lab.fairway("gateway", "status", "-o", "json")).json()
+    """What `fairway gateway status -o json` prints, asked for here: a process for each look would load the machine."""
+    client = LocalClient(lab.state.socket("gateway"))
+    try:
+        return (await client.ask("GET", "/v1/status", within=40.0)).json()
+    finally:
+        client.close()
 
 
 async def candidate_serves(lab):
     table = (await gateway_status(lab))["table"]
     return table is not None and table["split"] != "0%" and len(table["arms"]) == 2
+
+
+async def served(traffic, count):
+    return len(traffic.records) >= count
 
 
 async def recorded(lab):
@@ -98,7 +107,7 @@ async def test_the_gateway_alone_takes_a_bad_release_away_and_is_pinned_and_both
         shutil.move(file, away / file.name)
     begun = datetime.now(UTC)
     async with lab.traffic(rate=40) as traffic:
-        await asyncio.sleep(2)
+        await until(lambda: served(traffic, 40), 60)
         switch.touch()
 
         async def tripped():
@@ -106,7 +115,7 @@ async def test_the_gateway_alone_takes_a_bad_release_away_and_is_pinned_and_both
 
         await until(tripped, 60)
         seen = len(traffic.records)
-        await asyncio.sleep(2)
+        await until(lambda: served(traffic, seen + 60), 60)
         after = [record for record in list(traffic.records)[seen + 20 :] if record.status is not None]
         assert len(after) > 20
         assert {(record.status, record.release) for record in after} == {(200, "1.0.0")}, "stable serves everybody"
