@@ -21,6 +21,9 @@ from fairway.traffic.local_http import LocalServer
 
 log = logging.getLogger("fairway.gateway")
 
+WARN_AFTER = 40
+"""Attempts, two seconds: a gateway that was told to end has let go by then, unless it still drains."""
+
 T = TypeVar("T")
 
 
@@ -50,7 +53,15 @@ class Ownership:
             listener: Handed to the next supervisor.
             alive: Boots whose workers still report.
         """
+        asked = 0
         while self._lock is None:
+            asked += 1
+            if asked == WARN_AFTER:
+                log.warning(
+                    "another gateway runs in %s: until it ends this one serves without an admin socket, and nobody is "
+                    "told its counts; give each gateway a folder of its own with --project",
+                    self._state_dir.root,
+                )
             try:
                 self._lock = _locked(os.open(self._state.lock, os.O_RDWR | os.O_CREAT, 0o600))
             except OSError as error:
