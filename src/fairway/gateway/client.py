@@ -303,8 +303,8 @@ class ClientConnection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def go_on_reading(self) -> None:
-        """Read from the client again."""
-        if self.held_by:
+        """Read from the client again, unless that is held back for its not reading, which ends by its reading alone."""
+        if self.held_by > self._unread:
             self.held_by -= 1
             if not self.held_by and not self.transport.is_closing():
                 self.transport.resume_reading()

@@ -467,3 +467,5 @@ class Exchange(Recording):
     def discard(self) -> None:
         """Forget a request that was refused before it was assigned."""
         self.done = True
+        if self.deadline is not None:
+            self.deadline.cancel()

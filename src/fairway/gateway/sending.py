@@ -295,6 +295,8 @@ class Sending(Reaching):
     def _attach(self, upstream: Upstream, data: bytes) -> None:
         upstream.exchange = self
         self.upstream = upstream
+        if self.client.slow_reader:
+            upstream.reading(on=False)  # it was told so before there was this connection
         if self._uncounted is not None:
             self._count(self._uncounted, time())
         assert self.cell is not None

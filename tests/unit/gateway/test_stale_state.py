@@ -277,3 +277,31 @@ async def test_a_request_behind_another_of_a_trusted_proxy_is_not_of_its_client(
     assert b"192.0.2.1" not in second
     upstream.data_received(answer())
     proxy.connection_lost(None)
+
+
+async def test_an_arm_reached_after_its_client_stopped_reading_is_not_read_either(wired: WiredWorker) -> None:
+    one = Side(wired.worker)
+    one.says(request())
+    one.client.pause_writing()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    (arm,) = wired.arm.wires
+    assert arm.written, "it was asked"
+    assert not arm.reading
+    one.client.resume_writing()
+    assert arm.reading
+    wired.arm.reply()
+    assert one.wire.written.endswith(b"ok")
+
+
+async def test_an_arm_that_reads_again_does_not_let_a_client_ask_that_does_not_read(wired: WiredWorker) -> None:
+    """The connection has another request's bytes still to send, and is the next client's already."""
+    upstream, _ = opened(wired.worker)
+    one = Side(wired.worker, room=10)
+    one.says(request(key=b"c-2"))
+    upstream.data_received(answer(b"y" * 100))
+    assert one.wire.held
+    one.client.go_on_reading()
+    assert one.wire.held
+    one.wire.read()
+    assert not one.wire.held
