@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
@@ -241,6 +242,25 @@ async def test_a_mask_from_the_shell_holds_over_a_restart_and_until_it_is_taken_
     assert (await gateway.status())["masked"] == [NEW]
     assert (await fairway(gateway.folder, "unmask", NEW))["all_masked"] == []
     assert await asked(gateway.port, "X-Conversation-Id: c-3") == (200, "1.1.0")
+
+
+async def test_a_masked_release_that_became_a_shadow_can_be_unmasked(
+    gateway: GatewayProcess, arms: tuple[str, str]
+) -> None:
+    first = table(*arms, split=0)
+    await serve(gateway, first)
+    await fairway(gateway.folder, "mask", "candidate")
+    shadow = replace(first.arms[1], role=Role.SHADOW)
+    wire = replace(first, arms=(first.arms[0], shadow), fence=Fence(term=1, seq=2)).to_wire()
+    (gateway.folder / "table.json").write_text(json.dumps(wire))
+    os.kill(gateway.pid, signal.SIGHUP)
+
+    async def in_force() -> bool:
+        return bool((await gateway.status())["table"]["fence"] == "1.2")
+
+    await until(in_force)
+    assert "serves nobody" in await fairway(gateway.folder, "mask", "shadow", refused=True)
+    assert (await fairway(gateway.folder, "unmask", "1.1.0"))["all_masked"] == []
 
 
 async def test_instances_are_listed_with_what_they_say_and_a_heartbeat_brings_no_traffic(

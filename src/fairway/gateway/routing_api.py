@@ -79,9 +79,10 @@ class RoutingApi:
 
     def _release(self, name: str, *, among: tuple[str, ...]) -> Digest:
         """The release somebody means: of the table, or one that is masked already."""
-        if name in among:
-            return Digest(name)
-        table = self._gateway.table
+        versions, table = self._gateway.versions, self._gateway.table
+        for masked in among:  # also one that the table has no more, or has as a shadow
+            if name in (masked, versions.get(masked)):
+                return Digest(masked)
         arm = None if table is None else next((arm for arm in table.arms if name in _names(arm)), None)
         if arm is None:
             raise UserError(
@@ -89,7 +90,7 @@ class RoutingApi:
                 code="no_such_release",
                 hint="give a digest, version or role that `fairway gateway status` shows",
             )
-        if arm.role is Role.SHADOW:
+        if arm.role is Role.SHADOW and arm.release not in among:
             raise UserError("a shadow serves nobody", code="mask_shadow", hint="end the mirror instead")
         return arm.release
 
