@@ -60,7 +60,7 @@ class Exchange(Recording):
         exchange.unit = quick.unit
         exchange.cookie = quick.cookie
         exchange.number = quick.number
-        if quick.upstream is not None and quick.upstream.held:
+        if quick.upstream.held:
             exchange._held, quick.upstream.held = quick.upstream.held, b""
         return exchange
 

@@ -21,8 +21,8 @@ from fairway.traffic.outcome import OutcomeStatus
 if TYPE_CHECKING:
     from fairway.gateway.access_log import AccessLog, Asked
     from fairway.gateway.quick_exchange import QuickExchange
-    from fairway.gateway.sending import Sending
-    from fairway.gateway.serving import ArmServing, Known
+    from fairway.gateway.sending import Going, Sending
+    from fairway.gateway.serving import ArmServing
     from fairway.gateway.upstream import Upstream
     from fairway.gateway.usage import Usage
     from fairway.traffic.outcome import Outcome
@@ -39,10 +39,12 @@ MAX_IDLE = 256
 
 def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: bytes) -> bool:  # noqa: C901 - see above
     """Pass a usual answer on and count it; ``False``, with nothing done, when it is not usual."""
-    client = exchange.client
-    known = exchange.known
+    going = exchange.going
+    if going is None:
+        return False
+    client, known, cell, started, _, lines, unit, tail, _ = going
     worker = client.worker
-    if known is None or client.close_after or worker.draining:
+    if client.close_after or worker.draining:
         return False
     reading, raw, end, size, head, at, outcome = upstream.repeat
     if reading is not known.served.reading or len(data) != size or data[:end] != raw or upstream.held:
@@ -51,7 +53,7 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
             return whole is not None
         data = whole
         _, raw, end, _, head, at, outcome = upstream.repeat
-    client.transport.write(b"".join((head, exchange.tail, exchange.cookie, data[at:])))
+    client.transport.write(b"".join((head, tail, lines, data[at:])))
     now = perf_counter()
     pool = upstream.pool
     idle = pool.idle
@@ -61,14 +63,11 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
         upstream.exchange = None
         upstream.idle_since = now
         idle.append(upstream)
-    cell = exchange.cell
-    assert cell is not None
-    taken = now - exchange.started
+    taken = now - started
     try:
         cell.whole[int(taken * 1e6)] += 1
     except IndexError:
         cell.whole_later[int(taken * 1e6)] += 1
-    unit = exchange.unit
     if outcome is not None:
         cell.add(outcome)
         if unit is not None:
@@ -86,9 +85,10 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
             if unit is not None and (cell.tells_tokens or known.tokens_above < inf):
                 cell.weigh(used, unit, known.thresholds)
     if worker.access_log is not None:
-        log_answer(worker.access_log, exchange, known, taken, raw, len(data) - end, outcome, used)
-    client.exchange = exchange.upstream = None
-    exchange.sent = b""
+        log_answer(worker.access_log, exchange, going, taken, raw, len(data) - end, outcome, used)
+    client.exchange = None
+    if upstream.quick is not None:
+        upstream.quick.going = None
     worker.in_flight -= 1
     client.since = now
     if client.buffer or client.held_by:
@@ -132,7 +132,7 @@ def read_anew(
 def log_answer(
     log: AccessLog,
     exchange: Sending | QuickExchange,
-    known: Known,
+    going: Going,
     taken: float,
     raw: bytes,
     size: int,
@@ -140,13 +140,13 @@ def log_answer(
     used: Usage | None,
 ) -> None:
     """Note the request for the access log."""
-    client, number, cookie, sent = exchange.client, exchange.number, exchange.cookie, exchange.sent
+    client, known, _, started, sent, lines, _, tail, _ = going
     asked: Asked = sent or exchange.head  # type: ignore[union-attr]  # one without what was sent has its head
     if sent and not client.unlike:
         asked = client.repeat, len(sent) - client.repeat[2]
     elif len(sent) > LARGE_BYTES:
         asked = parse_request(sent, len(sent)) or sent  # no more of it: many wait to be written
-    log.lines.append((exchange.started, taken, client, number, known, asked, raw, size, outcome, cookie, used))
+    log.lines.append((started, taken, client, int(tail, 16), known, asked, raw, size, outcome, lines, used))
     if len(log.lines) >= TOGETHER:
         log.write()
 

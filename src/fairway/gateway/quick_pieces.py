@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 class PiecedExchange(QuickExchange):
     """A request on the short way that was not all there when it was sent on.
 
+    An answer that begins while some of it is still to come is not a usual one.
+
     Attributes:
-        begun: Whether some of it is still to come: an answer before that is not a usual one.
         first: Its head as it came.
         left: Bytes of its body that are still to come.
         touched: When something of it came last.
     """
 
-    __slots__ = ("begun", "first", "left", "touched")
+    __slots__ = ("first", "left", "touched")
 
-    begun: bool
     first: bytes
     left: int
     touched: float
@@ -40,7 +40,7 @@ class PiecedExchange(QuickExchange):
         self.left = left
         self.touched = self.started
         if len(self.sent) + left > REPLAY_BYTES:
-            self.sent = b""
+            self._keep(b"")
 
     @property
     def head(self) -> RequestHead:
@@ -61,10 +61,13 @@ class PiecedExchange(QuickExchange):
         self.begun = left > 0
         self.touched = perf_counter()
         if self.sent:
-            self.sent += data
-        assert self.upstream is not None
+            self._keep(self.sent + data)
         self.upstream.transport.write(data)
         return rest
+
+    def _keep(self, sent: bytes) -> None:
+        client, known, cell, started, _, lines, unit, tail, serving = self._going
+        self.going = client, known, cell, started, sent, lines, unit, tail, serving
 
     def whole(self) -> Exchange:
         """The exchange it becomes."""

@@ -89,35 +89,25 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
     if upstream.closed or started - upstream.idle_since > IDLE_SECONDS:
         return False
     del idle[-1]
-    upstream.reused = True
     cell = known.cell
     exchange = upstream.quick
     if missing or exchange is None:
         exchange = one_more(upstream, missing)
     client.exchange = upstream.exchange = exchange
-    exchange.client = client
-    exchange.upstream = upstream
-    exchange.serving = serving
-    exchange.known = known
-    exchange.cell = cell
-    exchange.started = started
-    exchange.sent = data
     if met is None:
         cell.quick += 1
-        exchange.cookie = b""
+        lines = b""
     else:
         remember(serving.known, key, unit)
-        exchange.cookie = begun(met, cell, worker)
-    if known.counts:
-        exchange.unit = key
-        if unit.marked is not cell:
-            unit.marked = cell
-            cell.units.append(unit.digest)
-    else:
-        exchange.unit = None
+        lines = begun(met, cell, worker)
+    if not known.counts:
+        key = None
+    elif unit.marked is not cell:
+        unit.marked = cell
+        cell.units.append(unit.digest)
     worker.in_flight += 1
-    exchange.number = number = next(worker.count)
-    exchange.tail = tail = b"%x\r\n" % number
+    tail = next(worker.tails)
+    exchange.going = client, known, cell, started, data, lines, key, tail, serving
     if match is None:
         client.unlike = 0
         if missing:
@@ -151,9 +141,10 @@ def read_head(serving: Serving, data: bytes) -> tuple[re.Match[bytes], int] | No
 
 def one_more(upstream: Upstream, missing: int) -> QuickExchange:
     """What carries a request that comes in pieces, or the connection's first one on the short way."""
+    upstream.reused = True
     if missing:
-        return PiecedExchange()
-    exchange = upstream.quick = QuickExchange()
+        return PiecedExchange(upstream)
+    exchange = upstream.quick = QuickExchange(upstream)
     return exchange
 
 
@@ -161,7 +152,6 @@ def send_first(exchange: QuickExchange, head: bytes, data: bytes, end: int, miss
     """Send a head, as the arm gets it, and what there is of the body, which begins at ``end`` of ``data``."""
     if isinstance(exchange, PiecedExchange):
         exchange.expect(data[:end], missing)
-    assert exchange.upstream is not None
     if len(data) - end > LARGE_BYTES:
         exchange.upstream.transport.writelines((head, memoryview(data)[end:]))
     else:

@@ -38,6 +38,11 @@ REPLAY_BYTES = 65_536
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+Going = tuple["ClientConnection", Known, Cell, float, bytes, bytes, "bytes | None", bytes, Serving]
+"""A request on the short way: its connection; where its unit goes; where it is counted; when it started, in seconds of
+``perf_counter()``; the request as it came (nothing, when that is not kept); the lines its answer gains; the key of its
+unit, when that takes part in unit tests; its number in this worker, as it ends a line; the table it was placed by."""
+
 
 class Sending(Reaching):
     """One request being sent.
@@ -80,7 +85,7 @@ class Sending(Reaching):
         self._head = head
         self._serving = serving
         self.started = self.touched = perf_counter()
-        self.number = next(client.worker.count)
+        self.number = int(next(client.worker.tails), 16)
         if b"-timeout" in head.lower:
             self.deadline = deadline_of(head.lower, serving.table.timeouts.total, self.deadline_passed)
 
@@ -90,9 +95,13 @@ class Sending(Reaching):
         return b"%b%x" % (self.client.worker.prefix, self.number)
 
     @property
-    def tail(self) -> bytes:
-        """Its number as it ends a line."""
-        return b"%x\r\n" % self.number
+    def going(self) -> Going | None:
+        """What the short way back needs to know; ``None`` when its answer may not take that."""
+        known, cell = self.known, self.cell
+        if known is None or cell is None:
+            return None
+        tail = b"%x\r\n" % self.number
+        return self.client, known, cell, self.started, self.sent, self.cookie, self.unit, tail, self._serving
 
     @property
     def head(self) -> RequestHead:

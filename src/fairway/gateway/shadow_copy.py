@@ -34,7 +34,7 @@ class ShadowCopy:
 
     __slots__ = (
         "_answer", "_body", "_connecting", "_filter", "_held", "_kept", "_length", "_retried", "_touched", "arm",
-        "begun", "data", "done", "head_only", "known", "pair", "started", "table", "upstream",
+        "begun", "data", "done", "going", "head_only", "pair", "started", "table", "upstream",
     )  # fmt: skip
 
     def __init__(self, pair: Pair, arm: ArmServing, table: RouteTable, data: bytes) -> None:
@@ -49,7 +49,7 @@ class ShadowCopy:
         self.done = False
         self.started = self._touched = 0.0
         self.upstream: Upstream | None = None
-        self.known = None
+        self.going = None
         self.begun = False
         self._connecting: asyncio.Task[None] | None = None
         self._retried = False

@@ -63,7 +63,7 @@ class Upstream(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             self.close()  # nobody asked: the arm and we disagree where messages end
-        elif exchange.known is None or exchange.begun or not quick_answer(self, exchange, data):
+        elif exchange.begun or exchange.going is None or not quick_answer(self, exchange, data):
             exchange.answer_data(data)
 
     def eof_received(self) -> bool:

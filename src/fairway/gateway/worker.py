@@ -15,7 +15,6 @@ import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any
@@ -32,6 +31,7 @@ from fairway.gateway.endpoints.line import STALL_SECONDS
 from fairway.gateway.heap import Heap
 from fairway.gateway.listening import Listening
 from fairway.gateway.mirroring import Mirror
+from fairway.gateway.numbering import tails
 from fairway.gateway.sampling import Sampler
 from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare, unusual
 from fairway.gateway.shapes import request_matcher
@@ -101,7 +101,8 @@ class Worker:
         self._attested: set[str] = set()
         self.fleet: dict[Digest, ArmEndpoints] = {}
         self.prefix = f"{settings.boot}-{settings.worker:x}-".encode()
-        self.count = count(1)
+        self.tails = tails()
+        """The numbers of its requests, in hexadecimal digits, each as it ends a line."""
         self.access_log = AccessLog(self, settings.access_log) if settings.access_log else None
         self.epoch = time() - perf_counter()
         """Wall clock minus ``perf_counter()``, looked at again with every sweep."""
@@ -144,7 +145,7 @@ class Worker:
         self.entrance.close()
         self.entrance.abandon()
         for client in tuple(self.clients):
-            client.transport.abort()
+            client.abort()
         self.mirror.close()
         self.sampler.close()
         for endpoints in self.fleet.values():

@@ -330,19 +330,22 @@ def passed_on(worker: Worker, data: bytes, known: AnswerRepeat) -> tuple[bytes |
     assert quick_request(client, b"GET / HTTP/1.1\r\nHost: a\r\nX-Conversation-Id: c-1\r\n\r\n")
     exchange = client.exchange
     assert exchange is not None
-    assert exchange.cell is not None
+    cell = exchange.cell
+    assert cell is not None
     assert exchange.upstream is not None
-    exchange.tail, exchange.cookie = b"1\r\n", b""
-    exchange.cell.told.clear()
+    assert exchange.going is not None
+    *before, _, unit, _, serving = exchange.going
+    exchange.going = (*before, b"", unit, b"1\r\n", serving)  # type: ignore[assignment, misc]
+    cell.told.clear()
     upstream = exchange.upstream
     upstream.repeat = known
     if known is NO_ANSWER:
         upstream.pool.repeat = NO_ANSWER
     if quick_answer(upstream, exchange, data):
-        return cast(Pipe, client.transport).written[-1], told_to(exchange.cell), upstream.repeat
+        return cast(Pipe, client.transport).written[-1], told_to(cell), upstream.repeat
     client.worker.in_flight -= 1
     upstream.release(time.perf_counter())
-    return None, told_to(exchange.cell), upstream.repeat
+    return None, told_to(cell), upstream.repeat
 
 
 async def test_an_answer_is_treated_alike_by_a_connection_that_knows_its_head_and_by_one_that_does_not(
