@@ -21,10 +21,11 @@ from fairway.gateway.access_log import AccessLog
 from fairway.gateway.client import ClientConnection
 from fairway.gateway.forwarding import NOBODY, Peer
 from fairway.gateway.proxied import ProxyConnection
+from fairway.gateway.serving import unusual
 from fairway.gateway.upstream import Upstream
 from fairway.gateway.worker import Worker, WorkerSettings
 from fairway.testing.framing_oracle import DisagreementError
-from fairway.testing.gateway_wire import Wire
+from fairway.testing.gateway_wire import SlowWire, Wire
 from fairway.testing.storm_talk import Asked, Talk, read_answer, words_in
 from fairway.traffic.pin import load_pin_key
 from fairway.traffic.table import RouteTable
@@ -36,55 +37,6 @@ _AT_ONCE = 4_096  # bytes of one piece that a worker may write to who does not r
 _ATTEMPTS = 3  # at one request: sent, sent anew, and run again on stable
 _PROBLEM = b'{"error":'
 _LATER = (0.0, 0.0, 0.0, 0.0, 20.0, 100.0)
-
-
-class SlowWire(Wire):
-    """A wire whose other end reads only when it is told to; what it has not read yet is bounded by who writes.
-
-    Attributes:
-        room: Bytes that may wait before the writer is asked to stop.
-        most: That ever waited.
-        reset: The writer ended it so that its other end knows something is missing.
-    """
-
-    def __init__(self, room: int, told: Callable[[bool], None]) -> None:
-        """``told``: called with whether to stop, and with ``False`` when to go on."""
-        super().__init__()
-        self.room = room
-        self.waiting = self.most = 0
-        self.reset = False
-        self.stopped = False
-        self._told = told
-
-    def write(self, data: bytes) -> None:
-        """Keep it."""
-        if not self.open:
-            return
-        super().write(data)
-        self.waiting += len(data)
-        self.most = max(self.most, self.waiting)
-        if self.waiting > self.room and not self.stopped:
-            self.stopped = True
-            self._told(True)
-
-    def read(self) -> None:
-        """The other end reads all there is."""
-        self.waiting = 0
-        if self.stopped:
-            self.stopped = False
-            self._told(False)
-
-    def get_write_buffer_size(self) -> int:
-        """What has not been read."""
-        return self.waiting
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Who is at the other end; as a socket it is this, to be told of a reset."""
-        return self if name == "socket" else super().get_extra_info(name, default)
-
-    def setsockopt(self, *_: object) -> None:
-        """The next end is a reset."""
-        self.reset = True
 
 
 class ClientEnd:
@@ -143,7 +95,7 @@ class ArmEnd(Wire):
         self.coming: list[bytes] = []
         self.running: Asked | None = None
         self.ending = ""
-        self.lost = False
+        self.lost = self.full = False
         self._begin()
 
     def _begin(self) -> None:
@@ -196,6 +148,9 @@ class ArmEnd(Wire):
         if not self.open:
             return
         self.written += data
+        if not self.full and self._storm.rng.random() < 0.1:
+            self.full = True
+            self.upstream.pause_writing()
         if self.ending:
             return  # it reads no further
         try:
@@ -212,7 +167,10 @@ class ArmEnd(Wire):
         self.ending = answer.ending
 
     def step(self) -> None:
-        """Send some of an answer, or end."""
+        """Read on, send some of an answer, or end."""
+        if self.full and self.open:
+            self.full = False
+            self.upstream.resume_writing()
         if not self.open or not self.reading:
             return
         if self.coming:
@@ -348,7 +306,7 @@ class Storm:
             client.leave(self.rng.choice((None, ConnectionResetError())))
 
     def _answer(self) -> None:
-        there = [arm for arm in self.arms if arm.open and (arm.coming or arm.ending in ("cut", "reset"))]
+        there = [arm for arm in self.arms if arm.open and (arm.full or arm.coming or arm.ending in ("cut", "reset"))]
         if there:
             self.rng.choice(there).step()
 
@@ -369,8 +327,12 @@ class Storm:
         self.worker.mirror.overdue(now)
 
     async def _calm(self) -> None:
-        """Nobody asks any more; what can still be answered is, and then everybody leaves."""
-        for _ in range(400):
+        """Nobody asks any more; what can still be answered is, unless the worker ends; and then everybody leaves."""
+        worker, rounds = self.worker, 400
+        if self.rng.random() < 0.3:
+            worker.draining, rounds = True, 10
+            worker.serving.usual = unusual
+        for _ in range(rounds):
             for client in self.clients:
                 if not client.gone:
                     client.wire.read()
@@ -382,11 +344,15 @@ class Storm:
                 client.settle()
             if not any((client.coming or client.client.exchange) and not client.gone for client in self.clients):
                 break
+        for one in tuple(worker.clients) if worker.draining else ():
+            one.abort_at_drain_limit()
         for client in self.clients:
+            client.settle()
             client.leave()
+        worker.draining = False
         for _ in range(5):
             await asyncio.sleep(0)
-            self.worker.mirror.overdue(perf_counter() + _AFTER_ALL)
+            worker.mirror.overdue(perf_counter() + _AFTER_ALL)
 
     # --- what has to hold ----------------------------------------------------------------------------------------
 

@@ -78,6 +78,55 @@ class Wire:
         return ("127.0.0.1", 4711) if name == "peername" else default
 
 
+class SlowWire(Wire):
+    """A wire whose other end reads only when it is told to; what it has not read yet is bounded by who writes.
+
+    Attributes:
+        room: Bytes that may wait before the writer is asked to stop.
+        most: That ever waited.
+        reset: The writer ended it so that its other end knows something is missing.
+    """
+
+    def __init__(self, room: int, told: Callable[[bool], None]) -> None:
+        """``told``: called with whether to stop, and with ``False`` when to go on."""
+        super().__init__()
+        self.room = room
+        self.waiting = self.most = 0
+        self.reset = False
+        self.stopped = False
+        self._told = told
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+        if not self.open:
+            return
+        super().write(data)
+        self.waiting += len(data)
+        self.most = max(self.most, self.waiting)
+        if self.waiting > self.room and not self.stopped:
+            self.stopped = True
+            self._told(True)
+
+    def read(self) -> None:
+        """The other end reads all there is."""
+        self.waiting = 0
+        if self.stopped:
+            self.stopped = False
+            self._told(False)
+
+    def get_write_buffer_size(self) -> int:
+        """What has not been read."""
+        return self.waiting
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Who is at the other end; as a socket it is this, to be told of a reset."""
+        return self if name == "socket" else super().get_extra_info(name, default)
+
+    def setsockopt(self, *_: object) -> None:
+        """The next end is a reset."""
+        self.reset = True
+
+
 class HeardRequest(Heard):
     """A request as an arm reads it."""
 
