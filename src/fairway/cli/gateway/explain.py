@@ -106,7 +106,8 @@ _SOURCES = {"gateway": "the running gateway", "disk": "no gateway runs: its last
 
 
 def _text(found: dict[str, Any]) -> str:
-    lines = [f"table {found['fence']} ({_SOURCES.get(found['source'], found['source'])})"]
+    number = "" if found["fence"] == "0.0" else f" {found['fence']}"  # one by hand has none until it is served
+    lines = [f"table{number} ({_SOURCES.get(found['source'], found['source'])})"]
     lines += _overruled(found)
     if found["named"] is not None:
         lines.append(f"names the release {found['named'] or '(none)'!r}")

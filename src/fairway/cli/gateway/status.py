@@ -92,7 +92,11 @@ def _endpoint_lines(arm: dict[str, Any]) -> list[str]:
     lines = [f"    {waiting} requests wait for a connection"] if waiting else []
     for endpoint in arm.get("endpoints", ()):
         if endpoint["state"] != "healthy":
-            by = f" by {endpoint['left_out_by']} workers" if "left_out_by" in endpoint else ""
+            by = f" by {_counted(endpoint['left_out_by'], 'worker')}" if "left_out_by" in endpoint else ""
             why = f": {endpoint['detail']}" if "detail" in endpoint else ""
             lines.append(f"    {endpoint['endpoint']} {endpoint['state']}{by}{why}")
     return lines
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
