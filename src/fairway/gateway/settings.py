@@ -39,7 +39,7 @@ class GatewaySettings:
 
     state: StateDir
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: int = 8700
     fd: int | None = None
     admin_port: int | None = None
     workers: int = 2

@@ -8,7 +8,7 @@ from fairway.cli.lazy_group import LazyGroup
 
 EPILOG = """\b
 Examples:
-  fairway gateway serve --port 8080 --admin-port 8081
+  fairway gateway serve --port 8700 --admin-port 8701
   fairway gateway status
   fairway gateway pin stable"""
 

@@ -14,8 +14,8 @@ from fairway.cli.output import output_option, project_option, say
     "serve",
     epilog="""\b
 Examples:
-  fairway gateway serve --port 8080 --admin-port 8081
-  fairway gateway serve --table gateway.yaml --port 8080 --workers 1
+  fairway gateway serve --port 8700 --admin-port 8701
+  fairway gateway serve --table gateway.yaml --port 8700 --workers 1
   fairway gateway serve --host :: --port 8443 --tls-certificate tls.crt --tls-key tls.key""",
 )
 @click.option(
@@ -26,7 +26,7 @@ Examples:
 )
 @click.option("--controller-socket", type=click.Path(), help="Pull tables from here.  [default: the project's]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free port.")
+@click.option("--port", default=8700, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free port.")
 @click.option("--admin-port", type=click.IntRange(0, 65535), help="Loopback port of metrics and status.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Serving processes.")
 @click.option("--tls-certificate", type=click.Path(), help="PEM certificate, its chain after it: serve HTTPS.")
