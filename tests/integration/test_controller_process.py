@@ -44,9 +44,12 @@ async def test_a_second_controller_stands_by_and_takes_over_when_the_first_is_ki
         lease = await holder(root)
         second = await start(root, tmp_path / "second.log")
         running.append(second)
-        await asyncio.sleep(3)
+        async with asyncio.timeout(60):
+            while "standing by" not in (tmp_path / "second.log").read_text():
+                assert second.returncode is None, (tmp_path / "second.log").read_text()
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(1)
         assert second.returncode is None, (tmp_path / "second.log").read_text()
-        assert "standing by" in (tmp_path / "second.log").read_text()
         first.kill()
         await first.wait()
         taken = await holder(root, other_than=lease.holder)

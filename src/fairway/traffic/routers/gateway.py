@@ -139,7 +139,8 @@ class GatewayRouter:
                 if left <= 0:
                     return LocalAnswer(status=204)
                 try:
-                    await asyncio.wait_for(changed.wait(), left)
+                    async with asyncio.timeout(left):  # wait_for of 3.11 loses a cancellation at the moment it changes
+                        await changed.wait()
                 except TimeoutError:
                     pass  # the loop looks once more, then says 204
         finally:
