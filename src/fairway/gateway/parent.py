@@ -378,7 +378,8 @@ class Gateway(Deciding):
                 return False
             self._acked.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._acked.wait(), left)
+                async with asyncio.timeout(left):  # wait_for of 3.11 loses a cancellation at the moment it is told
+                    await self._acked.wait()
         return True
 
     async def _keep_forever(self) -> None:
