@@ -31,7 +31,7 @@ from fairway.gateway.overruling import narrows, overruled, settled
 from fairway.gateway.ownership import Ownership
 from fairway.gateway.pairs import PairBook
 from fairway.gateway.pulling import pull_forever
-from fairway.gateway.renewing import Again, Renewal
+from fairway.gateway.renewing import ENDING, Again, Renewal
 from fairway.gateway.ring import Ring
 from fairway.gateway.settings import GatewaySettings
 from fairway.gateway.sockets import Sockets
@@ -168,11 +168,12 @@ class Gateway(Deciding):
             self._restarting = asyncio.create_task(restart())
 
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ENDING:
             loop.add_signal_handler(number, asked_to_end)
         loop.add_signal_handler(signal.SIGUSR2, asked_to_restart)
         loop.add_signal_handler(signal.SIGUSR1, self._workforce.tell, {"type": "reopen"})
         loop.add_signal_handler(signal.SIGHUP, self._look_at_files)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def _look_at_files(self) -> None:
         """Read table and certificate now; without either the signal says that a terminal was closed: nothing."""
@@ -351,6 +352,7 @@ class Gateway(Deciding):
         if self.workers:
             self._workforce.tell(self.first_message())
         self.renewal.tell_before(self.first_message())
+        self.renewal.tell_next()
 
     def confirmed(self) -> Fence:
         """The lowest fence over the workers; zero while none serves."""

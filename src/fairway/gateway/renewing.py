@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
 from collections import deque
@@ -28,6 +29,9 @@ START_SECONDS = 30.0
 
 ANSWER_SECONDS = 0.05
 """How long the old one's admin API still has to finish what it answers."""
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+"""Ask a gateway to end; blocked while a process replaces itself, in which it would die of them."""
 
 _LAST_WORDS = 12
 
@@ -115,15 +119,32 @@ class Renewal:
 
     async def succeed(self, ready: Callable[[], bool]) -> None:
         """Take over once ``ready``, and listen to the one before until its last worker is done."""
-        link, gateway = self._predecessor, self._gateway
+        link = self._predecessor
         if link is None:
             return
-        while not ready():  # noqa: ASYNC110 - a start is rare, and workers should not have to tell it
-            await asyncio.sleep(0.01)
-        link.tell({"type": "serving"})
-        returning = False
+        telling = asyncio.create_task(_tell_serving(link, ready))
+        try:
+            returning = await self._listen(link)
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+        self._alone()
+        if not self.bridge:
+            await self._reap()
+            return
+        if returning:
+            await self._give_back()
+        if not self.yielding:
+            log.warning("the gateway that was to be restarted is gone; draining")
+            self._gateway.stop()
+
+    async def _listen(self, link: Link) -> bool:
+        """Obey the one before until it is done; whether it comes back as new code."""
+        gateway, returning = self._gateway, False
         while (message := await link.hear()) is not None:
-            if message["type"] == "yours":
+            if message["type"] == "changed":
+                gateway.inherit(message)  # from the first request on, as everywhere else
+            elif message["type"] == "yours":
                 self._last = {int(worker): seq for worker, seq in message["last"].items()}
                 gateway.inherit(message)
                 self.inherited.set()
@@ -134,20 +155,17 @@ class Renewal:
                 gateway.attest(message["release"])
             elif message["type"] == "done":
                 returning = bool(message["returning"])
-        self._alone()
-        if not self.bridge:
-            await self._reap()
-            return
-        if returning:
-            await self._give_back()
-        if not self.yielding:
-            log.warning("the gateway that was to be restarted is gone; draining")
-            gateway.stop()
+        return returning
 
     def tell_before(self, message: dict[str, Any]) -> None:
         """Let the workers of the one before know of a table or a decision while they finish."""
         if self._predecessor is not None and self.inherited.is_set():
             self._predecessor.tell(message)
+
+    def tell_next(self) -> None:
+        """Let the one that starts know of a table or a decision at once: its workers may serve before it takes over."""
+        if self._successor is not None and not self.yielding:
+            self._successor.tell({"type": "changed", **self._gateway.estate()})
 
     def pass_on(self, message: dict[str, Any]) -> bool:
         """What a worker of this process says that the next one decides about; ``False`` when there is none yet."""
@@ -332,7 +350,11 @@ class Renewal:
         assert self._successor is not None
         obeying.cancel()
         await asyncio.gather(obeying, return_exceptions=True)
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # one that comes from here on waits for the code after this
+        await asyncio.sleep(0)  # one that came before is known now
         returning = self._process is not None and not self.terminated
+        if not returning:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         self._successor.tell({"type": "done", "returning": returning})
         await self._successor.close()
         if self._process is None:
@@ -344,3 +366,9 @@ class Renewal:
         self._back.close()
         await self._process.wait()
         return None
+
+
+async def _tell_serving(link: Link, ready: Callable[[], bool]) -> None:
+    while not ready():  # noqa: ASYNC110 - a start is rare, and workers should not have to tell it
+        await asyncio.sleep(0.01)
+    link.tell({"type": "serving"})
