@@ -106,6 +106,7 @@ def explain_here(
         if conversations is not None:
             conversations.close()
     found["issues"] = issued_cookie(served.keys) if found["by_chance"] else None
+    found["versions"] = {arm.release: arm.version for arm in table.arms}
     found["withheld"] = sorted(withheld)
     found["pinned_to"] = decisions.pinned_to if decisions.pinned else None
     found["tripped"] = decisions.tripped

@@ -117,7 +117,8 @@ def _text(found: dict[str, Any]) -> str:
     if found["refused"] is not None:
         return "\n".join([*lines, f"refused: {found['refused']}"])
     if found["remembered"] is not None:
-        lines.append(f"key {found['key']!r} is remembered: it began on {found['remembered']['release'] or 'one gone'}")
+        began = _named(found, found["remembered"]["release"] or "one gone")
+        lines.append(f"key {found['key']!r} is remembered: it began on {began}")
     if found["bucket"] is not None:
         side = "below" if found["bucket"] < found["split"] else "not below"
         lines.append(f"key {found['key']!r}: bucket {found['bucket']} is {side} the split {found['split']}")
@@ -134,10 +135,15 @@ def _text(found: dict[str, Any]) -> str:
 def _overruled(found: dict[str, Any]) -> list[str]:
     lines = []
     if found["pinned_to"]:
-        lines.append(f"pinned by a person to {found['pinned_to']}")
+        lines.append(f"pinned by a person to {_named(found, found['pinned_to'])}")
     if found["tripped"]:
-        lines.append(f"tripped: {found['tripped']} gets no traffic")
-    return lines + [f"masked: {release} gets no traffic" for release in found["masked"]]
+        lines.append(f"tripped: {_named(found, found['tripped'])} gets no traffic")
+    return lines + [f"masked: {_named(found, release)} gets no traffic" for release in found["masked"]]
+
+
+def _named(found: dict[str, Any], release: str) -> str:
+    """A release by its version, while the table has it."""
+    return str(found.get("versions", {}).get(release, release))
 
 
 def _by_chance(found: dict[str, Any]) -> str:
