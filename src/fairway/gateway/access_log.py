@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 TOGETHER = 64
 """Requests noted before their lines are written out; bounds what is held of their bytes."""
 
-_HAND_OVER = 512
-"""Lines handed over together while requests come fast, some 300 KB: waking the thread that writes has its price."""
+_HAND_OVER = 192
+"""Lines handed over together while requests come fast: waking the thread that writes has its price. So has, beyond
+128 KB, the memory, which malloc has from the kernel, and gives back, each time anew."""
 
 _MOST_KEPT = 1024
 """Outcomes whose words are kept."""
@@ -42,12 +43,12 @@ MAX_PATH = 512
 _MOST_LINE = 32 + 1 + MAX_PATH + 1  # the longest method, a space, and enough of a path to see that it is cut
 
 Short = tuple[
-    float, float, "ClientConnection", int, "Known", "Asked", bytes, int, "Outcome | None", bytes, "Usage | None",
+    float, float, "ClientConnection", bytes, "Known", "Asked", bytes, int, "Outcome | None", bytes, "Usage | None",
 ]  # fmt: skip
 """A request on the short way: when it started and how long it took (seconds of ``perf_counter``), its connection, its
-number, where its unit goes, what it asked, the head of its answer as the arm sent it, bytes of its answer's body, what
-its agent said, the lines its answer gained (none unless the conversation began with it), and the tokens that its model
-said."""
+number as it ends a line, where its unit goes, what it asked, the head of its answer as the arm sent it, bytes of its
+answer's body, what its agent said, the lines its answer gained (none unless the conversation began with it), and the
+tokens that its model said."""
 
 Asked = bytes | RequestHead | tuple["RequestRepeat", int]
 """All of a request as it came; its head, when that was read; or the head that its connection knew it by, and the bytes
@@ -103,7 +104,6 @@ class AccessLog:
         self.file = LogFile(path)
         self._worker = worker
         self._text: list[str] = []
-        self._count = 0
         self._second = -1
         self._stamp = ""
         self._prefix = worker.prefix.decode()
@@ -115,14 +115,11 @@ class AccessLog:
     def write(self, *, now: bool = False) -> None:
         """Write out what was noted; ``now``: hand it over, however little it is."""
         lines, self.lines[:] = self.lines.copy(), ()
-        short, ended, text = self._short, self._ended, self._text
-        for line in lines:
-            text.append(short(*line) if type(line) is tuple else ended(line))  # type: ignore[arg-type]
-        self._count += len(lines)
-        if self._count >= _HAND_OVER or (now and self._count):
-            self.file.put("".join(text).encode("ascii"), self._count)
+        text = self._text
+        self._add(text, lines)
+        if len(text) >= _HAND_OVER or (now and text):
+            self.file.put("".join(text).encode("ascii"), len(text))
             text.clear()
-            self._count = 0
 
     def close(self) -> None:
         """Write all there is."""
@@ -143,36 +140,40 @@ class AccessLog:
         self._front = f'{self._stamp}{rest:03d}Z","request":"{self._prefix}'
         return self._front
 
-    def _short(
-        self, started: float, seconds: float, client: ClientConnection, number: int, known: Known,
-        sent: Asked, answer: bytes, size: int, outcome: Outcome | None, began: bytes, used: Usage | None,
-    ) -> str:  # fmt: skip
-        """The line of a request on the short way; at tens of thousands a second every call counts here."""
-        millisecond = int((started + self._worker.epoch) * 1000)
-        front = self._front if millisecond == self._millisecond else self._at(millisecond)
-        if isinstance(sent, tuple):
-            repeat, length = sent
-            kept = self._asked.get(id(repeat))
-            who = kept[1] if kept is not None and kept[0] is repeat else self._keep(repeat, client)
-        elif isinstance(sent, bytes):
-            length = len(sent) - sent.find(b"\r\n\r\n") - 4
-            who = _who(sent, client)
-        else:
-            length = sent.length
-            who = _who(sent.raw, client)
-        arm = known.logged or self._arm(known)
+    def _add(self, text: list[str], lines: list[Short | Ended]) -> None:
+        """The lines of requests, at the end of ``text``; at tens of thousands a second every call counts here."""
+        epoch, asked, add = self._worker.epoch, self._asked, text.append
+        for line in lines:
+            if isinstance(line, Ended):
+                add(self._ended(line))
+                continue
+            started, seconds, client, number, known, sent, answer, size, outcome, began, used = line
+            millisecond = int((started + epoch) * 1000)
+            front = self._front if millisecond == self._millisecond else self._at(millisecond)
+            if type(sent) is tuple:
+                repeat, length = sent
+                kept = asked.get(id(repeat))
+                who = kept[1] if kept is not None and kept[0] is repeat else self._keep(repeat, client)
+            else:
+                who, length = _read(sent, client)  # type: ignore[arg-type]
+            arm = known.logged or self._arm(known)
+            said = self._told(outcome, used)
+            us = int(seconds * 1e6)
+            add(
+                f'{front}{number[:-2].decode()}{who}{_STATUS[answer[9:12]]}{length},"bytes_out":{size},'
+                f'"duration_us":{us},"first_byte_us":{us}{arm[1 if began else 0]}{said}}}\n'
+            )
+
+    def _told(self, outcome: Outcome | None, used: Usage | None) -> str:
+        """What was said of a request, by its agent or its model."""
         if used is not None:
-            said = _said_by_usage(used) if outcome is None else _said_by_model(outcome, used.tokens_in, used.tokens_out)
-        elif outcome is None:
-            said = _NOTHING_SAID
-        else:
-            told = self._said.get(id(outcome))
-            said = told[1] if told is not None and told[0] is outcome else self._reported(outcome)
-        us = str(int(seconds * 1e6))
-        return (
-            f'{front}{number:x}{who}{_STATUS[answer[9:12]]}{length},"bytes_out":{size},"duration_us":{us},'
-            f'"first_byte_us":{us}{arm[1 if began else 0]}{said}}}\n'
-        )
+            if outcome is not None:
+                return _said_by_model(outcome, used.tokens_in, used.tokens_out)
+            return _said_by_usage(used)
+        if outcome is None:
+            return _NOTHING_SAID
+        told = self._said.get(id(outcome))
+        return told[1] if told is not None and told[0] is outcome else self._reported(outcome)
 
     def _keep(self, repeat: RequestRepeat, client: ClientConnection) -> str:
         """What the lines of requests with this head say of it, and of the address all who send it have."""
@@ -247,6 +248,13 @@ def _us(seconds: float | None) -> str:
 
 def _quoted(word: bytes | None) -> str:
     return "null" if word is None else f'"{word.decode()}"'
+
+
+def _read(sent: bytes | RequestHead, client: ClientConnection) -> tuple[str, int]:
+    """The same, and the bytes of the request's body."""
+    if isinstance(sent, bytes):
+        return _who(sent, client), len(sent) - sent.find(b"\r\n\r\n") - 4
+    return _who(sent.raw, client), sent.length
 
 
 def _who(request: bytes, client: ClientConnection) -> str:

@@ -146,7 +146,7 @@ def log_answer(
         asked = client.repeat, len(sent) - client.repeat[2]
     elif len(sent) > LARGE_BYTES:
         asked = parse_request(sent, len(sent)) or sent  # no more of it: many wait to be written
-    log.lines.append((started, taken, client, int(tail, 16), known, asked, raw, size, outcome, lines, used))
+    log.lines.append((started, taken, client, tail, known, asked, raw, size, outcome, lines, used))
     if len(log.lines) >= TOGETHER:
         log.write()
 

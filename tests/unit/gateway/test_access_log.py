@@ -77,8 +77,8 @@ def test_whatever_comes_a_line_is_json_and_both_ways_write_the_same(
     if head is None or head.length != len(body):
         return
     log, kept, client, known = a_log(version, rule)
-    log.lines.append((started, seconds, client, 5, known, raw, ANSWER, 5, outcome, b"", used))
-    log.lines.append((started, seconds, client, 5, known, head, ANSWER, 5, outcome, b"", used))
+    log.lines.append((started, seconds, client, b"5\r\n", known, raw, ANSWER, 5, outcome, b"", used))
+    log.lines.append((started, seconds, client, b"5\r\n", known, head, ANSWER, 5, outcome, b"", used))
     counted = used if used is not None else outcome if outcome is not None and outcome.counted else None
     log.lines.append(Ended(
         started=started, seconds=seconds, client=client, number=5, head=head.raw, status=200, bytes_in=len(body),
@@ -100,7 +100,7 @@ def test_whatever_comes_a_line_is_json_and_both_ways_write_the_same(
 def test_the_longest_line_is_one_a_pipe_keeps_whole() -> None:
     log, kept, client, known = a_log("v" * 200, "r" * 256)
     raw = b"POST /%b HTTP/1.1\r\n\r\n" % (b'"' * 60_000)
-    log.lines.append((0.0, 0.0, client, 5, known, raw, ANSWER, 5, None, b"", None))
+    log.lines.append((0.0, 0.0, client, b"5\r\n", known, raw, ANSWER, 5, None, b"", None))
     log.write(now=True)
     (line,) = kept.text.splitlines()
     assert len(line) < PIPE_BUF
@@ -111,7 +111,7 @@ def test_lines_wait_for_company_and_are_handed_over_when_asked(tmp_path: Path) -
     log, kept, client, known = a_log()
     raw = b"GET / HTTP/1.1\r\n\r\n"
     for number in range(TOGETHER):
-        log.lines.append((0.0, 0.0, client, number, known, raw, ANSWER, 5, None, b"", None))
+        log.lines.append((0.0, 0.0, client, b"%x\r\n" % number, known, raw, ANSWER, 5, None, b"", None))
     log.write()
     assert (log.lines, kept.text) == ([], b"")
     log.write(now=True)
@@ -123,6 +123,6 @@ def test_lines_wait_for_company_and_are_handed_over_when_asked(tmp_path: Path) -
 @pytest.mark.parametrize("began", [b"", b"x-fairway-pin: abc\r\n"])
 def test_a_conversation_that_began_with_it_was_decided_by_the_hash(began: bytes) -> None:
     log, kept, client, known = a_log()
-    log.lines.append((0.0, 0.0, client, 1, known, b"GET / HTTP/1.1\r\n\r\n", ANSWER, 5, None, began, None))
+    log.lines.append((0.0, 0.0, client, b"1\r\n", known, b"GET / HTTP/1.1\r\n\r\n", ANSWER, 5, None, began, None))
     log.write(now=True)
     assert json.loads(kept.text)["by"] == ("hash" if began else "pin")
