@@ -92,21 +92,25 @@ class LogFile:
                     break
                 batches = tuple(self._waiting)
                 self._waiting.clear()
-            text = b"".join(text for text, _ in batches)
-            lines = sum(lines for _, lines in batches)
-            try:
-                self._write(text)
-            except OSError as error:
-                if not self.error:
-                    log.error("the access log loses lines: %s", error)
-                self.error = str(error)
-                self.dropped += lines
-            else:
-                self.error = ""
-                self.written += lines
-            with self._more:
-                self._held -= len(text)
+            self._write_together(batches)
+            del batches  # some hundred kilobytes, which nobody needs until there is more
         self._let_go()
+
+    def _write_together(self, batches: tuple[tuple[bytes, int], ...]) -> None:
+        text = b"".join(text for text, _ in batches)
+        lines = sum(lines for _, lines in batches)
+        try:
+            self._write(text)
+        except OSError as error:
+            if not self.error:
+                log.error("the access log loses lines: %s", error)
+            self.error = str(error)
+            self.dropped += lines
+        else:
+            self.error = ""
+            self.written += lines
+        with self._more:
+            self._held -= len(text)
 
     def _write(self, text: bytes) -> None:
         """Append all of it, or nothing.

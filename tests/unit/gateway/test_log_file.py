@@ -181,6 +181,19 @@ def test_a_file_that_cannot_be_opened_costs_lines_and_no_thread_dies(tmp_path: P
     assert (tmp_path / "missing" / "access.log").read_bytes() == b"kept\n"
 
 
+def test_what_is_written_is_kept_no_longer(tmp_path: Path) -> None:
+    file = LogFile(str(tmp_path / "access.log"))
+    text = bytes(bytearray(b"x" * 1000 + b"\n"))
+    alone = sys.getrefcount(text)
+    file.put(text, 1)
+    settled(file, 1)
+    until = time.monotonic() + 10
+    while sys.getrefcount(text) > alone and time.monotonic() < until:
+        time.sleep(0.01)
+    assert sys.getrefcount(text) == alone
+    file.close()
+
+
 def test_nothing_is_started_before_there_is_a_line(tmp_path: Path) -> None:
     before = threading.active_count()
     file = LogFile(str(tmp_path / "access.log"))
