@@ -34,6 +34,7 @@ _ENTRY = struct.Struct("<IH")  # kind, mixed, in 24 bits, and expiry in the othe
 _UNIT = struct.Struct("<Q")
 _EMPTY = bytes(_TAG)
 _ONE = b"\1\0"
+_NONE_ABSENT = (b"", 0, 0, b"")
 _TAGS = _TAG * WAYS  # bytes of a group that hold its units' hashes; their entries follow
 _GROUP = _TAGS + WAYS * _ENTRY.size
 DEFAULT_GROUPS = 1 << 16
@@ -66,7 +67,7 @@ class ConversationMemory:
             groups: A power of two; eight conversations fit in each.
         """
         self._groups = groups
-        self._absent = b""
+        self._absent = _NONE_ABSENT
         self._pairs: dict[int, tuple[int, int]] = {}
         self._kinds: dict[tuple[int, int], int] = {}
         size = _HEADER + groups * _GROUP
@@ -102,7 +103,7 @@ class ConversationMemory:
                 if known is not None:
                     return known if known[1] > now else None
             at = self._map.find(tag, at + 1, entries)
-        self._absent = raw
+        self._absent = raw, number, offset, tag
         return None
 
     def _read_entry(self, at: int, number: int, now: float) -> tuple[int, int, int] | None:
@@ -122,13 +123,16 @@ class ConversationMemory:
         kind = self._kinds.get((release, salt)) or self._introduce(release, salt)
         if not kind:
             return
-        (number,) = _UNIT.unpack(raw)
-        offset = _HEADER + (number % self._groups) * _GROUP
-        tag = raw[6:]
-        if tag == _EMPTY:
-            tag = _ONE
-        way = -1 if raw is self._absent else self._way_of(number, tag, offset)
-        self._absent = b""
+        absent, number, offset, tag = self._absent
+        way = -1
+        if raw is not absent:
+            (number,) = _UNIT.unpack(raw)
+            offset = _HEADER + (number % self._groups) * _GROUP
+            tag = raw[6:]
+            if tag == _EMPTY:
+                tag = _ONE
+            way = self._way_of(number, tag, offset)
+        self._absent = _NONE_ABSENT
         if way < 0:
             way = self._way(_EMPTY, offset)
         if way < 0:

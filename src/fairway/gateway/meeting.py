@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -113,7 +114,7 @@ def _crowded(serving: Serving, mirror: Mirror, now: float) -> Start | None:
         if start is None:
             return None
         known = Known(start.known.placement.decision, start.known.expires, start.known.served, mirror.crowded(serving))
-        start = serving.crowded = start._replace(known=known)
+        start = serving.crowded = replace(start, known=known)
     return start
 
 
@@ -129,6 +130,8 @@ def _start(serving: Serving, candidate: bool, now: float) -> Start | None:
     tag, salt = serving.arms[decision.release].tag, serving.ruleset.salt_tag
     pin = PinSigner.begin(Pin(release=tag, salt=salt, hashed=True, expires=int(until), unit=0))
     tail = cookie_tail(until - now, secure=serving.secure).encode()
-    start = Start(known, now + RENEW_SECONDS, tag, int(until), salt, pin, tail)
+    start = Start(
+        known=known, renew=now + RENEW_SECONDS, release=tag, expires=int(until), salt=salt, pin=pin, tail=tail
+    )
     serving.starts[candidate] = start
     return start

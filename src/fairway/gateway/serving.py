@@ -200,7 +200,8 @@ class Unit:
         self.marked: Cell | None = None
 
 
-class Start(NamedTuple):
+@dataclass(slots=True, kw_only=True)
+class Start:
     """What conversations that begin alike, and at nearly the same time, have in common.
 
     Attributes:
