@@ -185,7 +185,9 @@ def kills(stage: Stage, count: int, *, seed: int = 1) -> list[Callable[[], Await
     return [one] * count
 
 
-async def parts(folder: Path, requests: int, *, scale: float = 1.0, least: int = 2, rest: float = 0.0) -> list[Outcome]:
+async def parts(
+    folder: Path, requests: int, *, scale: float = 1.0, least: int = 2, rest: float = 0.0, workers: int = 2
+) -> list[Outcome]:
     """All three, with ``scale`` of the events each, ``least`` at the least.
 
     Args:
@@ -194,10 +196,11 @@ async def parts(folder: Path, requests: int, *, scale: float = 1.0, least: int =
         scale: Of the events of each part, 1 for all.
         least: Events of each part.
         rest: Seconds a connection of the load does nothing between two requests.
+        workers: Of the gateway.
     """
     found = []
     async with AsyncExitStack() as stack:
-        stage = await staged(stack, folder, rest=rest)
+        stage = await staged(stack, folder, rest=rest, workers=workers)
         count = max(least, round(SWITCHES * scale))
         found.append(await endure(stage, f"{count} switches of split and colour", [stage.switch] * count, requests,
                                   streams=True, posts=True))  # fmt: skip

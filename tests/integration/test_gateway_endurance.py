@@ -14,8 +14,8 @@ import pytest
 ALL = bool(os.environ.get("FAIRWAY_REQUIRE_ALL"))
 SAID = os.environ.get("FAIRWAY_GATEWAY_ENDURANCE", "")
 REQUESTS = int(SAID) if SAID else 6_000 if ALL else 500
-EVENTS, REST = (2, 0.0) if ALL or SAID else (1, 0.05)
-"""Events of each part at least, and the seconds a connection of the load rests between two requests."""
+EVENTS, REST, WORKERS = (2, 0.0, 2) if ALL or SAID else (1, 0.1, 1)
+"""Events of each part at least, the seconds a connection of the load rests between two requests, and workers."""
 
 
 @pytest.mark.slow
@@ -26,6 +26,6 @@ async def test_nothing_fails_or_is_misrouted_and_streams_complete(
     from benchmarks.gateway.endurance import parts
 
     scale = min(1.0, REQUESTS / 500_000)
-    for part in await parts(tmp_path, REQUESTS, scale=scale, least=EVENTS, rest=REST):
+    for part in await parts(tmp_path, REQUESTS, scale=scale, least=EVENTS, rest=REST, workers=WORKERS):
         assert part.requests >= REQUESTS
         assert (part.wrong, part.broken) == (0, 0), f"{part.title}: {part.what}: {part.examples}"

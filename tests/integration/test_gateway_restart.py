@@ -154,7 +154,7 @@ async def test_restarts_of_gateway_and_workers_fail_nothing_move_nobody_and_lose
     load = Load(gateway.port)
     for what in ("workers", "gateway", *(("gateway",) if ALL else ())):
         before = load.seen.total()
-        while load.seen.total() < before + 40:  # noqa: ASYNC110 - whatever became of them
+        while load.seen.total() < before + 40:
             await asyncio.sleep(0.02)
         await gateway.restart(what)
     seen = await load.stop()
@@ -357,6 +357,7 @@ async def test_a_gateway_killed_in_the_middle_of_its_restart_leaves_no_second_on
 
         await until(gone)
         assert (await running).count("data:") == 15, "a worker that lost its parent finishes what it serves"
+        await gateway.kill()
         gateway.process = None
 
 
