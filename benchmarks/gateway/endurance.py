@@ -163,12 +163,12 @@ async def endure(
 
 
 def restarts(stage: Stage, count: int) -> list[Callable[[], Awaitable[None]]]:
-    """Of the gateway and of its workers, in turn."""
+    """Of the workers and of the gateway, in turn."""
 
     def one(what: str) -> Callable[[], Awaitable[None]]:
         return lambda: stage.gateway.restart(what, within=120)
 
-    return [one("gateway" if number % 2 == 0 else "workers") for number in range(count)]
+    return [one("workers" if number % 2 == 0 else "gateway") for number in range(count)]
 
 
 def kills(stage: Stage, count: int, *, seed: int = 1) -> list[Callable[[], Awaitable[None]]]:

@@ -106,7 +106,7 @@ async def test_a_renewed_certificate_is_served_without_a_restart_and_without_los
 
             written(PAIR, tmp_path)  # at once, when it is told to look
             gateway.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
-            await until(lambda: _is(gateway, PAIR), 2.0)
+            await until(lambda: _is(gateway, PAIR), 20.0)
             assert (await kept.ask()).status == 200
 
 
