@@ -38,9 +38,12 @@ async def test_a_worker_begins_with_little_memory(tmp_path: Path) -> None:
     try:
         (worker,) = (await gateway.status())["workers"]
         pss = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{worker['pid']}/smaps_rollup").read_text(), re.MULTILINE)
+        smaps = Path(f"/proc/{worker['pid']}/smaps").read_text()
         environment = Path(f"/proc/{worker['pid']}/environ").read_bytes().split(b"\0")
     finally:
         await gateway.stop()
     assert b"MALLOC_ARENA_MAX=1" in environment
+    code = re.findall(r" r-xp .*/libcrypto.*\n(?:.*\n)*?Rss:\s+(\d+) kB", smaps)
+    assert sum(map(int, code)) < 500, "nobody speaks TLS"
     assert pss is not None
     assert int(pss[1]) / 1024 < MOST_MB
