@@ -36,7 +36,6 @@ from fairway.gateway.sampling import Sampler
 from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare, unusual
 from fairway.gateway.shapes import request_matcher
 from fairway.gateway.telemetry import Telemetry
-from fairway.gateway.unused_text import let_go_of_openssl
 from fairway.gateway.watching import Watch
 from fairway.traffic.matching import looked_at
 from fairway.traffic.pin import Pin, PinSigner
@@ -167,8 +166,6 @@ class Worker:
         self._flush(last=False)  # known before its first request, so that whatever is lost later shows as a gap
         await self.entrance.open(socket.socket(fileno=self.settings.listen_fd))
         self._tell({"type": "ready", "pid": os.getpid()})
-        if not self.listening.secure:
-            let_go_of_openssl()
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(self._obey(reader)), tasks.create_task(self._flush_forever())]
             background.append(tasks.create_task(self._sweep_forever()))
