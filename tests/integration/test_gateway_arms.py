@@ -611,7 +611,7 @@ async def end(process: asyncio.subprocess.Process) -> None:
 async def test_killing_one_of_two_instances_under_load_fails_no_request_that_may_be_sent_twice(
     harness: Harness,
 ) -> None:
-    """GETs: none fails. POSTs: at most those that were running on the killed instance."""
+    """GETs: none fails. POSTs: at most those that had reached the killed instance."""
     ports = [free_port(), free_port()]
     arms = [await start_arm(port) for port in ports]
     statuses: dict[str, Counter[int]] = {"GET": Counter(), "POST": Counter()}
@@ -639,5 +639,6 @@ async def test_killing_one_of_two_instances_under_load_fails_no_request_that_may
             await end(process)
     assert set(statuses["GET"]) == {200}
     assert set(statuses["POST"]) <= {200, 502}
-    assert statuses["POST"][502] <= 3 * 4, "no more than were running on the instances that were killed"
+    # what runs on the killed instance, and once more what its socket still took while it died
+    assert statuses["POST"][502] <= 3 * 4 * 2
     assert min(sum(found.values()) for found in statuses.values()) > 100
