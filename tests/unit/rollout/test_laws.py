@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from datetime import timedelta
 
@@ -261,8 +262,13 @@ def test_where_everything_speaks_for_it_automation_goes_on_so_that_the_laws_have
     assert next_step(in_favour(plan, step, scaling)).kind is DecisionKind.ADVANCE
 
 
+def of(examples: int) -> int:
+    """So many where every part is required, a third of them otherwise."""
+    return examples if os.environ.get("FAIRWAY_REQUIRE_ALL") else examples // 3
+
+
 @given(snapshots())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=of(600), deadline=None)
 def test_next_step_is_total_and_a_pure_function_of_its_snapshot(taken):
     decision = next_step(taken)
     assert next_step(snapshot_from_bytes(snapshot_to_bytes(taken))) == decision
@@ -274,7 +280,7 @@ def test_next_step_is_total_and_a_pure_function_of_its_snapshot(taken):
 
 
 @given(snapshots())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=of(600), deadline=None)
 def test_law_3_weights_sum_to_the_whole_and_each_role_is_there_once(taken):
     desired = next_step(taken).desired
     assert 0 <= desired.split <= 100_000
@@ -288,7 +294,7 @@ def test_law_3_weights_sum_to_the_whole_and_each_role_is_there_once(taken):
 
 
 @given(anywhere)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=of(800), deadline=None)
 def test_law_4_automation_widens_exposure_only_on_a_pass_of_every_gate_that_must(taken):
     decision = next_step(taken)
     before, after = taken.state.rollout, decision.state.rollout
@@ -320,7 +326,7 @@ def test_law_4_automation_widens_exposure_only_on_a_pass_of_every_gate_that_must
 
 
 @given(anywhere)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=of(300), deadline=None)
 def test_law_3_automation_only_adds_users_until_it_goes_back_and_reshuffles_nobody(taken):
     before, decision = taken.state.rollout, next_step(taken)
     after = decision.state.rollout
@@ -332,7 +338,7 @@ def test_law_3_automation_only_adds_users_until_it_goes_back_and_reshuffles_nobo
 
 
 @given(snapshots(nobody_asks))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=of(300), deadline=None)
 def test_nobody_meets_a_candidate_in_a_step_that_only_mirrors_or_probes(taken):
     desired = next_step(taken).desired
     rollout = next_step(taken).state.rollout
@@ -350,7 +356,7 @@ def test_nobody_meets_a_candidate_in_a_step_that_only_mirrors_or_probes(taken):
 
 
 @given(anywhere)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=of(300), deadline=None)
 def test_law_10_a_persons_pin_of_the_gateway_survives_automation(taken):
     taken = replace(taken, router=replace(taken.router, pinned=STABLE.release, tripped=()))
     before, decision = taken.state.rollout, next_step(taken)
@@ -364,7 +370,7 @@ def test_law_10_a_persons_pin_of_the_gateway_survives_automation(taken):
 
 
 @given(anywhere, holds)
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=of(600), deadline=None)
 def test_law_10_a_persons_hold_outranks_automation(taken, hold):
     taken = replace(taken, state=replace(taken.state, hold=hold))
     if hold is None or (hold.until is not None and hold.until <= T0):
@@ -380,7 +386,7 @@ def test_law_10_a_persons_hold_outranks_automation(taken, hold):
 
 
 @given(snapshots(nobody_asks), st.sampled_from([Verb.ABORT, Verb.ROLLBACK]))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=of(600), deadline=None)
 def test_law_5_an_abort_reaches_stable_from_every_live_state(taken, verb):
     rollout = taken.state.rollout
     if rollout is None or not rollout.live:
@@ -395,7 +401,7 @@ def test_law_5_an_abort_reaches_stable_from_every_live_state(taken, verb):
 
 
 @given(snapshots())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=of(400), deadline=None)
 def test_every_request_that_is_answered_is_answered_once(taken):
     decision = next_step(taken)
     ids = [answer.request_id for answer in decision.answers]
@@ -448,7 +454,7 @@ def served_and_judged(draw):
 
 
 @given(served_and_judged())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=of(600), deadline=None)
 def test_whatever_the_phase_what_is_served_and_judged_bad_goes_back_at_the_next_decision(taken):
     rollout = taken.state.rollout
     served = desired_of(taken.state, taken.now)
@@ -471,7 +477,7 @@ def test_whatever_the_phase_what_is_served_and_judged_bad_goes_back_at_the_next_
 
 
 @given(snapshots(), st.one_of(st.none(), st.builds(Fence, term=st.integers(0, 2), seq=st.integers(0, 9))))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=of(600), deadline=None)
 def test_reconcile_never_drains_what_is_desired_or_not_yet_out_of_every_gateway(taken, published):
     decision = next_step(taken)
     operations = reconcile(
@@ -497,7 +503,7 @@ def test_reconcile_never_drains_what_is_desired_or_not_yet_out_of_every_gateway(
 
 
 @given(snapshots())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=of(300), deadline=None)
 def test_what_gateways_serve_changes_only_under_a_new_fence(taken):
     decision = next_step(taken)
     confirmed = taken.router.confirmed
