@@ -39,7 +39,6 @@ from fairway.targets.local.records import RecordFolder
 from fairway.targets.local.target import LocalTarget
 from fairway.traffic.routers.gateway import GatewayRouter
 from fairway.traffic.routers.gateway_question import GatewayQuestion
-from fairway.traffic.table import Trip
 from fairway.units import RouteId
 
 SERVING_ENVIRONMENT = "production"
@@ -97,13 +96,7 @@ def route_policy_of(project: Project) -> RoutePolicy:
         keys=gateway.table_keys(),
         timeouts=gateway.table_timeouts(),
         limits=gateway.table_limits(),
-        trip=None
-        if trip is None
-        else Trip(
-            max_excess_bad_units=trip.max_excess_bad_units,
-            window_seconds=trip.window,
-            min_units=trip.minimum_units,
-        ),
+        trip=None if trip is None else trip.table_trip(),
         block_seconds=gateway.block,
         pin_seconds=min(gateway.pin, project.rollout.warm),  # no longer than the arm it points to is kept
         rerun=project.rollout.rerun.table_rerun(),

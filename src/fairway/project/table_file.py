@@ -20,7 +20,7 @@ from fairway.rollout.rerun_config import RerunSection, RerunSetting
 from fairway.section import MisplacedError, Name, Section, Share
 from fairway.traffic.config import ServingSection, Word
 from fairway.traffic.fence import ZERO_FENCE
-from fairway.traffic.table import Arm, Role, RouteTable, Trip
+from fairway.traffic.table import Arm, Role, RouteTable
 from fairway.units import AgentName, Digest, EnvironmentName, Parts, RouteId
 from fairway.validate import validate
 from fairway.yaml_file import YamlDocument, read_yaml
@@ -136,13 +136,7 @@ class TableFile(ServingSection):
             mirror=Parts(self.mirror),
             timeouts=self.table_timeouts(),
             limits=self.table_limits(),
-            trip=None
-            if trip is None
-            else Trip(
-                max_excess_bad_units=trip.max_excess_bad_units,
-                window_seconds=trip.window,
-                min_units=trip.minimum_units,
-            ),
+            trip=None if trip is None else trip.table_trip(),
             block_seconds=self.block,
             pin_seconds=self.pin,
             rerun=self.rerun.table_rerun(),

@@ -11,6 +11,7 @@ from fairway.rollout.people_config import ApprovalSetting
 from fairway.rollout.rerun_config import RerunSection, RerunSetting
 from fairway.rollout.strategy_sections import BlueGreenSection, MixSection, RollingSection, ShadowSection
 from fairway.section import Duration, Flag, MisplacedError, Positive, Section, Share
+from fairway.traffic.table import Trip
 from fairway.units import WHOLE, Parts, format_duration, format_share
 
 AUTO = "auto"
@@ -67,6 +68,14 @@ class TripSection(Section):
     max_excess_bad_units: Positive = 25
     window: Duration = 60.0
     minimum_units: Positive = 20
+
+    def table_trip(self) -> Trip:
+        """As the route table carries it."""
+        return Trip(
+            max_excess_bad_units=self.max_excess_bad_units,
+            window_seconds=self.window,
+            min_units=self.minimum_units,
+        )
 
 
 Alpha = Annotated[float, Field(strict=True, gt=0, le=0.2)]
