@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -18,7 +16,7 @@ from fairway.gateway.quick_pieces import PiecedExchange
 from fairway.gateway.quick_request import quick_request
 from fairway.gateway.sending import REPLAY_BYTES
 from fairway.gateway.upstream import Upstream
-from fairway.gateway.worker import Worker, WorkerSettings
+from fairway.gateway.worker import Worker
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable
 from fairway.units import AgentName, Digest, EnvironmentName, RouteId
@@ -109,16 +107,9 @@ class Rig:
 
 
 @pytest.fixture
-async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
-    (tmp_path / "key").write_bytes(b"k" * 32)
-    settings = WorkerSettings(
-        listen_fd=-1, channel_fd=-1, worker=0, gateway="g", boot="b", pin_key=str(tmp_path / "key"),
-        memory=str(tmp_path / "memory"), drain_seconds=1.0,
-    )  # fmt: skip
-    made = Worker(settings)
-    made._install({"table": TABLE.to_wire(), "generation": 1})
-    yield made
-    made.memory.close()
+async def worker(bare_worker: Worker) -> Worker:
+    bare_worker._install({"table": TABLE.to_wire(), "generation": 1})
+    return bare_worker
 
 
 def request(body: bytes, key: bytes = b"c-1") -> bytes:

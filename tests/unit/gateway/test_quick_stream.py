@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -16,7 +14,7 @@ from fairway.gateway.client import ClientConnection
 from fairway.gateway.framing import RefusalError
 from fairway.gateway.quick_stream import _BEGINS, MAX_PIECE, QuickStream, whole_chunks
 from fairway.gateway.upstream import Upstream
-from fairway.gateway.worker import Worker, WorkerSettings
+from fairway.gateway.worker import Worker
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable
 from fairway.units import AgentName, Digest, EnvironmentName, RouteId
@@ -66,16 +64,9 @@ class Pipe:
 
 
 @pytest.fixture
-async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
-    (tmp_path / "key").write_bytes(b"k" * 32)
-    settings = WorkerSettings(
-        listen_fd=-1, channel_fd=-1, worker=0, gateway="g", boot="b", pin_key=str(tmp_path / "key"),
-        memory=str(tmp_path / "memory"), drain_seconds=1.0,
-    )  # fmt: skip
-    made = Worker(settings)
-    made._install({"table": TABLE.to_wire(), "generation": 1})
-    yield made
-    made.memory.close()
+async def worker(bare_worker: Worker) -> Worker:
+    bare_worker._install({"table": TABLE.to_wire(), "generation": 1})
+    return bare_worker
 
 
 def chunk(rng: random.Random, payload: bytes) -> bytes:

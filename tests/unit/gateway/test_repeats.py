@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -20,7 +19,7 @@ from fairway.gateway.quick_request import LEARN_EVERY, quick_request
 from fairway.gateway.repeats import NO_ANSWER, NO_REQUEST, AnswerRepeat
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.upstream import Upstream
-from fairway.gateway.worker import Worker, WorkerSettings
+from fairway.gateway.worker import Worker
 from fairway.traffic.bucket import bucket
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind
@@ -67,16 +66,9 @@ class Pipe:
 
 
 @pytest.fixture
-async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
-    (tmp_path / "key").write_bytes(b"k" * 32)
-    settings = WorkerSettings(
-        listen_fd=-1, channel_fd=-1, worker=0, gateway="g", boot="b", pin_key=str(tmp_path / "key"),
-        memory=str(tmp_path / "memory"), drain_seconds=1.0,
-    )  # fmt: skip
-    made = Worker(settings)
-    install(made, TABLE)
-    yield made
-    made.memory.close()
+async def worker(bare_worker: Worker) -> Worker:
+    install(bare_worker, TABLE)
+    return bare_worker
 
 
 def install(worker: Worker, table: RouteTable) -> None:
