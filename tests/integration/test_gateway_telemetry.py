@@ -81,9 +81,10 @@ async def logged(path: Path, lines: int) -> list[dict[str, Any]]:
 
 FIELDS = {
     "time", "request", "trace", "client", "method", "path", "status", "bytes_in", "bytes_out", "duration_us",
-    "first_byte_us", "first_token_us", "largest_gap_us", "agent", "release", "digest", "role", "assigned", "rule", "by",
-    "verdict", "code", "outcome", "tokens_in", "tokens_out", "cost",
+    "first_byte_us", "agent", "release", "digest", "role", "by", "verdict", "outcome", "tokens_in", "tokens_out",
+    "cost",
 }  # fmt: skip
+"""Of a request of which all of this is known, to which nothing special happened."""
 
 
 async def test_each_way_writes_the_same_line_and_nothing_of_what_a_client_wrote(
@@ -95,28 +96,27 @@ async def test_each_way_writes_the_same_line_and_nothing_of_what_a_client_wrote(
     async with ScriptedArm(always(raw)) as arm:
         await harness.start(table(arm.endpoint), access_log=str(log))
         async with connected(harness.port) as client:
-            for _ in range(3):
+            for conversation in ("secret", "secret", "secret", "new"):
                 await client.ask(
-                    "X-Conversation-Id: c-secret", "Authorization: Bearer s3cret", f"traceparent: {PARENT}",
+                    f"X-Conversation-Id: c-{conversation}", "Authorization: Bearer s3cret", f"traceparent: {PARENT}",
                     target="/v1/chat?token=s3cret", method="POST", body=b"my s3cret body",
                 )  # fmt: skip
-        assert short == [False, True, True]
-        lines = await logged(log, 3)
+        assert short == [False, True, True, True]
+        lines = await logged(log, 4)
         for line in lines:
             assert set(line) == FIELDS
             assert line["time"].startswith("20")
             assert line["time"].endswith("Z")
             assert line["duration_us"] >= line["first_byte_us"] > 0
-        assert len({line["request"] for line in lines}) == 3
+        assert len({line["request"] for line in lines}) == 4
         varying = ("time", "request", "duration_us", "first_byte_us", "by")
         same = [{name: value for name, value in line.items() if name not in varying} for line in lines]
-        assert same[0] == same[1] == same[2] == {
+        assert same[0] == same[1] == same[2] == same[3] == {
             "trace": TRACE, "client": "127.0.0.1", "method": "POST", "path": "/v1/chat", "status": 200, "bytes_in": 14,
-            "bytes_out": 5, "first_token_us": None, "largest_gap_us": None, "agent": "support", "release": "1.0.0",
-            "digest": OLD, "role": "stable", "assigned": None, "rule": None, "verdict": "ok", "code": None,
+            "bytes_out": 5, "agent": "support", "release": "1.0.0", "digest": OLD, "role": "stable", "verdict": "ok",
             "outcome": "ok", "tokens_in": 3, "tokens_out": 4, "cost": 0.0125,
         }  # fmt: skip
-        assert [line["by"] for line in lines] == ["hash", "pin", "pin"]
+        assert [line["by"] for line in lines] == ["hash", "pin", "pin", "hash"]
         assert b"s3cret" not in log.read_bytes()
         assert [request.header("x-fairway-request") for request in arm.requests] == [line["request"] for line in lines]
 
@@ -153,7 +153,8 @@ async def test_what_was_refused_failed_or_left_has_one_line_each(harness: Harnes
             client.writer.write(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
             await asyncio.sleep(0.1)
         lines = await logged(log, 6)
-    short = [(line["path"], line["status"], line["verdict"], line["code"], line["bytes_out"]) for line in lines]
+    told = ("path", "status", "verdict", "code", "bytes_out")
+    short = [tuple(line.get(name) for name in told) for line in lines]
     assert short == [
         ("/fail", 500, "failed", "status_500", 0),
         ("/cut", 200, "failed", "answer_cut", 4),
@@ -162,8 +163,9 @@ async def test_what_was_refused_failed_or_left_has_one_line_each(harness: Harnes
         ("/chunks", 400, "unknown", "refused_chunk", 0),
         ("/hang", None, "unknown", "client_aborted", 0),
     ]
-    assert lines[2]["release"] is lines[3]["release"] is None, "it was nobody's"
-    assert all(set(line) == FIELDS for line in lines)
+    assert not {"release", "role", "agent", "by"} & (lines[2].keys() | lines[3].keys()), "it was nobody's"
+    assert all(None not in line.values() for line in lines), "what is not known is left out"
+    assert "request" not in lines[3], "it never had a number"
 
 
 async def test_a_request_that_runs_again_has_one_line_that_says_it_failed(harness: Harness, tmp_path: Path) -> None:
@@ -208,8 +210,8 @@ async def test_tokens_of_a_model_are_counted_on_each_way_and_are_no_outcome(
                 await client.ask("X-Conversation-Id: c-1", target=target)
         assert short == [False, True, True, True, True]
         lines = await logged(log, 5)
-        assert [line["tokens_out"] for line in lines] == [34, 34, 34, None, 34]
-        assert {line["outcome"] for line in lines} == {None}
+        assert [line.get("tokens_out") for line in lines] == [34, 34, 34, None, 34]
+        assert not any("outcome" in line for line in lines)
         counted = (await harness.counted())[Role.STABLE]
     assert counted.sums == {"tokens_in": 48, "tokens_out": 136, "usage_reports": 4}
     assert (counted.finished, counted.reported, counted.unknown) == (5, 0, 0)

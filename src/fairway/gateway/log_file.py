@@ -7,6 +7,7 @@ the next. A pipe takes batches of at most ``PIPE_BUF`` bytes, which the kernel k
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -15,10 +16,14 @@ import threading
 from collections import deque
 from pathlib import Path
 from select import PIPE_BUF
-from time import monotonic
+from time import monotonic, sleep
 
-MAX_WAITING = 4 << 20
-"""Bytes waiting to be written; what comes on top is dropped and counted."""
+MAX_WAITING = 10_000
+"""Lines waiting to be written, some 4 MB; what comes on top is dropped and counted, at the next look."""
+
+TOGETHER_SECONDS = 0.01
+"""What comes within so long of a write is written together: the thread takes the interpreter from those who serve for
+every call it makes."""
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether the file was moved away."""
@@ -33,10 +38,10 @@ class LogFile:
 
     def __init__(self, path: str, *, max_waiting: int = MAX_WAITING) -> None:
         """Write to the file at ``path``, or to standard output for ``-``."""
+        self.lines: deque[bytes] = deque()
+        """Append whole lines here, each with its line end; whoever does waits for nothing, and need not look."""
         self._path = path
         self._max_waiting = max_waiting
-        self._waiting: deque[tuple[bytes, int]] = deque()
-        self._held = 0
         self._more = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -46,28 +51,34 @@ class LogFile:
         self._reopen = False
         self.written = 0
         """Lines in the file."""
-        self.dropped = 0
-        """Lines that are not: no room in memory, or the disk took them not."""
+        self._not_written = self._not_kept = 0
         self.error = ""
         """Why the last batch was not written; empty when it was."""
 
-    def put(self, text: bytes, lines: int) -> None:
-        """Have whole lines written soon; never waits.
+    @property
+    def dropped(self) -> int:
+        """Lines that are not in the file, and will not be: no room in memory, or the disk took them not."""
+        return self._not_written + self._not_kept
 
-        Args:
-            text: The lines, each with its line end.
-            lines: How many.
+    def look(self) -> None:
+        """Have written what is here, soon; to be called some times a second.
+
+        While lines come the thread goes on by itself: to wake it has its price.
         """
-        if self._held + len(text) > self._max_waiting:
-            self.dropped += lines
+        lines = self.lines
+        if not lines:
             return
-        with self._more:
-            self._waiting.append((text, lines))
-            self._held += len(text)
-            self._more.notify()
+        if len(lines) > self._max_waiting:
+            with contextlib.suppress(IndexError):  # the thread takes them at the other end
+                while len(lines) > self._max_waiting:
+                    lines.pop()
+                    self._not_kept += 1
         if self._thread is None:
             self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
             self._thread.start()
+        else:
+            with self._more:  # held for an instant alone
+                self._more.notify()
 
     def reopen(self) -> None:
         """Open the file anew before the next write: somebody has moved it away."""
@@ -75,6 +86,8 @@ class LogFile:
 
     def close(self, within: float = 2.0) -> None:
         """Write what waits, for at most ``within`` seconds; what is left is dropped with the process."""
+        if self.lines:
+            self.look()
         with self._more:
             self._closing = True
             self._more.notify()
@@ -84,33 +97,34 @@ class LogFile:
     # --- the thread --------------------------------------------------------------------------------------------
 
     def _write_all(self) -> None:
-        while True:
-            with self._more:
-                while not self._waiting and not self._closing:
-                    self._more.wait()
-                if not self._waiting:
-                    break
-                batches = tuple(self._waiting)
-                self._waiting.clear()
-            self._write_together(batches)
-            del batches  # some hundred kilobytes, which nobody needs until there is more
+        while self._wait():
+            self._write_together()
+            if not self._closing:
+                sleep(TOGETHER_SECONDS)
         self._let_go()
 
-    def _write_together(self, batches: tuple[tuple[bytes, int], ...]) -> None:
-        text = b"".join(text for text, _ in batches)
-        lines = sum(lines for _, lines in batches)
+    def _wait(self) -> bool:
+        """Wait for lines; whether there are any, which there are not only when no more will come."""
+        with self._more:
+            while not self.lines and not self._closing:
+                self._more.wait()
+        return bool(self.lines)
+
+    def _write_together(self) -> None:
+        """Write what waits now; others may go on appending meanwhile."""
+        batch = [self.lines.popleft() for _ in range(min(len(self.lines), self._max_waiting))]
+        text, count = b"".join(batch), len(batch)
+        del batch
         try:
             self._write(text)
         except OSError as error:
             if not self.error:
                 log.error("the access log loses lines: %s", error)
             self.error = str(error)
-            self.dropped += lines
+            self._not_written += count
         else:
             self.error = ""
-            self.written += lines
-        with self._more:
-            self._held -= len(text)
+            self.written += count
 
     def _write(self, text: bytes) -> None:
         """Append all of it, or nothing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from fairway.gateway.access_log import TOGETHER, Ended
+from fairway.gateway.access_log import Ended
 from fairway.gateway.reading import StreamReading
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def note_ended(exchange: Recording, verdict: str, code: str, status: int) -> Non
         counted = (usage.tokens_in, usage.tokens_out)
     streamed = reading if isinstance(reading, StreamReading) else None
     first_byte = exchange.first_byte
-    log.lines.append(
+    log.ended(
         Ended(
             started=exchange.started,
             seconds=perf_counter() - exchange.started,
@@ -56,8 +56,6 @@ def note_ended(exchange: Recording, verdict: str, code: str, status: int) -> Non
             tokens_out=counted[1],
         )
     )
-    if len(log.lines) >= TOGETHER:
-        log.write()
 
 
 def note_refused(client: ClientConnection, refused: RefusalError, head: bytes = b"") -> None:
@@ -66,7 +64,7 @@ def note_refused(client: ClientConnection, refused: RefusalError, head: bytes = 
     if log is None:
         return
     now = perf_counter()
-    log.lines.append(
+    log.ended(
         Ended(
             started=now,
             seconds=0.0,
@@ -80,5 +78,3 @@ def note_refused(client: ClientConnection, refused: RefusalError, head: bytes = 
             code=refused.code,
         )
     )
-    if len(log.lines) >= TOGETHER:
-        log.write()

@@ -9,9 +9,8 @@ from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from fairway.gateway.access_log import TOGETHER
+from fairway.gateway.access_log import LINE, NOTHING_SAID, asked, said_by
 from fairway.gateway.endpoints.verifying import from_another
-from fairway.gateway.framing import parse_request
 from fairway.gateway.judging import read_outcome
 from fairway.gateway.repeats import CONNECTION, AnswerRepeat, without
 from fairway.gateway.shapes import match_answer
@@ -19,20 +18,15 @@ from fairway.gateway.usage import usage_at
 from fairway.traffic.outcome import OutcomeStatus
 
 if TYPE_CHECKING:
-    from fairway.gateway.access_log import AccessLog, Asked
     from fairway.gateway.quick_exchange import QuickExchange
-    from fairway.gateway.sending import Going, Sending
+    from fairway.gateway.sending import Sending
     from fairway.gateway.serving import ArmServing
     from fairway.gateway.upstream import Upstream
-    from fairway.gateway.usage import Usage
-    from fairway.traffic.outcome import Outcome
 
 _OUTCOME = len(b"fairway-outcome:")
 _RELEASE = len(b"fairway-release:")
 HELD_BYTES = 65_536
 """A body up to this size is waited for before its head is passed on, for at most one sweep."""
-LARGE_BYTES = 8_192
-"""A request from this size on is not kept whole for its line of the access log."""
 MAX_IDLE = 256
 """Open connections to an endpoint that nobody uses at the moment."""
 
@@ -42,18 +36,21 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
     going = exchange.going
     if going is None:
         return False
-    client, known, cell, started, _, lines, unit, tail, _ = going
+    client, known, cell, started, sent, lines, unit, number, _, who, length = going
     worker = client.worker
     if client.close_after or worker.draining:
         return False
-    reading, raw, end, size, head, at, outcome = upstream.repeat
+    reading, raw, end, size, head, at, outcome, status = upstream.repeat
     if reading is not known.served.reading or len(data) != size or data[:end] != raw or upstream.held:
         whole = read_anew(upstream, exchange, known.served, data, worker.prefix)
         if not whole:
             return whole is not None
-        data = whole
-        _, raw, end, _, head, at, outcome = upstream.repeat
-    client.transport.write(b"".join((head, tail, lines, data[at:])))
+        data, size = whole, len(whole)
+        _, raw, end, _, head, at, outcome, status = upstream.repeat
+    if lines:
+        client.transport.write(b"".join((head, number, b"\r\n", lines, data[at + 2 :])))
+    else:
+        client.transport.write(b"".join((head, number, data[at:])))
     now = perf_counter()
     pool = upstream.pool
     idle = pool.idle
@@ -64,10 +61,11 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
         upstream.idle_since = now
         idle.append(upstream)
     taken = now - started
+    micros = int(taken * 1e6)
     try:
-        cell.whole[int(taken * 1e6)] += 1
+        cell.whole[micros] += 1
     except IndexError:
-        cell.whole_later[int(taken * 1e6)] += 1
+        cell.whole_later[micros] += 1
     if outcome is not None:
         cell.add(outcome)
         if unit is not None:
@@ -81,11 +79,23 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
     if cell.reads_usage and (outcome is None or not outcome.counted):
         used = usage_at(data)
         if used is not None:
-            cell.used[used] += 1
+            cell.used.append(used)
             if unit is not None and (cell.tells_tokens or known.tokens_above < inf):
                 cell.weigh(used, unit, known.thresholds)
-    if worker.access_log is not None:
-        log_answer(worker.access_log, exchange, going, taken, raw, len(data) - end, outcome, used)
+    log = worker.access_log
+    if log is not None:
+        if not who:
+            who, length = asked(sent or exchange.head, client)  # type: ignore[union-attr]  # one of them is there
+        if now >= log.until:
+            log.begin(now)
+        arm = known.logged or log.arm(known)
+        if lines:
+            arm = log.arm_of_first(known)
+        if used is not None:
+            said = said_by(outcome, used[0], used[1])
+        else:
+            said = NOTHING_SAID if outcome is None else log.reported(outcome)
+        log.lines.append(LINE % (log.front, number, who, status, length, size - end, micros, micros, arm, said))
     client.exchange = None
     if upstream.quick is not None:
         upstream.quick.going = None
@@ -109,17 +119,17 @@ def read_anew(
     held = upstream.held
     if held:
         data = held + data
-    reading, raw, end, size, _, _, _ = upstream.repeat
+    reading, raw, end, size, *_ = upstream.repeat
     if reading is not served.reading or not data.startswith(raw):
         read = upstream.pool.repeat  # connections to one endpoint keep one head among them
-        reading, raw, _, _, _, _, _ = read
+        reading, raw, *_ = read
         if reading is not served.reading or not data.startswith(raw):
             anew = read_answer(data, served, prefix)
             if anew is None:
                 return None
             read = upstream.pool.repeat = anew
         upstream.repeat = read
-        _, _, end, size, _, _, _ = read
+        end, size = read[2:4]
     if len(data) == size:
         upstream.held = b""
         return data
@@ -127,28 +137,6 @@ def read_anew(
         upstream.held = data
         return b""
     return None
-
-
-def log_answer(
-    log: AccessLog,
-    exchange: Sending | QuickExchange,
-    going: Going,
-    taken: float,
-    raw: bytes,
-    size: int,
-    outcome: Outcome | None,
-    used: Usage | None,
-) -> None:
-    """Note the request for the access log."""
-    client, known, _, started, sent, lines, _, tail, _ = going
-    asked: Asked = sent or exchange.head  # type: ignore[union-attr]  # one without what was sent has its head
-    if sent and not client.unlike:
-        asked = client.repeat, len(sent) - client.repeat[2]
-    elif len(sent) > LARGE_BYTES:
-        asked = parse_request(sent, len(sent)) or sent  # no more of it: many wait to be written
-    log.lines.append((started, taken, client, tail, known, asked, raw, size, outcome, lines, used))
-    if len(log.lines) >= TOGETHER:
-        log.write()
 
 
 def read_answer(data: bytes, served: ArmServing, prefix: bytes) -> AnswerRepeat | None:
@@ -180,4 +168,4 @@ def read_answer(data: bytes, served: ArmServing, prefix: bytes) -> AnswerRepeat 
             if start >= 0:
                 head = without(head, match, group, name)
     head = b"".join((head, served.version_line, b"x-fairway-request: ", prefix))
-    return served.reading, data[:end], end, end + int(length), head, end - 2, outcome
+    return served.reading, data[:end], end, end + int(length), head, end - 4, outcome, data[9:12]

@@ -66,8 +66,8 @@ class PiecedExchange(QuickExchange):
         return rest
 
     def _keep(self, sent: bytes) -> None:
-        client, known, cell, started, _, lines, unit, tail, serving = self._going
-        self.going = client, known, cell, started, sent, lines, unit, tail, serving
+        going = self._going
+        self.going = (*going[:4], sent, *going[5:])
 
     def whole(self) -> Exchange:
         """The exchange it becomes."""

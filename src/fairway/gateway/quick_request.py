@@ -12,6 +12,7 @@ from struct import error as CutError  # noqa: N812 - of a request shorter than t
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from fairway.gateway.access_log import who_asked
 from fairway.gateway.meeting import begun, meet
 from fairway.gateway.quick_exchange import QuickExchange
 from fairway.gateway.quick_pieces import PiecedExchange
@@ -37,9 +38,9 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
     """Send a usual request on its way; ``False``, with nothing done, when it is not usual."""
     worker = client.worker
     serving = worker.serving
-    usual, cut, end, before, between, after, key_first, no_length, units, cookie, front, at = client.repeat
+    usual, cut, end, before, between, after, key_first, no_length, units, cookie, front, at, who = client.repeat
     key = match = None
-    missing = 0
+    missing = size = 0
     if usual is serving.usual:
         try:
             head, one, middle, two, rest = cut(data)
@@ -63,6 +64,7 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
         match, missing = read
         end = match.end()
         key, cookie = match.group(3, 4)
+        who, size = b"", 0
         units = serving.known
         if cookie is not None:
             cookie = cookie_told(cookie)
@@ -106,16 +108,16 @@ def quick_request(client: ClientConnection, data: bytes) -> bool:  # noqa: C901 
         unit.marked = cell
         cell.units.append(unit.digest)
     worker.in_flight += 1
-    tail = next(worker.tails)
-    exchange.going = client, known, cell, started, data, lines, key, tail, serving
+    number = next(worker.numbers)
+    exchange.going = client, known, cell, started, data, lines, key, number, serving, who, size
     if match is None:
         client.unlike = 0
         if missing:
-            send_first(exchange, b"".join((front, tail, data[at:end])), data, end, missing)
+            send_first(exchange, b"".join((front, number, data[at:end])), data, end, missing)
         else:
-            upstream.transport.write(b"".join((front, tail, data[at:])))
+            upstream.transport.write(b"".join((front, number, data[at:])))
     else:
-        send_first(exchange, as_sent(client, data[:end], match, tail), data, end, missing)
+        send_first(exchange, as_sent(client, data[:end], match, number), data, end, missing)
         learn(client, serving, data, match, units, cookie)
     return True
 
@@ -158,12 +160,12 @@ def send_first(exchange: QuickExchange, head: bytes, data: bytes, end: int, miss
         exchange.upstream.transport.write(head + data[end:])
 
 
-def as_sent(client: ClientConnection, data: bytes, match: re.Match[bytes], tail: bytes) -> bytes:
+def as_sent(client: ClientConnection, data: bytes, match: re.Match[bytes], number: bytes) -> bytes:
     """What the arm gets of a head that is not known from the connection's last ones."""
     head = data[:-2]  # before the empty line
     if match.start(5) >= 0:
         head = without(head, match, 5, CONNECTION)
-    return b"".join((head, client.lines, tail, b"\r\n"))
+    return b"".join((head, client.lines, number, b"\r\n\r\n"))
 
 
 def learn(
@@ -176,6 +178,8 @@ def learn(
 ) -> None:
     """Note the head of a second request in a row that is not like the last one known; an odd one out passes by."""
     if (client.unlike - 1) % LEARN_EVERY == 0:
-        repeat = request_repeat(serving.usual, data, match, client.lines, units, cookie)
+        log = client.worker.access_log
+        logged = b"" if log is None else who_asked(data[: match.end()], client)
+        repeat = request_repeat(serving.usual, data, match, client.lines, units, cookie, logged)
         client.repeat = shared(serving.heads, repeat, client.address)
     client.unlike += 1

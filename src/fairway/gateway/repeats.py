@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 
 RequestRepeat = tuple[
     Matcher | None, Callable[[bytes], tuple[bytes, ...]], int, bytes, bytes, bytes, bool, bytes, "dict[bytes, Unit]",
-    bytes | None, bytes, int,
+    bytes | None, bytes, int, bytes,
 ]  # fmt: skip
 """A request head on one client connection, with two gaps of fixed size: for the key and for the length of the body.
 
 The expression that accepted it (of a table); what cuts a request into before, gap, between, gap and after; bytes of all
 these; before; between; after; whether the key is in the first gap; what stands in the length's gap when there is no
 body; the units that requests with this head may be of; what tells the cookie among its bytes (see :func:`cookie_told`,
-``None`` without); what the arm gets up to the request's number; where the rest of what it gets begins in the request.
+``None`` without); what the arm gets up to the request's number; where the rest of what it gets begins in the request;
+what the access log says of it.
 """
 
-AnswerRepeat = tuple["object | None", bytes, int, int, bytes, int, "Outcome | None"]
+AnswerRepeat = tuple["object | None", bytes, int, int, bytes, int, "Outcome | None", bytes]
 """An answer head on one arm connection.
 
 How the arm's answers are read; the head; its bytes; those of head and body; what the client gets up to the request's
-number; where the rest of what it gets begins in the answer; the outcome the head reports.
+number; where the rest of what it gets begins in the answer; the outcome the head reports; its status.
 """
 
 
@@ -49,8 +50,8 @@ SHARED_BYTES = 2_048
 MAX_SHARED = 64
 """Heads that connections may have in common."""
 
-NO_REQUEST: RequestRepeat = (None, _uncut, 0, b"", b"", b"", False, b"", {}, None, b"", 0)
-NO_ANSWER: AnswerRepeat = (None, b"", 0, 0, b"", 0, None)
+NO_REQUEST: RequestRepeat = (None, _uncut, 0, b"", b"", b"", False, b"", {}, None, b"", 0, b"")
+NO_ANSWER: AnswerRepeat = (None, b"", 0, 0, b"", 0, None, b"")
 
 _PLAIN_MARKS = b"-_."
 
@@ -67,6 +68,7 @@ def request_repeat(
     lines: bytes,
     units: dict[bytes, Unit],
     cookie: bytes | None,
+    logged: bytes,
 ) -> RequestRepeat:
     """The head of a usual request, to know it by when it comes again with another key and length.
 
@@ -77,6 +79,7 @@ def request_repeat(
         lines: What it gains on its way, up to its number.
         units: Where those that send such heads are found by their key.
         cookie: What tells its cookie.
+        logged: What the access log says of it.
     """
     end = match.end()
     start, stop = match.span(3)
@@ -89,14 +92,15 @@ def request_repeat(
     if match.start(5) > first[0]:
         return NO_REQUEST  # a line to take out amid what is passed on as it came
     line = data.rfind(b"\r\n", 0, first[0]) + 2
-    front = data[:line]
+    front = data[:line]  # up to a line's end, which also ends that of the number
     if match.start(5) >= 0:
         front = without(front, match, 5, CONNECTION)
     places = (0, *first, *second, end)
     cut = Struct("".join(f"{after - before}s" for before, after in pairwise(places)))
     before, between, after = data[: first[0]], data[first[1] : second[0]], data[second[1] : end]
     return (
-        usual, cut.unpack_from, end, before, between, after, key_first, no_length, units, cookie, front + lines, line,
+        usual, cut.unpack_from, end, before, between, after, key_first, no_length, units, cookie, front + lines,
+        line - 2, logged,
     )  # fmt: skip
 
 
@@ -110,7 +114,7 @@ def shared(kept: dict[tuple[object, ...], RequestRepeat], repeat: RequestRepeat,
         repeat: The head.
         address: Of the client.
     """
-    usual, cut, end, before, between, after, _, no_length, _, cookie, front, _ = repeat
+    usual, cut, end, before, between, after, _, no_length, _, cookie, front, _, _ = repeat
     if end > SHARED_BYTES or cookie is not None:
         return repeat
     gaps: Struct | None = getattr(cut, "__self__", None)
@@ -123,12 +127,6 @@ def shared(kept: dict[tuple[object, ...], RequestRepeat], repeat: RequestRepeat,
             kept.clear()
         known = kept[known_by] = repeat
     return known
-
-
-def one_like(repeat: RequestRepeat) -> bytes:
-    """A head that is known by this, with a 0 where its key and its length are."""
-    _, _, _, before, between, after, *_ = repeat
-    return b"0".join((before, between, after))
 
 
 CONNECTION = len(b"connection:")

@@ -38,10 +38,13 @@ REPLAY_BYTES = 65_536
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-Going = tuple["ClientConnection", Known, Cell, float, bytes, bytes, "bytes | None", bytes, Serving]
+Going = tuple[
+    "ClientConnection", Known, Cell, float, bytes, bytes, "bytes | None", bytes, Serving, bytes, int,
+]  # fmt: skip
 """A request on the short way: its connection; where its unit goes; where it is counted; when it started, in seconds of
 ``perf_counter()``; the request as it came (nothing, when that is not kept); the lines its answer gains; the key of its
-unit, when that takes part in unit tests; its number in this worker, as it ends a line; the table it was placed by."""
+unit, when that takes part in unit tests; its number in this worker; the table it was placed by; what the access log
+says of its head, and the bytes of its body (nothing and 0: that is to be found out)."""
 
 
 class Sending(Reaching):
@@ -85,7 +88,7 @@ class Sending(Reaching):
         self._head = head
         self._serving = serving
         self.started = self.touched = perf_counter()
-        self.number = int(next(client.worker.tails), 16)
+        self.number = int(next(client.worker.numbers), 16)
         if b"-timeout" in head.lower:
             self.deadline = deadline_of(head.lower, serving.table.timeouts.total, self.deadline_passed)
 
@@ -100,8 +103,10 @@ class Sending(Reaching):
         known, cell = self.known, self.cell
         if known is None or cell is None:
             return None
-        tail = b"%x\r\n" % self.number
-        return self.client, known, cell, self.started, self.sent, self.cookie, self.unit, tail, self._serving
+        return (
+            self.client, known, cell, self.started, self.sent, self.cookie, self.unit, b"%x" % self.number,
+            self._serving, b"", 0,
+        )  # fmt: skip
 
     @property
     def head(self) -> RequestHead:

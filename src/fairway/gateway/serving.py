@@ -134,18 +134,19 @@ class Known:
         tokens_above, iterations_above: Of them, those for what an agent says.
         cell: That counts them now.
         until: Seconds of ``perf_counter`` up to which all of this holds without another look; see :meth:`go_on`.
-        logged: What the access log says of where they go, once it was asked.
+        logged, first_logged: What the access log says of where they go, and of where their first ones went; once it was
+            asked.
     """
 
     __slots__ = (
-        "cell", "counts", "direct", "expires", "iterations_above", "logged", "placement", "pool", "release", "served",
-        "slow_above", "thresholds", "tokens_above", "until",
+        "cell", "counts", "direct", "expires", "first_logged", "iterations_above", "logged", "placement", "pool",
+        "release", "served", "slow_above", "thresholds", "tokens_above", "until",
     )  # fmt: skip
 
     def __init__(self, decision: Decision, expires: float, served: ArmServing, thresholds: Thresholds) -> None:
         self.cell = NO_CELL
         self.until = 0.0
-        self.logged: tuple[str, str] | None = None
+        self.logged = self.first_logged = b""
         self.placement = Placement(decision, None, b"")
         self.expires = expires
         self.counts = decision.counts

@@ -38,6 +38,11 @@ GRACE_SECONDS = 1.0
 MAX_UNITS = 2_048
 """Units a report should not have more of, by release."""
 
+MAX_USED = 8_192
+"""Nor requests whose tokens a model's API said."""
+
+_HASH_BYTES = 8
+
 
 class Cell:
     """Counts of one block of one release under one table, since the last flush."""
@@ -123,7 +128,7 @@ class Cell:
         self.gaps = defaultdict[int, int](int)  # between pieces of streams, by tenths of a millisecond
         self.sums: dict[str, float] = {}
         self.told: dict[int, list[Any]] = {}  # [outcome, how often], by its id: added up off the hot path
-        self.used = defaultdict[Usage, int](int)  # the same for tokens that a model's API said, which is no outcome
+        self.used: list[Usage] = []  # the same for tokens that a model's API said, which is no outcome; each time
         self.units: list[bytes] = []  # hashes of units that had a request; now and then one twice
         self.marks: dict[str, list[bytes]] = {"active": self.units}
         self.valued: list[tuple[bytes, Outcome | Usage]] = []  # by unit: what has values means are taken of
@@ -171,7 +176,7 @@ class Cell:
             unit: Key of the unit when it takes part in unit tests.
             thresholds: What its request is held against.
         """
-        self.used[usage] += 1
+        self.used.append(usage)
         if unit is not None:
             self.weigh(usage, unit, thresholds)
 
@@ -192,7 +197,7 @@ class Cell:
             if outcome.tokens:
                 index = bin_of(outcome.tokens)
                 tokens[index] = tokens.get(index, 0) + count
-        for usage, count in self.used.items():
+        for usage, count in Counter(self.used).items():
             for name, value in (("usage_reports", 1), *usage.counts().items()):
                 sums[name] = sums.get(name, 0) + value * count
             if usage.tokens:
@@ -286,7 +291,8 @@ NO_CELL = Cell(t0=0.0, end=0.0, release=Digest(""), role=Role.STABLE, fence=ZERO
 
 def _named(units: list[bytes]) -> tuple[UnitHash, ...]:
     """Units as telemetry names them, each once."""
-    return tuple(UnitHash(unit.hex()) for unit in dict.fromkeys(units))
+    together = b"".join(dict.fromkeys(units))
+    return tuple(map(UnitHash, together.hex(",", _HASH_BYTES).split(",")))
 
 
 def _counted(times_us: Iterable[int], known: Mapping[int, int]) -> dict[int, int]:
@@ -380,8 +386,8 @@ class Telemetry:
 
     @property
     def crowded(self) -> bool:
-        """Whether so many units are to be reported that a report should not wait: it takes memory of its own."""
-        return any(len(cell.units) > MAX_UNITS for cell in self._cells.values())
+        """Whether there is so much to report that it should not wait: it takes memory of its own."""
+        return any(len(cell.units) > MAX_UNITS or len(cell.used) > MAX_USED for cell in self._cells.values())
 
     def flush(self, *, block_seconds: float, timeout: float, last: bool = False) -> Batch:
         """The next batch: every change since the last one; a sign of life when there was none."""

@@ -31,7 +31,7 @@ from fairway.gateway.endpoints.line import STALL_SECONDS
 from fairway.gateway.heap import Heap
 from fairway.gateway.listening import Listening
 from fairway.gateway.mirroring import Mirror
-from fairway.gateway.numbering import tails
+from fairway.gateway.numbering import numbers
 from fairway.gateway.sampling import Sampler
 from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare, unusual
 from fairway.gateway.shapes import request_matcher
@@ -101,8 +101,8 @@ class Worker:
         self._attested: set[str] = set()
         self.fleet: dict[Digest, ArmEndpoints] = {}
         self.prefix = f"{settings.boot}-{settings.worker:x}-".encode()
-        self.tails = tails()
-        """The numbers of its requests, in hexadecimal digits, each as it ends a line."""
+        self.numbers = numbers()
+        """Of its requests, in hexadecimal digits."""
         self.access_log = AccessLog(self, settings.access_log) if settings.access_log else None
         self.epoch = time() - perf_counter()
         """Wall clock minus ``perf_counter()``, looked at again with every sweep."""
@@ -190,7 +190,7 @@ class Worker:
             elif message["type"] == "attested":
                 self._expect(message["release"])
             elif message["type"] == "reopen" and self.access_log is not None:
-                self.access_log.file.reopen()
+                self.access_log.reopen()
             elif message["type"] == "drain":
                 self._drain_asked.set()
         self._drain_asked.set()  # the parent is gone: finish what runs, the next parent's workers take over
@@ -222,6 +222,8 @@ class Worker:
             while pause > 0 and not self.telemetry.crowded:
                 await asyncio.sleep(min(pause, _LOOK_SECONDS))
                 pause -= _LOOK_SECONDS
+                if self.access_log is not None:
+                    self.access_log.look()
             self._flush(last=False)
 
     def _flush(self, *, last: bool) -> None:
@@ -231,7 +233,7 @@ class Worker:
         stats = {"in_flight": self.in_flight, "connections": len(self.clients), "refused": self.refused}
         stats["arms_known"] = self.arms_known
         if self.access_log is not None:
-            self.access_log.write(now=True)
+            self.access_log.look()
             stats["access_log"] = self.access_log.stats()
         stats["arms"] = {release: endpoints.told() for release, endpoints in self.fleet.items()}
         stats["mirror"] = {"in_flight": self.mirror.room.copies, "bytes": self.mirror.room.held_bytes}

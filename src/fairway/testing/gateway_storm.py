@@ -325,6 +325,8 @@ class Storm:
         for client in tuple(self.worker.clients):
             client.overdue(now)
         self.worker.mirror.overdue(now)
+        if self.worker.access_log is not None:
+            self.worker.access_log.look()
 
     async def _calm(self) -> None:
         """Nobody asks any more; what can still be answered is, unless the worker ends; and then everybody leaves."""

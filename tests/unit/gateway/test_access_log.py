@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from datetime import datetime
 from select import PIPE_BUF
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fairway.gateway.access_log import MAX_PATH, TOGETHER, AccessLog, Ended
+from fairway.gateway.access_log import LINE, MAX_PATH, NOTHING_SAID, AccessLog, Ended, asked, said_by
 from fairway.gateway.framing import RefusalError, parse_request
 from fairway.gateway.usage import Usage
 from fairway.traffic.outcome import Outcome, parse_outcome
@@ -27,19 +26,8 @@ OUTCOMES = st.sampled_from(
 )
 
 
-class Kept:
-    """Stands where the file stands."""
-
-    def __init__(self) -> None:
-        self.text = b""
-
-    def put(self, text: bytes, lines: int) -> None:
-        assert text.count(b"\n") == lines
-        self.text += text
-
-
-def a_log(version: str = "1.0.0", rule: str | None = None) -> tuple[AccessLog, Kept, Any, Any]:
-    """A log, where its lines go, the worker's client, and what is known of a unit."""
+def a_log(version: str = "1.0.0", rule: str | None = None) -> tuple[AccessLog, Any, Any]:
+    """A log, the worker's client, and what is known of a unit."""
     route = SimpleNamespace(agent="support")
     worker = SimpleNamespace(prefix=b"b-0-", epoch=1.7e9, serving=SimpleNamespace(table=SimpleNamespace(route=route)))
     arm = Arm(role=Role.STABLE, release=Digest("sha256:" + "a" * 64), version=version, endpoints=())
@@ -47,11 +35,11 @@ def a_log(version: str = "1.0.0", rule: str | None = None) -> tuple[AccessLog, K
         role=Role.STABLE, release=arm.release, served=arm, by=By.PIN, why=By.PIN, rule=rule, counts=True, fresh=False,
         served_as_assigned=True, moved=False,
     )  # fmt: skip
-    known = SimpleNamespace(logged=None, placement=SimpleNamespace(decision=decision), served=SimpleNamespace(arm=arm))
+    known = SimpleNamespace(
+        first_logged=b"", placement=SimpleNamespace(decision=decision), served=SimpleNamespace(arm=arm)
+    )
     log = AccessLog(worker, "/nowhere")  # type: ignore[arg-type]
-    kept = Kept()
-    log.file = kept  # type: ignore[assignment]
-    return log, kept, SimpleNamespace(address="::ffff:192.0.2.1"), known
+    return log, SimpleNamespace(address="::ffff:192.0.2.1"), known
 
 
 @settings(max_examples=60, deadline=None)
@@ -74,55 +62,54 @@ def test_whatever_comes_a_line_is_json_and_both_ways_write_the_same(
         head = parse_request(raw, 65_536)
     except RefusalError:
         return
-    if head is None or head.length != len(body):
+    if head is None or len(raw) != len(head.raw) + head.length:
         return
-    log, kept, client, known = a_log(version, rule)
-    log.lines.append((started, seconds, client, b"5\r\n", known, raw, ANSWER, 5, outcome, b"", used))
-    log.lines.append((started, seconds, client, b"5\r\n", known, head, ANSWER, 5, outcome, b"", used))
+    log, client, known = a_log(version, rule)
+    log.begin(started + seconds)
+    parts = (log.arm(known), said_by(outcome, *((None, None) if used is None else used[:2])))
+    micros = int(seconds * 1e6)
+    for sent in (raw, head):
+        who, length = asked(sent, client)
+        log.lines.append(LINE % (log.front, b"5", who, b"200", length, 5, micros, micros, *parts))
     counted = used if used is not None else outcome if outcome is not None and outcome.counted else None
-    log.lines.append(Ended(
+    log.ended(Ended(
         started=started, seconds=seconds, client=client, number=5, head=head.raw, status=200, bytes_in=len(body),
         bytes_out=5, first_byte=seconds, decision=known.placement.decision, served=known.served, verdict="ok", code="",
         outcome=outcome, tokens_in=None if counted is None else counted.tokens_in,
         tokens_out=None if counted is None else counted.tokens_out,
     ))  # fmt: skip
-    log.write(now=True)
-    lines = kept.text.split(b"\n")
-    assert lines.pop() == b""
+    lines = log.lines
     assert len(lines) == 3
+    assert all(line.endswith(b"}\n") and line.count(b"\n") == 1 for line in lines)
     assert all(len(line) < PIPE_BUF for line in lines)
     found = [json.loads(line) for line in lines]
     assert found[0] == found[1] == found[2]
     assert found[0]["path"] == f"/{target}".partition("?")[0]
-    assert (found[0]["release"], found[0]["rule"]) == (version, rule)
+    assert (found[0]["release"], found[0].get("rule")) == (version, rule)
+    assert None not in found[0].values(), "what is not known is left out"
 
 
 def test_the_longest_line_is_one_a_pipe_keeps_whole() -> None:
-    log, kept, client, known = a_log("v" * 200, "r" * 256)
-    raw = b"POST /%b HTTP/1.1\r\n\r\n" % (b'"' * 60_000)
-    log.lines.append((0.0, 0.0, client, b"5\r\n", known, raw, ANSWER, 5, None, b"", None))
-    log.write(now=True)
-    (line,) = kept.text.splitlines()
+    log, client, known = a_log("v" * 200, "r" * 256)
+    who, length = asked(b"POST /%b HTTP/1.1\r\n\r\n" % (b'"' * 60_000), client)
+    log.begin(0.0)
+    line = LINE % (log.front, b"5", who, b"200", length, 5, 0, 0, log.arm(known), NOTHING_SAID)
     assert len(line) < PIPE_BUF
     assert len(json.loads(line)["path"]) == MAX_PATH + 1
 
 
-def test_lines_wait_for_company_and_are_handed_over_when_asked(tmp_path: Path) -> None:
-    log, kept, client, known = a_log()
-    raw = b"GET / HTTP/1.1\r\n\r\n"
-    for number in range(TOGETHER):
-        log.lines.append((0.0, 0.0, client, b"%x\r\n" % number, known, raw, ANSWER, 5, None, b"", None))
-    log.write()
-    assert (log.lines, kept.text) == ([], b"")
-    log.write(now=True)
-    assert kept.text.count(b"\n") == TOGETHER
-    log.write(now=True)
-    assert kept.text.count(b"\n") == TOGETHER
+def test_a_line_tells_the_millisecond_its_answer_ended_in() -> None:
+    log, _, _ = a_log()
+    for now in (0.0, 0.0004, 0.001, 0.9996, 59.9999, 3600.0):
+        if now >= log.until:
+            log.begin(now)
+        told = datetime.fromisoformat(json.loads(log.front + b'"}')["time"]).timestamp()
+        assert told <= 1.7e9 + now < told + 0.001 + 1e-6
+        assert log.until > now
 
 
-@pytest.mark.parametrize("began", [b"", b"x-fairway-pin: abc\r\n"])
-def test_a_conversation_that_began_with_it_was_decided_by_the_hash(began: bytes) -> None:
-    log, kept, client, known = a_log()
-    log.lines.append((0.0, 0.0, client, b"1\r\n", known, b"GET / HTTP/1.1\r\n\r\n", ANSWER, 5, None, began, None))
-    log.write(now=True)
-    assert json.loads(kept.text)["by"] == ("hash" if began else "pin")
+def test_a_conversation_that_began_with_it_was_decided_by_the_hash() -> None:
+    log, _, known = a_log()
+    assert b'"by":"pin"' in log.arm(known)
+    assert b'"by":"hash"' in log.arm_of_first(known)
+    assert log.arm_of_first(known) is log.arm_of_first(known)
