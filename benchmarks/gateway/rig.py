@@ -198,9 +198,14 @@ def gateway(folder: Path, *arguments: str, workers: int = 1) -> Iterator[int]:
 
 def worker_of(folder: Path) -> int:
     """Process id of the gateway's one worker."""
+    return workers_of(folder)[0]
+
+
+def workers_of(folder: Path) -> list[int]:
+    """Process ids of the gateway's workers."""
     transport = httpx.HTTPTransport(uds=str(StateDir(folder / ".fairway").socket("gateway")))
     with httpx.Client(transport=transport) as client:
-        return int(client.get("http://gateway/v1/status").json()["workers"][0]["pid"])
+        return [int(worker["pid"]) for worker in client.get("http://gateway/v1/status").json()["workers"]]
 
 
 def table(first: int, second: int) -> RouteTable:

@@ -239,7 +239,7 @@ async def test_a_conversation_the_shadow_has_lost_takes_the_short_way_and_each_r
                 await ask(client)
             known = harness.worker.serving.known[b"c-1"].known
             assert known.direct
-            assert isinstance(known.thresholds, LeftOut)
+            assert isinstance(known.left_out, LeftOut)
         assert len(shadow.requests) == 1
         sums = await sums_of(harness)
         assert (sums["shadow_failed"], sums["shadow_skipped"]) == (1, 6)
@@ -269,7 +269,7 @@ async def test_thresholds_hold_for_conversations_the_shadow_does_not_follow(harn
             for _ in range(3):
                 await ask(client, "c-2")
                 await until_idle(harness)
-            assert isinstance(harness.worker.serving.known[b"c-2"].known.thresholds, LeftOut)
+            assert isinstance(harness.worker.serving.known[b"c-2"].known.left_out, LeftOut)
         counted = await harness.counted()
         assert counted[Role.STABLE].marks["slow"] == (unit_hash("c-2"),)
 

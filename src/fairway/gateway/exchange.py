@@ -11,7 +11,6 @@ from fairway.gateway.endpoints.line import Turn
 from fairway.gateway.endpoints.verifying import RELEASE_HEADER, from_another
 from fairway.gateway.framing import UNTIL_CLOSE, AnswerHead, RefusalError, RequestHead, parse_answer, returned_head
 from fairway.gateway.judging import Reason
-from fairway.gateway.left_out import LeftOut
 from fairway.gateway.noting import note_ended
 from fairway.gateway.pace import Pace
 from fairway.gateway.problems import problem
@@ -50,10 +49,8 @@ class Exchange(Recording):
         exchange.upstream = quick.upstream
         exchange._serving = quick.serving
         known = quick.known  # its answer never takes the short way again: it is under way, or the request still is
-        if isinstance(known.thresholds, LeftOut):
-            known.thresholds.requests += 1
-        exchange._placement = quick.known.placement
-        exchange._served = quick.known.served
+        exchange._placement = known.placement
+        exchange._served = known.served
         exchange.cell = quick.cell
         exchange.started = exchange.touched = quick.started
         exchange.sent = quick.sent

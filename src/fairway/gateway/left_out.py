@@ -1,42 +1,33 @@
 """Requests of conversations that a shadow does not follow: they take the short way, and each is counted all the same.
 
 A slow shadow fills its room at once, and from then on nearly all conversations are such: what is done for each of
-their requests is what a mirror costs its users.
+their requests is what a mirror costs its users. So nothing is: they are counted in cells of their own, whose requests
+are known without being told apart one by one.
 """
 
 from __future__ import annotations
 
-from fairway.gateway.telemetry import Cell
-from fairway.gateway.thresholds import Thresholds
+from fairway.gateway.telemetry import Cell, Telemetry
 
 
-class LeftOut(Thresholds):
-    """Thresholds of such conversations: every answer passes the limit of time, and is counted by that.
+class LeftOut:
+    """Where requests of such conversations are counted that are left out for one reason."""
 
-    So no other request pays for the counting. It counts requests on the short way alone; those on the general way are
-    counted when they begin.
-    """
+    __slots__ = ("_cells", "_counted_as", "_telemetry")
 
-    requests: int
-    """Requests since it was last asked."""
-    slow_above: float
-    """Seconds up to which a request is within every limit of time."""
+    def __init__(self, telemetry: Telemetry, counted_as: str) -> None:
+        self._telemetry = telemetry
+        self._counted_as = counted_as
+        self._cells: list[Cell] = []
 
-    @classmethod
-    def held_against(cls, thresholds: Thresholds) -> LeftOut:
-        """The same thresholds, passed by every answer."""
-        made = cls(*thresholds._replace(soonest=-1.0))
-        made.requests = 0
-        made.slow_above = thresholds.soonest
-        return made
+    def cell(self, like: Cell) -> Cell:
+        """The cell beside the one that counts all others of the block."""
+        found = self._telemetry.apart(like, self._counted_as)
+        if found not in self._cells:
+            self._cells.append(found)
+        return found
 
-    def mark_times(self, cell: Cell, unit: bytes, whole: float, first_byte: float) -> None:
-        """Count a request, and mark its unit by how long it took, in seconds."""
-        self.requests += 1
-        if whole > self.slow_above:
-            super().mark_times(cell, unit, whole, first_byte)
-
-    def taken(self) -> int:
-        """How many requests there were; the count begins again."""
-        taken, self.requests = self.requests, 0
-        return taken
+    def counted(self) -> int:
+        """How many took the short way since the last report; to be asked right before each."""
+        self._cells = [cell for cell in self._cells if not cell.retired]
+        return sum(cell.quick + cell.begun for cell in self._cells)

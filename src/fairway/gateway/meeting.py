@@ -113,7 +113,8 @@ def _crowded(serving: Serving, mirror: Mirror, now: float) -> Start | None:
         start = _start(serving, False, now)
         if start is None:
             return None
-        known = Known(start.known.placement.decision, start.known.expires, start.known.served, mirror.crowded(serving))
+        decision, served = start.known.placement.decision, start.known.served
+        known = Known(decision, start.known.expires, served, start.known.thresholds, mirror.crowded(serving))
         start = serving.crowded = replace(start, known=known)
     return start
 

@@ -164,7 +164,7 @@ class Mirror:
         return self.room.open and (not plan.says or self._one_more(self._attested(plan)))
 
     def crowded(self, serving: Serving) -> LeftOut:
-        """What requests of conversations are held against that there was no room for."""
+        """Where requests of conversations are counted that there was no room for."""
         return self._left_out(serving, "shadow_dropped")
 
     def let_pass(self, serving: Serving, known: Known, key: bytes | None) -> None:
@@ -182,20 +182,20 @@ class Mirror:
             return
         if decision.role is Role.STABLE:
             broken = plan.says and self._attested(plan).broken
-            known.hold_against(self._left_out(serving, "shadow_unattested" if broken else "shadow_skipped"))
+            known.leave_out(self._left_out(serving, "shadow_unattested" if broken else "shadow_skipped"))
         known.direct = True
 
     def _left_out(self, serving: Serving, counted_as: str) -> LeftOut:
         found = serving.left_out.get(counted_as)
         if found is None:
-            found = serving.left_out[counted_as] = LeftOut.held_against(serving.thresholds_of(Role.STABLE))
+            found = serving.left_out[counted_as] = LeftOut(self._worker.telemetry, counted_as)
             self._uncounted.append((serving, counted_as, found))
         return found
 
     def tell(self) -> None:
-        """Count what took the short way since the last time."""
+        """Count what took the short way since the last report; to be called right before each."""
         for serving, counted_as, left_out in self._uncounted:
-            count = left_out.taken()
+            count = left_out.counted()
             if count and serving.mirror is not None:
                 self._count(serving, serving.mirror, {counted_as: count})
         self._uncounted = [one for one in self._uncounted if one[0] is self._worker.serving]

@@ -125,6 +125,7 @@ class Known:
         expires: Epoch seconds until when.
         counts: Whether they take part in unit tests.
         release: Assigned; whose cell counts them.
+        left_out: Where they are counted when a mirror is on and they are not copied.
         served: The arm that serves it.
         direct: Whether their requests may take the short way: that is the assigned one, and nothing is mirrored or
             sampled.
@@ -139,12 +140,20 @@ class Known:
     """
 
     __slots__ = (
-        "cell", "counts", "direct", "expires", "first_logged", "iterations_above", "logged", "placement", "pool",
-        "release", "served", "slow_above", "thresholds", "tokens_above", "until",
+        "cell", "counts", "direct", "expires", "first_logged", "iterations_above", "left_out", "logged",
+        "placement", "pool", "release", "served", "slow_above", "thresholds", "tokens_above", "until",
     )  # fmt: skip
 
-    def __init__(self, decision: Decision, expires: float, served: ArmServing, thresholds: Thresholds) -> None:
+    def __init__(
+        self,
+        decision: Decision,
+        expires: float,
+        served: ArmServing,
+        thresholds: Thresholds,
+        left_out: LeftOut | None = None,
+    ) -> None:
         self.cell = NO_CELL
+        self.left_out = left_out
         self.until = 0.0
         self.logged = self.first_logged = b""
         self.placement = Placement(decision, None, b"")
@@ -154,14 +163,15 @@ class Known:
         self.served = served
         self.direct = decision.served_as_assigned
         self.pool = served.pools[0] if len(served.pools) == 1 else None
-        self.hold_against(thresholds)
-
-    def hold_against(self, thresholds: Thresholds) -> None:
-        """Hold their requests against these from now on."""
         self.thresholds = thresholds
         self.slow_above = thresholds.soonest
         self.tokens_above = thresholds.tokens
         self.iterations_above = thresholds.iterations
+
+    def leave_out(self, left_out: LeftOut) -> None:
+        """A shadow does not follow them from now on."""
+        self.left_out = left_out
+        self.until = 0.0
 
     def go_on(self, serving: Serving, started: float, epoch: float) -> bool:
         """Whether a request may take the short way, and until when that holds: it, and the block it is counted in.
@@ -177,7 +187,7 @@ class Known:
         cell = serving.cells.get(self.release)
         if cell is None or not cell.t0 <= now < cell.end:
             return False
-        self.cell = cell
+        self.cell = cell if self.left_out is None else self.left_out.cell(cell)
         self.until = min(self.expires, cell.end) - epoch
         return True
 

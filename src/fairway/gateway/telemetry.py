@@ -69,6 +69,7 @@ class Cell:
         "reads_usage",
         "regime",
         "release",
+        "retired",
         "role",
         "seen",
         "served",
@@ -114,6 +115,7 @@ class Cell:
         self.dirty = False
         self._clear()
         self._described = 0
+        self.retired = False
 
     def _clear(self) -> None:
         self.assigned = self.served = self.finished = self.failed = self.unknown = 0
@@ -235,6 +237,7 @@ class Cell:
 
     def retire(self) -> None:
         """Its block is over and told: keep next to nothing, because units at hand may name it for hours."""
+        self.retired = True
         self.whole = []
         self.active = set()
         self.seen = {}
@@ -346,7 +349,7 @@ class Telemetry:
         self._identity = (gateway, boot, worker)
         self._wall = wall
         self._seq = 0
-        self._cells: dict[tuple[float, str, Role, Fence, str], Cell] = {}
+        self._cells: dict[tuple[float, str, Role, Fence, str, str], Cell] = {}
 
     def cell(
         self,
@@ -366,7 +369,7 @@ class Telemetry:
         ``tells_tokens``: by unit, because a gate asks for that; ``reads_usage``: those that a model's API says, too.
         """
         t0 = start - start % block_seconds
-        key = (t0, release, role, fence, regime)
+        key = (t0, release, role, fence, regime, "")
         cell = self._cells.get(key)
         if cell is None:
             end = t0 + block_seconds
@@ -382,6 +385,24 @@ class Telemetry:
                 reads_usage=reads_usage,
             )
             self._cells[key] = cell
+        return cell
+
+    def apart(self, like: Cell, name: str) -> Cell:
+        """A cell of its own, by name, for some of the requests that belong to the same block as a cell's."""
+        key = (like.t0, like.release, like.role, like.fence, like.regime, name)
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells[key] = Cell(
+                t0=like.t0,
+                end=like.end,
+                release=like.release,
+                role=like.role,
+                fence=like.fence,
+                regime=like.regime,
+                split=like.split,
+                tells_tokens=like.tells_tokens,
+                reads_usage=like.reads_usage,
+            )
         return cell
 
     @property
