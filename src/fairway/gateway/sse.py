@@ -43,7 +43,13 @@ class OutcomeFilter:
             return b""
         if self._fresh:
             return self._begin(data)
-        if not self._midline and not self._dropping and data[0] != _COLON and b"\n:" not in data and b"\r:" not in data:
+        if (
+            not self._midline
+            and not self._dropping
+            and data[0] != _COLON
+            and data.find(b"\n:") < 0
+            and data.find(b"\r:") < 0
+        ):
             self._midline = data[-1] not in (_LF, _CR)
             return data
         return self._by_line(data)

@@ -246,7 +246,7 @@ class Cell:
         """What changed since the last time; the counts begin again at zero."""
         histograms = {}
         whole = sum(self.whole) + sum(self.whole_later.values())
-        bins = _binned(chain(enumerate(self.whole), self.whole_later.items()))
+        bins = _binned(chain(enumerate(self.whole), self.whole_later.items())) if whole else {}
         if self.latency_us or whole:
             histograms["latency_ms"] = _counted(self.latency_us, bins)
         if self.first_byte_us or whole:

@@ -48,6 +48,9 @@ log = logging.getLogger("fairway.gateway.worker")
 TIDY_SECONDS = 20.0
 """How often a worker frees what refers to itself."""
 
+COLLECT = (2_000, 50, 100)
+"""Thresholds of the collector: often enough that none of its pauses, a fifth of a millisecond, is felt in a stream."""
+
 _LOOK_SECONDS = 0.1
 """How often a worker looks whether there is so much to report already that it should not grow."""
 
@@ -304,7 +307,7 @@ def main(arguments: list[str]) -> int:
 
     gc.collect()
     gc.freeze()  # what was imported lives as long as the process
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(*COLLECT)
 
     async def serve() -> None:
         worker = Worker(settings)

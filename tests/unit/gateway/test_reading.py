@@ -108,8 +108,9 @@ def test_usage_of_a_stream_is_that_of_its_end_and_memory_is_bounded() -> None:
         reading.came(last[at : at + 3], 1.0)
     reading.came(event("[DONE]"), 1.0)
     assert reading.usage() == Usage(5, 6)
-    assert reading._ending is not None
-    assert reading._ending._size <= 5 * TAIL_BYTES
+    assert reading.ending is not None
+    assert len(reading.ending.tail) <= TAIL_BYTES
+    assert sum(map(len, reading.ending._parts)) <= 5 * TAIL_BYTES
 
 
 def test_the_end_of_an_answer_is_kept_whatever_its_pieces() -> None:
