@@ -99,8 +99,8 @@ def measure() -> Bench:
             if len(pids) > 1:
                 measured = after
                 notes.append(
-                    f"of each of the {WORKERS} workers', {kept:.1f} MB are its share of the map of conversations, which "
-                    "is one for all; a page that several processes share is counted once among them"
+                    f"of each of the {WORKERS} workers', {kept:.1f} MB are its share of the map of conversations, one "
+                    "for all of them; a page that several processes share is counted once among them"
                 )
     return Bench(
         title=f"Memory of a worker after load, {CONNECTIONS} connections (proportional set size)",

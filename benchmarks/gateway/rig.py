@@ -11,6 +11,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -188,7 +189,11 @@ def gateway(folder: Path, *arguments: str, workers: int = 1) -> Iterator[int]:
     """Run the gateway of the project in ``folder``; yields its port."""
     command = [PYTHON, "-m", "fairway", "gateway", "serve", "--project", str(folder), "--port", "0"]
     command += ["--workers", str(workers), "-o", "json", *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = dict(os.environ)
+    if sys.executable != PYTHON:
+        stdlib = sysconfig.get_path("stdlib")
+        ours = (path for path in sys.path if path and not path.startswith(stdlib) and not path.endswith(".zip"))
+        environment["PYTHONPATH"] = os.pathsep.join(ours)
     process = subprocess.Popen(on_core(PROXY_CORE, *command), stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     try:
