@@ -6,6 +6,7 @@ both arms does not trip.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,20 +15,46 @@ from fairway.traffic.table import Role, Trip
 from fairway.units import UnitHash
 
 
-@dataclass(slots=True)
-class _Seen:
-    """Units of one role, by the block they were seen in."""
+class _Units:
+    """Units, by the block they were seen in."""
 
-    active: dict[float, set[UnitHash]] = field(default_factory=dict)
-    failed: dict[float, set[UnitHash]] = field(default_factory=dict)
+    __slots__ = ("_all", "blocks")
+
+    def __init__(self) -> None:
+        self.blocks: dict[float, set[UnitHash]] = {}
+        self._all: set[UnitHash] = set()
+
+    def see(self, t0: float, units: Collection[UnitHash]) -> None:
+        block = self.blocks.get(t0)
+        if block is None:
+            block = self.blocks[t0] = set()
+        block.update(units)
+        self._all.update(units)
 
     def forget(self, before: float) -> None:
-        for blocks in (self.active, self.failed):
-            for t0 in [t0 for t0 in blocks if t0 < before]:
-                del blocks[t0]
+        old = [t0 for t0 in self.blocks if t0 < before]
+        for t0 in old:
+            del self.blocks[t0]
+        if old:
+            self._all = set().union(*self.blocks.values())  # once a block, not with each batch: there may be millions
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Units of one role."""
+
+    active: _Units = field(default_factory=_Units)
+    failed: _Units = field(default_factory=_Units)
+
+    def forget(self, before: float) -> None:
+        self.active.forget(before)
+        self.failed.forget(before)
 
     def counts(self) -> tuple[int, int]:
-        return len(set().union(*self.active.values())), len(set().union(*self.failed.values()))
+        return len(self.active), len(self.failed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +94,10 @@ class TripWindow:
                 or (increment.role is Role.CANDIDATE and increment.release != candidate)
             ):
                 continue
-            for kind, blocks in (("active", seen.active), ("failed", seen.failed)):
+            for kind, kept in (("active", seen.active), ("failed", seen.failed)):
                 units = increment.marks.get(kind)
                 if units:
-                    blocks.setdefault(increment.t0, set()).update(units)
+                    kept.see(increment.t0, units)
 
     def find(self, trip: Trip, now: float) -> TripFinding:
         """Judge the window that ends ``now`` (epoch seconds)."""
@@ -93,8 +120,8 @@ class TripWindow:
         """What the gateway process that takes over goes on with."""
         roles = {
             role.value: {
-                kind: [[t0, sorted(units)] for t0, units in blocks.items()]
-                for kind, blocks in (("active", seen.active), ("failed", seen.failed))
+                kind: [[t0, sorted(units)] for t0, units in kept.blocks.items()]
+                for kind, kept in (("active", seen.active), ("failed", seen.failed))
             }
             for role, seen in self._roles.items()
         }
@@ -105,7 +132,7 @@ class TripWindow:
         """The window another process had."""
         window = cls(since=float(wire["since"]))
         for role, seen in window._roles.items():
-            for kind, blocks in (("active", seen.active), ("failed", seen.failed)):
+            for kind, kept in (("active", seen.active), ("failed", seen.failed)):
                 for t0, units in wire["roles"][role.value][kind]:
-                    blocks[float(t0)] = {UnitHash(unit) for unit in units}
+                    kept.see(float(t0), tuple(map(UnitHash, units)))
         return window
