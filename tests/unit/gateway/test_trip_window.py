@@ -34,7 +34,9 @@ def batch(role: Role, t0: float, active: list[int], failed: list[int]) -> Batch:
 
 
 @given(st.lists(SEEN, max_size=30), st.booleans())
-def test_it_finds_what_counting_all_of_it_anew_finds(seen: list[tuple[Role, float, list[int], list[int]]], moved: bool) -> None:  # fmt: skip
+def test_it_finds_what_counting_all_of_it_anew_finds(
+    seen: list[tuple[Role, float, list[int], list[int]]], moved: bool
+) -> None:
     window = TripWindow()
     now, told = 0.0, []
     for role, t0, active, failed in seen:
