@@ -78,6 +78,19 @@ class Wire:
         return ("127.0.0.1", 4711) if name == "peername" else default
 
 
+class PieceWire(Wire):
+    """One that also keeps what was written at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+        super().write(data)
+        self.pieces.append(data)
+
+
 class SlowWire(Wire):
     """A wire whose other end reads only when it is told to; what it has not read yet is bounded by who writes.
 

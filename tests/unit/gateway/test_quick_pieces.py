@@ -17,6 +17,7 @@ from fairway.gateway.quick_request import quick_request
 from fairway.gateway.sending import REPLAY_BYTES
 from fairway.gateway.upstream import Upstream
 from fairway.gateway.worker import Worker
+from fairway.testing.gateway_wire import Wire
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable
 from fairway.units import AgentName, Digest, EnvironmentName, RouteId
@@ -29,39 +30,6 @@ TABLE = RouteTable(
     salt="r-1",
     keys=(KeyExtractor(kind=KeyKind.HEADER, name="x-conversation-id"),),
 )
-
-
-class Pipe:
-    """A transport that keeps what was written."""
-
-    def __init__(self) -> None:
-        self.written = b""
-        self.closed = False
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def writelines(self, data: tuple[bytes, ...]) -> None:
-        self.written += b"".join(data)
-
-    def get_extra_info(self, name: str) -> tuple[str, int] | None:
-        return ("127.0.0.1", 1234) if name == "peername" else None
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.closed = True
-
-    abort = close
-
-    def pause_reading(self) -> None:
-        """Nothing to pause."""
-
-    resume_reading = pause_reading
 
 
 class Rig:
@@ -78,11 +46,11 @@ class Rig:
         for upstream in pool.idle:
             upstream.pool.forget(upstream)
         self.upstream = Upstream(pool)
-        self.arm = Pipe()
+        self.arm = Wire()
         self.upstream.connection_made(cast(asyncio.Transport, self.arm))
         self.upstream.release(time.perf_counter())
         self.client = ClientConnection(worker)
-        self.pipe = Pipe()
+        self.pipe = Wire()
         self.client.connection_made(cast(asyncio.Transport, self.pipe))
 
     def send(self, *pieces: bytes) -> None:
@@ -180,7 +148,7 @@ async def test_what_comes_in_pieces_reaches_both_sides_alike_and_is_counted_alik
                 pieced += isinstance(rig.client.exchange, PiecedExchange)
                 quick += isinstance(rig.client.exchange, QuickExchange)
                 rig.answer(*said)
-            return requests_in(rig.arm.written), answers_in(rig.pipe.written), rig.counted, rig.pipe.closed
+            return requests_in(rig.arm.written), answers_in(rig.pipe.written), rig.counted, not rig.pipe.open
 
         ours = run()
         with monkeypatch.context() as patch:
@@ -221,7 +189,7 @@ async def test_an_answer_before_all_of_the_request_ends_the_connection_after_it(
     rig.send(request(b"x" * 300)[:200])
     rig.answer(answer(b"no", b"413 Too large"))
     assert b"connection: close" in rig.pipe.written
-    assert rig.pipe.closed or rig.client.closing
+    assert not rig.pipe.open or rig.client.closing
 
 
 async def test_a_head_whose_body_does_not_come_at_once_is_passed_on_by_the_sweep(worker: Worker) -> None:
@@ -251,7 +219,7 @@ async def test_a_client_that_goes_while_a_head_is_kept_is_nobodys_failure(worker
     rig.send(request(b"hi"))
     rig.answer(answer(b"ok")[:-2])
     rig.client.connection_lost(None)
-    assert rig.arm.closed
+    assert not rig.arm.open
     assert rig.counted["requests"] == (1, 1, 1, 0, 1)
 
 
@@ -287,7 +255,7 @@ async def test_a_body_that_looks_like_the_answer_before_is_the_body_of_the_head_
         for pieces in ([whole], [whole], [whole[:-2], whole]):
             rig.send(request(b"hi"))
             rig.answer(*pieces)
-        return rig.pipe.written.rpartition(b"\r\n\r\n")[2], rig.arm.closed
+        return rig.pipe.written.rpartition(b"\r\n\r\n")[2], not rig.arm.open
 
     assert run() == (b"HT", True)
     monkeypatch.setattr("fairway.gateway.client.quick_request", lambda *_: False)

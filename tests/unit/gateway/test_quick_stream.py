@@ -15,6 +15,7 @@ from fairway.gateway.framing import RefusalError
 from fairway.gateway.quick_stream import _BEGINS, MAX_PIECE, QuickStream, whole_chunks
 from fairway.gateway.upstream import Upstream
 from fairway.gateway.worker import Worker
+from fairway.testing.gateway_wire import PieceWire
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable
 from fairway.units import AgentName, Digest, EnvironmentName, RouteId
@@ -37,30 +38,6 @@ LINES = [
     b": fairway-outcome status=ok, tokens_out=7\n", b": fairway-outcome status=failed\r\n", b"id: 1\n", b"\n", b"\r",
     b"data: no end", b": fairway-out", USAGE, b"data: [DONE]\n\n", b"data: " + b"z" * 3000 + b"\n\n",
 ]  # fmt: skip
-
-
-class Pipe:
-    """A transport that keeps what was written."""
-
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
-
-    def get_extra_info(self, name: str) -> tuple[str, int] | None:
-        return ("127.0.0.1", 1234) if name == "peername" else None
-
-    def is_closing(self) -> bool:
-        return False
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-    abort = pause_reading = resume_reading = close
 
 
 @pytest.fixture
@@ -107,10 +84,10 @@ def passed_on(worker: Worker, stream: list[bytes]) -> dict[str, Any]:
     serving.cells.clear()
     worker.telemetry._cells.clear()
     upstream = Upstream(serving.arms[STABLE].pools[0])
-    upstream.connection_made(cast(asyncio.Transport, Pipe()))
+    upstream.connection_made(cast(asyncio.Transport, PieceWire()))
     upstream.release(time.perf_counter())
     client = ClientConnection(worker)
-    client.connection_made(cast(asyncio.Transport, Pipe()))
+    client.connection_made(cast(asyncio.Transport, PieceWire()))
     client.data_received(REQUEST)
     exchange = client.exchange
     assert exchange is not None
@@ -118,7 +95,7 @@ def passed_on(worker: Worker, stream: list[bytes]) -> dict[str, Any]:
         if upstream.exchange is None:
             break
         upstream.data_received(piece)
-    written = b"".join(cast(Pipe, client.transport).written)
+    written = cast(PieceWire, client.transport).written
     body = Dechunker()
     try:
         payload, rest = body.feed(written[written.index(b"\r\n\r\n") + 4 :])

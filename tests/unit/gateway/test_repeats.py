@@ -21,6 +21,7 @@ from fairway.gateway.repeats import NO_ANSWER, NO_REQUEST, AnswerRepeat
 from fairway.gateway.telemetry import Cell
 from fairway.gateway.upstream import Upstream
 from fairway.gateway.worker import Worker
+from fairway.testing.gateway_wire import PieceWire
 from fairway.traffic.bucket import bucket
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable, Rule, RuleKind
@@ -42,30 +43,6 @@ TABLE = RouteTable(
 TRACE = b"Traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"
 
 
-class Pipe:
-    """A transport that keeps what was written."""
-
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
-
-    def get_extra_info(self, name: str) -> tuple[str, int] | None:
-        return ("127.0.0.1", 1234) if name == "peername" else None
-
-    def is_closing(self) -> bool:
-        return False
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-    abort = pause_reading = resume_reading = close
-
-
 @pytest.fixture
 async def worker(bare_worker: Worker) -> Worker:
     install(bare_worker, TABLE)
@@ -81,13 +58,13 @@ def install(worker: Worker, table: RouteTable) -> None:
             start=time.time(), block_seconds=86_400, release=arm.release, role=arm.role, fence=table.fence, regime="r"
         )
         upstream = Upstream(serving.arms[arm.release].pools[0])
-        upstream.connection_made(cast(asyncio.Transport, Pipe()))
+        upstream.connection_made(cast(asyncio.Transport, PieceWire()))
         upstream.release(time.perf_counter())
 
 
 def connect(worker: Worker) -> ClientConnection:
     client = ClientConnection(worker)
-    client.connection_made(cast(asyncio.Transport, Pipe()))
+    client.connection_made(cast(asyncio.Transport, PieceWire()))
     return client
 
 
@@ -109,8 +86,8 @@ def sent(client: ClientConnection, data: bytes) -> bytes | None:
     upstream, client.exchange = exchange.upstream, None
     client.worker.in_flight -= 1
     upstream.release(time.perf_counter())
-    pipe = cast(Pipe, upstream.transport)
-    return pipe.written.pop().replace(f"b-0-{exchange.number:x}\r\n".encode(), b"number\r\n")
+    pipe = cast(PieceWire, upstream.transport)
+    return pipe.pieces.pop().replace(f"b-0-{exchange.number:x}\r\n".encode(), b"number\r\n")
 
 
 def meaning(message: bytes | None) -> object:
@@ -228,7 +205,7 @@ async def test_connections_of_an_arm_keep_one_head_of_their_answers_among_them(w
     for _ in range(3):
         pool.idle.clear()
         upstream = Upstream(pool)
-        upstream.connection_made(cast(asyncio.Transport, Pipe()))
+        upstream.connection_made(cast(asyncio.Transport, PieceWire()))
         upstream.release(time.perf_counter())
         client = connect(worker)
         key = next(key for key in range(100) if bucket(TABLE.salt, f"c-{key}") >= TABLE.split)
@@ -333,7 +310,7 @@ def passed_on(worker: Worker, data: bytes, known: AnswerRepeat) -> tuple[bytes |
     if known is NO_ANSWER:
         upstream.pool.repeat = NO_ANSWER
     if quick_answer(upstream, exchange, data):
-        return cast(Pipe, client.transport).written[-1], told_to(cell), upstream.repeat
+        return cast(PieceWire, client.transport).pieces[-1], told_to(cell), upstream.repeat
     client.worker.in_flight -= 1
     upstream.release(time.perf_counter())
     return None, told_to(cell), upstream.repeat
