@@ -3,6 +3,8 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests at once: many wait more than they work.
+AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 STAMP := $(VENV)/.installed
 export UV_LINK_MODE := copy
 
@@ -27,9 +29,9 @@ check: setup  ## Lint, types and import contracts.
 	@echo "==> mypy"; $(BIN)/mypy --no-error-summary
 	@echo "==> import contracts"; $(BIN)/lint-imports --no-cache
 
-test: check  ## Check, then every test; the end-to-end ones last and two at a time, as they run whole systems.
-	@echo "==> tests"; $(BIN)/pytest -n auto --dist loadgroup -q --ignore tests/e2e $(PYTEST_ARGS)
-	@echo "==> end-to-end tests"; $(BIN)/pytest -n 2 --dist loadgroup -q tests/e2e $(PYTEST_ARGS)
+test: check  ## Check, then every test; the end-to-end ones last, as they run whole systems.
+	@echo "==> tests"; $(BIN)/pytest -n $(AT_ONCE) --dist loadgroup -q --ignore tests/e2e $(PYTEST_ARGS)
+	@echo "==> end-to-end tests"; $(BIN)/pytest -n 4 --dist loadgroup -q tests/e2e $(PYTEST_ARGS)
 
 quick: setup  ## Only the fast tests.
 	@$(BIN)/pytest -n auto --dist loadgroup -q -m 'not slow' $(PYTEST_ARGS)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 
+import fairway
 from fairway.state_dir import StateDir
 from fairway.traffic.fence import Fence
 from fairway.traffic.table import Arm, KeyExtractor, KeyKind, Role, RouteTable
@@ -191,9 +192,8 @@ def gateway(folder: Path, *arguments: str, workers: int = 1) -> Iterator[int]:
     command += ["--workers", str(workers), "-o", "json", *arguments]
     environment = dict(os.environ)
     if sys.executable != PYTHON:
-        stdlib = sysconfig.get_path("stdlib")
-        ours = (path for path in sys.path if path and not path.startswith(stdlib) and not path.endswith(".zip"))
-        environment["PYTHONPATH"] = os.pathsep.join(ours)
+        packages = (sysconfig.get_path("purelib"), str(Path(fairway.__file__).parents[1]))
+        environment["PYTHONPATH"] = os.pathsep.join(packages)
     process = subprocess.Popen(on_core(PROXY_CORE, *command), stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     try:

@@ -245,6 +245,39 @@ async def test_a_conversation_the_shadow_has_lost_takes_the_short_way_and_each_r
         assert (sums["shadow_failed"], sums["shadow_skipped"]) == (1, 6)
 
 
+async def test_what_is_left_out_is_counted_once_over_blocks_and_tables(harness: Harness) -> None:
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says("status=failed")) as shadow:
+        await harness.start(table(stable.endpoint, shadow.endpoint, block_seconds=0.5))
+        async with connected(harness.port) as client:
+            await ask(client)
+            await until_idle(harness)
+            for seq in (2, 3, 4):
+                for _ in range(20):
+                    await ask(client)
+                    await asyncio.sleep(0.02)
+                await harness.install(table(stable.endpoint, shadow.endpoint, block_seconds=0.5, seq=seq))
+        counted = await harness.counted()
+        assert counted[Role.SHADOW].sums["shadow_skipped"] == 60
+        assert (counted[Role.STABLE].assigned, counted[Role.STABLE].finished) == (61, 61)
+
+
+async def test_what_is_left_out_is_counted_once_when_the_same_table_comes_again(harness: Harness) -> None:
+    """As with each certificate that is renewed."""
+    async with ScriptedArm(always(answer())) as stable, ScriptedArm(says("status=failed")) as shadow:
+        made = table(stable.endpoint, shadow.endpoint, block_seconds=60.0)
+        await harness.start(made)
+        async with connected(harness.port) as client:
+            await ask(client)
+            await until_idle(harness)
+            await harness.reported()
+            for count in (6, 4):
+                for _ in range(count):
+                    await ask(client)
+                await harness.install(made)
+        counted = await harness.counted()
+        assert counted[Role.SHADOW].sums["shadow_skipped"] == 10
+
+
 async def test_an_unusual_answer_on_the_short_way_is_counted_once(harness: Harness) -> None:
     async def in_chunks(_: ArmRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")

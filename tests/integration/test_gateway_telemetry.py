@@ -121,6 +121,19 @@ async def test_each_way_writes_the_same_line_and_nothing_of_what_a_client_wrote(
         assert [request.header("x-fairway-request") for request in arm.requests] == [line["request"] for line in lines]
 
 
+async def test_a_line_tells_its_own_trace_where_conversations_are_told_apart_by_it(
+    harness: Harness, tmp_path: Path
+) -> None:
+    async with ScriptedArm(always(answer())) as arm:
+        keys = (KeyExtractor(kind=KeyKind.HEADER, name="traceparent"),)
+        await harness.start(table(arm.endpoint, keys=keys), access_log=str(tmp_path / "access.log"))
+        traces = [f"{0xABC0 + number:032x}" for number in range(6)]
+        async with connected(harness.port) as client:
+            for trace in traces:
+                await client.ask(f"traceparent: 00-{trace}-00f067aa0ba902b7-01")
+        assert [line["trace"] for line in await logged(tmp_path / "access.log", 6)] == traces
+
+
 async def test_what_was_refused_failed_or_left_has_one_line_each(harness: Harness, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
 

@@ -11,18 +11,19 @@ from fairway.gateway.telemetry import Cell, Telemetry
 
 
 class LeftOut:
-    """Where requests of such conversations are counted that are left out for one reason."""
+    """Where requests of such conversations are counted that are left out for one reason, under one table."""
 
-    __slots__ = ("_cells", "_counted_as", "_telemetry")
+    __slots__ = ("_cells", "_name", "_telemetry")
 
-    def __init__(self, telemetry: Telemetry, counted_as: str) -> None:
+    def __init__(self, telemetry: Telemetry, name: str) -> None:
+        """``name``: of its cells, which no other's have."""
         self._telemetry = telemetry
-        self._counted_as = counted_as
+        self._name = name
         self._cells: list[Cell] = []
 
     def cell(self, like: Cell) -> Cell:
         """The cell beside the one that counts all others of the block."""
-        found = self._telemetry.apart(like, self._counted_as)
+        found = self._telemetry.apart(like, self._name)
         if found not in self._cells:
             self._cells.append(found)
         return found

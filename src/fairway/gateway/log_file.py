@@ -18,12 +18,15 @@ from pathlib import Path
 from select import PIPE_BUF
 from time import monotonic, sleep
 
-MAX_WAITING = 10_000
-"""Lines waiting to be written, some 4 MB; what comes on top is dropped and counted, at the next look."""
+MAX_WAITING = 8_000
+"""Lines waiting to be written, some 4 MB of usual ones; what comes on top is dropped and counted, at the next look."""
 
 TOGETHER_SECONDS = 0.01
 """What comes within so long of a write is written together: the thread takes the interpreter from those who serve for
 every call it makes."""
+
+MOST_TOGETHER = 1_000
+"""Lines written at once: what a write that hangs holds, beside those that wait."""
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether the file was moved away."""
@@ -99,7 +102,7 @@ class LogFile:
     def _write_all(self) -> None:
         while self._wait():
             self._write_together()
-            if not self._closing:
+            if not self._closing and len(self.lines) < MOST_TOGETHER:
                 sleep(TOGETHER_SECONDS)
         self._let_go()
 
@@ -112,7 +115,7 @@ class LogFile:
 
     def _write_together(self) -> None:
         """Write what waits now; others may go on appending meanwhile."""
-        batch = [self.lines.popleft() for _ in range(min(len(self.lines), self._max_waiting))]
+        batch = taken(self.lines, MOST_TOGETHER)
         text, count = b"".join(batch), len(batch)
         del batch
         try:
@@ -190,6 +193,15 @@ class LogFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def taken(lines: deque[bytes], most: int) -> list[bytes]:
+    """The first lines, taken out; fewer when somebody else takes the last ones meanwhile."""
+    found: list[bytes] = []
+    with contextlib.suppress(IndexError):
+        for _ in range(min(len(lines), most)):
+            found.append(lines.popleft())
+    return found
 
 
 def _is_pipe(path: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from time import time
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,7 @@ class Mirror:
         self.log = PairLog()
         self._processor = Processor()
         self._uncounted: list[tuple[Serving, str, LeftOut]] = []
+        self._left = count()  # the same table may come again, while what was left out under the one before is untold
         self._attesting: dict[tuple[int, str], Attesting] = {}  # by salt and release of the shadow; the last one
 
     def begin(self, serving: Serving, key: bytes, request: bytes, *, fresh: bool, now: float) -> Pair | None:
@@ -188,7 +190,7 @@ class Mirror:
     def _left_out(self, serving: Serving, counted_as: str) -> LeftOut:
         found = serving.left_out.get(counted_as)
         if found is None:
-            found = serving.left_out[counted_as] = LeftOut(self._worker.telemetry, counted_as)
+            found = serving.left_out[counted_as] = LeftOut(self._worker.telemetry, f"{counted_as} {next(self._left)}")
             self._uncounted.append((serving, counted_as, found))
         return found
 

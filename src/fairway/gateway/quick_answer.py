@@ -46,7 +46,7 @@ def quick_answer(upstream: Upstream, exchange: Sending | QuickExchange, data: by
         if not whole:
             return whole is not None
         data, size = whole, len(whole)
-        _, raw, end, _, head, at, outcome, status = upstream.repeat
+        _, _, end, _, head, at, outcome, status = upstream.repeat
     if lines:
         client.transport.write(b"".join((head, number, b"\r\n", lines, data[at + 2 :])))
     else:

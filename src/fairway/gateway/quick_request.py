@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LARGE_BYTES = 16_384
 """Of a body: more is not copied to be sent together with its head."""
 
+TRACE_HEADER = "traceparent"
+
 LEARN_EVERY = 8
 """A client whose heads differ each time is not learned from more often than at one request in so many."""
 
@@ -179,7 +181,8 @@ def learn(
     """Note the head of a second request in a row that is not like the last one known; an odd one out passes by."""
     if (client.unlike - 1) % LEARN_EVERY == 0:
         log = client.worker.access_log
-        logged = b"" if log is None else who_asked(data[: match.end()], client)
+        each_another = log is None or serving.key_header == TRACE_HEADER  # a line tells the trace it belongs to
+        logged = b"" if each_another else who_asked(data[: match.end()], client)
         repeat = request_repeat(serving.usual, data, match, client.lines, units, cookie, logged)
         client.repeat = shared(serving.heads, repeat, client.address)
     client.unlike += 1

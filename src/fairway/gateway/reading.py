@@ -85,7 +85,7 @@ class StreamReading:
         self.cell = cell
         self._started = started
         self._stall = stall
-        self._remarkable = 0.0
+        self._remarkable = -1.0
         self.last = 0.0
         """When data came last, ``perf_counter()`` seconds."""
         self._held = b""

@@ -200,7 +200,7 @@ class Sending(Reaching):
         if self._placement.decision.served_as_assigned:
             cell.served += 1
             usual = self._pair is None and self.deadline is None and head.method != b"HEAD"
-            if usual and known is not None and known.slow_above >= 0:
+            if usual and known is not None:
                 self.known = known
         self._replay = first if len(first) <= REPLAY_BYTES else None
         upstream.transport.write(first)

@@ -36,7 +36,7 @@ GRACE_SECONDS = 1.0
 
 
 MAX_UNITS = 2_048
-"""Units a report should not have more of, by release."""
+"""Units a report should not have more of in one cell."""
 
 MAX_USED = 8_192
 """Nor requests whose tokens a model's API said."""

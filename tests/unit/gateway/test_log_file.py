@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from select import PIPE_BUF
 
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.gateway import log_file
-from fairway.gateway.log_file import LogFile
+from fairway.gateway.log_file import LogFile, taken
 
 
 def settled(file: LogFile, lines: int) -> None:
@@ -174,6 +175,18 @@ def test_a_reader_that_stopped_holds_nobody_up_and_memory_is_bounded(
     assert len(lines) == file.written
     assert all(len(line) == 999 for line in lines), "no line is cut"
     assert max(sizes) <= PIPE_BUF, "what another writer cannot come between"
+
+
+def test_lines_that_are_dropped_while_others_are_taken_end_nothing() -> None:
+    class Racing(deque[bytes]):
+        def popleft(self) -> bytes:
+            if len(self) == 2:
+                self.pop()  # who looks has too many, just now
+            return super().popleft()
+
+    lines = Racing(b"%d\n" % number for number in range(5))
+    assert taken(lines, 10) == [b"0\n", b"1\n", b"2\n", b"3\n"]
+    assert not lines
 
 
 def test_a_file_that_cannot_be_opened_costs_lines_and_no_thread_dies(tmp_path: Path) -> None:
