@@ -191,7 +191,8 @@ async def test_a_pin_said_before_or_during_a_restart_holds_after_it(
     old, new = arms
     await gateway.start("--workers", "1", *gateway.with_table(table(old.endpoint, new.endpoint, split=100_000)))
     assert await bodies(gateway.port) == {"new": 12}
-    held = await asyncio.open_connection("127.0.0.1", gateway.port)  # lets the old worker drain for a second
+    held = await asyncio.open_connection("127.0.0.1", gateway.port)
+    held[1].write(b"GET / HTTP/1.1\r\nHost: h\r\n")  # begun, so that the old worker waits for the rest
     restarting = asyncio.create_task(gateway.restart())
 
     async def between() -> bool:
@@ -199,7 +200,7 @@ async def test_a_pin_said_before_or_during_a_restart_holds_after_it(
 
     await until(between)
     assert (await gateway.ask("POST", "/v1/pin", {"to": "stable"})).status == 200
-    held[1].write(b"GET / HTTP/1.1\r\nHost: h\r\nx-conversation-id: held\r\n\r\n")
+    held[1].write(b"x-conversation-id: held\r\n\r\n")
     assert b"old" in await held[0].read(), "also what a worker answers that finishes"
     held[1].close()
     assert await bodies(gateway.port) == {"old": 12}
