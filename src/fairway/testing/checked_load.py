@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from secrets import token_hex
 from time import perf_counter
 from typing import cast
 
@@ -23,6 +24,11 @@ STREAM_EVENTS = 40
 PATIENCE_SECONDS = 30.0
 _LENGTH = b"content-length: "
 _PIN = b"x-fairway-pin: "
+
+
+def _new_name() -> str:
+    """A load's own, so that no other one's conversations, which the gateway remembers, are taken for its."""
+    return token_hex(6)
 
 
 class TablesInForce:
@@ -99,6 +105,7 @@ class CheckedLoad:
     examples: list[str] = field(default_factory=list)
     total: int = 0
     running: bool = False
+    _name: str = field(default_factory=_new_name)
     _waiting: deque[_Conversation] = field(default_factory=deque)
     _numbers: count[int] = field(default_factory=lambda: count(1))
     _open: set[_Connection] = field(default_factory=set)
@@ -139,7 +146,7 @@ class CheckedLoad:
         if len(self._waiting) > 4 * self.connections:
             return self._waiting.popleft()
         number = next(self._numbers)
-        return _Conversation(b"c-%x-%d" % (id(self), number), brings_pin=number % 4 == 0)
+        return _Conversation(f"c-{self._name}-{number}".encode(), brings_pin=number % 4 == 0)
 
     def ended(self, conversation: _Conversation, what: str, detail: str = "") -> None:
         """A request has ended."""
@@ -329,6 +336,7 @@ class CheckedStreams:
     at_once: int = 8
     whole: int = 0
     wrong: list[str] = field(default_factory=list)
+    _name: str = field(default_factory=_new_name)
     _running: bool = True
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -347,7 +355,7 @@ class CheckedStreams:
             turn += 1
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
-                    await self._one(f"s-{id(self):x}-{number}-{turn}")
+                    await self._one(f"s-{self._name}-{number}-{turn}")
                 self.whole += 1
             except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError) as error:
                 self.wrong.append(repr(error))
