@@ -60,6 +60,33 @@ def test_batches_of_many_processes_stand_whole_one_after_the_other(tmp_path: Pat
         assert [int(n) for *_, n in batch] == list(range(20))
 
 
+_WRITER_OF_LINES = """
+import sys
+from fairway.gateway.log_file import LogFile
+file = LogFile(sys.argv[1])
+for number in range(4_000):
+    file.lines.append(b"%d-%d %b\\n" % (int(sys.argv[2]), number, b"x" * (number * 7 % 900)))
+    if number % 50 == 0:
+        file.look()
+file.close(within=20)
+assert file.written == 4_000
+"""
+
+
+def test_lines_of_many_processes_are_whole_and_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    command = [sys.executable, "-c", _WRITER_OF_LINES, str(path)]
+    writers = [subprocess.Popen([*command, str(number)]) for number in range(3)]
+    assert [process.wait(timeout=60) for process in writers] == [0, 0, 0]
+    order: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    for line in path.read_bytes().splitlines():
+        name, rest = line.split(b" ")
+        writer, number = map(int, name.split(b"-"))
+        order[writer].append(number)
+        assert rest == b"x" * (number * 7 % 900)
+    assert all(numbers == list(range(4_000)) for numbers in order.values())
+
+
 def test_a_full_disk_takes_no_part_of_a_batch_and_what_it_did_not_take_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
