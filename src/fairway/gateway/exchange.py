@@ -20,6 +20,7 @@ from fairway.gateway.recording import Recording
 from fairway.gateway.rerunning import RERUN_LINE, failed_already, stable_instead
 from fairway.gateway.returning import Returning
 from fairway.gateway.serving import ArmServing
+from fairway.gateway.telemetry import bin_of_us
 from fairway.gateway.tracing import retold
 from fairway.gateway.usage import usage_at
 
@@ -105,7 +106,7 @@ class Exchange(Recording):
     def answer_data(self, data: bytes) -> None:
         """Bytes of the answer."""
         stream = self._stream
-        if stream is not None and stream.open and stream.passed(data):
+        if stream is not None and stream.open and stream.passed(self, data):
             return
         self.begun = True
         self.touched = perf_counter()
@@ -185,9 +186,9 @@ class Exchange(Recording):
             cell.dirty = True
             cell.open -= 1
             cell.finished += 1
-            time_us = int((self.touched - self.started) * 1e6)
-            cell.latency_us.append(time_us)
-            cell.first_byte_us.append(time_us)
+            time_bin = bin_of_us(int((self.touched - self.started) * 1e6))
+            cell.latency[time_bin] += 1
+            cell.first_byte[time_bin] += 1
             self._first_byte = self.touched
             self.bytes_out = answer.length
             self._count_usage(cell, usage_at(data) if cell.reads_usage else None)
@@ -252,7 +253,7 @@ class Exchange(Recording):
         elif self._stream is not None:
             self._stream.look()
         elif isinstance(self.reading, StreamReading):
-            self._stream = QuickStream(self, returning, self.reading)
+            self._stream = QuickStream(self.client.transport, returning, self.reading)
 
     def _finish_answer(self) -> None:
         """The whole answer came."""

@@ -13,6 +13,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from asyncio import WriteTransport
+
     from fairway.gateway.exchange import Exchange
     from fairway.gateway.reading import StreamReading
     from fairway.gateway.returning import Returning
@@ -42,14 +44,13 @@ class QuickStream:
         open: Whether it stands between two chunks and two lines, so that a whole chunk of whole lines may pass.
     """
 
-    __slots__ = ("_exchange", "_reading", "_returning", "_write", "open")
+    __slots__ = ("_reading", "_returning", "_write", "open")
 
-    def __init__(self, exchange: Exchange, returning: Returning, reading: StreamReading) -> None:
+    def __init__(self, transport: WriteTransport, returning: Returning, reading: StreamReading) -> None:
         """Follow a stream of events that reaches the client in chunks, and is read while it does."""
-        self._exchange = exchange
         self._returning = returning
         self._reading = reading
-        self._write = exchange.client.transport.write
+        self._write = transport.write
         self.look()
 
     def look(self) -> None:
@@ -58,8 +59,11 @@ class QuickStream:
         heard = returning.overheard is not None or self._reading.first_token is None
         self.open = returning.between and not heard
 
-    def passed(self, data: bytes) -> bool:
-        """Pass a piece on as it came; ``False``, with nothing done, when it is not whole chunks of whole lines."""
+    def passed(self, exchange: Exchange, data: bytes) -> bool:
+        """Pass a piece on as it came; ``False``, with nothing done, when it is not whole chunks of whole lines.
+
+        It does not know its ``exchange`` by itself: who knows each other has to be found by the garbage collector.
+        """
         size = len(data)
         if size >= MAX_PIECE or not data.endswith(b"\n\r\n") or data.find(b"\n:") >= 0 or data.find(b"\r:") >= 0:
             return False  # ``find`` costs half of ``in``, which first takes what it looks for for a number
@@ -68,7 +72,6 @@ class QuickStream:
             payload = data[len(begin) : -2]
         elif not (payload := whole_chunks(data)):
             return False
-        exchange = self._exchange
         self._write(data)
         exchange.touched = now = perf_counter()
         exchange.bytes_out += len(payload)

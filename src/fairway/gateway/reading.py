@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from fairway.gateway.telemetry import bin_of_us
 from fairway.gateway.usage import TAIL_BYTES, Usage, event_usage, usage_in_events, usage_in_json
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class StreamReading:
         self.first_token = now - self._started
         self.last = now
         self._held = b""
-        self.cell.first_token_us.append(int(self.first_token * 1e6))
+        self.cell.first_token[bin_of_us(int(self.first_token * 1e6))] += 1
 
     def usage(self) -> Usage | None:
         """Tokens, now that all of it is here."""

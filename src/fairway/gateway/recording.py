@@ -12,7 +12,7 @@ from fairway.gateway.reading import Ending, StreamReading
 from fairway.gateway.returning import Returning
 from fairway.gateway.sending import Sending
 from fairway.gateway.serving import ArmServing
-from fairway.gateway.telemetry import Cell
+from fairway.gateway.telemetry import Cell, bin_of_us
 from fairway.gateway.trace_context import trace_id
 from fairway.gateway.usage import Usage
 from fairway.gateway.websocket import ENDED_HERE
@@ -129,9 +129,9 @@ class Recording(Sending):
         if self._moved:
             return  # another arm's time
         latency = now - self.started
-        cell.latency_us.append(int(latency * 1e6))
+        cell.latency[bin_of_us(int(latency * 1e6))] += 1
         if self._first_byte >= 0:
-            cell.first_byte_us.append(int((self._first_byte - self.started) * 1e6))
+            cell.first_byte[bin_of_us(int((self._first_byte - self.started) * 1e6))] += 1
         if self.unit is not None and self._serving.thresholds:
             first = self._first_byte - self.started if self._first_byte >= 0 else 0.0
             self._serving.thresholds_of(self._placement.decision.role).mark_times(cell, self.unit, latency, first)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -59,10 +59,10 @@ class Cell:
         "failed",
         "fence",
         "finished",
-        "first_byte_us",
-        "first_token_us",
+        "first_byte",
+        "first_token",
         "gaps",
-        "latency_us",
+        "latency",
         "marks",
         "open",
         "quick",
@@ -124,9 +124,9 @@ class Cell:
         self.begun = 0  # the same, by the hash
         self.whole = [0] * QUICK_US  # answers in one piece by microseconds: first byte and last at once
         self.whole_later = defaultdict[int, int](int)  # those that took longer
-        self.latency_us: list[int] = []
-        self.first_byte_us: list[int] = []
-        self.first_token_us: list[int] = []
+        self.latency = defaultdict[int, int](int)  # of the general way, in bins of milliseconds, like the next two
+        self.first_byte = defaultdict[int, int](int)
+        self.first_token = defaultdict[int, int](int)
         self.gaps = defaultdict[int, int](int)  # between pieces of streams, by tenths of a millisecond
         self.sums: dict[str, float] = {}
         self.told: dict[int, list[Any]] = {}  # [outcome, how often], by its id: added up off the hot path
@@ -244,15 +244,16 @@ class Cell:
 
     def take(self) -> Increment:
         """What changed since the last time; the counts begin again at zero."""
-        histograms = {}
+        histograms: dict[str, dict[int, int]] = {}
         whole = sum(self.whole) + sum(self.whole_later.values())
         bins = _binned(chain(enumerate(self.whole), self.whole_later.items())) if whole else {}
-        if self.latency_us or whole:
-            histograms["latency_ms"] = _counted(self.latency_us, bins)
-        if self.first_byte_us or whole:
-            histograms["first_byte_ms"] = _counted(self.first_byte_us, bins)
-        if self.first_token_us:
-            histograms["first_token_ms"] = _counted(self.first_token_us, {})
+        for name, times in (("latency_ms", self.latency), ("first_byte_ms", self.first_byte)):
+            for index, count in bins.items():
+                times[index] += count
+            if times:
+                histograms[name] = times
+        if self.first_token:
+            histograms["first_token_ms"] = self.first_token
         if self.gaps:
             histograms["gap_ms"] = _binned((gap * _GAP_US, count) for gap, count in self.gaps.items())
         reported, tokens = self._add_up()
@@ -298,17 +299,12 @@ def _named(units: list[bytes]) -> tuple[UnitHash, ...]:
     return tuple(map(UnitHash, together.hex(",", _HASH_BYTES).split(",")))
 
 
-def _counted(times_us: Iterable[int], known: Mapping[int, int]) -> dict[int, int]:
-    """Times in whole microseconds, counted in bins of milliseconds, on top of ``known``."""
-    return _binned(Counter(times_us).items(), known)
-
-
-def _binned(counts: Iterable[tuple[int, int]], known: Mapping[int, int] | None = None) -> dict[int, int]:
-    """Counts by whole microseconds as counts by bins of milliseconds, on top of ``known``; off the hot path."""
-    bins = dict(known or ())
+def _binned(counts: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """Counts by whole microseconds as counts by bins of milliseconds; off the hot path."""
+    bins: dict[int, int] = {}
     for time_us, count in counts:
         if count:
-            index = _bin_of_us(time_us)
+            index = bin_of_us(time_us)
             bins[index] = bins.get(index, 0) + count
     return bins
 
@@ -334,7 +330,7 @@ def _last_of_bins() -> array[int]:
 _LAST_OF_BINS = _last_of_bins()
 
 
-def _bin_of_us(time_us: int) -> int:
+def bin_of_us(time_us: int) -> int:
     """``bin_of(time_us / 1000)``, without the logarithm."""
     if not 0 < time_us <= _LAST_US:
         return bin_of(time_us / 1000)

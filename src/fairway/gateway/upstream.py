@@ -75,6 +75,7 @@ class Upstream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop: the arm closed, or we did."""
         self.closed = True
+        self.quick = None
         self.pool.forget(self)
         exchange = self.exchange
         if exchange is not None:

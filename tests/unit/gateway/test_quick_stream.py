@@ -11,6 +11,7 @@ import pytest
 
 from fairway.gateway.chunks import Dechunker
 from fairway.gateway.client import ClientConnection
+from fairway.gateway.exchange import Exchange
 from fairway.gateway.framing import RefusalError
 from fairway.gateway.quick_stream import _BEGINS, MAX_PIECE, QuickStream, whole_chunks
 from fairway.gateway.upstream import Upstream
@@ -119,9 +120,9 @@ async def test_a_stream_that_passes_as_it_came_is_the_one_that_is_written_anew(
     short = 0
     quick = QuickStream.passed
 
-    def counting(self: QuickStream, data: bytes) -> bool:
+    def counting(self: QuickStream, exchange: Exchange, data: bytes) -> bool:
         nonlocal short
-        done = quick(self, data)
+        done = quick(self, exchange, data)
         short += done
         return done
 

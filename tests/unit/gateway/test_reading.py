@@ -93,7 +93,7 @@ def test_a_stream_without_content_has_no_first_token_and_one_endless_event_has_o
     empty = StreamReading(cell, started=0.0, stall=2.0, usage=False)
     empty.came(event(ROLE_ONLY) + event(LAST) + event("[DONE]"), 1.0)
     assert empty.first_token is None
-    assert not cell.first_token_us
+    assert not cell.first_token
     long = StreamReading(cell, started=0.0, stall=2.0, usage=False)
     long.came(b"data: " + b"x" * 20_000, 1.0)
     assert long.first_token == pytest.approx(1.0)

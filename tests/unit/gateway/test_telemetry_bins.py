@@ -7,13 +7,13 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.gateway.telemetry import _FIRST_BIN, _LAST_OF_BINS, _bin_of_us
+from fairway.gateway.telemetry import _FIRST_BIN, _LAST_OF_BINS, bin_of_us
 from fairway.observe.blocks import bin_of
 
 
 @given(st.integers(0, 10**9))
 def test_a_time_is_in_the_bin_of_its_milliseconds(time_us: int) -> None:
-    assert _bin_of_us(time_us) == bin_of(time_us / 1000)
+    assert bin_of_us(time_us) == bin_of(time_us / 1000)
 
 
 def test_so_is_every_short_time_and_every_time_at_the_border_of_two_bins() -> None:
@@ -21,7 +21,7 @@ def test_so_is_every_short_time_and_every_time_at_the_border_of_two_bins() -> No
     draw = random.Random(7)
     some = {draw.randrange(1, 10**8) for _ in range(20_000)}
     for time_us in sorted(around | some | set(range(5_000))):
-        assert _bin_of_us(time_us) == bin_of(time_us / 1000), time_us
+        assert bin_of_us(time_us) == bin_of(time_us / 1000), time_us
 
 
 def test_the_table_is_small_and_grows() -> None:

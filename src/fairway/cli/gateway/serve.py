@@ -86,6 +86,7 @@ def command(
     from fairway.errors import UserError
     from fairway.gateway.otlp import otlp_settings
     from fairway.gateway.parent import Gateway
+    from fairway.gateway.priority import give_way
     from fairway.gateway.renewing import Again
     from fairway.gateway.settings import GatewaySettings
     from fairway.gateway.succession import Succession
@@ -129,6 +130,7 @@ def command(
             gateway.exporter = push_of(gateway, push)
         return await gateway.run()
 
+    give_way()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             again = runner.run(run())
