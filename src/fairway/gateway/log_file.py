@@ -18,8 +18,6 @@ from pathlib import Path
 from select import PIPE_BUF
 from time import monotonic, sleep
 
-from fairway.gateway.priority import give_way
-
 MAX_WAITING = 8_000
 """Lines waiting to be written, some 4 MB of usual ones; what comes on top is dropped and counted, at the next look."""
 
@@ -102,7 +100,6 @@ class LogFile:
     # --- the thread --------------------------------------------------------------------------------------------
 
     def _write_all(self) -> None:
-        give_way()
         while self._wait():
             self._write_together()
             if not self._closing and len(self.lines) < MOST_TOGETHER:

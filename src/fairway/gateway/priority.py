@@ -7,12 +7,19 @@ import os
 
 
 def give_way() -> None:
-    """Let the calling thread not interrupt others when there is something to do for it; it gets its share all the same.
+    """Let this process not interrupt others when there is something to do for it; it gets its share all the same.
 
-    A worker that reports wakes its parent, and one whose lines are written a thread of its own; on the same processor
-    these would run at once, for a millisecond or more, which every stream of that worker would wait for. Linux calls
-    this ``SCHED_BATCH`` (sched(7)); processes started from here do not inherit it. Elsewhere nothing happens.
+    A worker that reports wakes its parent, which on the same processor would run at once, for a millisecond or two that
+    every stream of that worker would wait for. Linux calls this ``SCHED_BATCH`` (sched(7)). Elsewhere nothing happens.
     """
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):  # a sandbox may forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def run_first() -> None:
+    """Take back what this process has inherited from one that gives way."""
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):
+            if os.sched_getscheduler(0) == os.SCHED_BATCH:
+                os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

@@ -32,6 +32,7 @@ from fairway.gateway.heap import Heap
 from fairway.gateway.listening import Listening
 from fairway.gateway.mirroring import Mirror
 from fairway.gateway.numbering import numbers
+from fairway.gateway.priority import run_first
 from fairway.gateway.sampling import Sampler
 from fairway.gateway.serving import ArmServing, Serving, expect_outcomes, prepare, unusual
 from fairway.gateway.shapes import request_matcher
@@ -311,6 +312,7 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     settings = WorkerSettings(**json.loads(arguments[0]))
 
+    run_first()
     gc.collect()
     gc.freeze()  # what was imported lives as long as the process
     gc.set_threshold(*COLLECT)
