@@ -21,7 +21,7 @@ CHUNKS, PACE = 64, 0.02
 SIZES = {300: 3, 1000: 2}
 """Streams at once, and how many follow each other on each connection."""
 
-ROUNDS = int(os.environ.get("FAIRWAY_BENCH_STREAM_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("FAIRWAY_BENCH_STREAM_ROUNDS", "7"))
 MAX_LATER_MS = 1.0
 
 Figures = dict[str, float]
